@@ -1,0 +1,70 @@
+"""Small synthetic worlds that the tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from uadbench import prepared
+from uadbench.grids import GRIDS, Grid
+from uadbench.prepared import Prepared
+from uadbench.subject import Subject
+
+
+def ellipsoid(
+    grid: Grid, centre_mm: tuple[float, float, float], radii_mm: tuple[float, float, float]
+) -> NDArray[np.bool_]:
+    """Voxels (R, A, S) inside an ellipsoid."""
+    axes = [o + grid.spacing_mm * np.arange(n) for o, n in zip(grid.origin_mm, grid.shape, strict=True)]
+    mesh = np.meshgrid(*axes, indexing="ij")
+    return sum(((m - c) / r) ** 2 for m, c, r in zip(mesh, centre_mm, radii_mm, strict=True)) <= 1  # type: ignore[no-any-return]
+
+
+def toy_subject(
+    folder: Path, number: int, healthy: bool, grid: Grid = GRIDS["g48"], contrast: str = "T1"
+) -> Prepared:
+    """A prepared head: bright shell, mid grey inside, dark middle, and a bright ball as the lesion."""
+    random = np.random.default_rng(number)
+    shift = random.normal(0, 3, 3)
+    brain = ellipsoid(grid, (shift[0], -18 + shift[1], 8 + shift[2]), (66, 82, 62))
+    inner = ellipsoid(grid, (shift[0], -18 + shift[1], 8 + shift[2]), (52, 66, 48))
+    ventricle = ellipsoid(grid, (shift[0], -18 + shift[1], 12), (12, 26, 14))
+    image = np.where(inner, 0.7, 0.45) * brain
+    image[ventricle] = 0.15
+    lesion = ellipsoid(grid, (28, -30 + 4 * (number % 5), 18), (13, 13, 13)) & brain
+    if not healthy:
+        image[lesion] = 0.98
+    image = np.clip(image + random.normal(0, 0.03, image.shape), 0, 1).astype(np.float32) * brain
+    subject = Subject(
+        id=f"toy-{number:02d}",
+        cohort="toy",
+        person=f"toy-{number:02d}",
+        images={contrast: folder / f"{number}.nii"},
+        healthy=healthy,
+        lesion_kind=None if healthy else "ball",
+        site="here",
+        age=40.0 + number,
+        sex="F",
+    )
+    area = brain.sum((0, 1)) * grid.spacing_mm**2
+    facts = {
+        "slice_area_mm2": [float(a) for a in area],
+        "voxel_sha256": f"{number:064d}",
+        "subject": subject.id,
+    }
+    path = folder / grid.name / f"{number:064d}.safetensors"
+    labels = None if healthy else lesion.astype(np.uint8)
+    prepared.write(path, image, brain, labels, facts)
+    return Prepared(subject, contrast, grid, path)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Callable[..., list[Prepared]]:
+    """A maker of prepared toy subjects: `toy(range(4), healthy=True)`."""
+
+    def make(numbers: range, healthy: bool, grid: str = "g48") -> list[Prepared]:
+        return [toy_subject(tmp_path, n, healthy, GRIDS[grid]) for n in numbers]
+
+    return make

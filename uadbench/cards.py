@@ -1,0 +1,121 @@
+"""Cards: the facts about a method or a data set, as TOML beside its code.
+
+Reading a card imports no plug-in code, so that listing methods stays fast and never loads torch.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from uadbench import catalog
+from uadbench.errors import UserError
+
+PRESETS = ("ci", "demo", "small", "paper")
+FAMILIES = ("baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature")
+# native: each contrast where the scanner put it. co-registered, SRI24, Talairach: the contrasts of a
+# subject share one space, which is not the template's. MNI152: taken as it lies.
+SPACES = ("native", "co-registered", "SRI24", "Talairach", "MNI152")
+POPULATIONS = ("volunteers", "patients", "synthetic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodCard:
+    """Facts about a method: where it comes from, what it needs, how far it departs from its paper."""
+
+    name: str
+    title: str
+    family: str  # one of FAMILIES
+    summary: str
+    paper: str  # authors, title, venue
+    year: int
+    link: str  # arXiv id, DOI or address
+    reference_licence: str  # licence of the published code; its code is not used
+    input: str  # what the published method is fed
+    differences: tuple[str, ...]  # from the paper
+    trained: bool = True  # an untrained method runs without a healthy cohort
+    template_space: bool = False  # needs volumes in MNI152
+    synthetic: bool = False  # trained with synthetic anomalies
+    patient_slices: bool = False  # trained on lesion-free slices of patients
+    preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values by preset
+    smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
+    reported: tuple[Mapping[str, Any], ...] = ()  # published figures with their source
+    exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCard:
+    """Facts about a data set: where it comes from, what may be done with it, what it should hold."""
+
+    name: str
+    title: str
+    role: str  # "healthy", "lesion" or "both"
+    population: str  # "volunteers", "patients" or "synthetic"
+    summary: str
+    address: str  # where to apply for the data
+    access: str  # "open", "registration", ...
+    licence: str
+    forbids: str  # what the licence does not allow, "" for nothing
+    citation: str
+    layout: str  # the expected folders and file names, in words
+    layout_confidence: str  # V seen, D documented, C from working loaders, M from memory
+    contrasts: tuple[str, ...]
+    space: str  # one of SPACES; a subject may differ
+    skull_stripped: bool
+    protocol: str = "uad-1"
+    lesion_labels: tuple[int, ...] = (1,)
+    ignore_labels: tuple[int, ...] = ()  # neither hit nor false
+    other_labels: tuple[int, ...] = ()  # legal values that are background
+    label_meaning: str = ""
+    # Fractions of persons; what is left of 1 goes to the last partition.
+    healthy_split: Mapping[str, float] = field(default_factory=dict)  # train, val (rest: test)
+    lesion_split: Mapping[str, float] = field(default_factory=dict)  # val (rest: test)
+    expected: Mapping[str, int] = field(default_factory=dict)  # subjects by contrast
+    exclusions: Mapping[str, str] = field(default_factory=dict)  # subject id -> reason
+    partners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # contrast -> healthy sets
+
+
+def _read(kind: str, name: str, card_type: type[Any]) -> Any:
+    path = catalog.locate(kind, name) / "card.toml"
+    facts: dict[str, Any] = {"name": name} | parse(path)
+    known = {f.name: f for f in fields(card_type)}
+    surplus = sorted(set(facts) - set(known))
+    if surplus:
+        raise UserError(f"{path} has unknown keys {surplus}; known are: {', '.join(known)}.")
+    needed = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
+    missing = sorted(set(needed) - set(facts))
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}: a card states them all.")
+    return card_type(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    )
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; a syntax error names the file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {error}.") from error
+
+
+def method_card(name: str) -> MethodCard:
+    """The card of a method; an unknown name lists the known ones."""
+    card: MethodCard = _read("methods", name, MethodCard)
+    if card.family not in FAMILIES:
+        raise UserError(
+            f"The family of method '{name}' is '{card.family}'; expected one of {', '.join(FAMILIES)}."
+        )
+    return card
+
+
+def dataset_card(name: str) -> DatasetCard:
+    """The card of a data set; an unknown name lists the known ones."""
+    card: DatasetCard = _read("datasets", name, DatasetCard)
+    for value, known in ((card.space, SPACES), (card.population, POPULATIONS)):
+        if value not in known:
+            raise UserError(
+                f"The card of data set '{name}' says '{value}'; expected one of {', '.join(known)}."
+            )
+    return card

@@ -1,0 +1,47 @@
+"""What lies in the folders `methods/` and `datasets/`, here and in folders that a user adds."""
+
+import os
+from pathlib import Path
+
+from uadbench.errors import UserError
+
+PLUGINS_VARIABLE = "UADBENCH_PLUGINS"
+
+
+def home(folder: str) -> Path:
+    """Where `methods` or `datasets` lies: in a wheel, else in a checkout."""
+    package = Path(__file__).resolve().parent
+    shipped = package / folder
+    return shipped if shipped.is_dir() else package.parent / folder
+
+
+def add_plugins(path: Path) -> None:
+    """Let a folder outside the project, with `methods/` or `datasets/` in it, take part.
+
+    The folder is kept in the environment, so that worker processes see it too.
+    """
+    if not ((path / "methods").is_dir() or (path / "datasets").is_dir()):
+        raise UserError(
+            f"--plugins expects a folder with methods/ or datasets/ in it, but {path} has neither."
+        )
+    known = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
+    os.environ[PLUGINS_VARIABLE] = os.pathsep.join([p for p in known if p] + [str(path.resolve())])
+
+
+def folders(kind: str) -> list[Path]:
+    """Every folder that holds plug-ins of a kind (`methods` or `datasets`), the project's first."""
+    outside = [Path(p) / kind for p in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if p]
+    return [home(kind), *[folder for folder in outside if folder.is_dir()]]
+
+
+def names(kind: str) -> list[str]:
+    """Names of all plug-ins of a kind, sorted: every folder with a `card.toml`."""
+    return sorted({card.parent.name for folder in folders(kind) for card in folder.glob("*/card.toml")})
+
+
+def locate(kind: str, name: str) -> Path:
+    """Folder of one plug-in; an unknown name lists the known ones."""
+    for folder in folders(kind):
+        if (folder / name / "card.toml").is_file():
+            return folder / name
+    raise UserError(f"There is no {kind[:-1]} '{name}'; known are: {', '.join(names(kind))}.")

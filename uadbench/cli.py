@@ -1,0 +1,5 @@
+"""The command line: verbs on subjects, methods, protocols and records."""
+
+
+def main() -> None:
+    """Run a command."""

@@ -1,0 +1,96 @@
+"""Data sets: found by name, and asked for their subjects.
+
+A data set is a folder `datasets/<name>/` with a `card.toml` (facts) and a `dataset.py` with the
+function `subjects(root) -> Iterator[Subject | LeftOut]`. One that makes its own files has
+`generate(root, progress)` too.
+"""
+
+import importlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from uadbench import catalog
+from uadbench.cards import DatasetCard, dataset_card
+from uadbench.errors import UserError
+from uadbench.progress import Progress
+from uadbench.subject import LeftOut, Subject
+
+# `datasets/x/dataset.py` is imported as `uadbench.datasets.x.dataset`; see uadbench/methods.py.
+__path__ = [str(folder) for folder in catalog.folders("datasets")]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies under a root: the subjects, sorted by id, and what is left out with the reason."""
+
+    card: DatasetCard
+    root: Path
+    subjects: tuple[Subject, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def with_contrast(self, contrast: str) -> Sequence[Subject]:
+        """The subjects that have a contrast; a contrast that none has lists those there are."""
+        chosen = [subject for subject in self.subjects if contrast in subject.images]
+        if not chosen:
+            there = sorted({c for subject in self.subjects for c in subject.images})
+            raise UserError(
+                f"No subject of {self.card.name} has the contrast '{contrast}'; "
+                f"there are: {', '.join(there)}."
+            )
+        return chosen
+
+
+def names() -> list[str]:
+    """All data sets, sorted."""
+    return catalog.names("datasets")
+
+
+def load(name: str) -> ModuleType:
+    """The module of a data set by its folder's name."""
+    catalog.locate("datasets", name)
+    __path__[:] = [str(folder) for folder in catalog.folders("datasets")]
+    importlib.invalidate_caches()
+    return importlib.import_module(f"uadbench.datasets.{name}.dataset")
+
+
+def can_generate(name: str) -> bool:
+    """Whether a data set makes its own files."""
+    return hasattr(load(name), "generate")
+
+
+def generate(name: str, root: Path, progress: Progress) -> None:
+    """Let a data set write its files under `root`, where they are not there yet."""
+    load(name).generate(root, progress)
+
+
+def find(name: str, root: Path) -> Found:
+    """Everything a data set has under `root`; an absent or empty root says where to apply."""
+    card = dataset_card(name)
+    if not root.is_dir():
+        raise UserError(f"The root of {name}, {root}, is not a folder; {_how_to_get(card)}")
+    subjects: list[Subject] = []
+    left_out: list[LeftOut] = []
+    for item in load(name).subjects(root):
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+        elif item.id in card.exclusions:
+            left_out.append(LeftOut(item.id, card.exclusions[item.id]))
+        else:
+            subjects.append(item)
+    if not subjects:
+        raise UserError(f"No subject of {name} was found under {root}; {_how_to_get(card)}")
+    counts = Counter(subject.id for subject in subjects)
+    repeated = sorted(name for name, count in counts.items() if count > 1)
+    if repeated:
+        raise UserError(f"{root} holds several copies of {', '.join(repeated[:5])}: keep one layout only.")
+    return Found(card, root, tuple(sorted(subjects, key=lambda s: s.id)), tuple(left_out))
+
+
+def _how_to_get(card: DatasetCard) -> str:
+    return (
+        f"get the data at {card.address} ({card.access}), then name the folder with "
+        f"--root; expected is: {card.layout}"
+    )

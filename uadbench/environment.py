@@ -1,0 +1,127 @@
+"""Environment: seeds, device, versions, commit and hardware: what a record says about where it was made."""
+
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from uadbench.errors import UserError
+from uadbench.files import sha256
+
+PACKAGES = (
+    "uadbench",
+    "torch",
+    "monai",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "nibabel",
+    "nilearn",
+    "SimpleITK",
+)
+
+
+def stage_seed(seed: int, stage: str) -> int:
+    """A 32-bit seed for one stage of a run, so that a stage redone alone draws the same numbers."""
+    return int(sha256(f"{seed}:{stage}")[:8], 16)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and (where it is loaded) torch's global generators."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes `cuda`, `mps` or `cpu`; a device that is not there is an error."""
+    if device == "cpu":
+        return device
+    import torch
+
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there.insert(0, "cuda")
+    elif torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    if device == "auto":
+        return there[0]
+    if device.split(":")[0] not in there:
+        raise UserError(f"Device '{device}' is not available here; available: {', '.join(there)}.")
+    return device
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that can change a number."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def commit() -> dict[str, str | bool]:
+    """Commit of the checkout this code runs from, and whether it was changed; empty for a wheel."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return {}
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--", "uadbench", "methods", "datasets"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": head.stdout.strip(), "changed": bool(status.stdout.strip())}
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def hardware(device: str) -> dict[str, str | int]:
+    """What the run ran on."""
+    facts: dict[str, str | int] = {
+        "processor": processor(),
+        "cores": os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+    }
+    if "torch" in sys.modules:
+        import torch
+
+        facts["threads"] = torch.get_num_threads()
+        if device.startswith("cuda"):
+            facts["device"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

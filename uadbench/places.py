@@ -1,0 +1,52 @@
+"""Places: where raw data, working files and results lie."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from uadbench.files import write_json
+
+
+@dataclass(frozen=True)
+class Places:
+    """The three folders of an installation.
+
+    `data` holds one raw folder per data set, `runs` everything that can be made again (prepared
+    cache, fits, score maps, pictures), `results` the records.
+    """
+
+    data: Path
+    runs: Path
+    results: Path
+
+    @classmethod
+    def default(cls) -> "Places":
+        """`data`, `runs` and `results` of the current folder, or what the environment names."""
+        return cls(
+            data=Path(os.environ.get("UADBENCH_DATA", "data")),
+            runs=Path(os.environ.get("UADBENCH_RUNS", "runs")),
+            results=Path(os.environ.get("UADBENCH_RESULTS", "results")),
+        )
+
+    @property
+    def cache(self) -> Path:
+        """Prepared volumes."""
+        return self.runs / "cache"
+
+    def _roots_file(self) -> Path:
+        return self.runs / "roots.json"
+
+    def root(self, dataset: str) -> Path:
+        """Raw folder of a data set: the one last named with `--root`, else `data/<name>`."""
+        if self._roots_file().exists():
+            named = json.loads(self._roots_file().read_text()).get(dataset)
+            if named:
+                return Path(named)
+        return self.data / dataset
+
+    def remember_root(self, dataset: str, root: Path) -> None:
+        """Keep a raw folder for the runs that follow."""
+        roots = json.loads(self._roots_file().read_text()) if self._roots_file().exists() else {}
+        roots[dataset] = str(root.resolve())
+        write_json(self._roots_file(), roots)

@@ -1,0 +1,39 @@
+"""Subject: one person at one scanning session, as a data set hands it over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Who was scanned, where the files lie, and what is known about them; nothing is read yet.
+
+    `id` is unique within the cohort; the `person` is the unit of splits and of the bootstrap.
+    Masks are files on any grid; which label values count as lesion or as ignored is a fact of the
+    data set's card. A lesion subject without a lesion mask file cannot be tested on.
+    """
+
+    id: str
+    cohort: str
+    person: str
+    images: Mapping[str, Path]  # contrast ("T1", "T2", "FLAIR", ...) -> NIfTI or Analyze file
+    healthy: bool
+    session: str = "1"
+    brain_mask: Path | None = None  # values above 0.5 are brain
+    lesion_mask: Path | None = None
+    ignore_mask: Path | None = None  # neither hit nor false there; may be the lesion mask's file
+    lesion_kind: str | None = None
+    site: str | None = None
+    age: float | None = None  # years
+    sex: str | None = None  # "F" or "M"
+    space: str = "native"  # one of cards.SPACES; anything but "MNI152" is registered
+    skull_stripped: bool = False
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something a data set holds or names that is not used, with the reason in words."""
+
+    id: str
+    reason: str
