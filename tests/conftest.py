@@ -2,15 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from uadbench import prepared
+from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.grids import GRIDS, Grid
+from uadbench.places import Places
 from uadbench.prepared import Prepared
+from uadbench.progress import Silent
 from uadbench.subject import Subject
+
+if TYPE_CHECKING:
+    from uadbench.plan import Machine
 
 
 def ellipsoid(
@@ -68,3 +75,17 @@ def toy(tmp_path: Path) -> Callable[..., list[Prepared]]:
         return [toy_subject(tmp_path, n, healthy, GRIDS[grid]) for n in numbers]
 
     return make
+
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Machine":
+    """An installation of its own in a temporary folder, with the plug-ins of the tests."""
+    from uadbench.plan import Machine
+
+    monkeypatch.setenv(PLUGINS_VARIABLE, str(PLUGINS))
+    for name in ("data", "runs", "results"):
+        monkeypatch.setenv(f"UADBENCH_{name.upper()}", str(tmp_path / name))
+    return Machine(Places.default(), Silent(), "cpu", workers=1)

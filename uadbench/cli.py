@@ -1,5 +1,371 @@
-"""The command line: verbs on subjects, methods, protocols and records."""
+"""The command line: verbs on subjects, methods, protocols and records. Parse, call, print.
+
+Heavy modules are imported inside the commands, so that `--help` stays fast.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uadbench import __version__, catalog
+from uadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from uadbench.places import Places
+    from uadbench.plan import Cell, Machine
+    from uadbench.progress import Progress
+
+app = typer.Typer(
+    help="Benchmark unsupervised anomaly detection in brain MRI: run methods, read the leaderboard.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # Rich's help alone would cost more time than all the rest of `--help`
+)
+
+
+def _add_plugins(paths: list[Path] | None) -> list[Path] | None:
+    for path in paths or []:
+        catalog.add_plugins(path)
+    return paths
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugins",
+        callback=_add_plugins,
+        is_eager=True,
+        help="A folder with methods/ or datasets/ of your own (or UADBENCH_PLUGINS). Repeatable.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Workers = Annotated[int, typer.Option(help="Processes that share the work on subjects; 0: one per core.")]
+Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; remembered for later runs.")]
+Results = Annotated[Path | None, typer.Option(help="Folder of the records (or UADBENCH_RESULTS).")]
+
+
+@app.callback()
+def _common(
+    plugins: Plugins = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
-    """Run a command."""
+    """Run a command; a user's mistake is one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"uadbench: {error}", err=True)
+        sys.exit(2)
+
+
+# ---- the main job ------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    method: Annotated[list[str], typer.Option("--method", "-m", help="Method; repeatable.")],
+    dataset: Annotated[list[str], typer.Option("--dataset", "-d", help="Data set to test on; repeatable.")],
+    train: Annotated[
+        str | None, typer.Option(help="Healthy data set to learn from; default: the card's partner.")
+    ] = None,
+    contrast: Annotated[
+        str | None, typer.Option(help="Contrast to test on; default: the card's first.")
+    ] = None,
+    train_contrast: Annotated[
+        list[str] | None, typer.Option(help="Contrasts to learn from, if others. Repeatable.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")
+    ] = "demo",
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the method. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32 or bf16, for training and scoring.")] = "float32",
+    protocol: Annotated[str | None, typer.Option(help="Protocol id; default: the card's.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many persons of each partition.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fit, score and record again.")] = False,
+    results: Results = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
+    from uadbench.plan import Cell
+
+    settings = dict(_setting(text) for text in set_ or [])
+    cells = [
+        Cell(
+            method=one_method,
+            dataset=one_dataset,
+            train=train,
+            contrast=contrast,
+            train_contrasts=tuple(train_contrast or ()),
+            preset=preset,
+            seed=seed,
+            settings=settings,
+            limit=limit,
+            protocol=protocol,
+            precision=precision,
+        )
+        for one_method in dict.fromkeys(method)
+        for one_dataset in dict.fromkeys(dataset)
+    ]
+    _run_all(cells, _machine(device, workers, quiet, results), force)
+
+
+def _run_all(cells: "list[Cell]", machine: "Machine", force: bool) -> None:
+    """Run every cell; one that fails is recorded and the others go on."""
+    from uadbench import show
+    from uadbench.run import run_recording_failure
+
+    outcomes, mistakes, failed = [], [], []
+    for cell in cells:
+        name = f"{cell.method} on {cell.dataset}"
+        try:
+            outcome = run_recording_failure(cell, machine, force)
+        except UserError as error:
+            if len(cells) == 1:
+                raise
+            mistakes.append(f"{name}: {error}")
+            continue
+        if isinstance(outcome, str):
+            failed.append(f"{name} failed and is recorded as failed: {outcome}")
+        else:
+            outcomes.append(outcome)
+    if outcomes:
+        show.outcomes(outcomes)
+    for line in mistakes + failed:
+        typer.echo(f"uadbench: {line}", err=True)
+    if failed or mistakes:
+        raise typer.Exit(1 if failed else 2)
+
+
+@app.command()
+def score(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")],
+    results: Results = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Recompute the metrics of a record from its stored score maps."""
+    from uadbench import show
+    from uadbench.run import evaluate_again
+
+    show.outcomes([evaluate_again(run, _machine("cpu", workers, quiet, results))])
+
+
+@app.command()
+def leaderboard(
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only this test set.")] = None,
+    contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Only this preset; default: all but ci.")] = None,
+    sort: Annotated[str, typer.Option(help="Column to sort by: ap, dsc_oracle, auroc, ...")] = "ap",
+    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
+    results: Results = None,
+    plugins: Plugins = None,
+) -> None:
+    """Tables of all records, ranked only where a comparison means something."""
+    from uadbench import leaderboard as board
+    from uadbench import record, show
+    from uadbench.files import write_text
+
+    if format_ not in board.FORMATS:
+        raise UserError(f"--format expects one of {', '.join(board.FORMATS)}, but '{format_}' came.")
+    folder = _places(results).results
+    chosen = [
+        r
+        for r in record.read_all(folder)
+        if (dataset is None or r.test == board.known_dataset(dataset))
+        and (contrast is None or r.contrast == contrast)
+        and (r.preset == preset if preset else board.public(r))
+    ]
+    if not chosen:
+        raise UserError(
+            f"There is no such record under {folder}; `uadbench run --method ae --dataset phantom` makes one."
+        )
+    found = board.tables(chosen, sort)
+    failed = [(str(place), reason) for place, reason in record.failures(folder)]
+    if format_ == "table" and output is None:
+        show.leaderboard(found, failed)
+        return
+    text = {
+        "table": lambda: board.markdown(found, failed),
+        "markdown": lambda: board.markdown(found, failed),
+        "csv": lambda: board.csv(found),
+        "json": lambda: board.as_json(found),
+    }[format_]()
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(output, text)
+
+
+@app.command()
+def regress(
+    reference: Annotated[Path, typer.Option(help="Folder of the committed records.")] = Path("results"),
+    preset: Annotated[str, typer.Option(help="Compare the records of this preset.")] = "ci",
+    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Only these methods.")] = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Run the phantom records anew and compare them with the committed ones, metric by metric."""
+    from uadbench import show
+    from uadbench.regress import rerun
+
+    changes = rerun(reference, preset, method or [], _machine("cpu", workers, quiet, None))
+    show.changes(changes)
+    if any(change.regressed for change in changes):
+        raise typer.Exit(1)
+
+
+# ---- what there is -----------------------------------------------------------------------------
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show all about one method.")] = None,
+    plugins: Plugins = None,
+) -> None:
+    """List the methods, or show one: source, differences from its paper, options, presets."""
+    from uadbench import show
+    from uadbench.cards import method_card
+
+    if name is None:
+        show.methods([method_card(known) for known in catalog.names("methods")])
+    else:
+        show.method(method_card(name))
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="Show all about one data set.")] = None,
+    plugins: Plugins = None,
+) -> None:
+    """List the data sets, or show one: where to apply, licence, layout, labels."""
+    from uadbench import show
+    from uadbench.cards import dataset_card
+
+    places = _places(None)
+    if name is None:
+        show.datasets([dataset_card(known) for known in catalog.names("datasets")], places)
+    else:
+        show.dataset(dataset_card(name), places)
+
+
+@app.command()
+def verify(
+    dataset: Annotated[str, typer.Argument(help="Data set.")],
+    root: Root = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
+    from uadbench import show
+    from uadbench.files import write_json
+    from uadbench.plan import find
+    from uadbench.verify import verify as verify_dataset
+
+    machine = _machine("cpu", workers, quiet, None)
+    _remember(machine.places, dataset, root)
+    found = verify_dataset(find(dataset, machine), machine.workers, machine.progress)
+    show.report(found)
+    if report is not None:
+        write_json(report, found.as_dict())
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="Data set.")],
+    root: Root = None,
+    contrast: Annotated[list[str] | None, typer.Option(help="Contrasts; default: all. Repeatable.")] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="Grids; default: the evaluation grid. Repeatable.")
+    ] = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
+    from uadbench import show
+    from uadbench.prepare_dataset import prepare_dataset
+
+    machine = _machine("cpu", workers, quiet, None)
+    _remember(machine.places, dataset, root)
+    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine))
+
+
+@app.command()
+def doctor(plugins: Plugins = None) -> None:
+    """Versions, device, memory, caches and the data found: what to send with a question."""
+    from uadbench import show
+
+    show.doctor(_places(None))
+
+
+# ---- shared ------------------------------------------------------------------------------------
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise UserError(f"--set expects key=value, but '{text}' came.")
+    return key, value
+
+
+def _places(results: Path | None) -> "Places":
+    from dataclasses import replace
+
+    from uadbench.places import Places
+
+    places = Places.default()
+    return places if results is None else replace(places, results=results)
+
+
+def _progress(quiet: bool) -> "Progress":
+    from uadbench.progress import Bars, Silent
+
+    return Silent() if quiet else Bars()
+
+
+def _machine(device: str, workers: int, quiet: bool, results: Path | None) -> "Machine":
+    from uadbench.environment import resolve_device
+    from uadbench.plan import Machine
+
+    if workers < 0:
+        raise UserError(f"--workers expects 0 or more, but {workers} came.")
+    return Machine(_places(results), _progress(quiet), resolve_device(device), workers or os.cpu_count() or 1)
+
+
+def _remember(places: "Places", dataset: str, root: Path | None) -> None:
+    from uadbench.cards import dataset_card
+
+    dataset_card(dataset)
+    if root is not None:
+        if not root.is_dir():
+            raise UserError(f"--root expects a folder, but there is none at {root}.")
+        places.remember_root(dataset, root)

@@ -6,6 +6,10 @@ import random
 import resource
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -121,7 +125,37 @@ def hardware(device: str) -> dict[str, str | int]:
     return facts
 
 
+def reset_peak_memory() -> None:
+    """Start a new count of the largest resident memory, where the system allows it (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
+    """Largest resident memory of this process since the last reset, in MB."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        kilobytes = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kilobytes = peak // 1024 if sys.platform == "darwin" else peak
+    return round(kilobytes / 1024, 1)
+
+
+@dataclass
+class Cost:
+    """Seconds and largest resident memory of a block."""
+
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+@contextmanager
+def measured() -> Iterator[Cost]:
+    """Measure a block."""
+    cost = Cost()
+    reset_peak_memory()
+    start = time.perf_counter()
+    yield cost
+    cost.seconds = time.perf_counter() - start
+    cost.peak_memory_mb = peak_memory_mb()

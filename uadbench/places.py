@@ -10,29 +10,27 @@ from uadbench.files import write_json
 
 @dataclass(frozen=True)
 class Places:
-    """The three folders of an installation.
+    """The folders of an installation.
 
-    `data` holds one raw folder per data set, `runs` everything that can be made again (prepared
-    cache, fits, score maps, pictures), `results` the records.
+    `data` holds one raw folder per data set, `runs` everything that can be made again (fits, score
+    maps, pictures, and the cache of prepared volumes), `results` the records.
     """
 
     data: Path
     runs: Path
     results: Path
+    cache: Path  # prepared volumes
 
     @classmethod
     def default(cls) -> "Places":
         """`data`, `runs` and `results` of the current folder, or what the environment names."""
+        runs = Path(os.environ.get("UADBENCH_RUNS", "runs"))
         return cls(
             data=Path(os.environ.get("UADBENCH_DATA", "data")),
-            runs=Path(os.environ.get("UADBENCH_RUNS", "runs")),
+            runs=runs,
             results=Path(os.environ.get("UADBENCH_RESULTS", "results")),
+            cache=runs / "cache",
         )
-
-    @property
-    def cache(self) -> Path:
-        """Prepared volumes."""
-        return self.runs / "cache"
 
     def _roots_file(self) -> Path:
         return self.runs / "roots.json"

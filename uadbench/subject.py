@@ -1,7 +1,7 @@
 """Subject: one person at one scanning session, as a data set hands it over."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -21,6 +21,7 @@ class Subject:
     healthy: bool
     session: str = "1"
     brain_mask: Path | None = None  # values above 0.5 are brain
+    contrast_masks: Mapping[str, Path] = field(default_factory=dict)  # where a contrast has one of its own
     lesion_mask: Path | None = None
     ignore_mask: Path | None = None  # neither hit nor false there; may be the lesion mask's file
     lesion_kind: str | None = None
@@ -29,6 +30,10 @@ class Subject:
     sex: str | None = None  # "F" or "M"
     space: str = "native"  # one of cards.SPACES; anything but "MNI152" is registered
     skull_stripped: bool = False
+
+    def mask_of(self, contrast: str) -> Path | None:
+        """The brain mask file that goes with a contrast."""
+        return self.contrast_masks.get(contrast, self.brain_mask)
 
 
 @dataclass(frozen=True)

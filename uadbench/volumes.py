@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from uadbench.grids import Grid
 from uadbench.prepared import Prepared, decode
-
-MIN_SLICE_AREA_MM2 = 2000.0  # an axial slice counts from this much brain (protocol, rule 7)
+from uadbench.protocol import MIN_SLICE_AREA_MM2
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,11 @@ class Volumes(Sequence[Volume]):
         ]
         return np.array(found, np.int64).reshape(-1, 2)
 
+    def read_codes(self, which: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """Packed images (B, R, A) of (volume, slice) pairs, as `prepared.encode` makes them."""
+        return np.stack([self._prepared[volume].codes[position] for volume, position in which])
+
     def read_slices(self, which: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Images (B, 1, R, A) float32 in [0, 1] and brain masks (B, R, A) of (volume, slice) pairs."""
-        codes = np.stack([self._prepared[volume].codes[position] for volume, position in which])
+        codes = self.read_codes(which)
         return decode(codes)[:, None], codes > 0

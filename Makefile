@@ -1,0 +1,65 @@
+# Everything sets itself up in .venv; what is needed is Python >= 3.11 and make.
+# Extra arguments for pip pass through, for example to choose a build of torch:
+#   make demo PIP_ARGS="--find-links /path/to/wheels"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt $(PIP_ARGS)
+METHODS := random intensity atlas_z pca ae vae
+
+help:
+	@echo "make demo     run every method on the built-in phantom and show the leaderboard"
+	@echo "make test     run the tests"
+	@echo "make check    lint and type-check"
+	@echo "make slow     the tests that take minutes"
+	@echo "make bench    measure speed against the usual tools"
+	@echo "make records  make the committed phantom records and the leaderboard anew"
+	@echo "make clean    remove what can be made again"
+
+.venv/ready: pyproject.toml .ci/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("uadbench needs Python 3.11 or newer") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1" $(PIP_ARGS)
+	@echo "installing torch and what else is needed; this takes a few minutes once"
+	$(PIP) --editable .
+	@touch $@
+
+.venv/ready-test: .venv/ready
+	$(PIP) --group test
+	@touch $@
+
+.venv/ready-check: .venv/ready-test
+	$(PIP) --group check
+	@touch $@
+
+demo: .venv/ready
+	UADBENCH_RUNS=runs/demo $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --results runs/demo/results
+	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
+
+test: .venv/ready-test
+	$(BIN)/pytest -q -m "not slow"
+
+slow: .venv/ready-test
+	$(BIN)/pytest -q -m slow
+
+check: .venv/ready-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready-test
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/metrics.py
+
+records: .venv/ready
+	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --force
+	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset ci --force
+	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
+
+clean:
+	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
+
+.PHONY: help demo test slow check bench records clean
+.DEFAULT_GOAL := help

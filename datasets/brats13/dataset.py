@@ -1,0 +1,33 @@
+"""BraTS 2013, as distributed with DeepMedic: z-scored images, brain mask, expert labels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from uadbench import layout
+from uadbench.subject import LeftOut, Subject
+
+CONTRASTS = {"FLAIR": "Flair", "T1ce": "T1c"}  # contrast -> how the file names begin
+
+
+def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+    """One subject for each folder, the person being the patient's number."""
+    for folder, name in layout.folders(root, r"brats_2013_(pat\d{4})_(\d+)"):
+        files = {c: layout.one(folder, rf"{n}_subtrMeanDivStd\.nii(\.gz)?") for c, n in CONTRASTS.items()}
+        images = {contrast: path for contrast, path in files.items() if path}
+        lesion = layout.one(folder, r"OTMultiClass\.nii(\.gz)?")
+        if not images or lesion is None:
+            yield LeftOut(folder.name, f"has no {'label file OTMultiClass' if images else 'image'}")
+            continue
+        yield Subject(
+            id=f"{name[1].lower()}_{name[2]}",
+            cohort="brats13",
+            person=name[1].lower(),
+            session=name[2],
+            images=images,
+            healthy=False,
+            brain_mask=layout.one(folder, r"brainmask\.nii(\.gz)?"),
+            lesion_mask=lesion,
+            lesion_kind="glioma",
+            space="SRI24",
+            skull_stripped=True,
+        )

@@ -1,0 +1,151 @@
+"""Variational auto-encoder of axial slices (Kingma & Welling 2014, Baur et al. 2021). See card.toml."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uadbench import grids, scores, training
+from uadbench.methods import Context, Method, Score, State, fit_option, score_option
+from uadbench.volumes import Volume, Volumes
+
+
+def down(channels: int, filters: int) -> nn.Sequential:
+    """Half the resolution."""
+    convolution = nn.Conv2d(channels, filters, 5, stride=2, padding=2)
+    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(0.2))
+
+
+def up(channels: int, filters: int) -> nn.Sequential:
+    """Twice the resolution."""
+    convolution = nn.ConvTranspose2d(channels, filters, 5, stride=2, padding=2, output_padding=1)
+    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(0.2))
+
+
+class VariationalAutoencoder(nn.Module):
+    """The unified architecture of Baur 2021 with a diagonal Gaussian code."""
+
+    def __init__(self, rows: int, columns: int, width: int, latent_dim: int, dropout: float) -> None:
+        """For slices of rows x columns, which are padded to a multiple of 16."""
+        super().__init__()
+        filters = [width, 2 * width, 4 * width, 4 * width]
+        narrow = filters[-1] // 8
+        code = (narrow, -(-rows // 16), -(-columns // 16))
+        features = code[0] * code[1] * code[2]
+        self.encoder = nn.Sequential(
+            *(down(a, b) for a, b in pairwise([1, *filters])),  # (B, 4 width, R / 16, A / 16)
+            nn.Conv2d(filters[-1], narrow, 1),
+            nn.Flatten(),  # (B, features)
+            nn.Dropout(dropout),
+        )
+        self.mean = nn.Linear(features, latent_dim)
+        self.log_variance = nn.Linear(features, latent_dim)
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, features),
+            nn.Unflatten(1, code),  # (B, width / 2, R / 16, A / 16)
+            nn.Conv2d(narrow, filters[-1], 1),
+            *(up(a, b) for a, b in pairwise([filters[-1], *filters[::-1]])),
+            nn.Conv2d(width, 1, 1),  # linear output
+        )
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance (B, Z) of the codes of slices (B, 1, R, A)."""
+        rows, columns = image.shape[-2:]
+        features = self.encoder(functional.pad(image, (0, -columns % 16, 0, -rows % 16)))
+        return self.mean(features).float(), self.log_variance(features).float()
+
+    def decode(self, code: Tensor, rows: int, columns: int) -> Tensor:
+        """Slices (B, 1, rows, columns) of codes (B, Z)."""
+        return self.decoder(code)[..., :rows, :columns].float()  # type: ignore[no-any-return]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reconstructions (B, 1, R, A) from the mean of the code: scoring draws nothing."""
+        return self.decode(self.encode(image)[0], *image.shape[-2:])
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL of N(mean, exp(log_variance)) from N(0, 1), summed over the code: (B, Z) -> (B,).
+
+    Kingma & Welling 2014, appendix B.
+    """
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+def negative_elbo(
+    image: Tensor, reconstruction: Tensor, mean: Tensor, log_variance: Tensor, beta: float
+) -> Tensor:
+    """(L1 summed over the slice's pixels + beta * KL summed over the code) / pixels, mean over slices.
+
+    Both terms are divided by the same number, so the minimum is that of the summed loss. It is not
+    mean L1 + beta * KL: there KL weighs pixels (16,384 at 128 x 128) times as much, and the code
+    collapses to the prior. In terms of mean L1, beta = 1 is a KL weight of 1 / pixels.
+    """
+    error = (reconstruction - image).abs().flatten(1).sum(1)  # (B, 1, R, A) -> (B,)
+    return (error + beta * kl_divergence(mean, log_variance)).mean() / image[0].numel()
+
+
+@dataclass
+class VAE(Method):
+    """Learns a distribution of healthy slices; what it cannot restore from its code is anomalous."""
+
+    grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
+    width: int = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
+    latent_dim: int = fit_option(128, "length of the code; Baur 2021")
+    beta: float = fit_option(
+        1.0, "weight of KL against L1, both summed; Higgins 2017; 1: Kingma & Welling 2014"
+    )
+    dropout: float = fit_option(0.1, "dropout before the code; Baur 2021's code: .1 to .2")
+    steps: int = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
+    batch: int = fit_option(8, "slices per step; Baur 2021's code")
+    learning_rate: float = fit_option(1e-4, "of Adam; Baur 2021's code")
+    cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
+    validate_every: int = fit_option(1500, "steps between validations; an epoch of 120 volumes of 100 slices")
+    patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
+    score_kind: str = score_option("l1", "residual; Baur 2021 takes `pos` on FLAIR", tuple(scores.KINDS))
+
+    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
+        """Maximise the evidence lower bound of healthy slices."""
+        schedule = training.Schedule(
+            self.steps,
+            self.batch,
+            self.learning_rate,
+            patience=self.patience,
+            validate_every=self.validate_every,
+            cosine=self.cosine,
+        )
+        self.network_, self.device_ = self._network(), context.device
+        training.train(self.network_, self._loss, train, val, context, schedule)
+        return self
+
+    def _loss(self, network: VariationalAutoencoder, batch: training.Batch) -> Tensor:
+        mean, log_variance = network.encode(batch.image)
+        # In evaluation mode (validation) the code is its mean, as in scoring.
+        noise = torch.randn_like(mean) if network.training else torch.zeros_like(mean)
+        code = mean + (0.5 * log_variance).exp() * noise
+        reconstruction = network.decode(code, *batch.image.shape[-2:])
+        return negative_elbo(batch.image, reconstruction, mean, log_variance, self.beta)
+
+    def score(self, volume: Volume) -> Score:
+        """Residual between the volume and its reconstruction from the mean of the code."""
+        healthy = training.reconstruct(self.network_, volume, self.device_)
+        return Score(scores.residual(self.score_kind, volume, healthy), healthy)
+
+    def state(self) -> State:
+        """Weights of the network by name."""
+        return training.weights(self.network_)
+
+    def load_state(self, state: State, context: Context) -> Self:
+        """Build the network and give it the weights."""
+        self.network_, self.device_ = self._network(), context.device
+        training.load_weights(self.network_, state, context.device)
+        return self
+
+    def _network(self) -> VariationalAutoencoder:
+        rows, columns, _ = grids.grid(self.grid).shape
+        return VariationalAutoencoder(rows, columns, self.width, self.latent_dim, self.dropout)
+
+
+ENTRY = VAE

@@ -1,0 +1,133 @@
+"""The commands as a user types them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from uadbench.plan import Cell, Machine
+from uadbench.run import run
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+def uadbench(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own and check its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "uadbench", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def done(machine: Machine) -> Path:
+    """A record that is there."""
+    return run(Cell(method="brightness", dataset="balls", preset="ci"), machine).path
+
+
+def test_help_does_not_import_torch_or_anything_heavy() -> None:
+    code = "import sys; sys.argv = ['uadbench', '--help']; from uadbench.cli import main\n" + (
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'monai', 'numpy', 'pandas', 'rich.table'} & set(sys.modules)), file=sys.stderr)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "leaderboard" in finished.stdout
+    assert finished.stderr.strip() == "[]"
+
+
+def test_a_users_mistake_is_one_sentence_and_exit_code_2() -> None:
+    finished = uadbench("run", "--method", "vea", "--dataset", "phantom", code=2)
+
+    assert finished.stderr.startswith("uadbench: There is no method 'vea'; known are: ae,")
+    assert len(finished.stderr.splitlines()) == 1
+
+
+def test_a_method_and_a_data_set_from_outside_are_listed_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data", "runs", "results"):
+        monkeypatch.setenv(f"UADBENCH_{name.upper()}", str(tmp_path / name))
+
+    assert "brightness" in uadbench("methods", "--plugins", str(PLUGINS)).stdout
+    assert "balls" in uadbench("--plugins", str(PLUGINS), "datasets").stdout
+    finished = uadbench(
+        "run", "-m", "brightness", "-m", "random", "-d", "balls", "--preset", "ci", "--quiet", "--plugins", str(PLUGINS)
+    )  # fmt: skip
+
+    assert "brightness" in finished.stdout
+    assert len(list((tmp_path / "results").rglob("seed-0.json"))) == 2
+    assert list((tmp_path / "runs").rglob("precision_recall.png"))
+
+
+def test_one_failed_cell_does_not_keep_the_others_from_running(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "mine" / "methods" / "broken"
+    broken.mkdir(parents=True)
+    source = PLUGINS / "methods" / "brightness"
+    (broken / "card.toml").write_text((source / "card.toml").read_text())
+    (broken / "method.py").write_text(
+        (source / "method.py").read_text().replace("return Score(", "raise OSError('no'); return Score(")
+    )
+    monkeypatch.setenv("UADBENCH_PLUGINS", os.pathsep.join([str(PLUGINS), str(tmp_path / "mine")]))
+
+    finished = uadbench(
+        "run", "-m", "broken", "-m", "brightness", "-d", "balls", "--preset", "ci", "--quiet", code=1
+    )
+
+    assert "broken on balls failed and is recorded as failed: OSError: no" in finished.stderr
+    assert len(list(machine.places.results.rglob("seed-0.json"))) == 1
+    assert "failed" in uadbench("leaderboard", "--preset", "ci").stdout
+
+
+def test_plugins_without_methods_or_datasets_are_a_mistake(tmp_path: Path) -> None:
+    assert "has neither" in uadbench("methods", "--plugins", str(tmp_path), code=2).stderr
+
+
+@pytest.mark.parametrize("name", ["markdown", "csv", "json", "table"])
+def test_every_format_is_written_to_a_file(done: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "board"
+    uadbench("leaderboard", "--preset", "ci", "--format", name, "--output", str(target))
+
+    assert "brightness" in target.read_text()
+
+
+def test_no_record_is_a_mistake_with_the_way_out(machine: Machine) -> None:
+    assert "uadbench run --method" in uadbench("leaderboard", code=2).stderr
+
+
+def test_scores_are_recomputed_from_the_path_of_a_record(done: Path) -> None:
+    before = json.loads(done.read_text())["summary"]
+
+    uadbench("score", str(done), "--quiet")
+
+    assert json.loads(done.read_text())["summary"] == before
+
+
+def test_verify_and_prepare_report_what_is_there(machine: Machine, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+
+    assert "nothing is wrong" in uadbench("verify", "balls", "--report", str(report), "--quiet").stdout
+    assert json.loads(report.read_text())
+    assert "lesion-test" in uadbench("prepare", "balls", "--quiet").stdout
+
+
+def test_a_root_that_is_no_folder_is_a_mistake(machine: Machine) -> None:
+    assert "expects a folder" in uadbench("prepare", "balls", "--root", "/no/such/folder", code=2).stderr
+
+
+def test_every_card_can_be_shown(machine: Machine) -> None:
+    assert "differences from the paper" in uadbench("methods", "vae").stdout
+    assert "get it at" in uadbench("datasets", "ixi").stdout
+
+
+def test_doctor_names_versions_device_and_data(machine: Machine) -> None:
+    printed = uadbench("doctor").stdout
+
+    for word in ("torch", "device", "memory", "data set phantom"):
+        assert word in printed

@@ -1,0 +1,219 @@
+"""What every method promises, checked with the small settings of its card's `[smoke]` table.
+
+A method is excused from a test by a line in its card: `[exempt]`, test name -> reason.
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+from sklearn.metrics import average_precision_score
+
+from uadbench import methods
+from uadbench.cards import PRESETS, method_card
+from uadbench.environment import seed_everything
+from uadbench.grids import GRIDS
+from uadbench.methods import Context, Method
+from uadbench.prepared import Prepared
+from uadbench.volumes import Volume, Volumes
+
+Toy = Callable[..., list[Prepared]]
+SEED = 3
+
+
+def smoke(name: str, **settings: Any) -> Method:
+    """A method with the settings of these tests."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in method_card(name).smoke.items()}
+    return methods.load(name)(**values | settings)
+
+
+@dataclass
+class World:
+    """A fitted method, what it was fitted on, and three patients it has not seen."""
+
+    method: Method
+    train: Volumes
+    val: Volumes
+    patients: Volumes
+    lesions: list[NDArray[np.bool_]]
+
+    def fit(self, method: Method, folder: Path) -> Method:
+        """Fit another method on the same volumes, as the harness does: seeds first."""
+        seed_everything(SEED)
+        return method.fit(self.train, self.val, Context(seed=SEED, folder=folder))
+
+
+_worlds: dict[str, World] = {}  # one fit serves all tests of a method
+
+
+@pytest.fixture(params=methods.names())
+def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("A method reaches for the network.")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    method: str = request.param
+    test = getattr(request.node, "originalname", "").removeprefix("test_")
+    if test in method_card(method).exempt:
+        pytest.skip(f"{method}: {method_card(method).exempt[test]}")
+    return method
+
+
+@pytest.fixture
+def world(name: str, toy: Toy, tmp_path: Path) -> World:
+    if name not in _worlds:
+        method = smoke(name)
+        grid = GRIDS[method.grid]
+        patients = toy(range(20, 23), False, method.grid)
+        _worlds[name] = World(
+            method,
+            Volumes(toy(range(8), True, method.grid), grid),
+            Volumes(toy(range(10, 13), True, method.grid), grid),
+            Volumes(patients, grid),
+            [p.lesion() for p in patients],
+        )
+        assert _worlds[name].fit(method, tmp_path / "fit") is method, "fit has to return self"
+    return _worlds[name]
+
+
+def reloaded(name: str, method: Method) -> Method:
+    """A fresh method with the state of another, by way of a safetensors file's bytes."""
+    return smoke(name).load_state(load(save(method.state())), Context())
+
+
+# What can be seen without fitting.
+
+
+def test_the_card_is_complete(name: str) -> None:
+    card = method_card(name)
+    for key in ("title", "summary", "paper", "link", "reference_licence", "input"):
+        assert getattr(card, key).strip(), key
+    assert 1950 < card.year < 2100
+    assert card.differences or card.paper.startswith("None"), "what differs from the paper?"
+    assert set(card.preset) == set(PRESETS)
+    assert card.smoke
+    for figure in card.reported:
+        assert {"train", "test", "contrast", "metric", "value", "origin", "source"} == set(figure)
+
+
+def test_exemptions_name_a_test_and_give_a_reason(name: str) -> None:
+    for test, reason in method_card(name).exempt.items():
+        assert f"test_{test}" in globals()
+        assert len(reason.split()) > 3
+
+
+def test_the_constructor_stores_its_arguments_unchanged(name: str) -> None:
+    settings = smoke(name)
+    assert set(vars(settings)) == set(methods.options(settings)), "the constructor makes nothing"
+    assert methods.parameters(settings) | dict(method_card(name).smoke) == methods.parameters(settings)
+    assert methods.load(name)() == methods.load(name)(**methods.parameters(methods.load(name)()))
+
+
+def test_every_option_is_documented(name: str) -> None:
+    for key, option in methods.options(methods.load(name)).items():
+        assert option.metadata["stage"] in ("fit", "score"), key
+        assert len(option.metadata["doc"].split()) > 1, key
+        assert not option.metadata["choices"] or option.default in option.metadata["choices"], key
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_builds_on_a_known_grid(name: str, preset: str) -> None:
+    assert methods.build(name, preset).grid in GRIDS
+
+
+def test_the_defaults_are_the_paper_preset(name: str) -> None:
+    assert methods.build(name, "paper") == methods.load(name)()
+
+
+def test_no_label_reaches_a_method_by_type() -> None:
+    assert {f.name for f in fields(Volume)} == {"image", "brain", "spacing_mm", "contrasts"}
+    public = {key for key in dir(Volumes) if not key.startswith("_")}
+    assert public <= {"slices", "read_slices", "read_codes", "index", "count"}
+
+
+# What needs a fit.
+
+
+def test_score_map_and_pseudo_healthy_image_are_well_formed(world: World) -> None:
+    for volume in world.patients:
+        score = world.method.score(volume)
+        assert score.score_map.shape == volume.brain.shape
+        assert score.score_map.dtype == np.float32
+        assert np.isfinite(score.score_map).all()
+        assert not score.score_map[~volume.brain].any(), "scores outside the brain are 0"
+        assert score.score_map[volume.brain].std() > 0
+        if score.pseudo_healthy is not None:
+            assert score.pseudo_healthy.shape == volume.image.shape
+            assert score.pseudo_healthy.dtype == np.float32
+            assert np.isfinite(score.pseudo_healthy).all()
+
+
+def test_a_volume_without_brain_gets_a_map_of_zeros(world: World) -> None:
+    volume = world.patients[0]
+    empty = replace(volume, image=np.zeros_like(volume.image), brain=np.zeros_like(volume.brain))
+    assert not world.method.score(empty).score_map.any()
+
+
+def test_scoring_leaves_the_volume_and_the_method_as_they_were(world: World) -> None:
+    volume = world.patients[0]
+    image, brain = volume.image.copy(), volume.brain.copy()
+    state = {key: array.copy() for key, array in world.method.state().items()}
+    settings = methods.parameters(world.method)
+    world.method.score(volume)
+    np.testing.assert_array_equal(volume.image, image)
+    np.testing.assert_array_equal(volume.brain, brain)
+    assert methods.parameters(world.method) == settings
+    np.testing.assert_equal(world.method.state(), state)
+
+
+def test_a_volume_alone_scores_as_among_others(name: str, world: World) -> None:
+    among = [world.method.score(volume).score_map for volume in world.patients]
+    for index in (2, 0):
+        alone = reloaded(name, world.method).score(world.patients[index]).score_map
+        np.testing.assert_array_equal(alone, among[index])
+
+
+def test_the_same_seed_gives_the_same_map(name: str, world: World, tmp_path: Path) -> None:
+    again = world.fit(smoke(name), tmp_path / "again")
+    np.testing.assert_array_equal(
+        again.score(world.patients[1]).score_map, world.method.score(world.patients[1]).score_map
+    )
+
+
+def test_saved_and_loaded_it_gives_the_same_answer(name: str, world: World) -> None:
+    loaded = reloaded(name, world.method)
+    before, after = world.method.score(world.patients[0]), loaded.score(world.patients[0])
+    np.testing.assert_array_equal(after.score_map, before.score_map)
+    np.testing.assert_equal(after.pseudo_healthy, before.pseudo_healthy)
+    assert loaded.parameter_count() == world.method.parameter_count()
+
+
+def test_what_is_learned_finds_lesions_that_intensity_hides(name: str, world: World, tmp_path: Path) -> None:
+    """The lesion gets the grey of healthy tissue elsewhere: only who knows what belongs where can find it."""
+    card = method_card(name)
+    if not card.trained:
+        pytest.skip("nothing is learned")
+    precision = hidden_lesion_precision(world, world.method)
+    assert precision > 2.5 * np.mean([m.sum() for m in world.lesions]) / world.patients[0].brain.sum()
+    if "steps" in methods.options(world.method):
+        untrained = world.fit(smoke(name, steps=1), tmp_path / "untrained")
+        assert precision > 2.5 * hidden_lesion_precision(world, untrained)
+
+
+def hidden_lesion_precision(world: World, method: Method) -> float:
+    """Mean average precision on the patients, their lesions as grey (0.45) as the toys' outer shell."""
+    found = []
+    for volume, lesion in zip(world.patients, world.lesions, strict=True):
+        noise = np.random.default_rng(0).normal(0, 0.03, int(lesion.sum()))
+        image = volume.image.copy()
+        image[0, lesion] = 0.45 + noise
+        score_map = method.score(replace(volume, image=image)).score_map
+        found.append(average_precision_score(lesion[volume.brain], score_map[volume.brain]))
+    return float(np.mean(found))

@@ -1,0 +1,82 @@
+"""The regression of the metrics must notice what it is there to notice."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uadbench import evaluate, methods, record, regress
+from uadbench.errors import UserError
+from uadbench.metrics import Curve, measure
+from uadbench.methods import Method, Score
+from uadbench.plan import Cell, Machine
+from uadbench.run import run
+from uadbench.volumes import Volume
+
+
+@pytest.fixture
+def reference(machine: Machine) -> Path:
+    """Committed records of one method."""
+    run(Cell(method="brightness", dataset="balls", preset="ci"), machine)
+    return machine.places.results
+
+
+def changed(score: Callable[[Method, Volume], Score], change: Callable[[np.ndarray], np.ndarray]) -> object:  # type: ignore[type-arg]
+    def wrong(self: Method, volume: Volume) -> Score:
+        return Score(np.ascontiguousarray(change(score(self, volume).score_map)))
+
+    return wrong
+
+
+def regressed(reference: Path, machine: Machine) -> set[str]:
+    return {c.metric for c in regress.rerun(reference, "ci", [], machine) if c.regressed}
+
+
+def test_nothing_moves_when_nothing_changed(reference: Path, machine: Machine) -> None:
+    assert not any(change.moved for change in regress.rerun(reference, "ci", [], machine))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda m: m[::-1], lambda m: m[:, :, ::-1], lambda m: -m, lambda m: m.round(1)],
+    ids=["swapped left and right", "swapped up and down", "negated", "rounded"],
+)
+def test_a_damaged_score_map_is_a_regression(
+    reference: Path,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[np.ndarray], np.ndarray],  # type: ignore[type-arg]
+) -> None:
+    kind = methods.load("brightness")
+    monkeypatch.setattr(kind, "score", changed(kind.score, change))
+
+    assert "ap_raw" in regressed(reference, machine)
+
+
+def test_a_perturbed_metric_is_a_regression(
+    reference: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def off(*arguments: object) -> Curve:
+        right = measure(*arguments)  # type: ignore[arg-type]
+        return replace(right, ap=right.ap + 0.02)
+
+    monkeypatch.setattr(evaluate, "measure", off)
+
+    assert regressed(reference, machine) == {"ap_mean"}
+
+
+def test_no_reference_is_a_users_mistake(machine: Machine) -> None:
+    with pytest.raises(UserError, match="no phantom record of preset 'ci'"):
+        regress.rerun(machine.places.results, "ci", [], machine)
+
+
+def test_other_subjects_are_not_compared(reference: Path, machine: Machine) -> None:
+    (made,) = record.read_all(reference)
+    splits = made.splits | {"lesion-test": made.splits["lesion-test"] | {"hash": "0"}}
+
+    with pytest.raises(UserError, match="other subjects than the reference in lesion-test"):
+        regress.compare(replace(made, splits=splits), made)
+    shutil.rmtree(reference)

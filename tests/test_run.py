@@ -1,0 +1,273 @@
+"""Runs from end to end, on a small data set and a small method from outside the project."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from uadbench import methods, record
+from uadbench.errors import UserError
+from uadbench.files import sha256
+from uadbench.methods import Score
+from uadbench.plan import Cell, Machine, make_plan
+from uadbench.record import CIRCUMSTANCES, RunRecord
+from uadbench.run import checked, evaluate_again, run, run_recording_failure
+from uadbench.volumes import Volume
+
+CELL = Cell(method="brightness", dataset="balls", preset="ci")
+
+
+def content(made: RunRecord) -> dict[str, Any]:
+    """A record without times, hardware and versions."""
+    return {key: value for key, value in asdict(made).items() if key not in CIRCUMSTANCES}
+
+
+def test_a_run_finds_what_is_bright(machine: Machine) -> None:
+    made = run(CELL, machine).record
+
+    summary = made.summary["profiles"]["raw"]
+    assert summary["prevalence"] < 0.02
+    assert summary["ap"] > 0.5
+    assert made.summary["subjects"]["lesion-test"] == made.splits["lesion-test"]["subjects"]
+    assert made.regime == "phantom"
+    assert summary["points"]["oracle"]["dsc"] >= summary["points"]["val"]["dsc"]
+
+
+def test_a_finished_run_is_found_and_not_done_again(machine: Machine) -> None:
+    first = run(CELL, machine)
+    written = first.path.stat().st_mtime_ns
+
+    second = run(CELL, machine)
+
+    assert second.reused
+    assert not first.reused
+    assert first.path.stat().st_mtime_ns == written
+
+
+def test_two_runs_with_one_seed_give_equal_records(machine: Machine, tmp_path: Path) -> None:
+    cell = replace(CELL, method="random")
+    elsewhere = replace(
+        machine, places=replace(machine.places, runs=tmp_path / "other", results=tmp_path / "other-results")
+    )
+
+    first, second = run(cell, machine), run(cell, elsewhere)
+
+    assert content(first.record) == content(second.record)
+    assert first.path.with_suffix(".npz").read_bytes() == second.path.with_suffix(".npz").read_bytes()
+
+
+def test_force_gives_the_same_record_again(machine: Machine) -> None:
+    assert content(run(CELL, machine).record) == content(run(CELL, machine, force=True).record)
+
+
+def test_a_record_of_other_data_is_not_overwritten_without_force(machine: Machine) -> None:
+    run(CELL, machine)
+    scan = machine.places.data / "balls" / "scan-20.nii"
+    image = nib.load(scan)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:, ::-1].copy(), image.affine), scan)
+
+    with pytest.raises(UserError, match="--force"):
+        run(CELL, machine)
+    assert not run(CELL, machine, force=True).reused
+
+
+def test_rows_that_differ_in_score_options_share_one_fit(machine: Machine) -> None:
+    bright = run(CELL, machine).record
+    dark = run(replace(CELL, settings={"sign": "-1"}), machine).record
+
+    assert bright.fit_hash == dark.fit_hash
+    assert bright.score_hash != dark.score_hash
+    assert (bright.variant, dark.variant) == ("ci", "ci,sign=-1.0")
+    assert len(list((machine.places.runs / "fits").iterdir())) == 1
+
+
+def test_metrics_are_recomputed_from_stored_maps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(CELL, machine)
+    monkeypatch.setattr(methods.load("brightness"), "score", None)  # must not be called
+
+    assert content(evaluate_again(first.path, machine).record) == content(first.record)
+
+
+def test_recomputing_without_maps_says_so(machine: Machine) -> None:
+    first = run(CELL, machine)
+    for file in first.maps.iterdir():
+        file.unlink()
+
+    with pytest.raises(UserError, match="maps of .* are not under"):
+        evaluate_again(first.path, machine)
+
+
+def test_limit_changes_the_split_and_the_row(machine: Machine) -> None:
+    limited = run(replace(CELL, limit=2), machine).record
+
+    assert limited.splits["lesion-test"]["subjects"] == 2
+    assert limited.variant == "ci,limit=2"
+    assert limited.splits["lesion-test"]["hash"] != run(CELL, machine).record.splits["lesion-test"]["hash"]
+
+
+def test_a_subject_that_cannot_be_read_is_recorded_and_the_others_go_on(machine: Machine) -> None:
+    whole = run(CELL, machine).record
+    victim = next(s["id"] for s in whole.subjects if s["partition"] == "lesion-test")
+    (machine.places.data / "balls" / f"scan-{int(victim[-2:])}.nii").write_bytes(b"")
+
+    made = run(CELL, machine, force=True).record
+
+    assert [item["id"] for item in made.excluded] == [victim]
+    assert made.summary["subjects"]["lesion-test"] == whole.summary["subjects"]["lesion-test"] - 1
+
+
+def test_a_scan_in_two_partitions_under_two_names_stops_the_run(machine: Machine) -> None:
+    made = run(CELL, machine).record
+    data = machine.places.data / "balls"
+    healthy, ill = (
+        next(int(s["id"][-2:]) for s in made.subjects if s["partition"] == part)
+        for part in ("healthy-test", "lesion-test")
+    )
+    (data / f"scan-{ill}.nii").write_bytes((data / f"scan-{healthy}.nii").read_bytes())
+
+    with pytest.raises(UserError, match=f"ball-{min(healthy, ill):02d}.*ball-{max(healthy, ill):02d}"):
+        run(CELL, machine, force=True)
+
+
+def test_a_failing_method_is_recorded_as_failed_and_a_later_success_clears_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(methods.load("brightness"), "score", lambda *_: 1 / 0)
+        reason = run_recording_failure(CELL, machine)
+
+    assert reason == "ZeroDivisionError: division by zero"
+    assert [r for _, r in record.failures(machine.places.results)] == [reason]
+    run(CELL, machine)
+    assert not list(record.failures(machine.places.results))
+
+
+@pytest.mark.parametrize(
+    ("score_map", "complaint"),
+    [
+        (np.full((4, 4, 4), np.nan, np.float32), "not finite"),
+        (np.zeros((4, 4, 4), np.float64), "float64"),
+        (np.zeros((4, 4), np.float32), r"\(4, 4\)"),
+    ],
+)
+def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complaint: str) -> None:
+    volume = Volume(np.zeros((1, 4, 4, 4), np.float32), np.ones((4, 4, 4), bool), 2.0, ("T1",))
+
+    with pytest.raises(ValueError, match=complaint):
+        checked(Score(score_map), volume, "it")
+
+
+# ---- mistakes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"method": "vea"}, "no method 'vea'; known are: .*vae"),
+        ({"dataset": "bals"}, "no dataset 'bals'; known are: .*balls"),
+        ({"contrast": "T9"}, "no contrast 'T9'; known are: T1, T2"),
+        ({"contrast": "T2"}, "No subject of balls has the contrast 'T2'; there are: T1"),
+        ({"preset": "huge"}, "no preset 'huge'; known are: ci"),
+        ({"protocol": "uad-9"}, "no protocol 'uad-9'; known are: uad-1"),
+        ({"settings": {"sing": "1"}}, "no option 'sing'; known are: grid, sign"),
+        ({"settings": {"sign": "often"}}, "expects float, but 'often' came"),
+        ({"settings": {"grid": "g7"}}, "no grid 'g7'; known are: g48"),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(
+    machine: Machine, change: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        make_plan(replace(CELL, **change), machine)
+
+
+def test_a_missing_data_root_says_where_to_apply_and_what_is_expected(machine: Machine) -> None:
+    with pytest.raises(UserError, match=r"get the data at .*expected is: "):
+        make_plan(replace(CELL, dataset="mslub"), machine)
+
+
+def test_a_trained_method_without_a_healthy_partner_says_which_there_are(machine: Machine) -> None:
+    (machine.places.data / "mslub").mkdir(parents=True)
+    for number in range(1, 9):
+        folder = machine.places.data / "mslub" / f"patient{number:02d}"
+        folder.mkdir()
+        for name in ("FLAIR", "T1W", "consensus_gt", "brainmask"):
+            nib.save(
+                nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)),
+                folder / f"patient{number:02d}_{name}.nii.gz",
+            )
+
+    with pytest.raises(UserError, match="can be tested from ixi"):
+        make_plan(Cell(method="ae", dataset="mslub", contrast="T1"), machine)
+    with pytest.raises(UserError, match="no public data set has healthy FLAIR"):
+        make_plan(Cell(method="ae", dataset="mslub", contrast="FLAIR"), machine)
+    assert make_plan(Cell(method="intensity", dataset="mslub", contrast="FLAIR"), machine).train is None
+
+
+# ---- being killed ------------------------------------------------------------------------------
+
+
+def _command(machine: Machine, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "uadbench", "run", "--method", "pca", "--dataset", "balls", "--preset", "ci",
+        "--quiet", "--workers", "1", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_a_rerun_gives_the_same_record(machine: Machine, tmp_path: Path) -> None:
+    """Accept line 5 of the main job: kill -9 anywhere, run again, nothing lost, nothing twice."""
+    undisturbed = tmp_path / "undisturbed"
+    environment = os.environ | {
+        "UADBENCH_RUNS": str(undisturbed / "runs"),
+        "UADBENCH_RESULTS": str(undisturbed),
+    }
+    start = time.monotonic()
+    subprocess.run(_command(machine), env=environment, check=True, capture_output=True)
+    duration = time.monotonic() - start
+    moments = random.Random(0)
+
+    for attempt in range(10):
+        # A little further each time, so that every stage is hit although each rerun goes on.
+        process = subprocess.Popen(_command(machine), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(duration * (0.25 + 0.065 * attempt) * moments.uniform(0.8, 1.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(_command(machine), check=True, capture_output=True)
+
+    place = Path("uad-1-2mm/balls-to-balls/T1/pca/ci/seed-0.json")
+    ours, theirs = (record.read(folder / place) for folder in (machine.places.results, undisturbed))
+    assert content(ours) == content(theirs)
+    assert len(record.read_all(machine.places.results)) == 1
+    assert not list(machine.places.results.rglob("*.failed.json"))
+
+
+def test_a_half_written_map_is_made_again(machine: Machine) -> None:
+    first = run(CELL, machine)
+    victim = sorted(first.maps.iterdir())[0]
+    whole = sha256(victim.read_bytes())
+    victim.write_bytes(victim.read_bytes()[:1000])
+    first.path.unlink()
+
+    again = run(CELL, machine)
+
+    assert content(again.record) == content(first.record)
+    assert sha256(victim.read_bytes()) == whole or victim.stat().st_size > 1000
+
+
+def test_a_record_is_readable_json_with_sorted_keys_and_six_decimals(machine: Machine) -> None:
+    text = run(CELL, machine).path.read_text()
+
+    assert json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n" == text
+    numbers = [n for subject in json.loads(text)["subjects"] for n in subject["ap"].values()]
+    assert all(round(n, 6) == n for n in numbers)

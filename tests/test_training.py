@@ -1,0 +1,245 @@
+"""The training loop: repeatable, resumable, ends where it should."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from uadbench import training
+from uadbench.errors import UserError
+from uadbench.grids import GRIDS
+from uadbench.methods import Context
+from uadbench.prepared import Prepared
+from uadbench.training import Batch, History, Schedule
+from uadbench.volumes import Volumes
+
+Toy = Callable[..., list[Prepared]]
+Weights = dict[str, np.ndarray]
+SCHEDULE = Schedule(steps=12, batch=4, learning_rate=1e-2, validate_every=4, checkpoint_s=0)
+
+
+class Blur(nn.Sequential):
+    """A network with a buffer (batch norm) and random draws (dropout)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.2), nn.Conv2d(4, 1, 1)
+        )
+
+
+def loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Restores slices from noisy ones: torch's and numpy's generators both take part."""
+    noisy = batch.image + 0.1 * torch.randn_like(batch.image) + 0.01 * float(np.random.normal())
+    error: Tensor = (network(noisy) - batch.image) ** 2
+    return error.mean()
+
+
+@pytest.fixture
+def volumes(toy: Toy) -> tuple[Volumes, Volumes]:
+    grid = GRIDS["g48"]
+    return Volumes(toy(range(4), True), grid), Volumes(toy(range(10, 12), True), grid)
+
+
+def run(
+    volumes: tuple[Volumes, Volumes],
+    folder: Path,
+    schedule: Schedule = SCHEDULE,
+    seed: int = 0,
+    loss: Callable[[nn.Module, Batch], Tensor] = loss,
+    precision: str = "float32",
+) -> tuple[Weights, History]:
+    """Weights after a training, as the harness would start it: generators seeded."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    network = Blur()
+    context = Context(precision=precision, seed=seed, folder=folder)
+    history = training.train(network, loss, *volumes, context, schedule)
+    assert not network.training
+    return training.weights(network), history
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path
+) -> None:
+    first, _ = run(volumes, tmp_path / "first")
+    np.testing.assert_equal(run(volumes, tmp_path / "second")[0], first)
+    assert not np.array_equal(run(volumes, tmp_path / "third", seed=1)[0]["0.weight"], first["0.weight"])
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7, 11])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path, stop: int, ema: float
+) -> None:
+    schedule = replace(SCHEDULE, ema=ema, cosine=True)
+    unbroken, history = run(volumes, tmp_path / "unbroken", schedule)
+    done = 0
+
+    def interrupted(network: nn.Module, batch: Batch) -> Tensor:
+        nonlocal done
+        if network.training:
+            done += 1
+            if done > stop:
+                raise KeyboardInterrupt
+        return loss(network, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(volumes, tmp_path / "broken", schedule, loss=interrupted)
+    resumed, same_history = run(volumes, tmp_path / "broken", schedule)
+    np.testing.assert_equal(resumed, unbroken)
+    assert same_history == history
+
+
+def test_a_finished_training_is_not_done_again(volumes: tuple[Volumes, Volumes], tmp_path: Path) -> None:
+    finished, _ = run(volumes, tmp_path)
+
+    def never(network: nn.Module, batch: Batch) -> Tensor:
+        raise AssertionError("trains again")
+
+    np.testing.assert_equal(run(volumes, tmp_path, loss=never)[0], finished)
+
+
+def test_a_checkpoint_of_another_seed_or_schedule_is_not_taken_up(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path
+) -> None:
+    run(volumes, tmp_path)
+    for schedule, seed in ((SCHEDULE, 1), (replace(SCHEDULE, learning_rate=1e-3), 0)):
+        np.testing.assert_equal(
+            run(volumes, tmp_path, schedule, seed)[0], run(volumes, tmp_path / "new", schedule, seed)[0]
+        )
+
+
+def test_training_ends_early_and_keeps_the_best_weights(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path
+) -> None:
+    validations = iter([3.0, 1.0, 2.0, 4.0, 0.0])
+    parameter = nn.Linear(1, 1)
+
+    def update(batch: Batch, step: int) -> Tensor:
+        nn.init.constant_(parameter.weight, step)
+        return torch.tensor(0.0)
+
+    history = training.loop(
+        update,
+        {"network": parameter},
+        parameter,
+        lambda: next(validations),
+        training.Slices(volumes[0], "cpu"),
+        Context(folder=tmp_path),
+        Schedule(steps=100, batch=1, learning_rate=0.0, validate_every=10, patience=2),
+    )
+    assert (history.step, history.best, history.misses) == (40, 1.0, 2)
+    assert parameter.weight.item() == 19  # the 20th step, of the second validation
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training_and_names_the_step(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path
+) -> None:
+    done = 0
+
+    def spoilt(network: nn.Module, batch: Batch) -> Tensor:
+        nonlocal done
+        done += network.training
+        return loss(network, batch) * (math.nan if done == 6 else 1)
+
+    with pytest.raises(RuntimeError, match="nan at step 6 of 12"):
+        run(volumes, tmp_path, loss=spoilt)
+
+
+def test_without_validation_volumes_the_last_weights_are_kept(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path
+) -> None:
+    nobody = Volumes([], volumes[0].grid)
+    _, history = run((volumes[0], nobody), tmp_path, replace(SCHEDULE, patience=1))
+    assert history.step == SCHEDULE.steps
+    assert history.best == math.inf
+
+
+def test_training_without_slices_is_refused(volumes: tuple[Volumes, Volumes], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at least one slice"):
+        run((Volumes([], volumes[0].grid), volumes[1]), tmp_path)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(UserError, match="float32, bf16"):
+        training.autocast(Context(precision="half"))
+
+
+def test_bf16_trains_close_to_float32_and_leaves_float32_weights(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path
+) -> None:
+    schedule = replace(SCHEDULE, steps=40)
+    weights, mixed = run(volumes, tmp_path / "mixed", schedule, precision="bf16")
+    _, full = run(volumes, tmp_path / "full", schedule)
+    assert weights["0.weight"].dtype == np.float32
+    assert mixed.best != full.best
+    assert mixed.best == pytest.approx(full.best, rel=0.2)
+
+
+def test_validation_draws_the_same_noise_each_time_and_leaves_the_generators_alone(
+    volumes: tuple[Volumes, Volumes],
+) -> None:
+    network, slices, context = Blur(), training.Slices(volumes[1], "cpu"), Context()
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    values = {training.mean_loss(loss, network, slices, context, batch=7) for _ in range(3)}
+    assert len(values) == 1
+    assert torch.equal(torch.rand(3), expected)
+    assert network.training
+
+
+def test_slices_are_those_of_the_volumes_in_memory_and_from_disk(
+    volumes: tuple[Volumes, Volumes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = volumes[0]
+    in_memory = training.Slices(train, "cpu")
+    monkeypatch.setattr(training, "MEMORY_LIMIT", 0)
+    on_disk = training.Slices(train, "cpu")
+    index = np.array([5, 0, len(in_memory.which) - 1, 5])
+    image, brain = train.read_slices(in_memory.which[index])
+    for slices in (in_memory, on_disk):
+        batch = slices.take(index)
+        np.testing.assert_array_equal(batch.image.numpy(), image)
+        np.testing.assert_array_equal(batch.brain[:, 0].numpy(), brain)
+        np.testing.assert_array_equal(batch.which, train.slices()[index])
+
+
+def test_draws_are_uniform_over_volumes_and_over_the_slices_of_a_volume(
+    volumes: tuple[Volumes, Volumes],
+) -> None:
+    slices = training.Slices(volumes[0], "cpu")
+    which = slices.draw(20_000, torch.Generator().manual_seed(0)).which
+    shares = np.bincount(which[:, 0]) / len(which)
+    assert shares == pytest.approx(np.full(4, 0.25), abs=0.015)
+    own = slices.which[slices.which[:, 0] == 2][:, 1]
+    counts = np.bincount(which[which[:, 0] == 2][:, 1])[own]
+    assert counts.min() > 0.6 * counts.mean()
+    assert counts.max() < 1.4 * counts.mean()
+
+
+def test_prediction_puts_slices_back_in_their_place(volumes: tuple[Volumes, Volumes]) -> None:
+    volume = volumes[0][0]
+    copied = training.reconstruct(nn.Identity(), volume, "cpu", batch=5)
+    np.testing.assert_array_equal(copied, volume.image)
+    filled = training.reconstruct(torch.ones_like, volume, "cpu")
+    np.testing.assert_array_equal(filled[0], volume.brain)
+
+
+def test_weights_come_back_under_a_prefix() -> None:
+    first, second = Blur(), Blur()
+    state = training.weights(first, "generator.") | {"other": np.zeros(3)}
+    training.load_weights(second, state, "cpu", "generator.")
+    np.testing.assert_equal(training.weights(second), training.weights(first))
+    assert not second.training
+
+
+def test_the_learning_rate_falls_along_half_a_cosine() -> None:
+    schedule = Schedule(steps=100, batch=1, learning_rate=2.0, cosine=True)
+    assert [schedule.rate(step) for step in (0, 50, 100)] == pytest.approx([2.0, 1.0, 0.0])
+    assert replace(schedule, cosine=False).rate(77) == 2.0

@@ -1,0 +1,267 @@
+"""Evaluate: from score maps to per-subject numbers and pieces.
+
+Two passes over the maps. The first brings each map to the evaluation grid, post-processes it and
+counts its scores on fixed edges; from these counts the operating points are frozen. The second
+thresholds each map at the operating points and counts voxels and lesions. What they leave behind is
+small, adds over subjects, and is all that a summary, a curve or a bootstrap needs (protocol, rule 12).
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench import maps, postprocess, scores
+from uadbench.components import Lesions
+from uadbench.grids import Grid, resample
+from uadbench.histogram import ScoreHistogram
+from uadbench.metrics import measure
+from uadbench.pieces import Pieces
+from uadbench.postprocess import PROFILES
+from uadbench.prepared import Prepared
+from uadbench.progress import Progress
+from uadbench.protocol import (
+    FALSE_POSITIVE_RATES,
+    MIN_SLICE_AREA_MM2,
+    OPERATING_POINTS,
+    SCAN_FRACTION,
+    SIZE_BANDS,
+    dice,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan to be evaluated: labels on the evaluation grid, score map on the model grid."""
+
+    partition: str
+    prepared: Prepared
+    map_file: Path
+    map_grid: Grid
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is left of the maps. Rows of all arrays are the subjects, in order.
+
+    `voxels[profile]` (N, operating points, 3): true positive, false positive, false negative voxels;
+    `lesions[profile]` (N, operating points, size bands, 3): lesions, lesions found, false components.
+    """
+
+    subjects: list[dict[str, Any]]
+    thresholds: dict[str, dict[str, float | None]]  # by profile and operating point
+    pieces: dict[str, Pieces]
+    voxels: dict[str, NDArray[np.int64]]
+    lesions: dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What the first pass found of one scan; `scores` are kept on disk, one file per profile."""
+
+    case: Case
+    facts: dict[str, Any]
+    histograms: Mapping[str, ScoreHistogram]
+    scores: Mapping[str, Path]
+
+
+def extent(prepared: Prepared) -> NDArray[np.bool_]:
+    """Brain united with lesion on the slices that count, (R, A, S) (protocol, rules 7 and 8)."""
+    area = np.asarray(prepared.facts["slice_area_mm2"])
+    counted: NDArray[np.bool_] = (prepared.brain() | prepared.lesion()) & (area >= MIN_SLICE_AREA_MM2)
+    return counted
+
+
+def evaluate(
+    cases: Sequence[Case],
+    grid: Grid,
+    profiles: Sequence[str],
+    scratch: Path,
+    workers: int,
+    progress: Progress,
+) -> Evaluation:
+    """Evaluate the maps of all partitions of one run; `scratch` takes temporary files."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+
+        def first(numbered: tuple[int, Case]) -> _Scan:
+            return _count_scores(numbered[1], grid, profiles, Path(folder) / str(numbered[0]))
+
+        scans = _each(first, list(enumerate(cases)), workers, progress, "curves")
+        ids = [scan.facts["id"] for scan in scans]
+        thresholds, pieces = {}, {}
+        for profile in profiles:
+            thresholds[profile], pieces[profile] = _operating_points(scans, ids, profile)
+
+        def second(scan: _Scan) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+            return {profile: _count_hits(scan, grid, profile, thresholds[profile]) for profile in profiles}
+
+        hits = _each(second, scans, workers, progress, "operating points")
+    return Evaluation(
+        subjects=[_with_dice(scan.facts, hit, thresholds) for scan, hit in zip(scans, hits, strict=True)],
+        thresholds=thresholds,
+        pieces=pieces,
+        voxels={profile: np.stack([hit[profile][0] for hit in hits]) for profile in profiles},
+        lesions={profile: np.stack([hit[profile][1] for hit in hits]) for profile in profiles},
+    )
+
+
+def _each(
+    work: Callable[[Any], T], items: Sequence[Any], workers: int, progress: Progress, title: str
+) -> list[T]:
+    """Results in the order of the items; threads, because the work is numpy's."""
+    with progress.stage(title, len(items)) as stage, ThreadPoolExecutor(max(1, workers)) as pool:
+        results = []
+        for result in pool.map(work, items):
+            results.append(result)
+            stage.advance()
+        return results
+
+
+def _count_scores(case: Case, grid: Grid, profiles: Sequence[str], folder: Path) -> _Scan:
+    """First pass over one scan."""
+    prepared, subject = case.prepared, case.prepared.subject
+    stored = maps.read(case.map_file)
+    brain, lesion, ignored = prepared.brain(), prepared.lesion(), prepared.ignored()
+    inside = extent(prepared)
+    counted = ~ignored[inside]
+    labels = lesion[inside][counted]
+    score_map = resample(stored.score_map, case.map_grid, grid)
+    facts: dict[str, Any] = {
+        "id": subject.id,
+        "cohort": subject.cohort,
+        "person": subject.person,
+        "partition": case.partition,
+        "site": subject.site,
+        "sex": subject.sex,
+        "age": subject.age,
+        "lesion_kind": subject.lesion_kind,
+        "voxels": int(counted.sum()),
+        "lesion_ml": float(labels.sum() * grid.voxel_ml),
+        "lesion_ml_outside_counted_slices": float((lesion & ~inside).sum() * grid.voxel_ml),
+        "scan_score": scan_score(score_map[brain]),
+        "ap": {},
+        "auroc": {},
+    }
+    histograms, files = {}, {}
+    folder.mkdir()
+    for profile in profiles:
+        vector = postprocess.filtered(score_map, brain, PROFILES[profile], grid)[inside]
+        files[profile] = folder / f"{profile}.npy"
+        np.save(files[profile], vector)
+        histograms[profile] = ScoreHistogram()
+        histograms[profile].add(vector[counted], labels)
+        if labels.any():
+            curve = measure(vector[counted], labels)
+            facts["ap"][profile], facts["auroc"][profile] = curve.ap, curve.auroc
+    if stored.pseudo_healthy is not None:
+        restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
+        facts |= _restoration(prepared.image(), restored, brain, lesion, ignored)
+    return _Scan(case, facts, histograms, files)
+
+
+def scan_score(scores_in_brain: NDArray[np.float32]) -> float:
+    """Mean of the highest 1 % of a scan's scores (protocol, rule 5)."""
+    count = max(1, round(SCAN_FRACTION * scores_in_brain.size))
+    return float(np.partition(scores_in_brain, -count)[-count:].mean(dtype=np.float64))
+
+
+def _restoration(
+    image: NDArray[np.float32],
+    restored: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    lesion: NDArray[np.bool_],
+    ignored: NDArray[np.bool_],
+) -> dict[str, float]:
+    """Quality of a pseudo-healthy volume (protocol, rule 16)."""
+    residual = np.abs(image - restored)
+    healthy = brain & ~lesion & ~ignored
+    quality = {"restoration_l1": float(residual[brain].mean(dtype=np.float64))}
+    quality["restoration_ssim"] = float(1 - scores.ssim(image, restored)[brain].mean(dtype=np.float64))
+    outside = float(residual[healthy].mean(dtype=np.float64))
+    if lesion.any() and outside > 0:
+        quality["residual_ratio"] = float(residual[lesion & ~ignored].mean(dtype=np.float64)) / outside
+    return quality
+
+
+def _pool(scans: Iterable[_Scan], partition: str, profile: str) -> ScoreHistogram:
+    pooled = ScoreHistogram()
+    for scan in scans:
+        if scan.case.partition == partition:
+            pooled = pooled + scan.histograms[profile]
+    return pooled
+
+
+def _operating_points(
+    scans: Sequence[_Scan], ids: Sequence[str], profile: str
+) -> tuple[dict[str, float | None], Pieces]:
+    """Frozen thresholds of one profile (protocol, rule 3), and the pieces on edges that contain them.
+
+    Only `oracle` and `oracle_mean` look at the test labels, and are labelled so.
+    """
+    test, val = (_pool(scans, partition, profile).curve() for partition in ("lesion-test", "lesion-val"))
+    healthy = _pool(scans, "healthy-val", profile)
+    points: dict[str, float | None] = {
+        "oracle": test.best_threshold if test.positives else None,
+        "val": val.best_threshold if val.positives else None,
+    }
+    for name, rate in FALSE_POSITIVE_RATES.items():
+        known = bool(healthy.negatives.sum())
+        points[name] = healthy.threshold_at_false_positive_rate(rate) if known else None
+    frozen = [threshold for threshold in points.values() if threshold is not None]
+    pieces = Pieces.from_histograms(ids, [scan.histograms[profile] for scan in scans], frozen)
+    tested = [row for row, scan in enumerate(scans) if scan.case.partition == "lesion-test"]
+    points["oracle_mean"] = pieces.mean_dice_threshold(tested) if test.positives else None
+    return {name: _finite(points[name]) for name in OPERATING_POINTS}, pieces
+
+
+def _finite(threshold: float | None) -> float | None:
+    """A threshold that JSON can hold: no score reaches the largest number either."""
+    return None if threshold is None else min(threshold, float(np.finfo(np.float32).max))
+
+
+def _count_hits(
+    scan: _Scan, grid: Grid, profile: str, thresholds: Mapping[str, float | None]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Second pass over one scan: voxels (points, 3) and lesions (points, size bands, 3)."""
+    prepared = scan.case.prepared
+    inside, lesion, ignored = extent(prepared), prepared.lesion(), prepared.ignored()
+    labelled = Lesions(lesion & inside, ignored, grid.voxel_ml)
+    vector = np.load(scan.scores[profile])
+    voxels = np.zeros((len(OPERATING_POINTS), 3), np.int64)
+    lesions = np.zeros((len(OPERATING_POINTS), len(SIZE_BANDS), 3), np.int64)
+    for row, point in enumerate(OPERATING_POINTS):
+        threshold = thresholds[point]
+        if threshold is None:
+            continue
+        predicted = np.zeros(grid.shape, bool)
+        predicted[inside] = vector >= np.float32(threshold)
+        predicted = postprocess.drop_components(predicted, PROFILES[profile], grid)
+        lesions[row] = labelled.against(predicted)
+        hit, wanted = predicted & ~ignored, lesion & inside & ~ignored
+        true_positives = int((hit & wanted).sum())
+        voxels[row] = true_positives, int(hit.sum()) - true_positives, int(wanted.sum()) - true_positives
+    return voxels, lesions
+
+
+def _with_dice(
+    facts: dict[str, Any],
+    hits: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]],
+    thresholds: Mapping[str, Mapping[str, float | None]],
+) -> dict[str, Any]:
+    """Facts of a subject with its Dice by profile and operating point."""
+    facts["dsc"] = {
+        profile: {
+            point: dice(*map(int, voxels[row])) if thresholds[profile][point] is not None else None
+            for row, point in enumerate(OPERATING_POINTS)
+        }
+        for profile, (voxels, _) in hits.items()
+    }
+    return facts

@@ -1,0 +1,250 @@
+"""Leaderboard: tables made from records alone.
+
+Records are ranked together only where a comparison means something: same protocol, regime, test
+set, contrast, test split and metric version (protocol, rule 17). Everything else is another table.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from uadbench.cards import dataset_card
+from uadbench.errors import UserError
+from uadbench.protocol import PROFILES
+from uadbench.record import RunRecord
+
+HEADLINE = PROFILES[-1]
+FORMATS = ("table", "markdown", "csv", "json")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a row: where it comes from in a record's summary, and what it means."""
+
+    name: str
+    title: str
+    meaning: str
+    higher_is_better: bool = True
+
+
+COLUMNS = (
+    Column("ap", "AP", f"average precision over all voxels, after `{HEADLINE}`"),
+    Column("ap_raw", "AP raw", "the same of the map as the method emits it"),
+    Column("ap_mean", "AP mean", f"mean over subjects of their own AP, after `{HEADLINE}`"),
+    Column("auroc", "AUROC", f"over all voxels, after `{HEADLINE}`"),
+    Column("dsc_oracle", "⌈DSC⌉", "Dice at the best single threshold on the test set: an oracle"),
+    Column("dsc_val", "DSC val", "Dice at the threshold frozen on lesion-val"),
+    Column("dsc_fpr1", "DSC 1%", "Dice at 1 % false positives on healthy-val"),
+    Column("dsc_fpr5", "DSC 5%", "Dice at 5 % false positives on healthy-val"),
+    Column("recall_fpr1", "recall 1%", "share of lesions found at 1 % false positives on healthy-val"),
+    Column(
+        "auroc_scan", "scan AUROC", "healthy-test against lesion-test scans, mean of the top 1 % of scores"
+    ),
+)
+SORTABLE = tuple(column.name for column in COLUMNS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method with one setting, its numbers averaged over seeds."""
+
+    method: str
+    variant: str
+    train: str
+    seeds: tuple[int, ...]
+    numbers: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that may be ranked together, best first."""
+
+    protocol: str
+    regime: str
+    test: str
+    contrast: str
+    metric_version: int
+    split: str  # first characters of the hash of lesion-test
+    subjects: Mapping[str, int]
+    prevalence: float | None
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """The table's name, in words."""
+        return f"{self.test} {self.contrast} · {self.regime} · {self.protocol}"
+
+
+def numbers(record: RunRecord) -> dict[str, float | None]:
+    """The leaderboard's columns of one record."""
+    profiles = record.summary["profiles"]
+    headline = profiles.get(HEADLINE) or next(iter(profiles.values()))
+    points = headline["points"]
+    return {
+        "ap": headline["ap"],
+        "ap_raw": profiles["raw"]["ap"] if "raw" in profiles else None,
+        "ap_mean": headline["ap_mean"],
+        "auroc": headline["auroc"],
+        **{f"dsc_{name}": points.get(name, {}).get("dsc") for name in ("oracle", "val", "fpr1", "fpr5")},
+        "recall_fpr1": points.get("fpr1", {}).get("recall"),
+        "auroc_scan": record.summary["scan"]["auroc"],
+    }
+
+
+def _ranking(record: RunRecord) -> tuple[Any, ...]:
+    """What two records must share to be ranked together (rule 17)."""
+    return (
+        record.protocol,
+        record.regime,
+        record.test,
+        record.contrast,
+        record.metric_version,
+        record.splits["lesion-test"]["hash"],
+    )
+
+
+def tables(records: Iterable[RunRecord], sort: str = "ap") -> list[Table]:
+    """All tables of the records, the rows of each sorted by one column, best first."""
+    if sort not in SORTABLE:
+        raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, but '{sort}' came.")
+    groups: dict[tuple[Any, ...], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(_ranking(record), []).append(record)
+    return [_table(group, sort) for _, group in sorted(groups.items())]
+
+
+def _table(group: Sequence[RunRecord], sort: str) -> Table:
+    first = group[0]
+    by_row: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for record in group:
+        by_row.setdefault((record.method, record.variant, record.train or "none"), []).append(record)
+    made = [
+        Row(method, variant, train, tuple(sorted(r.seed for r in seeds)), _mean([numbers(r) for r in seeds]))
+        for (method, variant, train), seeds in by_row.items()
+    ]
+    made.sort(
+        key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.method, row.variant)
+    )
+    profiles = first.summary["profiles"]
+    return Table(
+        protocol=first.protocol,
+        regime=first.regime,
+        test=first.test,
+        contrast=first.contrast,
+        metric_version=first.metric_version,
+        split=first.splits["lesion-test"]["hash"][:8],
+        subjects=first.summary["subjects"],
+        prevalence=(profiles.get("raw") or next(iter(profiles.values())))["prevalence"],
+        rows=tuple(made),
+    )
+
+
+def _mean(seeds: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Mean over seeds, None where a seed has no such number."""
+    means: dict[str, float | None] = {}
+    for name in SORTABLE:
+        values = [seed[name] for seed in seeds]
+        there = [value for value in values if value is not None]
+        means[name] = sum(there) / len(there) if len(there) == len(values) else None
+    return means
+
+
+# ---- writing -----------------------------------------------------------------------------------
+
+
+def shown(value: float | None) -> str:
+    """A number as every table prints it."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def cells(row: Row) -> list[str]:
+    """A row as text: method, variant, train set, seeds, then the columns."""
+    return [
+        row.method,
+        row.variant,
+        row.train,
+        str(len(row.seeds)),
+        *[shown(row.numbers[n]) for n in SORTABLE],
+    ]
+
+
+HEADERS = ["method", "variant", "trained on", "seeds", *[column.title for column in COLUMNS]]
+
+
+def notes(table: Table) -> list[str]:
+    """What a reader must know about a table before believing it."""
+    counted = ", ".join(f"{count} {name}" for name, count in table.subjects.items() if count)
+    prevalence = shown(table.prevalence) or "unknown"
+    lines = [
+        f"Scored: {counted}. Lesion prevalence {prevalence}, which is the AP of random scores. "
+        f"Test split {table.split}."
+    ]
+    if table.regime == "phantom":
+        lines.append(
+            "The phantom checks the machinery: ranks on it are no evidence about brains, and methods that "
+            "use the atlas share its priors."
+        )
+    if table.regime == "none":
+        lines.append("No healthy cohort of this contrast: thresholds at a false-positive rate are blank.")
+    return lines
+
+
+def markdown(found: Sequence[Table], failed: Sequence[tuple[str, str]] = ()) -> str:
+    """All tables in Markdown, with what each column means."""
+    parts = ["# Leaderboard", ""]
+    for table in found:
+        parts += [f"## {table.title}", "", *notes(table), ""]
+        lines = [HEADERS, ["---"] * 4 + ["---:"] * len(COLUMNS), *[cells(row) for row in table.rows]]
+        parts += ["| " + " | ".join(line) + " |" for line in lines]
+        parts.append("")
+    parts += ["Columns:", ""]
+    parts += [f"- **{column.title}**: {column.meaning}." for column in COLUMNS]
+    if failed:
+        parts += ["", "Failed runs:", "", *[f"- `{place}`: {reason}" for place, reason in failed]]
+    return "\n".join(parts) + "\n"
+
+
+def frame(found: Sequence[Table]) -> list[dict[str, Any]]:
+    """One flat dictionary per row, full precision, for CSV and JSON."""
+    return [
+        {
+            "protocol": table.protocol,
+            "regime": table.regime,
+            "test": table.test,
+            "contrast": table.contrast,
+            "split": table.split,
+            "metric_version": table.metric_version,
+            "rank": rank,
+            "method": row.method,
+            "variant": row.variant,
+            "train": row.train,
+            "seeds": len(row.seeds),
+            "prevalence": table.prevalence,
+            **row.numbers,
+        }
+        for table in found
+        for rank, row in enumerate(table.rows, 1)
+    ]
+
+
+def csv(found: Sequence[Table]) -> str:
+    """All rows as comma-separated values."""
+    import pandas
+
+    return str(pandas.DataFrame(frame(found)).to_csv(index=False))
+
+
+def as_json(found: Sequence[Table]) -> str:
+    """All rows as a JSON list."""
+    return json.dumps(frame(found), indent=1) + "\n"
+
+
+def public(record: RunRecord) -> bool:
+    """Whether a record belongs on a leaderboard: the preset `ci` is for the machinery only."""
+    return record.preset != "ci"
+
+
+def known_dataset(name: str) -> str:
+    """The name, if there is such a data set; else an error that lists those there are."""
+    return dataset_card(name).name

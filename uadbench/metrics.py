@@ -1,0 +1,142 @@
+"""Average precision, AUROC and best Dice of voxel scores (protocol, rules 3 to 6).
+
+One function, `measure`, over two engines. "exact" sorts; "streaming" counts into fixed bins and says
+how far it may be off (`uadbench/histogram.py`). A voxel is predicted positive where score >= threshold.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The metrics of one set of voxels; NaN where a metric is undefined.
+
+    Without a positive voxel nothing is defined, without a negative one AUROC is not. An `..._error` is the
+    largest possible distance to the exact value: 0 from the exact engine, a proven bound from counts in bins.
+    """
+
+    ap: float  # step-wise average precision, sum of precision * increase in recall
+    auroc: float  # a tie between a positive and a negative counts one half
+    best_dice: float  # at the best single threshold: an oracle's number
+    best_threshold: float  # attains best_dice
+    positives: int
+    negatives: int
+    ap_error: float = 0.0
+    auroc_error: float = 0.0
+    dice_error: float = 0.0
+
+    @property
+    def prevalence(self) -> float:
+        """Share of positive voxels: the average precision of chance."""
+        voxels = self.positives + self.negatives
+        return self.positives / voxels if voxels else float("nan")
+
+
+def undefined(negatives: int) -> Curve:
+    """The curve without a positive voxel."""
+    nan = float("nan")
+    return Curve(nan, nan, nan, nan, 0, negatives)
+
+
+def dice(true_positives: Any, false_positives: Any, positives: Any) -> NDArray[np.float64]:
+    """Dice from counts, elementwise; NaN where there is no positive voxel (protocol, rule 6)."""
+    true_positives, positives = np.asarray(true_positives, np.float64), np.asarray(positives)
+    total: NDArray[np.float64] = positives + true_positives + false_positives
+    defined = np.broadcast_to(positives > 0, total.shape)
+    dices = np.full(total.shape, np.nan)
+    np.divide(2 * true_positives, total, out=dices, where=defined)
+    return dices
+
+
+def checked(
+    scores: NDArray[np.float32], labels: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The two as vectors, refused unless of one size, float32 and bool.
+
+    Half precision merges scores and a wider type would be rounded unseen, so both are the caller's choice.
+    """
+    if scores.dtype != np.float32 or labels.dtype != np.bool_:
+        raise ValueError(
+            f"Expected float32 scores and bool labels, got {scores.dtype} and {labels.dtype}: convert before."
+        )
+    if scores.shape != labels.shape:
+        raise ValueError(f"Expected one label per score, got shapes {scores.shape} and {labels.shape}.")
+    return scores.reshape(-1), labels.reshape(-1)
+
+
+def require_finite(scores: NDArray[np.float32]) -> None:
+    """Refuse NaN and infinite scores: they have no place in the order of voxels."""
+    # A NaN or an infinity always shows in the minimum or the maximum.
+    if scores.size and not (np.isfinite(scores.min()) and np.isfinite(scores.max())):
+        raise ValueError(
+            "Expected finite scores, got NaN or infinity: mend the score map before measuring it."
+        )
+
+
+def measure(
+    scores: NDArray[np.float32],
+    labels: NDArray[np.bool_],
+    engine: Literal["exact", "streaming"] = "exact",
+) -> Curve:
+    """Metrics of float32 scores (any shape, any sign, higher = more anomalous) and labels of that shape."""
+    scores, labels = checked(scores, labels)
+    if engine == "streaming":
+        from uadbench.histogram import ScoreHistogram  # it builds on this module
+
+        histogram = ScoreHistogram()
+        histogram.add(scores, labels)
+        return histogram.curve()
+    require_finite(scores)
+    return _exact(scores, labels)
+
+
+def _exact(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
+    """AP, AUROC and best Dice from how many negatives lie below each positive; nothing else counts."""
+    positive_scores = scores[labels] + np.float32(0)  # -0.0 becomes 0.0
+    n_negatives = scores.size - positive_scores.size
+    if not positive_scores.size:
+        return undefined(n_negatives)
+    positive_scores.sort()
+    values, first = np.unique(positive_scores, return_index=True)
+    below, equal = _negatives_by_sorting(scores, labels, values)
+    at_least = positive_scores.size - first  # true positives at each distinct positive score
+    tied = np.diff(first, append=positive_scores.size)
+    return _from_counts(values, at_least, tied, below, equal, n_negatives)
+
+
+def _negatives_by_sorting(
+    scores: NDArray[np.float32], labels: NDArray[np.bool_], values: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many negatives lie below, and at, each of the ascending `values`."""
+    negative_scores = scores[~labels]
+    negative_scores.sort()
+    below = np.searchsorted(negative_scores, values, "left")
+    return below, np.searchsorted(negative_scores, values, "right") - below
+
+
+def _from_counts(
+    values: NDArray[np.float32],
+    true_positives: NDArray[np.int64],
+    tied: NDArray[np.int64],
+    below: NDArray[np.int64],
+    equal: NDArray[np.int64],
+    n_negatives: int,
+) -> Curve:
+    """The curve from counts at each distinct positive score, all (values,), ascending."""
+    n_positives = int(true_positives[0])
+    false_positives = n_negatives - below
+    precision = true_positives / (true_positives + false_positives)
+    dices = 2 * true_positives / (n_positives + true_positives + false_positives)
+    best = len(dices) - 1 - int(np.argmax(dices[::-1]))  # of equals the highest threshold
+    return Curve(
+        ap=float(tied @ precision) / n_positives,
+        auroc=float(tied @ (below + equal / 2)) / n_positives / n_negatives if n_negatives else float("nan"),
+        best_dice=float(dices[best]),
+        best_threshold=float(values[best]),
+        positives=n_positives,
+        negatives=n_negatives,
+    )

@@ -1,0 +1,193 @@
+"""Cohort: who is imagined, and their scans written as files of a BIDS-like data set."""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.files import replacing, write_text
+from uadbench.grids import GRIDS, Grid
+from uadbench.phantom.anatomy import Person, box, make_anatomy
+from uadbench.phantom.contrast import CONTRASTS, SITES, Site, make_scan
+from uadbench.phantom.fields import Map
+from uadbench.phantom.lesions import KINDS, make_lesion
+from uadbench.progress import Progress
+
+Value = TypeVar("Value", bound=np.generic)
+
+SEED = 2024
+HEALTHY = 48
+LESIONS_PER_KIND = 6
+# The partition of a member is a hash of its name (uadbench.splits). With these first numbers the
+# parts are in proportion for the whole cohort and for its beginnings: the first 8 healthy members
+# are 5 train, 1 val, 2 test, the first 5 kinds of lesion 2 val, 3 test.
+FIRST_HEALTHY, FIRST_LESION = 101, 1901
+FILE_NAMES = {"T1": "T1w", "T2": "T2w", "FLAIR": "FLAIR", "PD": "PDw"}  # BIDS suffixes
+AGES = {"glioma": (30, 78), "ms": (20, 58), "wmh": (55, 88), "stroke": (45, 86), "mimic": (20, 80)}
+HEALTHY_AGES = (20, 86)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One row of the table of participants."""
+
+    number: int
+    person: Person
+    site: Site
+    kind: str | None  # of lesion; None is healthy
+
+    @property
+    def id(self) -> str:
+        """BIDS name of the participant."""
+        return f"sub-{self.number:04d}"
+
+    def row(self) -> dict[str, str]:
+        """The participant's line in `participants.tsv`."""
+        return {
+            "participant_id": self.id,
+            "age": f"{self.person.age:g}",
+            "sex": self.person.sex,
+            "site": self.site.name,
+            "group": "lesion" if self.kind else "healthy",
+            "lesion_kind": self.kind or "n/a",
+        }
+
+
+@dataclass(frozen=True)
+class Scans:
+    """All there is of one member, each (R, A, S) on the same grid; `lesion` is None for the healthy."""
+
+    images: Mapping[str, Map]  # by contrast; scanner units, 0 outside the brain
+    brain: NDArray[np.bool_]
+    lesion: NDArray[np.bool_] | None
+
+
+def make_member(number: int, kind: str | None = None, seed: int = SEED) -> Member:
+    """The member with a number; the seed and the number decide everything about it."""
+    random = np.random.default_rng([seed, number, 0])
+    low, high = AGES[kind] if kind else HEALTHY_AGES
+    age = round(float(random.uniform(low, high)), 1)
+    sex = "FM"[int(random.integers(2))]
+    site = SITES[int(random.choice(len(SITES), p=[0.5, 0.3, 0.2]))]
+    return Member(number, Person((seed, number), age, sex), site, kind)
+
+
+def members(
+    healthy: int = HEALTHY, lesions_per_kind: int = LESIONS_PER_KIND, seed: int = SEED
+) -> list[Member]:
+    """The healthy, then the kinds of lesion by turns, so that a larger cohort only adds members."""
+    kinds = list(KINDS)
+    lesions = [
+        make_member(FIRST_LESION + i, kinds[i % len(kinds)], seed)
+        for i in range(lesions_per_kind * len(kinds))
+    ]
+    return [make_member(FIRST_HEALTHY + i, None, seed) for i in range(healthy)] + lesions
+
+
+def _whole(part: NDArray[Value], grid: Grid, where: tuple[slice, ...]) -> NDArray[Value]:
+    """A map of the brain's box, on the whole grid, 0 elsewhere."""
+    whole = np.zeros(grid.shape, part.dtype)
+    whole[where] = part
+    return whole
+
+
+def make_scans(member: Member, grid: Grid = GRIDS["g96"]) -> Scans:
+    """The scans of a member on a grid."""
+    around, where = box(grid)
+    anatomy = make_anatomy(member.person, around)
+    parts: Mapping[str, Map] = {}
+    mask = None
+    if member.kind:
+        lesion = make_lesion(member.person, member.kind, anatomy)
+        anatomy, parts, mask = lesion.anatomy, lesion.parts, _whole(lesion.mask, grid, where)
+    images = {
+        contrast: _whole(
+            member.site.scale * make_scan(member.person, member.site, contrast, anatomy, parts), grid, where
+        )
+        for contrast in CONTRASTS
+    }
+    return Scans(images, _whole(anatomy.brain, grid, where), mask)
+
+
+def paths(root: Path, member_id: str, lesion: bool) -> dict[str, Path]:
+    """Where the files of a member lie: its contrasts, "brain" and, with a lesion, "lesion"."""
+    folder = root / member_id / "anat"
+    named = {contrast: folder / f"{member_id}_{name}.nii.gz" for contrast, name in FILE_NAMES.items()}
+    named["brain"] = folder / f"{member_id}_desc-brain_mask.nii.gz"
+    if lesion:
+        named["lesion"] = folder / f"{member_id}_desc-lesion_mask.nii.gz"
+    return named
+
+
+def _write_volume(path: Path, volume: NDArray[np.generic], grid: Grid) -> None:
+    """One NIfTI file, compressed lightly: speed matters more here than size. Same volume, same bytes."""
+    from isal import igzip
+
+    image = nibabel.Nifti1Image(volume, grid.affine)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    image.set_sform(grid.affine, code="mni")  # type: ignore[no-untyped-call]
+    image.set_qform(grid.affine, code="mni")  # type: ignore[no-untyped-call]
+    with replacing(path) as partial:
+        partial.write_bytes(igzip.compress(image.to_bytes(), 1, mtime=0))
+
+
+def write_member(root: Path, member: Member, grid: Grid) -> None:
+    """Write a member's files; one whose files are all there is left alone."""
+    files = paths(root, member.id, member.kind is not None)
+    if all(path.exists() for path in files.values()):
+        return
+    scans = make_scans(member, grid)
+    for contrast, image in scans.images.items():
+        _write_volume(files[contrast], np.rint(image).clip(0, 32767).astype(np.int16), grid)
+    _write_volume(files["brain"], scans.brain.astype(np.uint8), grid)
+    if scans.lesion is not None:
+        _write_volume(files["lesion"], scans.lesion.astype(np.uint8), grid)
+
+
+def write_cohort(root: Path, cohort: list[Member], progress: Progress, grid: Grid = GRIDS["g96"]) -> None:
+    """Write a data set under `root` with one process per core; what is there already stays."""
+    write_text(root / "dataset_description.json", json.dumps(DESCRIPTION, indent=1) + "\n")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(cohort[0].row()), delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(member.row() for member in cohort)
+    write_text(root / "participants.tsv", table.getvalue())
+    todo = [m for m in cohort if not all(p.exists() for p in paths(root, m.id, m.kind is not None).values())]
+    with progress.stage("phantoms", len(todo)) as stage:
+        for name in _written(root, todo, grid):
+            stage.advance(note=name)
+
+
+def _written(root: Path, todo: list[Member], grid: Grid) -> Iterator[str]:
+    """Write members, a process per core, and name each when it is done."""
+    workers = min(len(os.sched_getaffinity(0)), len(todo))
+    if workers <= 1:
+        for member in todo:
+            write_member(root, member, grid)
+            yield member.id
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(write_member, root, member, grid): member for member in todo}
+        for done in as_completed(waiting):
+            done.result()
+            yield waiting[done].id
+
+
+DESCRIPTION = {
+    "Name": "uadbench phantom",
+    "BIDSVersion": "1.9.0",
+    "DatasetType": "derivative",
+    "GeneratedBy": [{"Name": "uadbench", "Description": "Synthetic brain MRI; nobody was scanned."}],
+    "License": "Made from the ICBM152 2009a template, Copyright (C) 1993-2009 Louis Collins, "
+    "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University",
+}

@@ -1,0 +1,217 @@
+"""Pieces that add: per-subject counts on fixed score edges (protocol, rule 12).
+
+Curves, pooled metrics, bootstrap and paired tests of a record are made from these, never from voxels
+again. The edges are chosen, among those of the histograms, as few as keep the pooled metrics sharp.
+"""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.bins import auroc, average_precision, curve_of_bins, dices, ranked
+from uadbench.coarsening import coarse_keys, pooled, tied_bins
+from uadbench.files import replacing
+from uadbench.histogram import ScoreHistogram, edges_of
+from uadbench.metrics import Curve, dice
+
+FIELDS = ("ids", "edges", "tied", "positives", "negatives")
+PRODUCT_ROWS = 256  # resamples per matrix product: few large products, for its threads spin in between
+CACHED_ROWS = 16  # resamples whose running sums stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Positive and negative voxels of each subject in each bin of score.
+
+    Bin b holds the scores from edges[b] on, up to below edges[b + 1]; the last has no upper end.
+    """
+
+    ids: tuple[str, ...]
+    edges: NDArray[np.float32]  # (bins,) ascending
+    tied: NDArray[np.bool_]  # (bins,) the bin holds one value only
+    positives: NDArray[np.uint32]  # (subjects, bins)
+    negatives: NDArray[np.uint32]  # (subjects, bins)
+
+    @classmethod
+    def from_histograms(
+        cls,
+        ids: Sequence[str],
+        histograms: Sequence[ScoreHistogram],
+        thresholds: Sequence[float] = (),
+        tolerance: float = 1e-4,
+    ) -> "Pieces":
+        """Merge bins while AP and AUROC of all subjects together stay certain within the tolerance.
+
+        The thresholds must be edges of the histograms (or infinite) and stay edges: counts there are exact.
+        """
+        if len(set(ids)) != len(ids) or len(ids) != len(histograms):
+            raise ValueError(f"Expected one histogram per distinct id, got {len(histograms)} for {len(ids)}.")
+        finite = [threshold for threshold in thresholds if not np.isposinf(threshold)]
+        everyone = pooled(histograms, finite)
+        keys = coarse_keys(everyone, finite, tolerance)
+        shape = (len(ids), len(keys))
+        positives, negatives = np.empty(shape, np.uint32), np.empty(shape, np.uint32)
+        for row, histogram in enumerate(histograms):
+            positives[row] = _row(histogram.keys, histogram.positives, keys)
+            negatives[row] = _row(histogram.keys, histogram.negatives, keys)
+        return cls(tuple(ids), edges_of(keys), tied_bins(everyone, keys), positives, negatives)
+
+    def curve(self, weights: NDArray[np.integer] | None = None) -> Curve:
+        """Pooled metrics, each subject counted as often as `weights` (subjects,) says; once by default."""
+        times = np.ones(len(self.ids), np.int64) if weights is None else np.asarray(weights, np.int64)
+        return curve_of_bins(self.edges, times @ self.positives, times @ self.negatives, self.tied)
+
+    def dice_at(self, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """True positives, false positives and false negatives, (subjects,) each, at an edge."""
+        first = self._bin(threshold)
+        true = self.positives[:, first:].sum(1, dtype=np.int64)
+        false = self.negatives[:, first:].sum(1, dtype=np.int64)
+        return true, false, self.positives.sum(1, dtype=np.int64) - true
+
+    def mean_dice_threshold(self, rows: Any = slice(None)) -> float:
+        """The edge with the highest mean Dice over those of the selected subjects that have positives."""
+        true, false = (_from_above(counts[rows]) for counts in (self.positives, self.negatives))
+        diseased = true[:, 0] > 0
+        if not diseased.any():
+            return float("nan")
+        means = dice(true[diseased], false[diseased], true[diseased, :1]).mean(0)
+        return float(self.edges[len(means) - 1 - int(np.argmax(means[::-1]))])  # of equals the highest
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that `from_arrays` needs, laid out so that it compresses well."""
+        return {
+            "ids": np.array(self.ids),
+            "edges": self.edges,
+            "tied": self.tied,
+            "positives": _to_planes(self.positives),
+            "negatives": _to_planes(self.negatives),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Pieces":
+        """The inverse of `arrays`."""
+        return cls(
+            tuple(str(name) for name in arrays["ids"]),
+            arrays["edges"],
+            arrays["tied"],
+            _from_planes(arrays["positives"]),
+            _from_planes(arrays["negatives"]),
+        )
+
+    def _bin(self, threshold: float) -> int:
+        if np.isposinf(threshold):
+            return len(self.edges)
+        place = int(np.searchsorted(self.edges, np.float32(threshold)))
+        if place == len(self.edges) or float(self.edges[place]) != threshold:
+            raise ValueError(
+                f"Expected an edge of these pieces as threshold, got {threshold!r}: "
+                "name it in `thresholds` when making the pieces."
+            )
+        return place
+
+
+def write(path: Path, pieces: Mapping[str, Pieces]) -> None:
+    """Write pieces by name (a post-processing profile) to one .npz; equal content gives equal bytes."""
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name in sorted(pieces):
+            for field, array in pieces[name].arrays().items():
+                content = BytesIO()
+                np.lib.format.write_array(content, array, allow_pickle=False)
+                # ZipInfo's own date is fixed; LZMA needs a quarter less than deflate, numpy reads both.
+                entry = zipfile.ZipInfo(f"{name}.{field}.npy")
+                archive.writestr(entry, content.getvalue(), zipfile.ZIP_LZMA)
+
+
+def read(path: Path) -> dict[str, Pieces]:
+    """The pieces by name that `write` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        names = sorted({key.rpartition(".")[0] for key in archive.files})
+        return {
+            name: Pieces.from_arrays({field: archive[f"{name}.{field}"] for field in FIELDS})
+            for name in names
+        }
+
+
+class Replicates(NamedTuple):
+    """Pooled metrics of resampled subjects, (resamples,) each; NaN where a resample has no positive."""
+
+    ap: NDArray[np.float64]
+    auroc: NDArray[np.float64]
+    best_dice: NDArray[np.float64]
+
+
+def resample_weights(persons: Sequence[str], n: int, seed: int) -> NDArray[np.int64]:
+    """How often each subject counts in n bootstrap resamples of the persons, (n, subjects).
+
+    Persons are drawn with replacement and bring all of their scans; their order does not matter.
+    """
+    names, person = np.unique(np.array(persons, str), return_inverse=True)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(n, len(names)))
+    drawn += np.arange(n)[:, None] * len(names)
+    counts = np.bincount(drawn.ravel(), minlength=n * len(names)).reshape(n, len(names))
+    return counts[:, person]
+
+
+def bootstrap(pieces: Pieces, weights: NDArray[np.integer]) -> Replicates:
+    """Pooled metrics with each subject counted as often as `weights` (resamples, subjects) says."""
+    replicates = []
+    for start in range(0, len(weights), PRODUCT_ROWS):
+        times = weights[start : start + PRODUCT_ROWS].astype(np.float64)
+        positives, negatives = times @ pieces.positives, times @ pieces.negatives
+        for first in range(0, len(times), CACHED_ROWS):
+            rows = slice(first, first + CACHED_ROWS)
+            counts = ranked(positives[rows], negatives[rows])
+            aps = average_precision(counts, pieces.tied)
+            replicates.append((aps, auroc(counts), dices(counts).max(-1)))
+    return Replicates(*(np.concatenate(parts) for parts in zip(*replicates, strict=True)))
+
+
+class Interval(NamedTuple):
+    """A difference and the bootstrap percentiles around it."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def paired_interval(
+    a: Pieces, b: Pieces, persons: Sequence[str], n: int = 1000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Pooled AP of `a` less that of `b`, with the interval over the same resamples of persons for both."""
+    if a.ids != b.ids or len(persons) != len(a.ids):
+        raise ValueError("Expected pieces of the same subjects in the same order, and a person for each.")
+    weights = resample_weights(persons, n, seed)
+    differences = bootstrap(a, weights).ap - bootstrap(b, weights).ap
+    low, high = np.nanquantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(a.curve().ap - b.curve().ap, float(low), float(high))
+
+
+def _row(keys: NDArray[np.int32], counts: NDArray[np.int64], coarse: NDArray[np.int32]) -> NDArray[np.uint32]:
+    """Counts (bins,) of one subject summed into coarse bins."""
+    place = np.searchsorted(coarse, keys, "right") - 1
+    return np.bincount(place, counts, len(coarse)).astype(np.uint32)
+
+
+def _from_above(counts: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """How many lie in each bin or above it, (subjects, bins)."""
+    return counts[:, ::-1].cumsum(1, dtype=np.int64)[:, ::-1]
+
+
+def _to_planes(counts: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Low bytes of all counts, then the next (bytes, bins, subjects), without the bytes that are always 0."""
+    planes = np.moveaxis(np.ascontiguousarray(counts.T, "<u4")[..., None].view(np.uint8), -1, 0)
+    used = max(1, -(-int(counts.max(initial=0)).bit_length() // 8))
+    return np.ascontiguousarray(planes[:used])
+
+
+def _from_planes(planes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    counts = np.zeros(planes.shape[1:], np.uint32)
+    for place, plane in enumerate(planes):
+        counts |= plane.astype(np.uint32) << np.uint32(8 * place)
+    return np.ascontiguousarray(counts.T)

@@ -1,0 +1,61 @@
+"""Work on several processes, where the death of one process costs one piece of work only."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Died:
+    """Stands for the result of a job whose process was killed, twice."""
+
+    reason: str
+
+
+def results(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+) -> Iterator[tuple[int, Result | Died]]:
+    """(position, result) of every job, in the order in which they end; one worker: in this process.
+
+    An exception of `work` comes out here. `work` and the jobs have to be picklable by name.
+    """
+    if workers <= 1 or len(jobs) <= 1:
+        for position, job in enumerate(jobs):
+            yield position, work(job)
+        return
+    unfinished = set(range(len(jobs)))
+    for position, result in _until_one_dies(work, jobs, range(len(jobs)), workers):
+        unfinished.discard(position)
+        yield position, result
+    # Whoever was under way when a process died is a suspect: each is tried again on its own.
+    for position in sorted(unfinished):
+        alone = dict(_until_one_dies(work, jobs, [position], 1))
+        yield position, alone.get(position, _DIED)
+
+
+_DIED = Died(
+    "the process that prepared it was killed, probably for want of memory: use fewer --workers, or a "
+    "coarser grid"
+)
+
+
+def _until_one_dies(
+    work: Callable[[Job], Result], jobs: Sequence[Job], positions: Sequence[int], workers: int
+) -> Iterator[tuple[int, Result]]:
+    """Results of the jobs at some positions; ends early, without an error, when a process dies."""
+    # "spawn": a forked process would share the locks of whatever threads run here (torch, SimpleITK).
+    executor = ProcessPoolExecutor(min(workers, len(positions)), get_context("spawn"))
+    try:
+        futures: dict[Future[Result], int] = {executor.submit(work, jobs[p]): p for p in positions}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        return
+    finally:
+        executor.shutdown(cancel_futures=True)

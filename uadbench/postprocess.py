@@ -1,0 +1,91 @@
+"""Post-processing: the named profiles that every method's score map goes through (protocol, rule 9).
+
+A profile filters the map (median), takes voxels out of it (erosion of the brain mask) and, after the
+threshold, drops small components. AP, AUROC and every threshold are made from the filtered map; components
+are dropped once, from the mask that a frozen threshold gave.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from uadbench.grids import Grid
+from uadbench.histogram import LOWEST
+from uadbench.medians import median
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One way to post-process; 0 means not at all."""
+
+    name: str
+    erosion_mm: float = 0.0  # brain mask, in the axial plane
+    median_voxels: int = 0  # edge of the cubic window of the median, in voxels of the evaluation grid
+    component_voxels: int = 0  # components of this many voxels of the evaluation grid or fewer are dropped
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        profile.name: profile
+        for profile in (
+            Profile("raw"),
+            Profile("baur5", erosion_mm=3.0, median_voxels=5, component_voxels=7),
+            Profile("dae20", component_voxels=20),
+            Profile("median4", median_voxels=4),
+        )
+    }
+)
+
+
+def filtered(
+    score_map: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    profile: Profile,
+    grid: Grid,
+    device: str | None = None,
+) -> NDArray[np.float32]:
+    """The score map (R, A, S) that is measured: LOWEST outside the brain and where erosion took voxels.
+
+    The median sees 0 outside the (whole) brain, as in published code; the erosion masks its result. At the
+    border of the volume the median reflects, as scipy does. `device` is a torch device for the median.
+    """
+    _check_shape(score_map, grid)
+    _check_shape(brain, grid)
+    kept = eroded(brain, profile.erosion_mm, grid)
+    if profile.median_voxels:
+        inside = np.where(brain, score_map, np.float32(0))
+        score_map = median(inside, profile.median_voxels, where=kept, device=device)
+    return np.where(kept, score_map, LOWEST).astype(np.float32)
+
+
+def eroded(brain: NDArray[np.bool_], distance_mm: float, grid: Grid) -> NDArray[np.bool_]:
+    """The brain mask without what lies within a distance of its outside, slice by axial slice.
+
+    Distances are between voxel centres; what lies beyond the volume is outside the brain.
+    """
+    reach = int(distance_mm / grid.spacing_mm)
+    if not reach:
+        return brain
+    steps = np.arange(-reach, reach + 1) * grid.spacing_mm
+    disc = steps[:, None] ** 2 + steps**2 <= distance_mm**2
+    return np.asarray(ndimage.binary_erosion(brain, disc[:, :, None]))
+
+
+def drop_components(binary: NDArray[np.bool_], profile: Profile, grid: Grid) -> NDArray[np.bool_]:
+    """The mask (R, A, S) without its 26-connected components of `component_voxels` or fewer."""
+    _check_shape(binary, grid)
+    if not profile.component_voxels:
+        return binary
+    labels, _ = ndimage.label(binary, np.ones((3, 3, 3)))
+    large = np.bincount(labels.ravel()) > profile.component_voxels
+    large[0] = False
+    return np.asarray(large[labels])
+
+
+def _check_shape(volume: NDArray[np.generic], grid: Grid) -> None:
+    if volume.shape != grid.shape:
+        raise ValueError(f"Expected a volume {grid.shape} on the grid {grid.name}, got {volume.shape}.")

@@ -1,0 +1,208 @@
+"""Affine registration of a brain to MNI152: mutual information, one thread, fixed seed.
+
+The template is the skull-stripped ICBM152 2009a T1 average that nilearn ships (Fonov et al., NeuroImage
+2011). The metric is Mattes mutual information, which holds for any contrast: a same-contrast metric
+against the T1 template would be an error for T2 or FLAIR (protocol, preparation rules).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nilearn
+import numpy as np
+import SimpleITK as sitk  # noqa: N813  # the name its manual uses
+from numpy.typing import NDArray
+
+from uadbench import resampling, scan
+from uadbench.errors import SubjectError
+from uadbench.grids import CORNER, Grid
+from uadbench.scan import Scan
+
+REGISTRATION_VERSION = "1"
+TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+WORKING = Grid("registration", (96, 112, 96), 2.0, CORNER)
+SEED = 20240229  # of the metric's sampling
+PITCHES_DEGREES = (-20.0, 0.0, 20.0)  # heads differ most in how far the chin is down
+LEAST_DICE = 0.80  # of the registered brain mask with the template's
+VOLUME_CHANGE = (0.4, 3.0)  # legal determinants scan -> MNI152, whose brain is a large one
+LEAST_AXIS_COSINE = 0.5  # an axis may turn by 60 degrees at most; a flip turns two by 180
+FOREGROUND = 0.25  # the darkest brain, on a scale where the background is 0 and the brightest is 1
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a scan lies in the template's space, and how well it fits there."""
+
+    matrix: NDArray[np.float64]  # (4, 4), world mm of the scan (RAS+) -> MNI152 mm
+    dice: float  # of the registered brain mask with the template's, at 2 mm
+    correlation: float  # with the T1 template inside both masks; negative for an inverse contrast
+    determinant: float  # volume in MNI152 over volume in the scan
+
+
+@lru_cache(maxsize=1)
+def template() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The template and its brain mask on the 2 mm working grid, the brain in [0.25, 1], else 0."""
+    whole = scan.read_image(Path(nilearn.__file__).parent / TEMPLATE)
+    return _working(whole, whole.array > 0, WORKING)
+
+
+def register(image: Scan, brain: NDArray[np.bool_], name: str) -> Registration:
+    """The affine (12 degrees of freedom) that brings a masked brain to the template.
+
+    A result that is no plausible one is a SubjectError with its figures.
+    """
+    fixed, fixed_mask = template()
+    lattice = _lattice_around(image, brain)
+    moving, moving_mask = _working(image, brain, lattice)
+    try:
+        with _one_thread():
+            to_scan = _optimise(_itk(fixed, WORKING), _itk(moving, lattice))
+    except RuntimeError as error:
+        raise SubjectError(f"{name} could not be registered to MNI152: {error}") from error
+    return _checked(_quality(np.linalg.inv(to_scan), fixed, fixed_mask, moving, moving_mask, lattice), name)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """ITK on one thread: several add up the metric in changing order, and the result with it.
+
+    The number of threads of a registration method itself does not reach its metric.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _working(
+    image: Scan, brain: NDArray[np.bool_], lattice: Grid
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """A masked brain on a lattice of the image's own world: background 0, brain in [0.25, 1]."""
+    box = resampling.bounding_box(brain)
+    inside = brain[box]
+    values = image.array[box].astype(np.float32)
+    low, high = np.percentile(values[inside], [1, 99])
+    values = FOREGROUND + (1 - FOREGROUND) * ((values - low) / max(high - low, 1e-6)).clip(0, 1)
+    to_source = np.linalg.inv(resampling.moved(image.affine, box)) @ lattice.affine
+    picture = resampling.linear(np.where(inside, values, 0).astype(np.float32), to_source, lattice.shape)
+    return picture, resampling.nearest(inside.astype(np.uint8), to_source, lattice.shape) > 0
+
+
+def _lattice_around(image: Scan, brain: NDArray[np.bool_]) -> Grid:
+    """A 2 mm lattice, its axes along the world's, that holds the brain and 30 mm around it."""
+    box = resampling.bounding_box(brain)
+    corners = np.stack(np.meshgrid(*[(s.start, s.stop) for s in box], indexing="ij")).reshape(3, -1)
+    world = image.affine[:3, :3] @ corners + image.affine[:3, 3:]
+    low, high = world.min(1) - 30, world.max(1) + 30
+    shape = np.ceil((high - low) / 2).astype(int)
+    return Grid("around", (int(shape[0]), int(shape[1]), int(shape[2])), 2.0, (low[0], low[1], low[2]))
+
+
+def _itk(array: NDArray[Any], lattice: Grid) -> Any:
+    """An ITK image in RAS millimetres: both images and the transform keep to them, so no LPS is needed."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    image.SetSpacing([lattice.spacing_mm] * 3)
+    image.SetOrigin([float(o) for o in lattice.origin_mm])
+    return image
+
+
+def _centre(image: Any) -> tuple[NDArray[np.float64], float]:
+    """Centroid in mm and volume in mm³ of what is not background."""
+    array = sitk.GetArrayViewFromImage(image) > FOREGROUND / 2
+    count = np.array([array.sum((1, 2)), array.sum((0, 2)), array.sum((0, 1))], dtype=object)
+    means = [np.average(np.arange(len(c)), weights=c) for c in count]
+    centre = np.array(image.GetOrigin()) + np.array(image.GetSpacing()) * means[::-1]
+    return centre, float(array.sum() * np.prod(image.GetSpacing()))
+
+
+def _starts(fixed: Any, moving: Any) -> list[Any]:
+    """Affine transforms template -> scan by centroids and volumes, one for each pitch of the head."""
+    centre, volume = _centre(fixed)
+    moving_centre, moving_volume = _centre(moving)
+    scale = float(np.clip((moving_volume / volume) ** (1 / 3), 0.75, 1.1))
+    starts = []
+    for pitch in np.deg2rad(PITCHES_DEGREES):
+        start = sitk.AffineTransform(3)
+        start.SetCenter(centre.tolist())
+        start.SetTranslation((moving_centre - centre).tolist())
+        cos, sin = np.cos(pitch), np.sin(pitch)
+        start.SetMatrix((scale * np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])).ravel().tolist())
+        starts.append(start)
+    return starts
+
+
+def _method(shrink: list[int], smooth_mm: list[float], share: list[float], steps: int) -> Any:
+    """A registration from coarse to fine that uses a share of the voxels at each level."""
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentagePerLevel(share, SEED)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetShrinkFactorsPerLevel(shrink)
+    method.SetSmoothingSigmasPerLevel(smooth_mm)
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=4.0, minStep=0.02, numberOfIterations=steps, relaxationFactor=0.6
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    return method
+
+
+def _optimise(fixed: Any, moving: Any) -> NDArray[np.float64]:
+    """The matrix (4, 4) template mm -> scan mm of most mutual information."""
+    found = []
+    region = sitk.BinaryDilate(sitk.Cast(fixed > 0, sitk.sitkUInt8), [5, 5, 5])  # the brain and 10 mm
+    for start in _starts(fixed, moving):
+        coarse = _method([4], [4.0], [1.0], 60)
+        coarse.SetMetricFixedMask(region)
+        coarse.SetInitialTransform(start, inPlace=True)
+        coarse.Execute(fixed, moving)
+        found.append((coarse.GetMetricValue(), start))
+    best = min(found, key=lambda pair: pair[0])[1]
+    fine = _method([2, 1], [2.0, 0.0], [0.5, 0.15], 60)
+    fine.SetMetricFixedMask(region)
+    fine.SetInitialTransform(best, inPlace=True)
+    fine.Execute(fixed, moving)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(best.GetMatrix(), (3, 3))
+    matrix[:3, 3] = best.TransformPoint((0.0, 0.0, 0.0))
+    return matrix
+
+
+def _quality(
+    matrix: NDArray[np.float64],
+    fixed: NDArray[np.float32],
+    fixed_mask: NDArray[np.bool_],
+    moving: NDArray[np.float32],
+    moving_mask: NDArray[np.bool_],
+    lattice: Grid,
+) -> Registration:
+    """A matrix scan -> MNI152 with the figures of its fit."""
+    to_source = np.linalg.inv(lattice.affine) @ np.linalg.inv(matrix) @ WORKING.affine
+    picture = resampling.linear(moving, to_source, WORKING.shape)
+    mask = resampling.nearest(moving_mask.astype(np.uint8), to_source, WORKING.shape) > 0
+    both = mask & fixed_mask
+    dice = 2 * both.sum() / (mask.sum() + fixed_mask.sum())
+    correlation = np.corrcoef(picture[both], fixed[both])[0, 1] if both.sum() > 1 else 0.0
+    return Registration(matrix, float(dice), float(correlation), float(np.linalg.det(matrix[:3, :3])))
+
+
+def _checked(found: Registration, name: str) -> Registration:
+    """The registration, if it is a plausible one."""
+    linear = found.matrix[:3, :3]
+    cosines = np.diag(linear) / np.linalg.norm(linear, axis=0)
+    low, high = VOLUME_CHANGE
+    if found.dice < LEAST_DICE or not low < found.determinant < high or cosines.min() < LEAST_AXIS_COSINE:
+        raise SubjectError(
+            f"{name} could not be registered to MNI152: Dice of the brain masks {found.dice:.2f} (expected "
+            f"at least {LEAST_DICE}), volume change {found.determinant:.2f} (expected {low} to {high}), "
+            f"least cosine of an axis {cosines.min():.2f} (expected at least {LEAST_AXIS_COSINE}); "
+            "look at the scan and its brain mask, and leave the subject out or supply a better mask."
+        )
+    return found

@@ -1,0 +1,88 @@
+"""Regress: fresh phantom records against committed ones, metric by metric."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from uadbench import record
+from uadbench.errors import UserError
+from uadbench.leaderboard import numbers
+from uadbench.plan import Cell, Machine
+from uadbench.record import RunRecord
+from uadbench.run import run
+
+# How far a metric may move before it is a regression. Training on another processor sums in another
+# order; the differences seen between one and two threads are well below these.
+TOLERANCES = {
+    "ap": 0.01,
+    "ap_raw": 0.01,
+    "ap_mean": 0.01,
+    "auroc": 0.01,
+    "dsc_oracle": 0.02,
+    "dsc_val": 0.03,
+    "dsc_fpr1": 0.02,
+    "dsc_fpr5": 0.02,
+    "recall_fpr1": 0.06,
+    "auroc_scan": 0.05,
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One metric of one row, before and now."""
+
+    row: str
+    metric: str
+    reference: float | None
+    fresh: float | None
+
+    @property
+    def tolerance(self) -> float:
+        """How far it may move."""
+        return TOLERANCES[self.metric]
+
+    @property
+    def moved(self) -> bool:
+        """Whether it is not the same number."""
+        return self.reference != self.fresh
+
+    @property
+    def regressed(self) -> bool:
+        """Whether it moved beyond its tolerance, or came or went."""
+        if self.reference is None or self.fresh is None:
+            return self.moved
+        return abs(self.reference - self.fresh) > self.tolerance
+
+
+def compare(reference: RunRecord, fresh: RunRecord) -> list[Change]:
+    """All metrics of a row; other subjects than the reference's are an error, not a regression."""
+    moved = [name for name in reference.splits if reference.splits[name] != fresh.splits[name]]
+    if moved:
+        raise UserError(
+            f"The phantom holds other subjects than the reference in {', '.join(moved)}: "
+            "make the reference records anew."
+        )
+    row = f"{reference.method} {reference.variant} {reference.contrast} seed {reference.seed}"
+    before, now = numbers(reference), numbers(fresh)
+    return [Change(row, metric, before[metric], now[metric]) for metric in TOLERANCES]
+
+
+def rerun(results: Path, preset: str, methods: Sequence[str], machine: Machine) -> list[Change]:
+    """Run every phantom record of a preset anew, from the fit on, and compare."""
+    references = [
+        r
+        for r in record.read_all(results)
+        if r.regime == "phantom" and r.preset == preset and (not methods or r.method in methods)
+    ]
+    if not references:
+        raise UserError(f"There is no phantom record of preset '{preset}' under {results} to compare with.")
+    runs = machine.places.runs / "regress"
+    shutil.rmtree(runs, ignore_errors=True)  # nothing of an earlier comparison may be reused
+    places = replace(machine.places, runs=runs, results=runs / "results", cache=machine.places.cache)
+    fresh_machine = replace(machine, places=places)
+    changes: list[Change] = []
+    for reference in references:
+        cell = Cell.of(reference)
+        changes += compare(reference, run(cell, fresh_machine).record)
+    return changes

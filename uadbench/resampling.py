@@ -1,0 +1,138 @@
+"""Resampling of a scan to a grid through an affine: once, and without aliasing.
+
+Before a coarser grid is sampled, the scan is smoothed so that its voxels become as wide as the grid's:
+Gaussian point spread functions with the voxel spacing as full width at half maximum, so that the
+smoothing has the variance (target² - source²) / (8 ln 2) mm² along each axis (Cardoso, Modat,
+Vercauteren and Ourselin, "Scale factor point spread function matching", MICCAI 2015, eq. 4).
+
+Nothing here calls a threaded library: the result is the same bits on any number of cores.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+WIDTH = 8 * np.log(2)  # squared full width at half maximum of a Gaussian over its variance
+TRUNCATE = 3.0  # standard deviations of the Gaussian that are kept
+STRAIGHT = 1e-3  # voxels that an affine may lean over a whole axis and still be taken as straight
+
+
+def linear(
+    array: NDArray[np.float32], to_source: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """A volume (R, A, S), 0 outside, sampled trilinearly at every voxel of a grid of `shape`.
+
+    `to_source` (4, 4) takes the grid's voxel indices to those of the volume.
+    """
+    sigmas = _sigmas(to_source)
+    if _straight(to_source, shape):
+        for axis in range(3):
+            blur = _gaussian(array.shape[axis], sigmas[axis])
+            points = to_source[axis, axis] * np.arange(shape[axis]) + to_source[axis, 3]
+            array = _apply((_hat(points, array.shape[axis]) @ blur).tocsr(), array, axis)
+        return array
+    for axis in range(3):
+        if sigmas[axis] > 0:
+            array = _apply(_gaussian(array.shape[axis], sigmas[axis]), array, axis)
+    return _oblique(array, to_source, shape, order=1)
+
+
+def nearest(array: NDArray[Any], to_source: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A volume (R, A, S) of labels, 0 outside, at every voxel of a grid of `shape`; see `linear`."""
+    if not _straight(to_source, shape):
+        return _oblique(array, to_source, shape, order=0)
+    result, picked = np.zeros(shape, array.dtype), []
+    for axis in range(3):
+        points = to_source[axis, axis] * np.arange(shape[axis]) + to_source[axis, 3]
+        # Rounding first keeps a point half way between two voxels from falling with its last bit.
+        picked.append(np.floor(np.round(points, 6) + 0.5).astype(int))
+    inside = [np.flatnonzero((p >= 0) & (p < n)) for p, n in zip(picked, array.shape, strict=True)]
+    result[np.ix_(*inside)] = array[np.ix_(*[p[i] for p, i in zip(picked, inside, strict=True)])]
+    return result
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """The smallest box that holds all True voxels (there is at least one)."""
+    sides = []
+    for axis in range(3):
+        there = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
+        sides.append(slice(int(there[0]), int(there[-1]) + 1))
+    return sides[0], sides[1], sides[2]
+
+
+def moved(affine: NDArray[np.float64], box: tuple[slice, ...]) -> NDArray[np.float64]:
+    """The affine of the part of a volume that a box cuts out."""
+    affine = affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+    return affine
+
+
+def _sigmas(to_source: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Smoothing along each source axis, in source voxels; 0 where the grid is not coarser."""
+    step = np.linalg.norm(to_source[:3, :3], axis=1)  # of the grid along each source axis, source voxels
+    sigmas: NDArray[np.float64] = np.sqrt(np.maximum(step**2 - 1, 0) / WIDTH)
+    return np.where(sigmas > 0.1, sigmas, 0)  # the smoothing of less is below 1 % of a voxel's value
+
+
+def _straight(to_source: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
+    lean = to_source[:3, :3] - np.diag(np.diag(to_source[:3, :3]))
+    return bool((np.abs(lean) @ np.array(shape) < STRAIGHT).all())
+
+
+def _gaussian(count: int, sigma: float) -> csr_array:
+    """Smoothing along an axis of `count` voxels as a matrix, 0 beyond the ends."""
+    radius = int(np.ceil(TRUNCATE * sigma))
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2) if sigma > 0 else np.ones(1)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    row = np.repeat(np.arange(count), len(offsets))
+    column = row + np.tile(offsets, count)
+    inside = (column >= 0) & (column < count)
+    return csr_array((np.tile(kernel, count)[inside], (row[inside], column[inside])), (count, count))
+
+
+def _hat(points: NDArray[np.float64], count: int) -> csr_array:
+    """Linear interpolation at points (in voxels) of an axis of `count` voxels, 0 beyond the ends."""
+    low = np.floor(points).astype(int)
+    high_part = (points - low).astype(np.float32)
+    row = np.repeat(np.arange(len(points)), 2)
+    column = np.stack([low, low + 1], 1).ravel()
+    weight = np.stack([1 - high_part, high_part], 1).ravel()
+    inside = (column >= 0) & (column < count)
+    return csr_array((weight[inside], (row[inside], column[inside])), (len(points), count))
+
+
+def _apply(weights: csr_array, array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """A matrix applied along one axis of a volume."""
+    first = np.moveaxis(array, axis, 0)
+    result = weights @ np.ascontiguousarray(first).reshape(first.shape[0], -1)
+    return np.moveaxis(result.reshape(-1, *first.shape[1:]), 0, axis)
+
+
+def _oblique(
+    array: NDArray[Any], to_source: NDArray[np.float64], shape: tuple[int, ...], order: Literal[0, 1]
+) -> NDArray[Any]:
+    """Sampling through a general affine, only where the grid meets the volume."""
+    result = np.zeros(shape, array.dtype)
+    ends = np.array(np.meshgrid(*[(-1, n) for n in array.shape], indexing="ij")).reshape(3, -1)
+    to_grid = np.linalg.inv(to_source)
+    corners = to_grid[:3, :3] @ ends + to_grid[:3, 3:]
+    start = np.clip(np.floor(corners.min(1)).astype(int), 0, shape)
+    stop = np.clip(np.ceil(corners.max(1)).astype(int) + 1, start, shape)
+    if (stop == start).any():
+        return result
+    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    offset = to_source[:3, :3] @ start + to_source[:3, 3]
+    result[window] = scipy.ndimage.affine_transform(
+        np.ascontiguousarray(array),
+        to_source[:3, :3],
+        offset,
+        tuple(int(count) for count in stop - start),
+        order=order,
+        mode="grid-constant",
+        prefilter=False,
+    )
+    return result

@@ -1,0 +1,309 @@
+"""Run: fit, score, evaluate and record one method on one pair of cohorts.
+
+Each stage leaves whole files named by the hash of what they depend on, so that a run that was killed
+goes on where it stopped, and one fit serves every test set.
+"""
+
+import json
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uadbench import environment, maps, methods, pictures, record, splits
+from uadbench.cohort import EVALUATED, Cohort, prepare_cohort
+from uadbench.environment import measured
+from uadbench.errors import UserError
+from uadbench.evaluate import Case, evaluate
+from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
+from uadbench.methods import Context, Score
+from uadbench.plan import Cell, Machine, Plan, make_plan
+from uadbench.prepare import PREPARATION_VERSION
+from uadbench.protocol import METRIC_VERSION, regime
+from uadbench.record import RunRecord
+from uadbench.summary import summarise
+from uadbench.volumes import Volume, Volumes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run and where its files lie."""
+
+    record: RunRecord
+    path: Path
+    maps: Path
+    pictures: tuple[Path, ...]
+    reused: bool  # the record was there already
+
+
+def run(cell: Cell, machine: Machine, force: bool = False) -> Outcome:
+    """Carry out one cell: prepare what is missing, fit or reuse the fit, score, evaluate, record."""
+    plan = make_plan(cell, machine)
+    path = machine.places.results / plan.place()
+    cohort = prepare_cohort(plan, machine)
+    fit_hash = _fit_hash(plan, cohort)
+    score_hash = _score_hash(plan, fit_hash)
+    folder = machine.places.runs / "maps" / score_hash
+    cases = [
+        Case(partition, on_evaluation, folder / f"{on_model.key}.safetensors", plan.model_grid)
+        for partition in EVALUATED
+        for on_evaluation, on_model in zip(cohort.evaluation[partition], cohort.model[partition], strict=True)
+    ]
+    earlier = None if force else _earlier(path, cohort, score_hash, cell.profiles)
+    if earlier is not None:
+        return Outcome(
+            earlier, path, folder, tuple(sorted(_pictures_folder(machine, plan).glob("*.png"))), True
+        )
+    fit_facts = fit(plan, cohort, fit_hash, machine, force)
+    score(plan, cohort, fit_hash, folder, machine, force)
+    return _evaluate_and_record(plan, cohort, cases, (fit_hash, score_hash), fit_facts, machine, path)
+
+
+# ---- fit ---------------------------------------------------------------------------------------
+
+
+def _fit_hash(plan: Plan, cohort: Cohort) -> str:
+    """What a fit depends on, and nothing else."""
+    trained = plan.card.trained
+    return sha256_json(
+        {
+            "method": plan.card.name,
+            "source": methods.source_hash(plan.card),
+            "options": methods.parameters(plan.method, "fit"),
+            "grid": plan.method.grid,
+            "precision": plan.cell.precision,
+            "train_contrasts": plan.train_contrasts,
+            "train": [p.key for p in cohort.train] if trained else [],
+            "val": [p.key for p in cohort.val] if trained else [],
+            "preparation": PREPARATION_VERSION,
+            "seed": plan.cell.seed,
+        }
+    )
+
+
+def _fit_folder(machine: Machine, fit_hash: str) -> Path:
+    return machine.places.runs / "fits" / fit_hash
+
+
+def _context(plan: Plan, fit_hash: str, machine: Machine) -> Context:
+    folder = _fit_folder(machine, fit_hash)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Context(machine.device, plan.cell.precision, plan.cell.seed, folder, machine.progress)
+
+
+def fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, force: bool = False) -> dict[str, Any]:
+    """Fit, or find the fit of the same hash; its facts: seconds, peak memory, parameter count."""
+    from safetensors.numpy import save
+
+    facts_file = _fit_folder(machine, fit_hash) / "fit.json"
+    if facts_file.exists() and not force:
+        facts: dict[str, Any] = json.loads(facts_file.read_text())
+        return facts
+    context = _context(plan, fit_hash, machine)
+    environment.seed_everything(environment.stage_seed(plan.cell.seed, "fit"))
+    with measured() as cost:
+        plan.method.fit(Volumes(cohort.train, plan.model_grid), Volumes(cohort.val, plan.model_grid), context)
+    with replacing(facts_file.with_name("state.safetensors")) as partial:
+        partial.write_bytes(save({k: np.ascontiguousarray(v) for k, v in plan.method.state().items()}))
+    facts = {
+        "method": plan.card.name,
+        "options": methods.parameters(plan.method, "fit"),
+        "n_parameters": plan.method.parameter_count(),
+        "seconds": cost.seconds,
+        "peak_memory_mb": cost.peak_memory_mb,
+    }
+    write_json(facts_file, facts)
+    return facts
+
+
+# ---- score -------------------------------------------------------------------------------------
+
+
+def _score_hash(plan: Plan, fit_hash: str) -> str:
+    return sha256_json([fit_hash, methods.parameters(plan.method, "score")])
+
+
+def score(
+    plan: Plan, cohort: Cohort, fit_hash: str, folder: Path, machine: Machine, force: bool = False
+) -> None:
+    """Score every evaluated volume whose map is not there yet."""
+    from safetensors.numpy import load_file
+
+    volumes = [p for partition in EVALUATED for p in cohort.model[partition]]
+    wanted = [p for p in volumes if force or not maps.whole(folder / f"{p.key}.safetensors")]
+    if not wanted:
+        return
+    state = load_file(_fit_folder(machine, fit_hash) / "state.safetensors")
+    plan.method.load_state(state, _context(plan, fit_hash, machine))
+    with machine.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
+        for prepared, volume in zip(wanted, Volumes(wanted, plan.model_grid), strict=True):
+            # Seeded for each volume, so that a score does not depend on what was scored before.
+            environment.seed_everything(environment.stage_seed(plan.cell.seed, "score"))
+            with measured() as cost:
+                answer = checked(plan.method.score(volume), volume, plan.card.name)
+            maps.write(folder / f"{prepared.key}.safetensors", answer, cost.seconds, cost.peak_memory_mb)
+            stage.advance()
+
+
+def checked(answer: Score, volume: Volume, name: str) -> Score:
+    """A method's answer, if it keeps the contract; the harness does not take a method's word."""
+    shape = volume.brain.shape
+    expected = {"score map": (answer.score_map, shape)}
+    if answer.pseudo_healthy is not None:
+        expected["pseudo-healthy volume"] = (answer.pseudo_healthy, volume.image.shape)
+    for what, (array, wanted) in expected.items():
+        if array.shape != wanted or array.dtype != np.float32:
+            raise ValueError(
+                f"The {what} of {name} must be float32 of shape {wanted}; "
+                f"it is {array.dtype} of {array.shape}."
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"The {what} of {name} has values that are not finite.")
+    return answer
+
+
+# ---- evaluation and record ---------------------------------------------------------------------
+
+
+def _earlier(path: Path, cohort: Cohort, score_hash: str, profiles: tuple[str, ...]) -> RunRecord | None:
+    """The record that is there, if it is of this very run; one of another run is not overwritten."""
+    if not path.exists():
+        return None
+    earlier = record.read(path)
+    same = (
+        earlier.score_hash == score_hash
+        and earlier.data_fingerprint == cohort.fingerprint()
+        and earlier.metric_version == METRIC_VERSION
+        and set(earlier.thresholds) == set(profiles)
+    )
+    if not same:
+        raise UserError(f"{path} is there from a run with other data, code or settings; --force replaces it.")
+    return earlier
+
+
+def _pictures_folder(machine: Machine, plan: Plan) -> Path:
+    return machine.places.runs / "pictures" / plan.place().with_suffix("")
+
+
+def _evaluate_and_record(
+    plan: Plan,
+    cohort: Cohort,
+    cases: Sequence[Case],
+    hashes: tuple[str, str],
+    fit_facts: Mapping[str, Any],
+    machine: Machine,
+    path: Path,
+) -> Outcome:
+    """Evaluate the maps, write pieces, record and pictures."""
+    with measured() as cost:
+        evaluation = evaluate(
+            cases, plan.protocol.grid, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,
+            machine.progress,
+        )  # fmt: skip
+    pieces = path.with_suffix(".npz")
+    costs = [maps.read(case.map_file) for case in cases]
+    made = RunRecord(
+        protocol=plan.protocol.id,
+        metric_version=METRIC_VERSION,
+        regime=regime(plan.train.card if plan.train else None, plan.test.card),
+        train=plan.train.card.name if plan.train else None,
+        test=plan.test.card.name,
+        contrast=plan.contrast,
+        train_contrasts=list(plan.train_contrasts),
+        method=plan.card.name,
+        variant=plan.variant,
+        preset=plan.cell.preset,
+        seed=plan.cell.seed,
+        limit=plan.cell.limit,
+        precision=plan.cell.precision,
+        parameters=methods.parameters(plan.method),
+        n_parameters=fit_facts["n_parameters"],
+        splits={
+            name: {
+                "subjects": len(members),
+                "persons": len({s.person for s in members}),
+                "hash": splits.split_hash(members),
+            }
+            for name, members in plan.parts.items()
+        },
+        excluded=_excluded(plan, cohort),
+        data_fingerprint=cohort.fingerprint(),
+        fit_hash=hashes[0],
+        score_hash=hashes[1],
+        code=environment.commit(),
+        packages=environment.packages(),
+        hardware=environment.hardware(machine.device),
+        timing={
+            "prepare": {"seconds": cohort.seconds, "peak_memory_mb": cohort.peak_memory_mb},
+            "fit": {"seconds": fit_facts["seconds"], "peak_memory_mb": fit_facts["peak_memory_mb"]},
+            "score": {
+                "seconds": sum(stored.seconds for stored in costs),
+                "peak_memory_mb": max(stored.peak_memory_mb for stored in costs),
+            },
+            "evaluate": {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb},
+        },
+        subjects=evaluation.subjects,
+        thresholds=evaluation.thresholds,
+        summary=summarise(evaluation, plan.protocol.grid.voxel_ml),
+        pieces={"file": pieces.name, "sha256": record.write_pieces(pieces, evaluation)},
+    )
+    drawn = pictures.draw(made, evaluation, cases, plan.protocol.grid, _pictures_folder(machine, plan))
+    record.write(made, machine.places.results)
+    return Outcome(record.read(path), path, cases[0].map_file.parent, tuple(drawn), False)
+
+
+def _excluded(plan: Plan, cohort: Cohort) -> list[dict[str, str]]:
+    """Everyone who was found but takes no part, with the reason (protocol, rule 1)."""
+    failed = [
+        {"partition": partition, "id": failure.subject_id, "reason": failure.reason}
+        for partition, failures in cohort.failures.items()
+        for failure in failures
+    ]
+    sources = {found.card.name: found for found in (plan.train, plan.test) if found is not None}
+    left_out = [
+        {"partition": f"none of {name}", "id": item.id, "reason": item.reason}
+        for name, found in sources.items()
+        for item in found.left_out
+    ]
+    return failed + left_out
+
+
+def evaluate_again(path: Path, machine: Machine) -> Outcome:
+    """Recompute the metrics of a record from its stored maps, and write the record anew."""
+    earlier = record.read(path)
+    plan = make_plan(Cell.of(earlier), machine)
+    folder = machine.places.runs / "maps" / earlier.score_hash
+    cohort = prepare_cohort(plan, machine)
+    files = [folder / f"{p.key}.safetensors" for part in EVALUATED for p in cohort.model[part]]
+    facts_file = _fit_folder(machine, earlier.fit_hash) / "fit.json"
+    if not facts_file.exists() or not all(maps.whole(file) for file in files):
+        raise UserError(
+            f"The maps of {path} are not under {folder}; `uadbench run --force` makes them again."
+        )
+    evaluated = [(part, p) for part in EVALUATED for p in cohort.evaluation[part]]
+    cases = [Case(part, p, file, plan.model_grid) for (part, p), file in zip(evaluated, files, strict=True)]
+    hashes = (earlier.fit_hash, earlier.score_hash)
+    return _evaluate_and_record(
+        plan, cohort, cases, hashes, json.loads(facts_file.read_text()), machine, path
+    )
+
+
+def run_recording_failure(cell: Cell, machine: Machine, force: bool = False) -> Outcome | str:
+    """Like `run`, but anything that goes wrong in the run is recorded and returned as its reason.
+
+    A mistake in what was asked for is still a UserError.
+    """
+    place = machine.places.results / make_plan(cell, machine).place()
+    try:
+        return run(cell, machine, force)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        log = f"logs/{sha256(str(place))[:16]}.log"
+        write_text(machine.places.runs / log, traceback.format_exc())
+        record.write_failure(place, reason, log)
+        return reason

@@ -1,0 +1,263 @@
+"""Show: everything the commands print on a terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from uadbench import datasets as dataset_modules
+from uadbench import leaderboard as board
+from uadbench.cards import DatasetCard, MethodCard
+from uadbench.places import Places
+from uadbench.prepare_dataset import Preparation
+from uadbench.regress import Change
+from uadbench.run import Outcome
+from uadbench.verify import Report
+
+console = Console()
+
+
+def _table(*headers: str, numbers_from: int | None = None) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for position, header in enumerate(headers):
+        right = numbers_from is not None and position >= numbers_from
+        table.add_column(header, justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> None:
+    table = _table("", "")
+    table.show_header = False
+    for name, value in facts:
+        table.add_row(f"[bold]{name}[/bold]", escape(value))
+    console.print(table)
+
+
+def outcomes(done: Sequence[Outcome]) -> None:
+    """The rows of finished runs, and where their files lie."""
+    leaderboard(board.tables([outcome.record for outcome in done]), [])
+    for outcome in done:
+        console.print(
+            f"[bold]{outcome.record.method}[/bold]" + (" (was there already)" if outcome.reused else "")
+        )
+        _facts(
+            [
+                ("  record", str(outcome.path)),
+                ("  maps", str(outcome.maps) if outcome.maps.is_dir() else "not here; --force makes them"),
+                (
+                    "  pictures",
+                    str(outcome.pictures[0].parent) if outcome.pictures else "not here; --force makes them",
+                ),
+            ]
+        )
+        for item in outcome.record.excluded:
+            console.print(f"  left out: {item['id']} ({item['partition']}): {item['reason']}", markup=False)
+
+
+def leaderboard(found: Sequence[board.Table], failed: Sequence[tuple[str, str]]) -> None:
+    """All tables."""
+    for table in found:
+        console.print(f"\n[bold]{escape(table.title)}[/bold]")
+        shown = _table(*board.HEADERS, numbers_from=3)
+        for row in table.rows:
+            shown.add_row(*[escape(cell) for cell in board.cells(row)])
+        console.print(shown)
+        for note in board.notes(table):
+            console.print(note, style="dim", markup=False)
+    for place, reason in failed:
+        console.print(f"failed: {place}: {reason}", markup=False)
+
+
+def changes(found: Sequence[Change]) -> None:
+    """What moved against the reference."""
+    table = _table("row", "metric", "reference", "now", "tolerance", "", numbers_from=2)
+    for change in found:
+        if change.moved:
+            verdict = "[red]REGRESSED[/red]" if change.regressed else "within tolerance"
+            table.add_row(
+                escape(change.row), change.metric, _precise(change.reference), _precise(change.fresh),
+                f"{change.tolerance:g}", verdict,
+            )  # fmt: skip
+    moved, regressed = sum(c.moved for c in found), sum(c.regressed for c in found)
+    if moved:
+        console.print(table)
+    console.print(f"{len(found)} metrics compared, {moved} moved, {regressed} regressed.")
+
+
+def _precise(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6f}"
+
+
+def methods(cards: Sequence[MethodCard]) -> None:
+    """All methods."""
+    table = _table("method", "family", "trained", "year", "what it is")
+    for card in cards:
+        table.add_row(
+            card.name, card.family, "yes" if card.trained else "no", str(card.year), escape(card.title)
+        )
+    console.print(table)
+
+
+def method(card: MethodCard) -> None:
+    """One method: its card, options and presets."""
+    from uadbench.methods import load, options
+
+    console.print(f"[bold]{card.name}[/bold]: {escape(card.title)}\n{escape(card.summary)}\n")
+    marks = [
+        name for name in ("trained", "template_space", "synthetic", "patient_slices") if getattr(card, name)
+    ]
+    _facts(
+        [
+            ("family", card.family),
+            ("paper", f"{card.paper} ({card.year}), {card.link}"),
+            ("reference code", card.reference_licence),
+            ("input", card.input),
+            ("marks", ", ".join(marks) or "none"),
+        ]
+    )
+    console.print("\n[bold]differences from the paper[/bold]")
+    for line in card.differences:
+        console.print(f"  - {line}", markup=False)
+    table = _table("option", "stage", "default", *card.preset, "what it is")
+    for name, option in options(load(card.name)).items():
+        values = [str(values.get(name, "")) for values in card.preset.values()]
+        table.add_row(
+            name, option.metadata["stage"], str(option.default), *values, escape(option.metadata["doc"])
+        )
+    console.print()
+    console.print(table)
+    if card.reported:
+        reported = _table("trained on", "test", "contrast", "metric", "value", "source")
+        for row in card.reported:
+            reported.add_row(
+                *[
+                    escape(str(row.get(k, "")))
+                    for k in ("train", "test", "contrast", "metric", "value", "source")
+                ]
+            )
+        console.print("\n[bold]published figures[/bold]")
+        console.print(reported)
+
+
+def datasets(cards: Sequence[DatasetCard], places: Places) -> None:
+    """All data sets, and what of them is here."""
+    table = _table("data set", "role", "contrasts", "expected", "found", "access", "licence", "what it is")
+    for card in cards:
+        table.add_row(
+            card.name, card.role, ", ".join(card.contrasts), _counts(card.expected), _found(card, places),
+            escape(card.access), escape(card.licence), escape(card.title),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _counts(counts: Any) -> str:
+    distinct = set(counts.values())
+    if len(distinct) == 1:
+        return str(distinct.pop())
+    return ", ".join(f"{contrast} {count}" for contrast, count in counts.items()) or "unknown"
+
+
+def _found(card: DatasetCard, places: Places) -> str:
+    """How many subjects lie under the root, or why none."""
+    root = places.root(card.name)
+    if not root.is_dir():
+        return "made when needed" if dataset_modules.can_generate(card.name) else "no"
+    return str(len(dataset_modules.find(card.name, root).subjects))
+
+
+def dataset(card: DatasetCard, places: Places) -> None:
+    """One data set: its card."""
+    console.print(f"[bold]{card.name}[/bold]: {escape(card.title)}\n{escape(card.summary)}\n")
+    partners = "; ".join(f"{contrast} from {', '.join(names)}" for contrast, names in card.partners.items())
+    labels = f"lesion {list(card.lesion_labels)}, ignored {list(card.ignore_labels)}. {card.label_meaning}"
+    _facts(
+        [
+            ("role", f"{card.role}, {card.population}"),
+            ("contrasts", ", ".join(card.contrasts)),
+            ("space", card.space + (", skull-stripped" if card.skull_stripped else ", full head")),
+            ("labels", labels),
+            ("expected", _counts(card.expected)),
+            ("found", f"{_found(card, places)} under {places.root(card.name)}"),
+            ("get it at", f"{card.address} ({card.access})"),
+            ("licence", card.licence + (f"; forbids {card.forbids}" if card.forbids else "")),
+            ("layout", f"{card.layout} (confidence: {card.layout_confidence})"),
+            ("tested from", partners or "no public healthy set of its contrasts"),
+            ("protocol", card.protocol),
+            ("cite", card.citation),
+            *[("excluded", f"{name}: {reason}") for name, reason in card.exclusions.items()],
+        ]
+    )
+
+
+def report(found: Report) -> None:
+    """What `verify` found."""
+    table = _table("contrast", "expected", "found", "missing", "surplus", numbers_from=1)
+    for row in found.counts:
+        table.add_row(*[str(value) for value in row])
+    console.print(table)
+    for item in found.left_out:
+        console.print(f"left out: {item.id}: {item.reason}", markup=False)
+    for problem in found.problems:
+        console.print(f"problem: {problem}", markup=False)
+    console.print("nothing is wrong" if found.ok else "[red]something is wrong[/red]")
+
+
+def prepared(made: Preparation) -> None:
+    """What `prepare` made."""
+    table = _table("contrast", "grid", "prepared", numbers_from=2)
+    for (contrast, on), count in made.counts.items():
+        table.add_row(contrast, on, str(count))
+    console.print(table)
+    parts = _table("partition", "subjects", "persons", "sex", "site", "mean age", numbers_from=1)
+    for partition, facts in made.balance.items():
+        if facts["subjects"]:
+            parts.add_row(
+                partition, *[_plain(facts[k]) for k in ("subjects", "persons", "sex", "site", "mean_age")]
+            )
+    console.print(parts)
+    for failure in made.failures:
+        console.print(f"failed: {failure.subject_id} {failure.contrast}: {failure.reason}", markup=False)
+    for item in made.left_out:
+        console.print(f"left out: {item.id}: {item.reason}", markup=False)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count}" for key, count in value.items())
+    return "" if value is None else str(value)
+
+
+def doctor(places: Places) -> None:
+    """The state of this installation."""
+    import shutil
+
+    import psutil
+
+    from uadbench import catalog, environment
+    from uadbench.cards import dataset_card
+
+    device = environment.resolve_device("auto")
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
+    hardware = environment.hardware(device)
+    records = len(list(places.results.rglob("seed-*.json")))
+    _facts(
+        [
+            *environment.packages().items(),
+            ("processor", f"{hardware['processor']}, {hardware['cores']} cores"),
+            ("device", str(hardware["device"])),
+            ("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"),
+            ("disk", f"{disk.free / 2**30:.1f} GiB free here"),
+            ("data", f"{places.data} (UADBENCH_DATA)"),
+            ("working files", f"{places.runs} (UADBENCH_RUNS), {_size(places.runs)}"),
+            ("results", f"{places.results} (UADBENCH_RESULTS), {records} records"),
+            *[(f"data set {n}", _found(dataset_card(n), places)) for n in catalog.names("datasets")],
+        ]
+    )
+
+
+def _size(folder: Path) -> str:
+    total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return f"{total / 2**30:.2f} GiB"

@@ -1,0 +1,155 @@
+"""Summary: the numbers of one run, from per-subject numbers and pieces alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.components import FALSE, FOUND, LESIONS
+from uadbench.evaluate import Evaluation
+from uadbench.metrics import measure
+from uadbench.pieces import Pieces
+from uadbench.protocol import (
+    FALSE_POSITIVE_RATES,
+    OPERATING_POINTS,
+    SIZE_BANDS,
+    dice,
+    dice_ceiling,
+)
+from uadbench.splits import PARTITIONS
+
+Subjects = Sequence[Mapping[str, Any]]
+
+
+def summarise(evaluation: Evaluation, voxel_ml: float) -> dict[str, Any]:
+    """Everything a leaderboard row shows, by post-processing profile, and what is common to all."""
+    subjects = evaluation.subjects
+    return {
+        "subjects": {partition: len(rows(subjects, partition)) for partition in PARTITIONS},
+        "empty_masks": sum(s["partition"] == "lesion-test" and not s["lesion_ml"] for s in subjects),
+        "scan": _scan_level(subjects),
+        "restoration": _restoration(subjects),
+        "profiles": {profile: _profile(evaluation, profile, voxel_ml) for profile in evaluation.pieces},
+    }
+
+
+def rows(subjects: Subjects, partition: str, kind: str | None = None) -> list[int]:
+    """Row numbers of a partition, or of one lesion kind in it."""
+    return [
+        row
+        for row, subject in enumerate(subjects)
+        if subject["partition"] == partition and kind in (None, subject["lesion_kind"])
+    ]
+
+
+def weights(count: int, chosen: Sequence[int]) -> NDArray[np.int64]:
+    """Weights that count the chosen rows once and the others not at all."""
+    counted = np.zeros(count, np.int64)
+    counted[list(chosen)] = 1
+    return counted
+
+
+def pooled(pieces: Pieces, chosen: Sequence[int]) -> dict[str, float | None]:
+    """Voxel-level AP and AUROC pooled over the chosen subjects, with their error bounds."""
+    curve = pieces.curve(weights(len(pieces.ids), chosen))
+    return {
+        "ap": _number(curve.ap),
+        "ap_error": _number(curve.ap_error),
+        "auroc": _number(curve.auroc),
+        "auroc_error": _number(curve.auroc_error),
+        "prevalence": _number(curve.prevalence),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def _scan_level(subjects: Subjects) -> dict[str, Any]:
+    """AUROC of healthy-test against lesion-test scans (protocol, rule 5)."""
+    tested = [subjects[row] for part in ("healthy-test", "lesion-test") for row in rows(subjects, part)]
+    scan_scores = np.array([s["scan_score"] for s in tested], np.float32)
+    ill = np.array([s["partition"] == "lesion-test" for s in tested], bool)
+    auroc = _number(measure(scan_scores, ill).auroc) if len(tested) else None
+    return {"auroc": auroc, "rule": "mean of the top 1 % of in-brain scores"}
+
+
+def _restoration(subjects: Subjects) -> dict[str, float | None]:
+    """Pseudo-healthy quality (protocol, rule 16); empty for methods that emit no such volume."""
+    if not any("restoration_l1" in s for s in subjects):
+        return {}
+    healthy = [subjects[row] for row in rows(subjects, "healthy-test")]
+    lesion = [subjects[row] for row in rows(subjects, "lesion-test")]
+    return {
+        "healthy_l1": _mean([s["restoration_l1"] for s in healthy]),
+        "healthy_ssim": _mean([s["restoration_ssim"] for s in healthy]),
+        "residual_ratio": _mean([s.get("residual_ratio") for s in lesion]),
+    }
+
+
+def _profile(evaluation: Evaluation, profile: str, voxel_ml: float) -> dict[str, Any]:
+    subjects, pieces = evaluation.subjects, evaluation.pieces[profile]
+    tested = rows(subjects, "lesion-test")
+    kinds = sorted({subjects[row]["lesion_kind"] for row in tested if subjects[row]["lesion_kind"]})
+    summary: dict[str, Any] = pooled(pieces, tested)
+    summary["ap_mean"] = _mean([subjects[row]["ap"].get(profile) for row in tested])
+    summary["kinds"] = {
+        kind: {"subjects": len(chosen), **pooled(pieces, chosen)}
+        for kind in kinds
+        for chosen in [rows(subjects, "lesion-test", kind)]
+    }
+    summary["points"] = {
+        point: _point(evaluation, profile, number, voxel_ml)
+        for number, point in enumerate(OPERATING_POINTS)
+        if evaluation.thresholds[profile][point] is not None
+    }
+    return summary
+
+
+def _point(evaluation: Evaluation, profile: str, number: int, voxel_ml: float) -> dict[str, Any]:
+    """Numbers of one operating point (protocol, rules 3, 10 and 11)."""
+    subjects, point = evaluation.subjects, OPERATING_POINTS[number]
+    tested, healthy = rows(subjects, "lesion-test"), rows(subjects, "healthy-test")
+    voxels = evaluation.voxels[profile][:, number]
+    lesions = evaluation.lesions[profile][tested][:, number].sum(0)
+    true_positives, false_positives, false_negatives = (int(n) for n in voxels[tested].sum(0))
+    summary: dict[str, Any] = {
+        "threshold": evaluation.thresholds[profile][point],
+        "dsc": dice(true_positives, false_positives, false_negatives),
+        "dsc_mean": _mean([subjects[row]["dsc"][profile][point] for row in tested]),
+        "fpr_lesion_test": _rate(evaluation, profile, number, tested),
+        "fpr_healthy_test": _rate(evaluation, profile, number, healthy),
+        "healthy_false_ml": _mean([float(voxels[row, 1] * voxel_ml) for row in healthy]),
+        "recall": _share(int(lesions[:, FOUND].sum()), int(lesions[:, LESIONS].sum())),
+        "false_components": float(lesions[:, FALSE].sum() / len(tested)) if tested else None,
+        "by_size": {
+            band: {
+                "lesions": int(lesions[row, LESIONS]),
+                "recall": _share(int(lesions[row, FOUND]), int(lesions[row, LESIONS])),
+                "false_components": float(lesions[row, FALSE] / len(tested)) if tested else None,
+            }
+            for row, band in enumerate(SIZE_BANDS)
+        },
+    }
+    if point in FALSE_POSITIVE_RATES and tested:
+        total = sum(subjects[row]["voxels"] for row in tested)
+        prevalence = (true_positives + false_negatives) / total if total else 0.0
+        summary["ceiling"] = dice_ceiling(prevalence, FALSE_POSITIVE_RATES[point])
+    return summary
+
+
+def _rate(evaluation: Evaluation, profile: str, number: int, chosen: Sequence[int]) -> float | None:
+    """Realised voxel false-positive rate: false positives over all voxels without lesion."""
+    voxels = evaluation.voxels[profile][chosen, number].sum(0)
+    total = sum(evaluation.subjects[row]["voxels"] for row in chosen)
+    return _share(int(voxels[1]), total - int(voxels[0] + voxels[2]))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,383 @@
+"""Training: the loop shared by the methods that have a network, and what stands around it.
+
+`train` is enough for a network with one loss. A method with several optimisers (a GAN) hands its own
+`update` to `loop` and gets the same draws, validation, early stop, checkpoints and resumption.
+Losses may draw from torch's and numpy's global generators: their states are kept in the checkpoint.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from uadbench.errors import UserError
+from uadbench.files import replacing
+from uadbench.methods import Context, State
+from uadbench.prepared import STEPS
+from uadbench.volumes import Volume, Volumes
+
+MEMORY_LIMIT = 8 * 2**30  # bytes of packed slices kept in memory; a larger cohort is read as it is drawn
+VALIDATION_SLICES = 256  # spread evenly over the healthy validation volumes
+PRECISIONS = ("float32", "bf16")
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    patience: int = 0  # validations without a new best before training ends; 0: never ends early
+    validate_every: int = 100  # steps
+    keep_best: bool = True  # end with the weights of the best validation, else with the last ones
+    cosine: bool = False  # learning rate falls to 0 along half a cosine, else it is constant
+    weight_decay: float = 0.0
+    ema: float = 0.0  # decay of the moving average of the weights that is validated and kept; 0: none
+    clip: float = 1.0  # largest gradient norm
+    checkpoint_s: float = 60.0  # seconds between checkpoints
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        if not self.cosine:
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Axial slices on the device: `image` (B, 1, R, A) in [0, 1], `brain` (B, 1, R, A) bool."""
+
+    image: Tensor
+    brain: Tensor
+    which: NDArray[np.int64]  # (B, 2): volume and slice
+
+
+@dataclass
+class History:
+    """What happened in a training."""
+
+    step: int = 0  # how many are done
+    loss: float = math.nan  # running mean of the training loss
+    best: float = math.inf  # lowest validation loss
+    misses: int = 0  # validations since then
+    rows: list[tuple[int, float, float]] = field(default_factory=list)  # step, training, validation loss
+    finished: bool = False
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold: a module, an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Go on from there."""
+
+
+class Slices:
+    """Every axial slice of some volumes, packed in memory on the device where they fit."""
+
+    def __init__(self, volumes: Volumes, device: str) -> None:
+        """Read the slices; a cohort beyond `MEMORY_LIMIT` stays on disk."""
+        self.which = volumes.slices()
+        if not len(self.which):
+            raise UserError(
+                "Training needs volumes with at least one slice of 2,000 mm2 of brain; none came."
+            )
+        self._volumes, self._device = volumes, device
+        rows, columns, _ = volumes.grid.shape
+        fits = len(self.which) * rows * columns * 2 <= MEMORY_LIMIT
+        self._codes = self._read(self.which).to(device) if fits else None
+        # Slices stand volume by volume: first slice and number of slices of each volume that has any.
+        _, self._first, self._count = np.unique(self.which[:, 0], return_index=True, return_counts=True)
+
+    def _read(self, which: NDArray[np.int64]) -> Tensor:
+        # torch cannot index uint16: the same bits as int16.
+        return torch.from_numpy(self._volumes.read_codes(which).view(np.int16))  # (B, R, A)
+
+    def take(self, index: NDArray[np.int64]) -> Batch:
+        """The slices of these rows of `which`."""
+        if self._codes is None:
+            codes = self._read(self.which[index]).to(self._device)
+        else:
+            codes = self._codes[torch.from_numpy(index).to(self._device)]
+        unsigned = (codes.to(torch.int32) & 0xFFFF)[:, None]  # (B, R, A) -> (B, 1, R, A)
+        image = unsigned.sub(1).clamp_(min=0).to(torch.float32) * np.float32(1 / STEPS).item()
+        return Batch(image.contiguous(memory_format=torch.channels_last), unsigned > 0, self.which[index])
+
+    def draw(self, batch: int, generator: torch.Generator) -> Batch:
+        """Random slices: a volume, then one of its slices, both uniformly, with replacement."""
+        volume = torch.randint(len(self._first), (batch,), generator=generator).numpy()
+        part = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
+        return self.take(self._first[volume] + (part * self._count[volume]).astype(np.int64))
+
+    def spread(self, count: int) -> NDArray[np.int64]:
+        """Rows of at most `count` slices, evenly spaced."""
+        return np.unique(np.linspace(0, len(self.which) - 1, count).astype(np.int64))
+
+
+def train(
+    network: Network,
+    loss: Callable[[Network, Batch], Tensor],
+    train: Volumes,
+    val: Volumes,
+    context: Context,
+    schedule: Schedule,
+    name: str = "training",
+) -> History:
+    """Minimise the mean `loss` over random healthy slices with Adam; leaves the network ready to score.
+
+    `name` tells the trainings of one fit apart. Without validation volumes the last weights are kept.
+    """
+    network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=schedule.weight_decay)
+    parts: dict[str, Stateful] = {"network": network, "optimiser": optimiser}
+    kept: nn.Module = network
+    average = None
+    if schedule.ema:
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema))  # type: ignore[no-untyped-call]
+        parts["average"], kept = average, average.module
+
+    def update(batch: Batch, step: int) -> Tensor:
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate(step)
+        optimiser.zero_grad(set_to_none=True)
+        with autocast(context):
+            value = loss(network, batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
+        if not torch.isfinite(value.detach() + norm):
+            return value.detach() + norm  # the loop stops here, before the weights are spoilt
+        optimiser.step()
+        if average is not None:
+            average.update_parameters(network)
+        return value.detach()
+
+    network.train()
+    slices = Slices(val, context.device) if len(val) else None
+    validate = (lambda: mean_loss(loss, kept, slices, context, schedule.batch)) if slices else None  # type: ignore[arg-type]
+    history = loop(update, parts, kept, validate, Slices(train, context.device), context, schedule, name)
+    network.load_state_dict(kept.state_dict())
+    network.eval()
+    return history
+
+
+def loop(
+    update: Callable[[Batch, int], Tensor],
+    parts: Mapping[str, Stateful],
+    kept: nn.Module,
+    validate: Callable[[], float] | None,
+    slices: Slices,
+    context: Context,
+    schedule: Schedule,
+    name: str = "training",
+) -> History:
+    """Draw batches and call `update(batch, step)`, which steps its optimisers and returns the loss.
+
+    `parts` are all modules and optimisers, `kept` the module whose best validated weights are restored
+    at the end. A checkpoint `<name>.checkpoint` in the context's folder is taken up where it was made
+    with the same schedule, seed, device and number of slices; else training starts afresh.
+    """
+    generator = torch.Generator().manual_seed(context.seed)
+    checkpoint = _Checkpoint(context, schedule, len(slices.which), parts, generator, name)
+    history, best = checkpoint.resume()
+    with context.progress.stage(f"train {name}", schedule.steps) as stage, repeatable(tf32=True):
+        reported = 0
+        while not history.finished:
+            loss = float(update(slices.draw(schedule.batch, generator), history.step))
+            if not math.isfinite(loss):
+                raise RuntimeError(
+                    f"The loss of {name} or its gradient is {loss} at step {history.step + 1} of "
+                    f"{schedule.steps}; try a lower learning rate or float32."
+                )
+            history.step += 1
+            history.loss = loss if history.step == 1 else 0.95 * history.loss + 0.05 * loss
+            last = history.step == schedule.steps
+            if history.step % schedule.validate_every == 0 or last:
+                better = _validated(history, validate() if validate else math.nan)
+                if better and schedule.keep_best:
+                    best = {key: value.detach().clone() for key, value in kept.state_dict().items()}
+            history.finished = last or 0 < schedule.patience <= history.misses
+            if history.finished or history.step - reported >= 10:
+                stage.advance(history.step - reported, f"loss {history.loss:.4g}, val {history.best:.4g}")
+                reported = history.step
+            checkpoint.save_when_due(history, best)
+    if best:
+        kept.load_state_dict(best)
+    checkpoint.save(history, {})
+    return history
+
+
+def _validated(history: History, loss: float) -> bool:
+    """Write down a validation; whether it is the best so far."""
+    history.rows.append((history.step, history.loss, loss))
+    better = loss < history.best
+    if better:
+        history.best = loss
+    if not math.isnan(loss):
+        history.misses = 0 if better else history.misses + 1
+    return better
+
+
+def mean_loss(
+    loss: Callable[[Network, Batch], Tensor], network: Network, slices: Slices, context: Context, batch: int
+) -> float:
+    """Mean loss over a fixed spread of slices in evaluation mode, with the same random draws each time."""
+    rows = slices.spread(VALIDATION_SLICES)
+    before, training = _random_states(context.device), network.training
+    torch.manual_seed(0)
+    np.random.seed(0)
+    network.eval()
+    total = 0.0
+    with torch.no_grad(), autocast(context):
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            total += float(loss(network, slices.take(part))) * len(part)
+    network.train(training)
+    _set_random_states(before, context.device)
+    return total / len(rows)
+
+
+def autocast(context: Context) -> AbstractContextManager[Any]:
+    """Mixed precision as the context asks for; weights stay float32, and so do the scores (`predict`)."""
+    if context.precision not in PRECISIONS:
+        raise UserError(f"Precision is one of {', '.join(PRECISIONS)}, but '{context.precision}' came.")
+    if context.precision == "float32":
+        return nullcontext()
+    return torch.autocast(context.device.split(":")[0], dtype=torch.bfloat16)
+
+
+@contextmanager
+def repeatable(tf32: bool) -> Iterator[None]:
+    """cuDNN's convolutions give the same numbers each time; with `tf32` in 10 bits of mantissa."""
+    flags = torch.backends.cudnn.flags
+    with flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
+        yield
+
+
+class _Checkpoint:
+    """A training under way, in one file from which it goes on as if it had not been interrupted."""
+
+    def __init__(
+        self,
+        context: Context,
+        schedule: Schedule,
+        slices: int,
+        parts: Mapping[str, Stateful],
+        generator: torch.Generator,
+        name: str,
+    ) -> None:
+        self._path = context.folder / f"{name}.checkpoint"
+        self._device, self._parts, self._generator = context.device, parts, generator
+        self._every_s, self._saved = schedule.checkpoint_s, time.monotonic()
+        self._of = asdict(replace(schedule, checkpoint_s=0)) | {
+            "seed": context.seed,
+            "device": context.device.split(":")[0],
+            "precision": context.precision,
+            "slices": slices,
+        }
+
+    def resume(self) -> tuple[History, dict[str, Tensor]]:
+        """History and best weights so far, everything else put back; a new history if there is no file."""
+        if not self._path.exists():
+            return History(), {}
+        content = torch.load(self._path, map_location=self._device, weights_only=True)
+        if content["of"] != self._of:
+            return History(), {}
+        for name, part in self._parts.items():
+            part.load_state_dict(content["parts"][name])
+        self._generator.set_state(content["generator"].cpu())
+        _set_random_states(content["random"], self._device)
+        return History(**content["history"]), content["best"]
+
+    def save_when_due(self, history: History, best: dict[str, Tensor]) -> None:
+        if time.monotonic() - self._saved >= self._every_s:
+            self.save(history, best)
+
+    def save(self, history: History, best: dict[str, Tensor]) -> None:
+        content = {
+            "of": self._of,
+            "parts": {name: part.state_dict() for name, part in self._parts.items()},
+            "generator": self._generator.get_state(),
+            "random": _random_states(self._device),
+            "history": asdict(history),
+            "best": best,
+        }
+        with replacing(self._path) as partial:
+            torch.save(content, partial)
+        self._saved = time.monotonic()
+
+
+def _random_states(device: str) -> dict[str, Any]:
+    """States of the global generators, as types that `torch.load(weights_only=True)` reads."""
+    numpy_state: Any = np.random.get_state(legacy=False)
+    numpy_state["state"]["key"] = torch.from_numpy(numpy_state["state"]["key"].astype(np.int64))
+    states = {"torch": torch.get_rng_state(), "numpy": numpy_state}
+    if device.startswith("cuda"):
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(states: dict[str, Any], device: str) -> None:
+    torch.set_rng_state(states["torch"].cpu())
+    inner = states["numpy"]["state"]
+    key = inner["key"].cpu().numpy().astype(np.uint32)
+    np.random.set_state(states["numpy"] | {"state": inner | {"key": key}})
+    if device.startswith("cuda"):
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+
+
+def predict(
+    network: Callable[[Tensor], Tensor], images: NDArray[np.float32], device: str, batch: int = 32
+) -> NDArray[np.float32]:
+    """The network's answers (N, C, R, A) to slices (N, C, R, A), in batches made from these slices alone.
+
+    Always float32 (no bf16, no TF32): a residual of two bf16 numbers near 1 moves in steps of 2^-8.
+    """
+    answers = []
+    with torch.inference_mode(), repeatable(tf32=False):
+        for start in range(0, len(images), batch):
+            part = torch.from_numpy(images[start : start + batch]).to(device)
+            answers.append(network(part.contiguous(memory_format=torch.channels_last)).float().cpu())
+    return torch.cat(answers).contiguous().numpy()
+
+
+def reconstruct(
+    network: Callable[[Tensor], Tensor], volume: Volume, device: str, batch: int = 32
+) -> NDArray[np.float32]:
+    """The network's version of a volume (C, R, A, S), slice by slice; 0 outside the brain."""
+    result = np.zeros_like(volume.image)
+    with_brain = np.flatnonzero(volume.brain.any((0, 1)))
+    if len(with_brain):
+        slices = np.ascontiguousarray(volume.image[..., with_brain].transpose(3, 0, 1, 2))  # (N, C, R, A)
+        result[..., with_brain] = predict(network, slices, device, batch).transpose(1, 2, 3, 0)
+    return result * volume.brain
+
+
+def weights(network: nn.Module, prefix: str = "") -> State:
+    """Parameters and buffers of a network as arrays by name."""
+    return {
+        prefix + name: tensor.detach().cpu().contiguous().numpy().copy()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def load_weights(network: nn.Module, state: State, device: str, prefix: str = "") -> None:
+    """Give a network the arrays that `weights` made, and make it ready to score."""
+    chosen = {
+        k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in state.items() if k.startswith(prefix)
+    }
+    network.load_state_dict(chosen)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()

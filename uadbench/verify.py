@@ -1,0 +1,226 @@
+"""Verify: compare a download with what its card expects, file by file."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from uadbench import masks, pool, scan
+from uadbench.datasets import Found
+from uadbench.errors import SubjectError
+from uadbench.prepare import unknown_labels
+from uadbench.progress import Progress
+from uadbench.scan import Scan
+from uadbench.subject import LeftOut, Subject
+
+
+class Count(NamedTuple):
+    """How many subjects have a contrast, against the whole release."""
+
+    contrast: str
+    expected: int | None  # None: the card does not know
+    found: int
+    missing: int
+    surplus: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about one subject: which file, and what is the matter."""
+
+    subject_id: str
+    file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.subject_id}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verify found. Missing subjects are no problem: a part of a release is a part of its splits."""
+
+    dataset: str
+    root: str
+    subjects: int
+    persons: int
+    healthy: int
+    counts: tuple[Count, ...]
+    left_out: tuple[LeftOut, ...]
+    problems: tuple[Finding, ...]  # a file cannot be used, or not as it is
+    remarks: tuple[Finding, ...]  # legal, and worth knowing
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file that is there can be used."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        counts = [count._asdict() for count in self.counts]
+        return asdict(self) | {"counts": counts, "ok": self.ok}
+
+
+@dataclass(frozen=True)
+class _Job:
+    subject: Subject
+    labels: tuple[int, ...]  # that the card knows, beside 0
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What one subject's files showed."""
+
+    problems: tuple[Finding, ...]
+    remarks: tuple[Finding, ...]
+    voxels: dict[str, str]  # contrast -> voxel hash
+
+
+def verify(found: Found, workers: int, progress: Progress) -> Report:
+    """Open every file of every subject and compare; nothing is changed."""
+    card = found.card
+    labels = (*card.lesion_labels, *card.ignore_labels, *card.other_labels)
+    jobs = [_Job(subject, labels) for subject in found.subjects]
+    checked: dict[int, _Checked] = {}
+    with progress.stage(f"verify {card.name}", len(jobs)) as stage:
+        for position, result in pool.results(_check, jobs, workers):
+            checked[position] = _died(jobs[position], result) if isinstance(result, pool.Died) else result
+            stage.advance(1, jobs[position].subject.id)
+    in_order = [checked[position] for position in range(len(jobs))]
+    problems, remarks = _duplicates(found.subjects, in_order)
+    return Report(
+        dataset=card.name,
+        root=str(found.root),
+        subjects=len(found.subjects),
+        persons=len({subject.person for subject in found.subjects}),
+        healthy=sum(subject.healthy for subject in found.subjects),
+        counts=tuple(_counts(found)),
+        left_out=found.left_out,
+        problems=(*(f for c in in_order for f in c.problems), *problems),
+        remarks=(*(f for c in in_order for f in c.remarks), *remarks),
+    )
+
+
+def _counts(found: Found) -> Iterator[Count]:
+    there = {contrast for subject in found.subjects for contrast in subject.images}
+    known = dict.fromkeys([*found.card.contrasts, *sorted(there)])
+    for contrast in known:
+        expected = found.card.expected.get(contrast)
+        count = sum(contrast in subject.images for subject in found.subjects)
+        missing, surplus = (max(0, expected - count), max(0, count - expected)) if expected else (0, 0)
+        yield Count(contrast, expected, count, missing, surplus)
+
+
+def _died(job: _Job, died: pool.Died) -> _Checked:
+    return _Checked((Finding(job.subject.id, "", died.reason),), (), {})
+
+
+def _duplicates(
+    subjects: Sequence[Subject], checked: Sequence[_Checked]
+) -> tuple[list[Finding], list[Finding]]:
+    """Problems: the same voxels under two subjects; remarks: under two contrasts of one subject."""
+    seen: dict[str, tuple[Subject, str]] = {}
+    problems, remarks = [], []
+    for subject, result in zip(subjects, checked, strict=True):
+        for contrast, digest in result.voxels.items():
+            first, other = seen.setdefault(digest, (subject, contrast))
+            if (first.id, other) == (subject.id, contrast):
+                continue
+            file = str(subject.images[contrast])
+            same = f"{contrast} is the same image voxel by voxel as {first.id} {other}"
+            if first.id == subject.id:
+                remarks.append(Finding(subject.id, file, same))
+            else:
+                problems.append(
+                    Finding(subject.id, file, f"{same}: exclude one of them in the data set's card")
+                )
+    return problems, remarks
+
+
+def _check(job: _Job) -> _Checked:
+    """Open every file of one subject."""
+    notes = _Notes(job.subject.id)
+    images = {c: notes.opened(path, scan.read_image) for c, path in sorted(job.subject.images.items())}
+    there = {contrast: image for contrast, image in images.items() if image is not None}
+    if not job.subject.images:
+        notes.problem("", "has masks but no image: fetch the image, or leave the subject out")
+    for contrast, image in there.items():
+        _check_brain(notes, job.subject, contrast, image)
+    _check_labels(notes, job, there)
+    voxels = {contrast: scan.voxel_hash(image.array) for contrast, image in there.items()}
+    return _Checked(tuple(notes.problems), tuple(dict.fromkeys(notes.remarks)), voxels)
+
+
+class _Notes:
+    """Findings about one subject as they come up."""
+
+    def __init__(self, subject_id: str) -> None:
+        self.subject_id = subject_id
+        self.problems: list[Finding] = []
+        self.remarks: list[Finding] = []
+
+    def problem(self, file: object, reason: str) -> None:
+        self.problems.append(Finding(self.subject_id, str(file), reason))
+
+    def remark(self, file: object, reason: str) -> None:
+        self.remarks.append(Finding(self.subject_id, str(file), reason))
+
+    def opened(self, path: Path, read: Callable[[Path], Scan]) -> Scan | None:
+        """The scan, or None and a problem."""
+        try:
+            return read(path)
+        except SubjectError as error:
+            self.problem(path, str(error))
+            return None
+
+    def lattices(self, path: Path, mask: Scan, contrast: str, image: Scan) -> None:
+        """A mask may lie on another lattice; with the image's own shape that is a mistake, probably."""
+        if image.same_lattice(mask):
+            return
+        if mask.array.shape != image.array.shape:
+            self.remark(
+                path,
+                f"{path.name} has the shape {mask.array.shape}, {contrast} has {image.array.shape}: "
+                "it is brought over through world coordinates",
+            )
+        else:
+            self.problem(
+                path,
+                f"{path.name} has the shape of {contrast}, but another affine, {mask.affine.tolist()} "
+                f"instead of {image.affine.tolist()}: correct the header that is wrong",
+            )
+
+
+def _check_brain(notes: _Notes, subject: Subject, contrast: str, image: Scan) -> None:
+    path = subject.mask_of(contrast)
+    mask = notes.opened(path, scan.read) if path is not None else None
+    if mask is not None:
+        notes.lattices(Path(str(path)), mask, contrast, image)
+    elif path is None and not subject.skull_stripped:
+        notes.remark("", f"{contrast} shows a full head and has no brain mask: it cannot be prepared yet")
+    if mask is not None or (path is None and subject.skull_stripped):
+        try:
+            masks.brain_mask(image, path, subject.skull_stripped, f"{subject.id} {contrast}")
+        except SubjectError as error:
+            notes.problem(path or subject.images[contrast], str(error))
+
+
+def _check_labels(notes: _Notes, job: _Job, images: dict[str, Scan]) -> None:
+    subject = job.subject
+    if not subject.healthy and subject.lesion_mask is None:
+        notes.problem("", "is a lesion subject without a lesion mask: it cannot be tested on; fetch the mask")
+    for path in dict.fromkeys(p for p in (subject.lesion_mask, subject.ignore_mask) if p is not None):
+        mask = notes.opened(path, scan.read_labels)
+        if mask is None:
+            continue
+        unknown = unknown_labels(mask, job.labels)
+        if unknown:
+            notes.problem(
+                path, f"{path.name} has labels {unknown}, the card knows {sorted({0, *job.labels})}"
+            )
+        if path == subject.lesion_mask and not np.any(mask.array):
+            notes.remark(path, f"{path.name} is empty: the subject counts for false positives only")
+        for contrast, image in images.items():
+            notes.lattices(path, mask, contrast, image)
