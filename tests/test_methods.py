@@ -29,8 +29,8 @@ SEED = 3
 
 def smoke(name: str, **settings: Any) -> Method:
     """A method with the settings of these tests."""
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in method_card(name).smoke.items()}
-    return methods.load(name)(**values | settings)
+    values: dict[str, Any] = dict(method_card(name).smoke) | settings
+    return methods.load(name)(**values)
 
 
 @dataclass

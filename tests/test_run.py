@@ -245,7 +245,7 @@ def test_killed_at_ten_random_moments_a_rerun_gives_the_same_record(machine: Mac
         process.wait()
     subprocess.run(_command(machine), check=True, capture_output=True)
 
-    place = Path("uad-1-2mm/balls-to-balls/T1/pca/ci/seed-0.json")
+    place = Path("uad-1-4mm/balls-to-balls/T1/pca/ci/seed-0.json")
     ours, theirs = (record.read(folder / place) for folder in (machine.places.results, undisturbed))
     assert content(ours) == content(theirs)
     assert len(record.read_all(machine.places.results)) == 1

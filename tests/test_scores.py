@@ -17,7 +17,7 @@ def test_an_image_has_no_residual_to_itself(kind: str) -> None:
 
 
 def test_l1_counts_both_signs_and_pos_only_what_is_too_bright() -> None:
-    image, healthy = np.float32([[[0.2]], [[0.9]]]), np.float32([[[0.5]], [[0.5]]])
+    image, healthy = np.array([[[0.2, 0.9]], [[0.5, 0.5]]], np.float32)[..., None]  # (2, R, A, S)
     np.testing.assert_allclose(scores.l1(image, healthy).ravel(), [0.3, 0.4], rtol=1e-6)
     np.testing.assert_allclose(scores.pos(image, healthy).ravel(), [0.0, 0.4], rtol=1e-6)
 

@@ -4,28 +4,32 @@ A coarse bin may leave so much of AP and of AUROC open and no more; bins are fil
 down up to that allowance, and the allowance is set so that what all bins leave open meets the tolerance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bins import curve_of_bins
-from uadbench.histogram import MIXED, ScoreHistogram, edges_of, key_of_edge
+from uadbench.bins import Ties, curve_of_bins
+from uadbench.histogram import ScoreHistogram, Sparse, edges_of, key_of_edge, keys_of
 
 ROUNDS = 8  # of adjusting the allowance
 
 
-def pooled(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float]) -> ScoreHistogram:
-    """The sum of histograms, with a bin (empty, if need be) that begins at each threshold."""
+def pooled(histograms: Iterable[ScoreHistogram]) -> ScoreHistogram:
+    """The sum of histograms."""
     total = ScoreHistogram()
     for histogram in histograms:
-        total = total + histogram
-    keys = np.union1d(total.keys, np.array([key_of_edge(t) for t in thresholds], np.int32)).astype(np.int32)
-    place = np.searchsorted(keys, total.keys)
-    positives, negatives = np.zeros(keys.shape, np.int64), np.zeros(keys.shape, np.int64)
-    ties = np.full(keys.shape, MIXED, np.int32)
-    positives[place], negatives[place], ties[place] = total.positives, total.negatives, total.ties
-    return ScoreHistogram(keys, positives, negatives, ties)
+        total.merge(histogram)
+    return total
+
+
+def with_bins_of(
+    histogram: ScoreHistogram, other: ScoreHistogram, thresholds: Sequence[float]
+) -> ScoreHistogram:
+    """The histogram with (empty, if need be) the bins of another, and those that begin at thresholds."""
+    keys = np.union1d(other.keys, np.array([key_of_edge(t) for t in thresholds], np.int32)).astype(np.int32)
+    nothing = np.zeros(keys.size, np.int64)
+    return histogram + ScoreHistogram(bins=Sparse(keys, nothing, nothing))
 
 
 def coarse_keys(
@@ -47,12 +51,18 @@ def coarse_keys(
     return fewest
 
 
-def tied_bins(histogram: ScoreHistogram, keys: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which coarse bins hold one value only: those made of one filled bin that does."""
-    place = np.searchsorted(keys, histogram.keys, "right") - 1
-    filled = (histogram.positives + histogram.negatives) > 0
-    loose = np.bincount(place, filled & ~histogram.tied, len(keys))
-    return np.equal(loose, 0) & (np.bincount(place, filled, len(keys)) <= 1)
+def shared_values(histogram: ScoreHistogram, keys: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The shared values that coarse bins may keep apart: of those made of one filled bin."""
+    filled = histogram.keys[(histogram.positives + histogram.negatives) > 0]
+    members = np.bincount(np.searchsorted(keys, filled, "right") - 1, minlength=len(keys))
+    values = histogram.shared_values()
+    kept: NDArray[np.float32] = values[members[bins_of(values, keys)] == 1]
+    return kept
+
+
+def bins_of(values: NDArray[np.float32], keys: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Which coarse bin each value lies in."""
+    return np.searchsorted(keys, keys_of(values), "right") - 1
 
 
 def _error(histogram: ScoreHistogram, keys: NDArray[np.int32]) -> float:
@@ -61,8 +71,10 @@ def _error(histogram: ScoreHistogram, keys: NDArray[np.int32]) -> float:
     positives, negatives = (
         np.add.reduceat(counts, starts) for counts in (histogram.positives, histogram.negatives)
     )
-    curve = curve_of_bins(edges_of(keys), positives, negatives, tied_bins(histogram, keys))
-    return max(curve.ap_error, curve.auroc_error)
+    values = shared_values(histogram, keys)
+    ties = Ties(bins_of(values, keys), *histogram.values.at(values))
+    curve = curve_of_bins(edges_of(keys), positives, negatives, ties)
+    return float(np.nanmax([curve.ap_error, curve.auroc_error]))
 
 
 def _greedy(histogram: ScoreHistogram, forced: NDArray[np.bool_], allowance: float) -> NDArray[np.intp]:

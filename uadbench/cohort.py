@@ -35,33 +35,61 @@ class Cohort:
 
 def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
     """Prepare every partition on the grids that need it; subjects that fail are kept as failures."""
-    failures: dict[str, list[Failure]] = {}
-
-    def prepared(partition: str, contrast: str, on: Grid) -> dict[str, Prepared]:
-        subjects = [s for s in plan.parts[partition] if contrast in s.images]
-        if not subjects:
-            return {}
-        card, cache = plan.card_of(partition), machine.places.cache
-        cohort = prepare(subjects, contrast, on, card, cache, machine.workers, machine.progress)
-        known = failures.setdefault(partition, [])
-        known.extend(failure for failure in cohort.failures if failure not in known)
-        return {p.subject.id: p for p in cohort.prepared}
-
     with measured() as cost:
-        evaluation, model = {}, {}
-        for partition in EVALUATED:
-            measured_there = prepared(partition, plan.contrast, plan.protocol.grid)
-            modelled = prepared(partition, plan.contrast, plan.model_grid)
-            both = [name for name in measured_there if name in modelled]
-            evaluation[partition] = [measured_there[name] for name in both]
-            model[partition] = [modelled[name] for name in both]
-        train, val = (
-            [p for c in plan.train_contrasts for p in prepared(part, c, plan.model_grid).values()]
-            for part in ("healthy-train", "healthy-val")
+        failures: dict[str, list[Failure]] = {}
+        evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, machine)
+        model = _prepared(plan, EVALUATED, plan.contrast, plan.model_grid, failures, machine)
+        learned: dict[str, list[Prepared]] = {"healthy-train": [], "healthy-val": []}
+        for contrast in plan.train_contrasts:
+            more = _prepared(plan, tuple(learned), contrast, plan.model_grid, failures, machine)
+            for partition, members in more.items():
+                learned[partition] += members.values()
+        both = {
+            part: [name for name in members if name in model[part]] for part, members in evaluation.items()
+        }
+    scored = {part: [evaluation[part][name] for name in names] for part, names in both.items()}
+    check_voxels({**scored, "healthy-train": learned["healthy-train"]})
+    _check_not_empty(plan, scored, learned["healthy-train"], failures)
+    return Cohort(
+        evaluation=scored,
+        model={part: [model[part][name] for name in names] for part, names in both.items()},
+        train=learned["healthy-train"],
+        val=learned["healthy-val"],
+        failures=failures,
+        seconds=cost.seconds,
+        peak_memory_mb=cost.peak_memory_mb,
+    )
+
+
+def _prepared(
+    plan: Plan,
+    partitions: Sequence[str],
+    contrast: str,
+    on: Grid,
+    failures: dict[str, list[Failure]],
+    machine: Machine,
+) -> dict[str, dict[str, Prepared]]:
+    """Prepared scans by partition and subject id; one pass over each data set that fills partitions."""
+    by_partition: dict[str, dict[str, Prepared]] = {partition: {} for partition in partitions}
+    cards = {plan.card_of(part).name: plan.card_of(part) for part in partitions if plan.parts[part]}
+    for card in cards.values():
+        home = {
+            subject.id: part
+            for part in partitions
+            for subject in plan.parts[part]
+            if subject.cohort == card.name and contrast in subject.images
+        }
+        subjects = [s for part in partitions for s in plan.parts[part] if home.get(s.id) == part]
+        cohort = prepare(
+            subjects, contrast, on, card, machine.places.cache, machine.workers, machine.progress
         )
-    check_voxels({**evaluation, "healthy-train": train})
-    _check_not_empty(plan, evaluation, train, failures)
-    return Cohort(evaluation, model, train, val, failures, cost.seconds, cost.peak_memory_mb)
+        for item in cohort.prepared:
+            by_partition[home[item.subject.id]][item.subject.id] = item
+        for failure in cohort.failures:
+            known = failures.setdefault(home[failure.subject_id], [])
+            if failure not in known:
+                known.append(failure)
+    return by_partition
 
 
 def _check_not_empty(

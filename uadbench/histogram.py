@@ -8,16 +8,18 @@ score maps fill some ten thousand, and only these are kept.
 
 Where many voxels share one value, as where a map was clipped, quantised or set to the lowest score, the
 order within the bin would be unknown and the bounds wide. Such a bin stands out from its neighbours; `add`
-then looks whether it holds a single value, and the bounds treat it as the tie that it is.
+then counts its most frequent value apart. A shared value of which few voxels were seen is not noticed; so
+much wider are the bounds.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bins import curve_of_bins
+from uadbench.bins import Ties, curve_of_bins
 from uadbench.metrics import Curve, checked, require_finite
 
 LOWEST = np.finfo(np.float32).min  # the score of voxels that post-processing removed
@@ -29,7 +31,7 @@ ZEROS = 16  # slots that zeros are spread over: adding to one and the same slot 
 BLOCKS = 512  # one per sign and exponent
 CHUNK = 1 << 16  # voxels at a time: the buffers stay in the processor's cache
 AT_ONCE = 1 << 31  # voxels that uint32 counts can hold for sure
-MIXED = -1  # instead of the one value that a bin holds
+MOST_SPIKES = 4096  # bins of one call that are looked through for a shared value: 32 MB of counts
 
 
 def keys_of(scores: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -73,18 +75,41 @@ class _Slots:
             yield slice(start, start + part.size), slots
 
 
+class Sparse(NamedTuple):
+    """Counts by ascending names: bins or values."""
+
+    names: NDArray[Any]
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+
+    def __add__(self, other: "Sparse") -> "Sparse":  # type: ignore[override]  # not the sum of two tuples
+        names = np.sort(np.concatenate((self.names, other.names)), kind="stable")  # merges two runs
+        names = names[np.append(names[1:] != names[:-1], True)[: names.size]]
+        counts = np.zeros((2, names.size), np.int64)
+        for part in (self, other):
+            counts[:, np.searchsorted(names, part.names)] += np.stack(part[1:])
+        return Sparse(names, *counts)
+
+    def at(self, names: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The counts of these names, 0 where a name is not there."""
+        place = np.searchsorted(self.names, names)
+        place[place == self.names.size] = 0
+        found = self.names[place] == names if self.names.size else np.zeros(names.shape, bool)
+        counts = np.zeros((2, names.size), np.int64)
+        counts[:, found] = np.stack(self[1:])[:, place[found]]
+        return counts[0], counts[1]
+
+
+def _nothing(dtype: type[np.generic]) -> Sparse:
+    return Sparse(np.empty(0, dtype), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
 @dataclass
 class ScoreHistogram:
-    """Counts of positive and negative voxels per bin of score; sparse, ascending, and they add.
+    """Counts of positive and negative voxels per bin of score; sparse, and they add."""
 
-    `keys` (bins,) int32 names the filled bins, `positives` and `negatives` (bins,) int64 count, and `ties`
-    (bins,) int32 is the place of the one value that all voxels of the bin share, or MIXED.
-    """
-
-    keys: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
-    positives: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    negatives: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    ties: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    bins: Sparse = field(default_factory=lambda: _nothing(np.int32))  # by key, see `keys_of`
+    values: Sparse = field(default_factory=lambda: _nothing(np.float32))  # shared ones, also in their bins
 
     def add(self, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> None:
         """Count float32 scores of any shape, with bool labels of that shape."""
@@ -95,30 +120,32 @@ class ScoreHistogram:
 
     def merge(self, other: "ScoreHistogram") -> None:
         """Add the counts of another histogram."""
-        total = self + other
-        self.keys, self.ties = total.keys, total.ties
-        self.positives, self.negatives = total.positives, total.negatives
+        self.bins, self.values = self.bins + other.bins, self.values + other.values
 
     def __add__(self, other: "ScoreHistogram") -> "ScoreHistogram":
-        total = ScoreHistogram()
-        keys = np.sort(np.concatenate((self.keys, other.keys)), kind="stable")  # merges two runs
-        total.keys = keys[np.diff(keys, append=SLOTS) != 0]
-        shape = total.keys.shape
-        total.positives, total.negatives = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        low, high = np.full(shape, WIDTH, np.int32), np.full(shape, MIXED, np.int32)
-        for part in (self, other):
-            at = np.searchsorted(total.keys, part.keys)
-            total.positives[at] += part.positives
-            total.negatives[at] += part.negatives
-            low[at] = np.minimum(low[at], part.ties)
-            high[at] = np.maximum(high[at], part.ties)
-        total.ties = np.where(low != high, MIXED, low).astype(np.int32)
-        return total
+        return ScoreHistogram(self.bins + other.bins, self.values + other.values)
 
     @property
-    def tied(self) -> NDArray[np.bool_]:
-        """Bins (bins,) that hold one value only."""
-        return np.not_equal(self.ties, MIXED)
+    def keys(self) -> NDArray[np.int32]:
+        """The filled bins, ascending."""
+        return self.bins.names
+
+    @property
+    def positives(self) -> NDArray[np.int64]:
+        """Positive voxels of the filled bins."""
+        return self.bins.positives
+
+    @property
+    def negatives(self) -> NDArray[np.int64]:
+        """Negative voxels of the filled bins."""
+        return self.bins.negatives
+
+    def shared_values(self) -> NDArray[np.float32]:
+        """The most frequent known value of each bin that has one, ascending; of equals the lowest."""
+        values, positives, negatives = self.values
+        order = np.lexsort((values, -(positives + negatives), keys_of(values)))
+        first = np.diff(keys_of(values[order]), prepend=np.int32(-SLOTS)) != 0
+        return np.sort(values[order[first]])
 
     @property
     def edges(self) -> NDArray[np.float32]:
@@ -127,7 +154,9 @@ class ScoreHistogram:
 
     def curve(self) -> Curve:
         """The metrics with their bounds; the best threshold is an edge, and its Dice is attained."""
-        return curve_of_bins(self.edges, self.positives, self.negatives, self.tied)
+        values = self.shared_values()
+        ties = Ties(np.searchsorted(self.keys, keys_of(values)), *self.values.at(values))
+        return curve_of_bins(self.edges, self.positives, self.negatives, ties)
 
     def counts_at(self, threshold: float) -> tuple[int, int]:
         """True and false positives of score >= threshold, which must be an edge (or infinite)."""
@@ -169,13 +198,16 @@ def _counted(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> ScoreHis
         np.add.at(positives, slots[np.flatnonzero(labels[part])], one)
     filled = _filled(voxels)
     keys, place = np.unique(_keys(filled), return_inverse=True)
-    histogram = ScoreHistogram()
-    histogram.keys = keys
-    histogram.positives = np.bincount(place, positives[filled], len(keys)).astype(np.int64)
-    histogram.negatives = np.bincount(place, voxels[filled], len(keys)).astype(np.int64) - histogram.positives
-    histogram.ties = np.where(keys == 0, WIDTH - 1, MIXED).astype(np.int32)
-    _resolve_ties(histogram, scores)
-    return histogram
+    true = np.bincount(place, positives[filled], len(keys)).astype(np.int64)
+    all_voxels = np.bincount(place, voxels[filled], len(keys)).astype(np.int64)
+    bins = Sparse(keys, true, all_voxels - true)
+    return ScoreHistogram(bins, _zeros(bins) + _shared(bins, scores, labels))
+
+
+def _zeros(bins: Sparse) -> Sparse:
+    """The value 0, which has a bin of its own."""
+    place = np.flatnonzero(bins.names == 0)
+    return Sparse(np.zeros(place.size, np.float32), bins.positives[place], bins.negatives[place])
 
 
 def _filled(voxels: NDArray[np.uint32]) -> NDArray[np.intp]:
@@ -186,34 +218,53 @@ def _filled(voxels: NDArray[np.uint32]) -> NDArray[np.intp]:
     return used[block] * blocks.shape[1] + place
 
 
-def _spikes(histogram: ScoreHistogram) -> NDArray[np.intp]:
-    """Bins that hold far more voxels than their neighbours; of continuous scores next to none does.
+def _spikes(bins: Sparse) -> NDArray[np.int32]:
+    """Keys of bins that hold far more voxels than their neighbours, if any is worth another pass.
 
-    The usual values of clipped or removed voxels count even if few here, for in another subject they
-    may be many.
+    Of continuous scores next to none is. Where one is, bins of few voxels are looked at with it, and the
+    usual values of clipped or removed voxels always are: in another subject they may hold many.
     """
-    keys, voxels = histogram.keys, histogram.positives + histogram.negatives
+    keys, voxels = bins.names, bins.positives + bins.negatives
     touching = np.diff(keys) == 1
     beside = np.zeros(len(keys), np.int64)
     beside[1:] += np.where(touching, voxels[:-1], 0)
     beside[:-1] += np.where(touching, voxels[1:], 0)
-    usual = np.isin(keys, keys_of(np.array([LOWEST, -1, 1], np.float32)))
-    return np.flatnonzero((voxels > 2 * beside + np.where(usual, 0, 16)) & (keys != 0))
+    removed, *clipped = keys_of(np.array([LOWEST, -1, 1], np.float32))
+    spikes = (voxels > 2 * beside + np.where(keys == removed, 0, 2)) & (keys != 0)
+    usual = np.isin(keys, (removed, *clipped))
+    if not (spikes & (usual | (voxels > 2 * beside + 16))).any():
+        return keys[:0]
+    found = np.flatnonzero(spikes)
+    heaviest = found[np.argsort(-voxels[found], kind="stable")[:MOST_SPIKES]]
+    return np.sort(keys[heaviest])
 
 
-def _resolve_ties(histogram: ScoreHistogram, scores: NDArray[np.float32]) -> None:
-    """Find which of the bins that stand out hold one value only."""
-    spikes = _spikes(histogram)
-    if not spikes.size:
-        return
-    keys = histogram.keys[spikes]
-    is_spike = np.zeros(SLOTS, bool)
-    is_spike[np.where(keys > 0, keys - 1, NEGATIVE - 1 - keys)] = True
-    low, high = np.full(len(keys), WIDTH, np.int32), np.full(len(keys), -1, np.int32)
+def _shared(bins: Sparse, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Sparse:
+    """The most frequent value of each bin that stands out, where it is at least half of the bin's voxels."""
+    keys = _spikes(bins)
+    if not keys.size:
+        return _nothing(np.float32)
+    number = np.zeros(SLOTS, np.int16)  # of a spike, from 1 on
+    number[np.where(keys > 0, keys - 1, NEGATIVE - 1 - keys)] = np.arange(1, keys.size + 1)
+    voxels, positives = np.zeros((2, keys.size * WIDTH), np.uint32)
     for part, slots in _Slots()(scores):
-        inside = scores[part][is_spike.take(slots)]
-        spike = np.searchsorted(keys, keys_of(inside))
-        places = ((inside.view(np.uint32) - np.uint32(1)) & np.uint32(WIDTH - 1)).astype(np.int32)
-        np.minimum.at(low, spike, places)
-        np.maximum.at(high, spike, places)
-    histogram.ties[spikes] = np.where(low == high, low, MIXED)
+        spike = number.take(slots)
+        inside = np.flatnonzero(spike > 0)
+        place = (scores[part][inside].view(np.uint32) - np.uint32(1)) & np.uint32(WIDTH - 1)
+        cell = (spike[inside].astype(np.intp) - 1) * WIDTH + place
+        np.add.at(voxels, cell, np.uint32(1))
+        np.add.at(positives, cell[labels[part][inside]], np.uint32(1))
+    place = voxels.reshape(-1, WIDTH).argmax(1)
+    cell = np.arange(keys.size) * WIDTH + place
+    total = np.add.reduceat(voxels, np.arange(keys.size) * WIDTH, dtype=np.int64)
+    shared = (voxels[cell] > 1) & (2 * voxels[cell].astype(np.int64) >= total)
+    values = _value(keys, place)[shared]
+    true, every = positives[cell].astype(np.int64)[shared], voxels[cell].astype(np.int64)[shared]
+    order = np.argsort(values)
+    return Sparse(values[order], true[order], (every - true)[order])
+
+
+def _value(keys: NDArray[np.int32], places: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The score at a place of a bin: its bit pattern less one ends in the place."""
+    magnitude = (np.abs(keys.astype(np.int64)) - 1) * WIDTH + 1 + places
+    return np.copysign(magnitude.astype(np.uint32).view(np.float32), keys).astype(np.float32)

@@ -25,22 +25,20 @@ class Column:
     name: str
     title: str
     meaning: str
-    higher_is_better: bool = True
+    main: bool = True  # shown on a narrow screen too
 
 
 COLUMNS = (
     Column("ap", "AP", f"average precision over all voxels, after `{HEADLINE}`"),
     Column("ap_raw", "AP raw", "the same of the map as the method emits it"),
-    Column("ap_mean", "AP mean", f"mean over subjects of their own AP, after `{HEADLINE}`"),
+    Column("ap_mean", "AP mean", f"mean over subjects of their own AP, after `{HEADLINE}`", main=False),
     Column("auroc", "AUROC", f"over all voxels, after `{HEADLINE}`"),
     Column("dsc_oracle", "⌈DSC⌉", "Dice at the best single threshold on the test set: an oracle"),
-    Column("dsc_val", "DSC val", "Dice at the threshold frozen on lesion-val"),
+    Column("dsc_val", "DSC val", "Dice at the threshold frozen on lesion-val", main=False),
     Column("dsc_fpr1", "DSC 1%", "Dice at 1 % false positives on healthy-val"),
     Column("dsc_fpr5", "DSC 5%", "Dice at 5 % false positives on healthy-val"),
-    Column("recall_fpr1", "recall 1%", "share of lesions found at 1 % false positives on healthy-val"),
-    Column(
-        "auroc_scan", "scan AUROC", "healthy-test against lesion-test scans, mean of the top 1 % of scores"
-    ),
+    Column("recall_fpr1", "recall 1%", "share of lesions found at 1 % false positives", main=False),
+    Column("auroc_scan", "AUROC scan", "healthy-test against lesion-test scans, mean of their top 1 %"),
 )
 SORTABLE = tuple(column.name for column in COLUMNS)
 
@@ -158,18 +156,15 @@ def shown(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: Row, columns: Sequence[Column] = COLUMNS) -> list[str]:
     """A row as text: method, variant, train set, seeds, then the columns."""
-    return [
-        row.method,
-        row.variant,
-        row.train,
-        str(len(row.seeds)),
-        *[shown(row.numbers[n]) for n in SORTABLE],
-    ]
+    measured = [shown(row.numbers[column.name]) for column in columns]
+    return [row.method, row.variant, row.train, str(len(row.seeds)), *measured]
 
 
-HEADERS = ["method", "variant", "trained on", "seeds", *[column.title for column in COLUMNS]]
+def headers(columns: Sequence[Column] = COLUMNS) -> list[str]:
+    """The titles that belong to `cells`."""
+    return ["method", "variant", "trained on", "seeds", *[column.title for column in columns]]
 
 
 def notes(table: Table) -> list[str]:
@@ -195,7 +190,7 @@ def markdown(found: Sequence[Table], failed: Sequence[tuple[str, str]] = ()) -> 
     parts = ["# Leaderboard", ""]
     for table in found:
         parts += [f"## {table.title}", "", *notes(table), ""]
-        lines = [HEADERS, ["---"] * 4 + ["---:"] * len(COLUMNS), *[cells(row) for row in table.rows]]
+        lines = [headers(), ["---"] * 4 + ["---:"] * len(COLUMNS), *[cells(row) for row in table.rows]]
         parts += ["| " + " | ".join(line) + " |" for line in lines]
         parts.append("")
     parts += ["Columns:", ""]

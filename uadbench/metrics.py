@@ -1,6 +1,7 @@
 """Average precision, AUROC and best Dice of voxel scores (protocol, rules 3 to 6).
 
-One function, `measure`, over two engines. "exact" sorts; "streaming" counts into fixed bins and says
+One function, `measure`, over two engines. "exact" ranks the
+positives among the negatives; "streaming" counts into fixed bins and says
 how far it may be off (`uadbench/histogram.py`). A voxel is predicted positive where score >= threshold.
 """
 
@@ -9,6 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from uadbench.buckets import below_and_equal
+
+MANY = 1 << 21  # voxels from which counting them in buckets costs less than sorting them, on any processor
 
 
 @dataclass(frozen=True)
@@ -102,17 +107,18 @@ def _exact(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
         return undefined(n_negatives)
     positive_scores.sort()
     values, first = np.unique(positive_scores, return_index=True)
-    below, equal = _negatives_by_sorting(scores, labels, values)
+    ranks = below_and_equal if scores.size > MANY else _below_and_equal_by_sorting
+    below, equal = ranks(scores, labels, values)
     at_least = positive_scores.size - first  # true positives at each distinct positive score
     tied = np.diff(first, append=positive_scores.size)
     return _from_counts(values, at_least, tied, below, equal, n_negatives)
 
 
-def _negatives_by_sorting(
-    scores: NDArray[np.float32], labels: NDArray[np.bool_], values: NDArray[np.float32]
+def _below_and_equal_by_sorting(
+    scores: NDArray[np.float32], skipped: NDArray[np.bool_], values: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many negatives lie below, and at, each of the ascending `values`."""
-    negative_scores = scores[~labels]
+    """As `uadbench.buckets.below_and_equal`, faster for few scores."""
+    negative_scores = scores[~skipped]
     negative_scores.sort()
     below = np.searchsorted(negative_scores, values, "left")
     return below, np.searchsorted(negative_scores, values, "right") - below
@@ -131,10 +137,11 @@ def _from_counts(
     false_positives = n_negatives - below
     precision = true_positives / (true_positives + false_positives)
     dices = 2 * true_positives / (n_positives + true_positives + false_positives)
+    nan = float("nan")
     best = len(dices) - 1 - int(np.argmax(dices[::-1]))  # of equals the highest threshold
     return Curve(
-        ap=float(tied @ precision) / n_positives,
-        auroc=float(tied @ (below + equal / 2)) / n_positives / n_negatives if n_negatives else float("nan"),
+        ap=float((tied * precision).sum()) / n_positives,
+        auroc=float((tied * (below + equal / 2)).sum()) / n_positives / n_negatives if n_negatives else nan,
         best_dice=float(dices[best]),
         best_threshold=float(values[best]),
         positives=n_positives,

@@ -4,23 +4,18 @@ Curves, pooled metrics, bootstrap and paired tests of a record are made from the
 again. The edges are chosen, among those of the histograms, as few as keep the pooled metrics sharp.
 """
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bins import auroc, average_precision, curve_of_bins, dices, ranked
-from uadbench.coarsening import coarse_keys, pooled, tied_bins
-from uadbench.files import replacing
+from uadbench.bins import Ties, auroc, average_precision, curve_of_bins, dices, ranked
+from uadbench.coarsening import bins_of, coarse_keys, pooled, shared_values, with_bins_of
 from uadbench.histogram import ScoreHistogram, edges_of
 from uadbench.metrics import Curve, dice
 
-FIELDS = ("ids", "edges", "tied", "positives", "negatives")
 PRODUCT_ROWS = 256  # resamples per matrix product: few large products, for its threads spin in between
 CACHED_ROWS = 16  # resamples whose running sums stay in the processor's cache
 
@@ -34,9 +29,9 @@ class Pieces:
 
     ids: tuple[str, ...]
     edges: NDArray[np.float32]  # (bins,) ascending
-    tied: NDArray[np.bool_]  # (bins,) the bin holds one value only
     positives: NDArray[np.uint32]  # (subjects, bins)
     negatives: NDArray[np.uint32]  # (subjects, bins)
+    ties: Ties  # (subjects, ties) of these voxels share one value of their bin
 
     @classmethod
     def from_histograms(
@@ -45,27 +40,35 @@ class Pieces:
         histograms: Sequence[ScoreHistogram],
         thresholds: Sequence[float] = (),
         tolerance: float = 1e-4,
+        rows: Sequence[int] | None = None,
     ) -> "Pieces":
-        """Merge bins while AP and AUROC of all subjects together stay certain within the tolerance.
+        """Merge bins while AP and AUROC of the chosen rows (default: all) stay certain within the tolerance.
 
         The thresholds must be edges of the histograms (or infinite) and stay edges: counts there are exact.
         """
         if len(set(ids)) != len(ids) or len(ids) != len(histograms):
             raise ValueError(f"Expected one histogram per distinct id, got {len(histograms)} for {len(ids)}.")
         finite = [threshold for threshold in thresholds if not np.isposinf(threshold)]
-        everyone = pooled(histograms, finite)
-        keys = coarse_keys(everyone, finite, tolerance)
-        shape = (len(ids), len(keys))
-        positives, negatives = np.empty(shape, np.uint32), np.empty(shape, np.uint32)
+        chosen = histograms if rows is None else [histograms[row] for row in rows]
+        measured = with_bins_of(pooled(chosen), pooled(histograms), finite)
+        keys = coarse_keys(measured, finite, tolerance)
+        values = shared_values(measured, keys)
+        counts = np.zeros((2, len(ids), len(keys)), np.uint32)
+        tied = np.zeros((2, len(ids), len(values)), np.uint32)
         for row, histogram in enumerate(histograms):
-            positives[row] = _row(histogram.keys, histogram.positives, keys)
-            negatives[row] = _row(histogram.keys, histogram.negatives, keys)
-        return cls(tuple(ids), edges_of(keys), tied_bins(everyone, keys), positives, negatives)
+            place = np.searchsorted(keys, histogram.keys, "right") - 1
+            for kind, fine in enumerate(histogram.bins[1:]):
+                counts[kind, row] = np.bincount(place, fine, len(keys))
+            tied[:, row] = histogram.values.at(values)
+        return cls(tuple(ids), edges_of(keys), counts[0], counts[1], Ties(bins_of(values, keys), *tied))
 
     def curve(self, weights: NDArray[np.integer] | None = None) -> Curve:
         """Pooled metrics, each subject counted as often as `weights` (subjects,) says; once by default."""
         times = np.ones(len(self.ids), np.int64) if weights is None else np.asarray(weights, np.int64)
-        return curve_of_bins(self.edges, times @ self.positives, times @ self.negatives, self.tied)
+        ties = self.ties._replace(
+            positives=times @ self.ties.positives, negatives=times @ self.ties.negatives
+        )
+        return curve_of_bins(self.edges, times @ self.positives, times @ self.negatives, ties)
 
     def dice_at(self, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """True positives, false positives and false negatives, (subjects,) each, at an edge."""
@@ -88,21 +91,20 @@ class Pieces:
         return {
             "ids": np.array(self.ids),
             "edges": self.edges,
-            "tied": self.tied,
             "positives": _to_planes(self.positives),
             "negatives": _to_planes(self.negatives),
+            "tied_bins": self.ties.bins.astype(np.uint32),
+            "tied_positives": _to_planes(self.ties.positives),
+            "tied_negatives": _to_planes(self.ties.negatives),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Pieces":
         """The inverse of `arrays`."""
-        return cls(
-            tuple(str(name) for name in arrays["ids"]),
-            arrays["edges"],
-            arrays["tied"],
-            _from_planes(arrays["positives"]),
-            _from_planes(arrays["negatives"]),
-        )
+        counts = {name: _from_planes(arrays[name]) for name in arrays if name.endswith("tives")}
+        ties = Ties(arrays["tied_bins"].astype(np.intp), counts["tied_positives"], counts["tied_negatives"])
+        ids = tuple(str(name) for name in arrays["ids"])
+        return cls(ids, arrays["edges"], counts["positives"], counts["negatives"], ties)
 
     def _bin(self, threshold: float) -> int:
         if np.isposinf(threshold):
@@ -114,28 +116,6 @@ class Pieces:
                 "name it in `thresholds` when making the pieces."
             )
         return place
-
-
-def write(path: Path, pieces: Mapping[str, Pieces]) -> None:
-    """Write pieces by name (a post-processing profile) to one .npz; equal content gives equal bytes."""
-    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
-        for name in sorted(pieces):
-            for field, array in pieces[name].arrays().items():
-                content = BytesIO()
-                np.lib.format.write_array(content, array, allow_pickle=False)
-                # ZipInfo's own date is fixed; LZMA needs a quarter less than deflate, numpy reads both.
-                entry = zipfile.ZipInfo(f"{name}.{field}.npy")
-                archive.writestr(entry, content.getvalue(), zipfile.ZIP_LZMA)
-
-
-def read(path: Path) -> dict[str, Pieces]:
-    """The pieces by name that `write` wrote."""
-    with np.load(path, allow_pickle=False) as archive:
-        names = sorted({key.rpartition(".")[0] for key in archive.files})
-        return {
-            name: Pieces.from_arrays({field: archive[f"{name}.{field}"] for field in FIELDS})
-            for name in names
-        }
 
 
 class Replicates(NamedTuple):
@@ -160,16 +140,16 @@ def resample_weights(persons: Sequence[str], n: int, seed: int) -> NDArray[np.in
 
 def bootstrap(pieces: Pieces, weights: NDArray[np.integer]) -> Replicates:
     """Pooled metrics with each subject counted as often as `weights` (resamples, subjects) says."""
+    parts = (pieces.positives, pieces.negatives, pieces.ties.positives, pieces.ties.negatives)
     replicates = []
     for start in range(0, len(weights), PRODUCT_ROWS):
         times = weights[start : start + PRODUCT_ROWS].astype(np.float64)
-        positives, negatives = times @ pieces.positives, times @ pieces.negatives
+        sums = [times @ part for part in parts]
         for first in range(0, len(times), CACHED_ROWS):
-            rows = slice(first, first + CACHED_ROWS)
-            counts = ranked(positives[rows], negatives[rows])
-            aps = average_precision(counts, pieces.tied)
-            replicates.append((aps, auroc(counts), dices(counts).max(-1)))
-    return Replicates(*(np.concatenate(parts) for parts in zip(*replicates, strict=True)))
+            positives, negatives, *tied = (part[first : first + CACHED_ROWS] for part in sums)
+            counts = ranked(positives, negatives, Ties(pieces.ties.bins, *tied))
+            replicates.append((average_precision(counts), auroc(counts), dices(counts).max(-1)))
+    return Replicates(*(np.concatenate(columns) for columns in zip(*replicates, strict=True)))
 
 
 class Interval(NamedTuple):
@@ -190,12 +170,6 @@ def paired_interval(
     differences = bootstrap(a, weights).ap - bootstrap(b, weights).ap
     low, high = np.nanquantile(differences, [(1 - level) / 2, (1 + level) / 2])
     return Interval(a.curve().ap - b.curve().ap, float(low), float(high))
-
-
-def _row(keys: NDArray[np.int32], counts: NDArray[np.int64], coarse: NDArray[np.int32]) -> NDArray[np.uint32]:
-    """Counts (bins,) of one subject summed into coarse bins."""
-    place = np.searchsorted(coarse, keys, "right") - 1
-    return np.bincount(place, counts, len(coarse)).astype(np.uint32)
 
 
 def _from_above(counts: NDArray[np.uint32]) -> NDArray[np.int64]:

@@ -36,7 +36,8 @@ class Protocol:
 
 PROTOCOLS = {
     "uad-1": Protocol("uad-1", GRIDS["g192"]),
-    "uad-1-2mm": Protocol("uad-1-2mm", GRIDS["g96"]),
+    "uad-1-2mm": Protocol("uad-1-2mm", GRIDS["g96"]),  # phantom and demonstration
+    "uad-1-4mm": Protocol("uad-1-4mm", GRIDS["g48"]),  # the project's own tests; no evidence of anything
 }
 
 

@@ -63,7 +63,8 @@ def register(image: Scan, brain: NDArray[np.bool_], name: str) -> Registration:
             to_scan = _optimise(_itk(fixed, WORKING), _itk(moving, lattice))
     except RuntimeError as error:
         raise SubjectError(f"{name} could not be registered to MNI152: {error}") from error
-    return _checked(_quality(np.linalg.inv(to_scan), fixed, fixed_mask, moving, moving_mask, lattice), name)
+    matrix = np.asarray(np.linalg.inv(to_scan), np.float64)
+    return _checked(_quality(matrix, fixed, fixed_mask, moving, moving_mask, lattice), name)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Show: everything the commands print on a terminal."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from uadbench.regress import Change
 from uadbench.run import Outcome
 from uadbench.verify import Report
 
-console = Console()
+# Output that goes to a file or a pipe is as wide as it needs to be.
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _table(*headers: str, numbers_from: int | None = None) -> RichTable:
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     for position, header in enumerate(headers):
         right = numbers_from is not None and position >= numbers_from
-        table.add_column(header, justify="right" if right else "left", overflow="fold")
+        table.add_column(header, justify="right" if right else "left", overflow="fold", no_wrap=right)
     return table
 
 
@@ -40,35 +42,44 @@ def outcomes(done: Sequence[Outcome]) -> None:
     """The rows of finished runs, and where their files lie."""
     leaderboard(board.tables([outcome.record for outcome in done]), [])
     for outcome in done:
-        console.print(
-            f"[bold]{outcome.record.method}[/bold]" + (" (was there already)" if outcome.reused else "")
-        )
-        _facts(
-            [
-                ("  record", str(outcome.path)),
-                ("  maps", str(outcome.maps) if outcome.maps.is_dir() else "not here; --force makes them"),
-                (
-                    "  pictures",
-                    str(outcome.pictures[0].parent) if outcome.pictures else "not here; --force makes them",
-                ),
-            ]
-        )
+        again = "not here; --force makes them"
+        pictures = outcome.pictures[0].parent if outcome.pictures else again
+        lines = {
+            "record": str(outcome.path) + (" (was there already)" if outcome.reused else ""),
+            "maps": str(outcome.maps) if outcome.maps.is_dir() else again,
+            "pictures": str(pictures),
+        }
+        _line(f"\n{outcome.record.method}", style="bold")
+        for name, value in lines.items():
+            _line(f"  {name:<9} {value}")
         for item in outcome.record.excluded:
-            console.print(f"  left out: {item['id']} ({item['partition']}): {item['reason']}", markup=False)
+            _line(f"  left out  {item['id']} ({item['partition']}): {item['reason']}")
+
+
+def _line(text: str, style: str | None = None) -> None:
+    """One line as it is: not wrapped, so that a path can be copied."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+WIDE = 130  # characters from which all columns of a leaderboard fit
 
 
 def leaderboard(found: Sequence[board.Table], failed: Sequence[tuple[str, str]]) -> None:
-    """All tables."""
+    """All tables; on a narrow screen the main columns only."""
+    columns = [column for column in board.COLUMNS if column.main or console.width >= WIDE]
     for table in found:
         console.print(f"\n[bold]{escape(table.title)}[/bold]")
-        shown = _table(*board.HEADERS, numbers_from=3)
+        shown = _table(*board.headers(columns), numbers_from=3)
         for row in table.rows:
-            shown.add_row(*[escape(cell) for cell in board.cells(row)])
+            shown.add_row(*[escape(cell) for cell in board.cells(row, columns)])
         console.print(shown)
         for note in board.notes(table):
             console.print(note, style="dim", markup=False)
+    if len(columns) < len(board.COLUMNS):
+        hidden = ", ".join(column.title for column in board.COLUMNS if column not in columns)
+        console.print(f"Not shown on a screen this narrow: {hidden}.", style="dim", markup=False)
     for place, reason in failed:
-        console.print(f"failed: {place}: {reason}", markup=False)
+        _line(f"failed: {place}: {reason}")
 
 
 def changes(found: Sequence[Change]) -> None:

@@ -6,11 +6,10 @@ Losses may draw from torch's and numpy's global generators: their states are kep
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from uadbench.checkpoint import Checkpoint, Stateful, random_states, set_random_states
 from uadbench.errors import UserError
-from uadbench.files import replacing
 from uadbench.methods import Context, State
 from uadbench.prepared import STEPS
 from uadbench.volumes import Volume, Volumes
@@ -73,16 +72,6 @@ class History:
     misses: int = 0  # validations since then
     rows: list[tuple[int, float, float]] = field(default_factory=list)  # step, training, validation loss
     finished: bool = False
-
-
-class Stateful(Protocol):
-    """What a checkpoint can hold: a module, an optimiser."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Go on from there."""
 
 
 class Slices:
@@ -190,8 +179,10 @@ def loop(
     with the same schedule, seed, device and number of slices; else training starts afresh.
     """
     generator = torch.Generator().manual_seed(context.seed)
-    checkpoint = _Checkpoint(context, schedule, len(slices.which), parts, generator, name)
-    history, best = checkpoint.resume()
+    of = asdict(replace(schedule, checkpoint_s=0)) | {"slices": len(slices.which)}
+    checkpoint = Checkpoint(context, of, parts, generator, schedule.checkpoint_s, name)
+    content = checkpoint.resume()
+    history, best = (History(**content["history"]), content["best"]) if content else (History(), {})
     with context.progress.stage(f"train {name}", schedule.steps) as stage, repeatable(tf32=True):
         reported = 0
         while not history.finished:
@@ -212,10 +203,11 @@ def loop(
             if history.finished or history.step - reported >= 10:
                 stage.advance(history.step - reported, f"loss {history.loss:.4g}, val {history.best:.4g}")
                 reported = history.step
-            checkpoint.save_when_due(history, best)
+            if checkpoint.due():
+                checkpoint.save(asdict(history), best)
     if best:
         kept.load_state_dict(best)
-    checkpoint.save(history, {})
+    checkpoint.save(asdict(history), {})
     return history
 
 
@@ -235,7 +227,7 @@ def mean_loss(
 ) -> float:
     """Mean loss over a fixed spread of slices in evaluation mode, with the same random draws each time."""
     rows = slices.spread(VALIDATION_SLICES)
-    before, training = _random_states(context.device), network.training
+    before, training = random_states(context.device), network.training
     torch.manual_seed(0)
     np.random.seed(0)
     network.eval()
@@ -245,7 +237,7 @@ def mean_loss(
             part = rows[start : start + batch]
             total += float(loss(network, slices.take(part))) * len(part)
     network.train(training)
-    _set_random_states(before, context.device)
+    set_random_states(before, context.device)
     return total / len(rows)
 
 
@@ -264,78 +256,6 @@ def repeatable(tf32: bool) -> Iterator[None]:
     flags = torch.backends.cudnn.flags
     with flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
         yield
-
-
-class _Checkpoint:
-    """A training under way, in one file from which it goes on as if it had not been interrupted."""
-
-    def __init__(
-        self,
-        context: Context,
-        schedule: Schedule,
-        slices: int,
-        parts: Mapping[str, Stateful],
-        generator: torch.Generator,
-        name: str,
-    ) -> None:
-        self._path = context.folder / f"{name}.checkpoint"
-        self._device, self._parts, self._generator = context.device, parts, generator
-        self._every_s, self._saved = schedule.checkpoint_s, time.monotonic()
-        self._of = asdict(replace(schedule, checkpoint_s=0)) | {
-            "seed": context.seed,
-            "device": context.device.split(":")[0],
-            "precision": context.precision,
-            "slices": slices,
-        }
-
-    def resume(self) -> tuple[History, dict[str, Tensor]]:
-        """History and best weights so far, everything else put back; a new history if there is no file."""
-        if not self._path.exists():
-            return History(), {}
-        content = torch.load(self._path, map_location=self._device, weights_only=True)
-        if content["of"] != self._of:
-            return History(), {}
-        for name, part in self._parts.items():
-            part.load_state_dict(content["parts"][name])
-        self._generator.set_state(content["generator"].cpu())
-        _set_random_states(content["random"], self._device)
-        return History(**content["history"]), content["best"]
-
-    def save_when_due(self, history: History, best: dict[str, Tensor]) -> None:
-        if time.monotonic() - self._saved >= self._every_s:
-            self.save(history, best)
-
-    def save(self, history: History, best: dict[str, Tensor]) -> None:
-        content = {
-            "of": self._of,
-            "parts": {name: part.state_dict() for name, part in self._parts.items()},
-            "generator": self._generator.get_state(),
-            "random": _random_states(self._device),
-            "history": asdict(history),
-            "best": best,
-        }
-        with replacing(self._path) as partial:
-            torch.save(content, partial)
-        self._saved = time.monotonic()
-
-
-def _random_states(device: str) -> dict[str, Any]:
-    """States of the global generators, as types that `torch.load(weights_only=True)` reads."""
-    numpy_state: Any = np.random.get_state(legacy=False)
-    numpy_state["state"]["key"] = torch.from_numpy(numpy_state["state"]["key"].astype(np.int64))
-    states = {"torch": torch.get_rng_state(), "numpy": numpy_state}
-    if device.startswith("cuda"):
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_states(states: dict[str, Any], device: str) -> None:
-    torch.set_rng_state(states["torch"].cpu())
-    inner = states["numpy"]["state"]
-    key = inner["key"].cpu().numpy().astype(np.uint32)
-    np.random.set_state(states["numpy"] | {"state": inner | {"key": key}})
-    if device.startswith("cuda"):
-        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
 def predict(

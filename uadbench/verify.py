@@ -10,7 +10,7 @@ import numpy as np
 from uadbench import masks, pool, scan
 from uadbench.datasets import Found
 from uadbench.errors import SubjectError
-from uadbench.prepare import unknown_labels
+from uadbench.labels import Labels
 from uadbench.progress import Progress
 from uadbench.scan import Scan
 from uadbench.subject import LeftOut, Subject
@@ -66,7 +66,7 @@ class Report:
 @dataclass(frozen=True)
 class _Job:
     subject: Subject
-    labels: tuple[int, ...]  # that the card knows, beside 0
+    labels: Labels
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,7 @@ class _Checked:
 def verify(found: Found, workers: int, progress: Progress) -> Report:
     """Open every file of every subject and compare; nothing is changed."""
     card = found.card
-    labels = (*card.lesion_labels, *card.ignore_labels, *card.other_labels)
-    jobs = [_Job(subject, labels) for subject in found.subjects]
+    jobs = [_Job(subject, Labels.of(card)) for subject in found.subjects]
     checked: dict[int, _Checked] = {}
     with progress.stage(f"verify {card.name}", len(jobs)) as stage:
         for position, result in pool.results(_check, jobs, workers):
@@ -215,11 +214,9 @@ def _check_labels(notes: _Notes, job: _Job, images: dict[str, Scan]) -> None:
         mask = notes.opened(path, scan.read_labels)
         if mask is None:
             continue
-        unknown = unknown_labels(mask, job.labels)
+        unknown = job.labels.unknown(mask)
         if unknown:
-            notes.problem(
-                path, f"{path.name} has labels {unknown}, the card knows {sorted({0, *job.labels})}"
-            )
+            notes.problem(path, f"{path.name} has labels {unknown}, the card knows {list(job.labels.known)}")
         if path == subject.lesion_mask and not np.any(mask.array):
             notes.remark(path, f"{path.name} is empty: the subject counts for false positives only")
         for contrast, image in images.items():

@@ -15,6 +15,8 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     """One subject for each IXI number, and what cannot be told apart or has no image."""
     images: dict[tuple[str, str, str], dict[str, Path]] = {}
     for path, name in layout.files(root, NAME):
+        if path.parent.name.lower() == "masks":
+            continue
         contrasts = images.setdefault((name[1].upper(), SITES[name[2].lower()], name[3]), {})
         first = contrasts.setdefault(name[4].upper(), path)
         if first != path:
@@ -35,7 +37,7 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
             sex=sex,
         )
     if people:
-        yield LeftOut(table, f"{len(people)} people in it have no image: {', '.join(sorted(people)[:5])} ...")
+        yield LeftOut(table, f"rows without an image: {len(people)}, {', '.join(sorted(people)[:5])} ...")
 
 
 def _masks(files: Mapping[str, Path], images: Mapping[str, Path]) -> dict[str, Path]:

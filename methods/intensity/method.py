@@ -19,9 +19,7 @@ def equalise(image: NDArray[np.float32], brain: NDArray[np.bool_], bins: int) ->
     The histogram is of the whole volume: equalising slice by slice would give one threshold a
     different meaning in each slice.
     """
-    equalised: NDArray[np.float32] = equalize_hist(image, nbins=bins, mask=brain).astype(  # type: ignore[no-untyped-call]
-        np.float32
-    )
+    equalised: NDArray[np.float32] = equalize_hist(image, nbins=bins, mask=brain).astype(np.float32)
     return equalised
 
 

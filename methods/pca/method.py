@@ -5,13 +5,41 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import IncrementalPCA
 
 from uadbench import scores
 from uadbench.methods import Context, Method, Score, State, fit_option, score_option
 from uadbench.volumes import Volume, Volumes
 
-CHUNK = 1024  # slices per update: bounds the memory, and a small cohort is decomposed exactly
+Array = NDArray[np.float32]
+CHUNK = 2048  # slices per update: bounds the memory; a cohort with fewer per slab is decomposed exactly
+
+
+class IncrementalPCA:
+    """Mean and principal components of rows that come in chunks (Ross et al. 2008, sec. 2.1)."""
+
+    def __init__(self, components: int, length: int) -> None:
+        """Of no row yet; rows have `length` numbers."""
+        self.components, self.count = components, 0
+        self.mean = np.zeros(length, np.float32)
+        self._scaled = np.zeros((0, length), np.float32)  # components times their singular values
+
+    def add(self, rows: Array) -> None:
+        """Take rows (n, length) into account."""
+        mean, total = rows.mean(0), self.count + len(rows)
+        shift = np.float32(np.sqrt(self.count * len(rows) / total)) * (self.mean - mean)
+        stacked = np.concatenate([self._scaled, rows - mean, shift[None]])
+        # Of X = U S V the eigenvectors of X X' are U, and U' X = S V: far cheaper than the
+        # decomposition of X, whose rows are much longer than they are many.
+        values, vectors = np.linalg.eigh((stacked @ stacked.T).astype(np.float64))
+        kept = np.flatnonzero(values > 1e-6 * values[-1])[-self.components :]
+        self._scaled = vectors[:, kept].T.astype(np.float32) @ stacked
+        self.mean += (mean - self.mean) * np.float32(len(rows) / total)
+        self.count = total
+
+    def basis(self) -> Array:
+        """Orthonormal components (k, length), the weakest first; k is at most the number of rows less 1."""
+        basis: Array = self._scaled / np.linalg.norm(self._scaled, axis=1, keepdims=True)
+        return basis
 
 
 @dataclass
@@ -27,46 +55,43 @@ class PCA(Method):
         which = train.slices()
         self.slab_slices_ = max(1, round(self.slab_mm / train.grid.spacing_mm))
         slab_of = which[:, 1] // self.slab_slices_
-        slabs = np.unique(slab_of)
-        rows, columns, _ = train.grid.shape
-        self.slabs_ = slabs
-        self.mean_ = np.zeros((len(slabs), rows * columns), np.float32)
-        self.components_ = np.zeros((len(slabs), self.components, rows * columns), np.float32)
-        with context.progress.stage("principal components", len(slabs)) as stage:
-            for row, slab in enumerate(slabs):
-                self._fit_slab(row, train, which[slab_of == slab], context.seed)
+        self.slabs_ = np.unique(slab_of)
+        pixels = train.grid.shape[0] * train.grid.shape[1]
+        self.mean_ = np.zeros((len(self.slabs_), pixels), np.float32)
+        self.components_ = np.zeros((len(self.slabs_), self.components, pixels), np.float32)
+        with context.progress.stage("principal components", len(self.slabs_)) as stage:
+            for row, slab in enumerate(self.slabs_):
+                model = IncrementalPCA(self.components, pixels)
+                own = np.random.default_rng(context.seed).permutation(which[slab_of == slab])
+                for chunk in np.array_split(own, -(-len(own) // CHUNK)):
+                    model.add(
+                        train.read_slices(chunk)[0].reshape(len(chunk), -1)
+                    )  # (B, 1, R, A) -> (B, R * A)
+                basis = model.basis()
+                self.mean_[row], self.components_[row, : len(basis)] = model.mean, basis
                 stage.advance()
         used = self.components_.any((0, 2))  # a cohort smaller than `components` leaves the last ones 0
         self.components_ = np.ascontiguousarray(self.components_[:, used])
         return self
 
-    def _fit_slab(self, row: int, train: Volumes, which: NDArray[np.int64], seed: int) -> None:
-        """Components of one slab, from its slices in random order, chunk after chunk."""
-        which = np.random.default_rng(seed).permutation(which)
-        model = IncrementalPCA(min(self.components, len(which) - 1))
-        # Equal chunks: each has to hold at least as many slices as there are components.
-        for chunk in np.array_split(which, max(1, len(which) // CHUNK)):
-            model.partial_fit(
-                train.read_slices(chunk)[0].reshape(len(chunk), -1)
-            )  # (B, 1, R, A) -> (B, R * A)
-        self.mean_[row] = model.mean_
-        self.components_[row, : model.n_components_] = model.components_
-
     def score(self, volume: Volume) -> Score:
         """Residual to the projection of each slice on the healthy subspace of its slab."""
         healthy = np.zeros_like(volume.image)
-        for position in np.flatnonzero(volume.brain.any((0, 1))):
-            # A slice above or below all training slices goes to the nearest slab.
-            row = int(np.argmin(np.abs(self.slabs_ - position // self.slab_slices_)))
-            pixels = volume.image[..., position].reshape(len(volume.image), -1)  # (C, R, A) -> (C, R * A)
-            weights = (pixels - self.mean_[row]) @ self.components_[row].T
-            projected = self.mean_[row] + weights @ self.components_[row]
-            healthy[..., position] = projected.reshape(volume.image.shape[:3])
+        positions = np.arange(volume.image.shape[3])
+        # A slice above or below all training slices goes to the nearest slab.
+        nearest = np.abs(self.slabs_ - positions[:, None] // self.slab_slices_).argmin(1)
+        for row in range(len(self.slabs_)):
+            own = positions[(nearest == row) & volume.brain.any((0, 1))]
+            slices = volume.image[..., own].transpose(0, 3, 1, 2)  # (C, R, A, B) -> (C, B, R, A)
+            centred = slices.reshape(-1, self.mean_.shape[1]) - self.mean_[row]  # (C * B, R * A)
+            basis = self.components_[row]
+            projected = self.mean_[row] + (centred @ basis.T) @ basis
+            healthy[..., own] = projected.reshape(slices.shape).transpose(0, 2, 3, 1)
         healthy *= volume.brain
         return Score(scores.residual(self.score_kind, volume, healthy), healthy)
 
     def state(self) -> State:
-        """Means (slabs, R * A) and components (slabs, components, R * A), orthonormal rows."""
+        """Means (slabs, R * A) and components (slabs, components, R * A), orthonormal or 0."""
         return {
             "slab_slices": np.array([self.slab_slices_], np.int64),
             "slabs": self.slabs_,

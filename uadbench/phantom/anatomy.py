@@ -16,11 +16,12 @@ TISSUES = ("CSF", "GM", "deep GM", "WM")
 YOUNG = 25.0  # years; atrophy counts from here
 
 # Lattice (mm) and deviation (mm) of each level of the deformation, from the shape of the head to the
-# course of single gyri. A B-spline deformation folds only where a coefficient exceeds 0.40 of its
-# lattice (Choi & Lee 2000); the clipped levels together stay below that.
+# course of single gyri. One level folds only where a coefficient exceeds 0.40 of its lattice (Choi & Lee
+# 2000); each is clipped well below, and a test holds that their sum does not fold the brain.
 DEFORMATION = ((64.0, 3.5), (32.0, 3.0), (16.0, 2.2), (9.0, 1.1))
 FOLDING_LIMIT = 0.15
 SHARPNESS = np.float32(1.4)  # of the template's tissue borders, which averaging has blurred
+OUTSIDE_MM = 6.0  # what lies further outside never blurs into the brain
 LOGIT_FLOOR = np.float32(-6.0)  # as good as no fluid
 
 
@@ -75,7 +76,7 @@ def _growth(person: Person) -> NDArray[np.float64]:
     Smaller than in native space: scans in MNI152 space have been scaled to the template.
     """
     size = 1.0 + (0.012 if person.sex == "M" else -0.012)
-    return np.asarray(size + person.random(1).normal(0, [0.02, 0.02, 0.025]))
+    return np.asarray(size + person.random(1).normal(0, [0.012, 0.012, 0.015]))
 
 
 def _ventricle_pull(person: Person, grid: Grid) -> list[Map]:
@@ -112,8 +113,8 @@ def template_position(person: Person, grid: Grid) -> Map:
 
 
 def _sample(source: Map, lattice: Grid, position: Map) -> Map:
-    """A template map at positions in mm, trilinear; the border value continues outside."""
-    origin = np.asarray(lattice.origin_mm, np.float32).reshape(3, 1, 1, 1)
+    """A template map at positions (3, ...) in mm, trilinear; the border value continues outside."""
+    origin = np.asarray(lattice.origin_mm, np.float32).reshape(3, *[1] * (position.ndim - 1))
     index = (position - origin) / np.float32(lattice.spacing_mm)
     return np.asarray(ndimage.map_coordinates(source, index, np.float32, 1, "nearest"), np.float32)
 
@@ -127,12 +128,20 @@ def _sheet_distance(random: np.random.Generator, grid: Grid, lattice_mm: float) 
 
 
 def _look_up(position: Map) -> tuple[dict[str, Map], dict[str, Map]]:
-    """The template's maps, and its zones, at positions (3, R, A, S) in mm."""
+    """The template's maps, and its zones, at positions (3, R, A, S) in mm; 0 well outside the brain."""
     source = template.template()
-    fine = {n: _sample(getattr(source, n), template.FINE, position) for n in template.FINE_MAPS}
-    coarse = {n: _sample(getattr(source, n), template.COARSE, position) for n in ("depth_mm", "ventricle_mm")}
-    zones = {n: _sample(getattr(source, n), template.COARSE, position) for n in template.ZONES}
-    return fine | coarse, zones
+    depth = _sample(source.depth_mm, template.COARSE, position)
+    near = depth > -OUTSIDE_MM
+    inside = position[:, near]
+
+    def spread(name: str, lattice: Grid) -> Map:
+        whole = np.zeros(depth.shape, np.float32)
+        whole[near] = _sample(getattr(source, name), lattice, inside)
+        return whole
+
+    maps = {name: spread(name, template.FINE) for name in template.FINE_MAPS}
+    zones = {name: spread(name, template.COARSE) for name in template.ZONES}
+    return maps | {"depth_mm": depth, "ventricle_mm": spread("ventricle_mm", template.COARSE)}, zones
 
 
 def _tissues(person: Person, grid: Grid, maps: Mapping[str, Map], zones: Mapping[str, Map]) -> Map:

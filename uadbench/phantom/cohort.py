@@ -1,6 +1,7 @@
 """Cohort: who is imagined, and their scans written as files of a BIDS-like data set."""
 
 import csv
+import gzip
 import io
 import json
 import multiprocessing
@@ -25,6 +26,7 @@ from uadbench.progress import Progress
 
 Value = TypeVar("Value", bound=np.generic)
 
+VERSION = 1  # to be raised with every change that changes a voxel: older files are then made anew
 SEED = 2024
 HEALTHY = 48
 LESIONS_PER_KIND = 6
@@ -130,15 +132,16 @@ def paths(root: Path, member_id: str, lesion: bool) -> dict[str, Path]:
 
 
 def _write_volume(path: Path, volume: NDArray[np.generic], grid: Grid) -> None:
-    """One NIfTI file, compressed lightly: speed matters more here than size. Same volume, same bytes."""
-    from isal import igzip
+    """One NIfTI file, compressed lightly: speed matters more here than size. Same volume, same bytes.
 
-    image = nibabel.Nifti1Image(volume, grid.affine)  # type: ignore[no-untyped-call]
-    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
-    image.set_sform(grid.affine, code="mni")  # type: ignore[no-untyped-call]
-    image.set_qform(grid.affine, code="mni")  # type: ignore[no-untyped-call]
+    By zlib: what isal's faster compressor writes now and then differs between runs (seen in 1 of 420 files).
+    """
+    image = nibabel.Nifti1Image(volume, grid.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(grid.affine, code="mni")
+    image.set_qform(grid.affine, code="mni")
     with replacing(path) as partial:
-        partial.write_bytes(igzip.compress(image.to_bytes(), 1, mtime=0))
+        partial.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
 
 
 def write_member(root: Path, member: Member, grid: Grid) -> None:
@@ -155,17 +158,55 @@ def write_member(root: Path, member: Member, grid: Grid) -> None:
 
 
 def write_cohort(root: Path, cohort: list[Member], progress: Progress, grid: Grid = GRIDS["g96"]) -> None:
-    """Write a data set under `root` with one process per core; what is there already stays."""
-    write_text(root / "dataset_description.json", json.dumps(DESCRIPTION, indent=1) + "\n")
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(cohort[0].row()), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(member.row() for member in cohort)
-    write_text(root / "participants.tsv", table.getvalue())
+    """Write a data set under `root` with one process per core; what is there already stays.
+
+    What another version or on another grid has written is made anew.
+    """
+    description = root / "dataset_description.json"
+    if description.exists() and description.read_text(encoding="utf-8") != _description(grid):
+        for member in cohort:
+            for path in paths(root, member.id, lesion=True).values():
+                path.unlink(missing_ok=True)
+    _write_new(description, _description(grid))
+    _write_new(root / "participants.tsv", _table(cohort))
     todo = [m for m in cohort if not all(p.exists() for p in paths(root, m.id, m.kind is not None).values())]
     with progress.stage("phantoms", len(todo)) as stage:
         for name in _written(root, todo, grid):
             stage.advance(note=name)
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a text, unless it is what the file says already."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def _table(cohort: list[Member]) -> str:
+    """The content of `participants.tsv`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(cohort[0].row()), delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(member.row() for member in cohort)
+    return text.getvalue()
+
+
+def _description(grid: Grid) -> str:
+    """The content of `dataset_description.json`."""
+    facts = {
+        "Name": "uadbench phantom",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {
+                "Name": "uadbench.phantom",
+                "Version": str(VERSION),
+                "Description": f"Synthetic brain MRI on grid {grid.name}; nobody was scanned.",
+            }
+        ],
+        "License": "Made from the ICBM152 2009a template, Copyright (C) 1993-2009 Louis Collins, "
+        "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University",
+    }
+    return json.dumps(facts, indent=1) + "\n"
 
 
 def _written(root: Path, todo: list[Member], grid: Grid) -> Iterator[str]:
@@ -181,13 +222,3 @@ def _written(root: Path, todo: list[Member], grid: Grid) -> Iterator[str]:
         for done in as_completed(waiting):
             done.result()
             yield waiting[done].id
-
-
-DESCRIPTION = {
-    "Name": "uadbench phantom",
-    "BIDSVersion": "1.9.0",
-    "DatasetType": "derivative",
-    "GeneratedBy": [{"Name": "uadbench", "Description": "Synthetic brain MRI; nobody was scanned."}],
-    "License": "Made from the ICBM152 2009a template, Copyright (C) 1993-2009 Louis Collins, "
-    "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University",
-}

@@ -96,32 +96,30 @@ def _cerebral(anatomy: Anatomy) -> Map:
     return np.asarray(1 - np.maximum(anatomy.zones["cerebellum"], anatomy.zones["brainstem"]), np.float32)
 
 
+def _bulk(field: Map, anatomy: Anatomy, ml: float, where: NDArray[np.bool_], edge_mm: float) -> Map:
+    """Soft region of a volume in which a field (mm) is lowest, counted on the voxels of `where`."""
+    return soft_step(level_of_volume(field, where, ml, anatomy.grid.voxel_ml) - field, edge_mm)
+
+
 def glioma(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
     """A glioma: a core with necrosis, oedema that spreads along white matter, displaced surroundings."""
     total = volume_ml(random, 45, 0.7, 4, 130)
     core_ml = total * random.uniform(0.15, 0.5)
-    weight = (
-        healthy.white * _cerebral(healthy) * soft_step(healthy.depth_mm - 12, 6) * (healthy.ventricle_mm > 2)
-    )
-    point = choose(random, weight, healthy)
+    weight = healthy.white * _cerebral(healthy) * soft_step(healthy.depth_mm - 12, 6)
+    point = choose(random, weight * (healthy.ventricle_mm > 2), healthy)
     anatomy = remake(mass_effect(healthy, point, radius_mm(core_ml), random.uniform(0.25, 0.6)))
-    grid = anatomy.grid
-    rough, fine = smooth_field(random, grid, 12.0), smooth_field(random, grid, 6.0)
+    rough, fine = smooth_field(random, anatomy.grid, 12.0), smooth_field(random, anatomy.grid, 6.0)
     distance = stretched_distance(random, anatomy, point, 0.2)
-    solid = anatomy.brain & (anatomy.tissues[0] < 0.5)
-    core_field = distance + 2.5 * rough + 1.2 * fine
-    core = soft_step(level_of_volume(core_field, solid, core_ml, grid.voxel_ml) - core_field, 3.0)
-    core = core * (1 - anatomy.tissues[0])
-    inner_field = distance + 3.0 * rough - 2.0 * fine
-    inner_ml = core_ml * random.uniform(0.1, 0.6)
-    necrosis = core * soft_step(
-        level_of_volume(inner_field, solid, inner_ml, grid.voxel_ml) - inner_field, 2.5
-    )
-    spread = distance * (1.6 - 0.6 * anatomy.white) + 4.0 * rough + 1.5 * fine
-    reach = soft_step(
-        level_of_volume(spread, solid & (anatomy.white > 0.5), total, grid.voxel_ml) - spread, 6.0
-    )
-    oedema = reach * (1 - core) * (anatomy.white + 0.35 * anatomy.tissues[1] + 0.35 * anatomy.tissues[2])
+    fluid, solid = anatomy.tissues[0], anatomy.brain & (anatomy.tissues[0] < 0.5)
+    core = _bulk(distance + 2.5 * rough + 1.2 * fine, anatomy, core_ml, solid, 3.0) * (1 - fluid)
+    dead_ml = core_ml * random.uniform(0.1, 0.6)
+    necrosis = core * _bulk(distance + 3 * rough - 2 * fine, anatomy, dead_ml, solid, 2.5)
+    # Oedema runs in white matter, spares most of the grey, and seldom crosses to the other hemisphere.
+    across = np.maximum(-axes_mm(anatomy.grid)[0] * np.float32(np.sign(point[0])), 0)
+    spread = distance * (1.6 - 0.6 * anatomy.white) + 4 * rough + 1.5 * fine + 2.5 * across
+    reach = _bulk(spread, anatomy, total, solid & (anatomy.white > 0.5), 6.0)
+    grey = anatomy.tissues[1] + anatomy.tissues[2]
+    oedema = reach * (1 - core) * (anatomy.white + 0.35 * grey)
     parts = {"necrosis": necrosis, "tumour": core - necrosis, "oedema": 0.9 * oedema}
     return Lesion(anatomy, parts, core + oedema)
 
@@ -208,36 +206,43 @@ def _wedge(anatomy: Anatomy, base: Point, apex: Point) -> Map:
     along = sum(step * np.float32(a / length) for step, a in zip(steps, axis, strict=True))
     across = np.sqrt(np.maximum(sum(step**2 for step in steps) - along**2, 0))
     depth = along / length
-    return np.asarray(across / np.clip(1.15 - depth, 0.3, 1.3) + 25 * np.maximum(depth - 0.9, 0), np.float32)
+    return np.asarray(
+        across / np.clip(1.15 - depth, 0.3, 1.3) + 2 * np.maximum(along - 0.8 * length, 0), np.float32
+    )
+
+
+def _territory(random: np.random.Generator, healthy: Anatomy, ml: float) -> tuple[Map, Point]:
+    """Where an artery failed: a field (mm) that grows outwards from there, and the middle of it.
+
+    Small ones are lacunes of the nuclei; large ones lie in the cortex and the white matter below it.
+    """
+    if ml < 2:
+        point = choose(random, np.maximum(healthy.tissues[2], healthy.white * healthy.zones["deep"]), healthy)
+        return stretched_distance(random, healthy, point, 0.25), point
+    side, _, up = axes_mm(healthy.grid)
+    weight = healthy.tissues[1] * _cerebral(healthy) * soft_step(7 - healthy.depth_mm, 3)
+    base = choose(random, weight * (np.abs(side) > 14) * soft_step(up + 20, 20), healthy)
+    inward = np.array([np.sign(base[0]) * 20, -12, 16])  # the middle of that hemisphere, mm
+    apex = base + (inward - base) * random.uniform(0.6, 1.0)
+    return _wedge(healthy, base, apex), (2 * base + apex) / 3
 
 
 def stroke(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
     """An old stroke: a fluid-filled defect in an artery's territory, or a lacune, with a gliotic rim."""
     ml = volume_ml(random, 14, 1.1, 0.4, 110)
-    cerebral = _cerebral(healthy)
-    if ml < 2:
-        base = choose(random, np.maximum(healthy.tissues[2], healthy.white * healthy.zones["deep"]), healthy)
-        shape, point = stretched_distance(random, healthy, base, 0.25), base
-    else:
-        side = np.abs(axes_mm(healthy.grid)[0]) > 14
-        base = choose(
-            random, healthy.tissues[1] * cerebral * side * soft_step(7 - healthy.depth_mm, 3), healthy
-        )
-        centre = np.array([np.sign(base[0]) * 20, -12, 16])
-        apex = base + (centre - base) * random.uniform(0.6, 1.0)
-        shape, point = _wedge(healthy, base, apex), (2 * base + apex) / 3
+    shape, point = _territory(random, healthy, ml)
     anatomy = remake(mass_effect(healthy, point, radius_mm(ml), -random.uniform(0.1, 0.35)))
     grid = anatomy.grid
-    same_side = (axes_mm(grid)[0] * np.sign(base[0])) > -1
-    allowed = anatomy.brain & (cerebral > 0.5) & (anatomy.ventricle_mm > 0) & same_side
+    same_side = (axes_mm(grid)[0] * np.sign(point[0])) > -1
+    place = _cerebral(anatomy) * soft_step(anatomy.ventricle_mm, 2) * same_side
     size = min(4.0, 0.3 * radius_mm(ml))
     field = shape + size * smooth_field(random, grid, 10.0) + 0.6 * size * smooth_field(random, grid, 5.0)
-    level = level_of_volume(field, allowed, ml, grid.voxel_ml)
-    tissue = (1 - anatomy.tissues[0]) * cerebral * soft_step(anatomy.ventricle_mm, 2) * same_side
-    whole = soft_step(level - field, 2.5) * tissue
-    cavity = soft_step(level - min(4.0, 0.22 * radius_mm(ml)) - field, 3.0) * tissue
-    strands = np.clip(1 - 0.25 * np.abs(smooth_field(random, grid, 5.0)), 0.5, 1)
-    return Lesion(anatomy, {"cavity": cavity * strands, "gliosis": whole - cavity * strands}, whole)
+    level = level_of_volume(field, anatomy.brain & (place > 0.5), ml, grid.voxel_ml)
+    inner = level - min(4.0, 0.22 * radius_mm(ml))
+    cavity = soft_step(inner - field, 3.0) * place
+    rim = (soft_step(level - field, 2.5) * place - cavity).clip(0) * (1 - anatomy.tissues[0])
+    strands = np.clip(0.25 * np.abs(smooth_field(random, grid, 5.0)), 0, 0.5) * cavity
+    return Lesion(anatomy, {"cavity": cavity - strands, "gliosis": rim + strands}, cavity + rim)
 
 
 # A region of the first tissue that looks like the second, and how often that is drawn: a heterotopia, a

@@ -1,0 +1,203 @@
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from uadbench.histogram import LOWEST, ScoreHistogram
+from uadbench.metrics import measure
+from uadbench.pieces import Pieces, bootstrap, paired_interval, resample_weights
+
+Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+def subject(number: int, n: int = 4000, healthy: bool = False) -> Voxels:
+    """Residuals and labels (n,) of one subject: ties at 0, some removed voxels, some saturated."""
+    random = np.random.default_rng(number)
+    labels = random.random(n) < (0 if healthy else random.uniform(0.005, 0.05))
+    scores = np.abs(random.normal(0, 0.05, n)) + labels * np.abs(random.normal(0.3, 0.5, n))
+    scores[random.random(n) < 0.4] = 0
+    scores = scores.clip(0, 1)
+    scores[random.random(n) < 0.1] = LOWEST
+    return scores.astype(np.float32), labels
+
+
+def histogram_of(voxels: Voxels) -> ScoreHistogram:
+    histogram = ScoreHistogram()
+    histogram.add(*voxels)
+    return histogram
+
+
+def pieces_of(voxels: Sequence[Voxels], thresholds: Sequence[float] = (), **options: object) -> Pieces:
+    ids = [f"s{number}" for number in range(len(voxels))]
+    return Pieces.from_histograms(ids, [histogram_of(v) for v in voxels], thresholds, **options)  # type: ignore[arg-type]
+
+
+def together(voxels: Sequence[Voxels]) -> Voxels:
+    scores, labels = zip(*voxels, strict=True)
+    return np.concatenate(scores), np.concatenate(labels)
+
+
+COHORT = [subject(number) for number in range(12)]
+
+
+def test_hand_computed_counts() -> None:
+    a = np.array([3, 2, 1, 0], np.float32), np.array([True, False, True, False])
+    b = np.array([3, 2, 2, 0], np.float32), np.array([False, True, False, False])
+    histogram = histogram_of(together([a, b]))
+    threshold = histogram.threshold_at_false_positive_rate(1 / 5)  # above the two negatives at 2
+    assert 2 < threshold < 3
+    true, false, missed = pieces_of([a, b], [threshold]).dice_at(threshold)
+    assert (true.tolist(), false.tolist(), missed.tolist()) == ([1, 0], [0, 1], [1, 1])
+
+
+def test_pooled_metrics_stay_within_the_tolerance() -> None:
+    exact = measure(*together(COHORT))
+    sizes = []
+    for tolerance in (1e-3, 1e-4):
+        pieces = pieces_of(COHORT, tolerance=tolerance)
+        curve = pieces.curve()
+        assert abs(curve.ap - exact.ap) <= curve.ap_error <= tolerance
+        assert abs(curve.auroc - exact.auroc) <= curve.auroc_error <= tolerance
+        assert (curve.positives, curve.negatives) == (exact.positives, exact.negatives)
+        assert 0 <= exact.best_dice - curve.best_dice <= curve.dice_error + 1e-12
+        sizes.append(len(pieces.edges))
+    assert sizes[0] < sizes[1] < len(histogram_of(together(COHORT)).keys)
+
+
+def test_metrics_of_chosen_rows_stay_within_the_tolerance() -> None:
+    voxels = [*COHORT, *(subject(number, healthy=True) for number in range(20, 40))]
+    tested = np.arange(len(voxels)) < len(COHORT)
+    curve = pieces_of(voxels, rows=list(range(len(COHORT)))).curve(tested.astype(int))
+    exact = measure(*together(COHORT))
+    assert abs(curve.ap - exact.ap) <= curve.ap_error <= 1e-4
+
+
+@given(st.lists(st.integers(0, 3), min_size=12, max_size=12))
+@settings(max_examples=15, deadline=None)
+def test_bounds_contain_the_exact_value_of_any_resample(weights: list[int]) -> None:
+    resample = [voxels for voxels, times in zip(COHORT, weights, strict=True) for _ in range(times)]
+    if not resample:
+        return
+    exact = measure(*together(resample))
+    curve = COHORT_PIECES.curve(np.array(weights))
+    assert abs(curve.ap - exact.ap) <= curve.ap_error + 1e-12
+    assert abs(curve.auroc - exact.auroc) <= curve.auroc_error + 1e-12
+    replicate = bootstrap(COHORT_PIECES, np.array([weights]))
+    assert replicate.ap[0] == pytest.approx(curve.ap, abs=1e-12)
+    assert replicate.auroc[0] == pytest.approx(curve.auroc, abs=1e-12)
+    assert replicate.best_dice[0] == curve.best_dice
+
+
+COHORT_PIECES = pieces_of(COHORT)
+
+
+def test_counts_at_operating_thresholds_are_exact() -> None:
+    pooled = histogram_of(together(COHORT))
+    thresholds = [pooled.curve().best_threshold, pooled.threshold_at_false_positive_rate(0.01), float("inf")]
+    thresholds.append(histogram_of(subject(99)).threshold_at_false_positive_rate(0.05))
+    pieces = pieces_of(COHORT, thresholds)
+    for threshold in thresholds:
+        true, false, missed = pieces.dice_at(threshold)
+        for row, (scores, labels) in enumerate(COHORT):
+            called = scores >= np.float32(threshold)
+            counts = (called & labels).sum(), (called & ~labels).sum(), (~called & labels).sum()
+            assert (true[row], false[row], missed[row]) == counts
+
+
+def test_a_threshold_that_is_no_edge_is_refused() -> None:
+    with pytest.raises(ValueError, match="edge"):
+        COHORT_PIECES.dice_at(0.123)
+
+
+def test_mean_dice_threshold_maximises_the_mean_over_diseased_subjects() -> None:
+    voxels = [*COHORT, subject(50, healthy=True)]
+    pieces = pieces_of(voxels)
+    threshold = pieces.mean_dice_threshold()
+
+    def mean_dice(edge: float) -> float:
+        true, false, missed = (counts[:-1] for counts in pieces.dice_at(edge))
+        return float(np.mean(2 * true / (2 * true + false + missed)))
+
+    best = max(mean_dice(float(edge)) for edge in pieces.edges)
+    assert mean_dice(threshold) == pytest.approx(best)
+    assert np.isnan(pieces.mean_dice_threshold([12]))
+
+
+def test_published_defect_empty_masks_do_not_move_the_mean_dice() -> None:
+    with_healthy = pieces_of([*COHORT, subject(51, healthy=True)])
+    rows = range(len(COHORT))
+    assert with_healthy.mean_dice_threshold() == with_healthy.mean_dice_threshold(list(rows))
+
+
+def test_the_order_of_subjects_changes_nothing_but_rows() -> None:
+    order = np.random.default_rng(0).permutation(len(COHORT))
+    permuted = pieces_of([COHORT[place] for place in order])
+    np.testing.assert_array_equal(permuted.edges, COHORT_PIECES.edges)
+    np.testing.assert_array_equal(permuted.positives, COHORT_PIECES.positives[order])
+    assert permuted.curve() == COHORT_PIECES.curve()
+
+
+def test_only_healthy_subjects_and_no_voxels() -> None:
+    healthy = pieces_of([subject(1, healthy=True)])
+    assert np.isnan(healthy.curve().ap)
+    assert healthy.negatives.sum() == 4000
+    assert np.isnan(bootstrap(healthy, np.ones((2, 1), int)).ap).all()
+    empty = pieces_of([(np.empty(0, np.float32), np.empty(0, bool))])
+    assert empty.curve().negatives == 0
+
+
+def test_arrays_come_back_and_equal_pieces_are_equal_bytes() -> None:
+    def stored(pieces: Pieces) -> bytes:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **pieces.arrays())  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    content = stored(COHORT_PIECES)
+    assert content == stored(pieces_of(COHORT))
+    with np.load(io.BytesIO(content)) as arrays:
+        again = Pieces.from_arrays(arrays)
+    assert again.ids == COHORT_PIECES.ids
+    assert again.curve() == COHORT_PIECES.curve()
+    np.testing.assert_array_equal(again.positives, COHORT_PIECES.positives)
+    np.testing.assert_array_equal(again.negatives, COHORT_PIECES.negatives)
+
+
+def test_counts_beyond_one_byte_come_back() -> None:
+    counts = np.array([[0, 70_000, 2**32 - 1]], np.uint32)
+    pieces = Pieces(("a",), np.array([0, 1, 2], np.float32), counts, counts, COHORT_PIECES.ties)
+    np.testing.assert_array_equal(Pieces.from_arrays(pieces.arrays()).positives, pieces.positives)
+
+
+def test_resamples_draw_persons_with_all_their_scans() -> None:
+    persons = ["a", "b", "a", "c"]
+    weights = resample_weights(persons, 200, seed=3)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+    np.testing.assert_array_equal(weights, resample_weights(persons, 200, seed=3))
+    np.testing.assert_array_equal(
+        resample_weights(["c", "a", "b"], 200, seed=3)[:, [1, 2, 0]], weights[:, [0, 1, 3]]
+    )
+    assert weights.mean(0) == pytest.approx(np.ones(4), abs=0.2)
+
+
+def test_paired_interval_of_a_better_and_of_the_same_map() -> None:
+    worse = [(scores[::-1].copy(), labels) for scores, labels in COHORT]
+    persons = [f"p{row}" for row in range(len(COHORT))]
+    better = paired_interval(COHORT_PIECES, pieces_of(worse), persons, n=200)
+    assert 0 < better.low < better.difference < better.high
+    same = paired_interval(COHORT_PIECES, COHORT_PIECES, persons, n=50)
+    assert same == (0, 0, 0)
+    with pytest.raises(ValueError, match="same subjects"):
+        paired_interval(COHORT_PIECES, pieces_of(worse[:3]), persons)
+
+
+def test_published_defect_one_subject_does_not_scale_the_counts_of_another() -> None:
+    pooled = histogram_of(together(COHORT)).curve().best_threshold
+    louder = [*COHORT[:-1], (COHORT[-1][0] * np.float32(0.5), COHORT[-1][1])]
+    before, after = pieces_of(COHORT, [pooled]), pieces_of(louder, [pooled])
+    for a, b in zip(before.dice_at(pooled), after.dice_at(pooled), strict=True):
+        np.testing.assert_array_equal(a[:-1], b[:-1])

@@ -1,0 +1,86 @@
+"""Intensities: a scan clipped between two percentiles of its brain, scaled to [0, 1], on a grid.
+
+The percentiles are those of the scan's own voxels, so that the scale does not depend on the grid. The
+brain is cut out before the resampling, so that the rim of a brain looks the same whether the data set was
+skull-stripped or came with masks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench import masks, resampling
+from uadbench.errors import SubjectError
+from uadbench.grids import Grid
+from uadbench.scan import Scan
+
+SHARES = (0.01, 0.99)
+LEAST_ON_GRID = 0.5  # of the brain; less means that the scan does not lie where its card says
+
+
+@dataclass(frozen=True)
+class Brain:
+    """The part of a scan that a brain fills: values and mask (R, A, S) in the brain's bounding box."""
+
+    values: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    affine: NDArray[np.float64]  # (4, 4) voxel indices of the box -> world mm
+
+    @classmethod
+    def of(cls, image: Scan, mask: NDArray[np.bool_]) -> "Brain":
+        """Cut the brain out of an image of the same shape."""
+        box = resampling.bounding_box(mask)
+        affine = resampling.moved(image.affine, box)
+        return cls(image.array[box].astype(np.float32), mask[box], affine)
+
+
+def percentiles(values: NDArray[np.float32]) -> tuple[float, float]:
+    """The 1st and the 99th percentile by nearest rank, by selection instead of sorting."""
+    ranks = [round(share * (len(values) - 1)) for share in SHARES]
+    chosen = np.partition(values, ranks)[ranks]
+    return float(chosen[0]), float(chosen[1])
+
+
+def scale(brain: Brain, name: str) -> tuple[float, float]:
+    """The percentiles that become 0 and 1; a brain where they are equal is a SubjectError."""
+    low, high = percentiles(brain.values[brain.mask])
+    if not high > low:
+        raise SubjectError(
+            f"{name} has the 1st and the 99th percentile {low} inside the brain: it shows nothing there; "
+            "check that brain mask and scan belong together."
+        )
+    return low, high
+
+
+def above_healthy(brain: Brain, lesion: Scan | None) -> float:
+    """Fraction of the brain that is brighter than the 99th percentile of the brain outside the lesion."""
+    healthy = brain.mask
+    if lesion is not None:
+        healthy = healthy & (masks.on_voxels_of(Scan(brain.values, brain.affine), lesion) == 0)
+    if not healthy.any():
+        return 1.0
+    return float(np.mean(brain.values[brain.mask] > percentiles(brain.values[healthy])[1]))
+
+
+def on_grid(
+    brain: Brain, low: float, high: float, transform: NDArray[np.float64], grid: Grid, name: str
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Image in [0, 1], exactly 0 outside the brain, and brain mask, both (R, A, S) on the grid.
+
+    `transform` (4, 4) takes the scan's world to MNI152. A brain that misses the grid is a SubjectError.
+    """
+    to_scan = np.linalg.inv(transform @ brain.affine) @ grid.affine
+    mask = resampling.nearest(brain.mask.astype(np.uint8), to_scan, grid.shape) > 0
+    there_ml = np.count_nonzero(mask) * grid.voxel_ml
+    expected_ml = np.count_nonzero(brain.mask) * abs(np.linalg.det(transform @ brain.affine)) / 1000
+    if there_ml < LEAST_ON_GRID * expected_ml:
+        raise SubjectError(
+            f"Only {there_ml:.0f} of {expected_ml:.0f} ml of the brain of {name} lie on grid {grid.name}: "
+            "the scan is not in the space that the data set's card states; correct it there."
+        )
+    scaled = ((brain.values - np.float32(low)) / np.float32(high - low)).clip(0, 1)
+    scaled[~brain.mask] = 0
+    picture = resampling.linear(scaled, to_scan, grid.shape).clip(0, 1)
+    picture[~mask] = 0
+    return picture, mask
