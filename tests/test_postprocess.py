@@ -150,3 +150,14 @@ def test_published_defect_axes_mixed_up_are_refused() -> None:
         filtered(turned, np.ones(grid.shape, bool), PROFILES["raw"], grid)
     with pytest.raises(ValueError, match="g48"):
         drop_components(turned > 0, PROFILES["raw"], grid)
+
+
+def test_a_profile_means_the_same_millimetres_on_every_grid() -> None:
+    baur, median4 = PROFILES["baur5"], PROFILES["median4"]
+
+    assert [baur.median_voxels(GRIDS[name]) for name in ("g192", "g96", "g48")] == [5, 3, 1]
+    assert [median4.median_voxels(GRIDS[name]) for name in ("g192", "g96")] == [4, 2]
+    lone = np.zeros(GRIDS["g96"].shape, bool)
+    lone[5, 5, 5] = True  # 8 mm3
+    assert drop_components(lone, baur, GRIDS["g96"]).any()
+    assert not drop_components(lone, PROFILES["dae20"], GRIDS["g96"]).any()

@@ -18,6 +18,7 @@ class Buckets:
     """A division of the float32 numbers, in ascending order, fine where a sample of scores is dense."""
 
     def __init__(self, scores: NDArray[np.float32]) -> None:
+        """Divide by what a part of these scores shows."""
         sample = _ordered(scores[:: max(1, scores.size // SAMPLE)]) >> np.uint32(16)
         share = np.bincount(sample, minlength=COARSE) / sample.size
         bits = np.ceil(np.log2(np.maximum(share * BUCKETS, 1))).clip(0, 16).astype(np.int64)

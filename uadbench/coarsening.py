@@ -13,6 +13,7 @@ from uadbench.bins import Ties, curve_of_bins
 from uadbench.histogram import ScoreHistogram, Sparse, edges_of, key_of_edge, keys_of
 
 ROUNDS = 8  # of adjusting the allowance
+AUROC_SHARE = 0.2  # AP is held to the tolerance (protocol, rule 4), AUROC to five times it
 
 
 def pooled(histograms: Iterable[ScoreHistogram]) -> ScoreHistogram:
@@ -74,7 +75,7 @@ def _error(histogram: ScoreHistogram, keys: NDArray[np.int32]) -> float:
     values = shared_values(histogram, keys)
     ties = Ties(bins_of(values, keys), *histogram.values.at(values))
     curve = curve_of_bins(edges_of(keys), positives, negatives, ties)
-    return float(np.nanmax([curve.ap_error, curve.auroc_error]))
+    return float(np.nanmax([curve.ap_error, AUROC_SHARE * curve.auroc_error]))
 
 
 def _greedy(histogram: ScoreHistogram, forced: NDArray[np.bool_], allowance: float) -> NDArray[np.intp]:
@@ -118,4 +119,5 @@ def _open(
     highest = positives * true_after / np.maximum(true_after + false, 1)
     lowest = positives - false_after * np.log((true_after + false_after + 0.5) / (true + false_after + 0.5))
     ap = (highest - lowest) / max(all_true, 1)
-    return np.maximum(ap, positives * negatives / max(all_true * all_false, 1)) / 2
+    auroc = positives * negatives / max(all_true * all_false, 1)
+    return np.maximum(ap, AUROC_SHARE * auroc) / 2

@@ -216,8 +216,9 @@ def _operating_points(
         known = bool(healthy.negatives.sum())
         points[name] = healthy.threshold_at_false_positive_rate(rate) if known else None
     frozen = [threshold for threshold in points.values() if threshold is not None]
-    pieces = Pieces.from_histograms(ids, [scan.histograms[profile] for scan in scans], frozen)
     tested = [row for row, scan in enumerate(scans) if scan.case.partition == "lesion-test"]
+    histograms = [scan.histograms[profile] for scan in scans]
+    pieces = Pieces.from_histograms(ids, histograms, frozen, rows=tested or None)
     points["oracle_mean"] = pieces.mean_dice_threshold(tested) if test.positives else None
     return {name: _finite(points[name]) for name in OPERATING_POINTS}, pieces
 

@@ -6,6 +6,8 @@ skull-stripped or came with masks.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from uadbench.grids import Grid
 from uadbench.scan import Scan
 
 SHARES = (0.01, 0.99)
+COUNTABLE = 2**16  # different whole numbers, as 16-bit scans have at most
 LEAST_ON_GRID = 0.5  # of the brain; less means that the scan does not lie where its card says
 
 
@@ -23,7 +26,7 @@ LEAST_ON_GRID = 0.5  # of the brain; less means that the scan does not lie where
 class Brain:
     """The part of a scan that a brain fills: values and mask (R, A, S) in the brain's bounding box."""
 
-    values: NDArray[np.float32]
+    values: NDArray[Any]  # as stored
     mask: NDArray[np.bool_]
     affine: NDArray[np.float64]  # (4, 4) voxel indices of the box -> world mm
 
@@ -32,19 +35,29 @@ class Brain:
         """Cut the brain out of an image of the same shape."""
         box = resampling.bounding_box(mask)
         affine = resampling.moved(image.affine, box)
-        return cls(image.array[box].astype(np.float32), mask[box], affine)
+        return cls(image.array[box], mask[box], affine)
+
+    @cached_property
+    def inside(self) -> NDArray[Any]:
+        """The values inside the mask, shape (n,), the first axis of the volume fastest."""
+        return self.values.T[self.mask.T]
 
 
-def percentiles(values: NDArray[np.float32]) -> tuple[float, float]:
-    """The 1st and the 99th percentile by nearest rank, by selection instead of sorting."""
+def percentiles(values: NDArray[Any]) -> tuple[float, float]:
+    """The 1st and the 99th percentile by nearest rank: by counting whole numbers, else by selection."""
     ranks = [round(share * (len(values) - 1)) for share in SHARES]
+    if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < COUNTABLE:
+        least = int(values.min())
+        below = np.cumsum(np.bincount(values.astype(np.int32) - least))
+        low, high = (least + int(np.searchsorted(below, rank, "right")) for rank in ranks)
+        return float(low), float(high)
     chosen = np.partition(values, ranks)[ranks]
     return float(chosen[0]), float(chosen[1])
 
 
 def scale(brain: Brain, name: str) -> tuple[float, float]:
     """The percentiles that become 0 and 1; a brain where they are equal is a SubjectError."""
-    low, high = percentiles(brain.values[brain.mask])
+    low, high = percentiles(brain.inside)
     if not high > low:
         raise SubjectError(
             f"{name} has the 1st and the 99th percentile {low} inside the brain: it shows nothing there; "
@@ -53,14 +66,16 @@ def scale(brain: Brain, name: str) -> tuple[float, float]:
     return low, high
 
 
-def above_healthy(brain: Brain, lesion: Scan | None) -> float:
-    """Fraction of the brain that is brighter than the 99th percentile of the brain outside the lesion."""
-    healthy = brain.mask
+def above_healthy(brain: Brain, high: float, lesion: Scan | None) -> float:
+    """Fraction of the brain that is brighter than the 99th percentile of the brain outside the lesion.
+
+    `high` is the 99th percentile of the whole brain.
+    """
     if lesion is not None:
-        healthy = healthy & (masks.on_voxels_of(Scan(brain.values, brain.affine), lesion) == 0)
-    if not healthy.any():
-        return 1.0
-    return float(np.mean(brain.values[brain.mask] > percentiles(brain.values[healthy])[1]))
+        marked = masks.on_voxels_of(Scan(brain.values, brain.affine), lesion)
+        healthy = brain.inside[marked.T[brain.mask.T] == 0]
+        high = percentiles(healthy)[1] if len(healthy) else -np.inf
+    return float(np.mean(brain.inside > high))
 
 
 def on_grid(
@@ -79,8 +94,11 @@ def on_grid(
             f"Only {there_ml:.0f} of {expected_ml:.0f} ml of the brain of {name} lie on grid {grid.name}: "
             "the scan is not in the space that the data set's card states; correct it there."
         )
-    scaled = ((brain.values - np.float32(low)) / np.float32(high - low)).clip(0, 1)
-    scaled[~brain.mask] = 0
-    picture = resampling.linear(scaled, to_scan, grid.shape).clip(0, 1)
-    picture[~mask] = 0
-    return picture, mask
+    scaled = brain.values.astype(np.float32)
+    scaled -= np.float32(low)
+    scaled *= np.float32(1 / (high - low))
+    np.clip(scaled, 0, 1, out=scaled)
+    scaled *= brain.mask
+    picture = resampling.linear(scaled, to_scan, grid.shape)
+    picture *= mask
+    return np.clip(picture, 0, 1, out=picture), mask

@@ -1,8 +1,8 @@
 """Average precision, AUROC and best Dice of voxel scores (protocol, rules 3 to 6).
 
-One function, `measure`, over two engines. "exact" ranks the
-positives among the negatives; "streaming" counts into fixed bins and says
-how far it may be off (`uadbench/histogram.py`). A voxel is predicted positive where score >= threshold.
+One function, `measure`, over two engines. "exact" ranks the positives among the negatives; "streaming"
+counts into fixed bins and says how far it may be off (`uadbench/histogram.py`). A voxel is predicted
+positive where score >= threshold.
 """
 
 from dataclasses import dataclass

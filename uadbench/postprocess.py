@@ -20,12 +20,19 @@ from uadbench.medians import median
 
 @dataclass(frozen=True)
 class Profile:
-    """One way to post-process; 0 means not at all."""
+    """One way to post-process, in millimetres, so that it means the same on every evaluation grid.
+
+    At 1 mm these are the voxels of the published code. 0 means not at all.
+    """
 
     name: str
     erosion_mm: float = 0.0  # brain mask, in the axial plane
-    median_voxels: int = 0  # edge of the cubic window of the median, in voxels of the evaluation grid
-    component_voxels: int = 0  # components of this many voxels of the evaluation grid or fewer are dropped
+    median_mm: float = 0.0  # edge of the cubic window of the median
+    component_mm3: float = 0.0  # components of this volume or less are dropped
+
+    def median_voxels(self, grid: Grid) -> int:
+        """Edge of the median's window in voxels, rounded half up; 0 or 1: no median."""
+        return int(self.median_mm / grid.spacing_mm + 0.5)
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -33,9 +40,9 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         profile.name: profile
         for profile in (
             Profile("raw"),
-            Profile("baur5", erosion_mm=3.0, median_voxels=5, component_voxels=7),
-            Profile("dae20", component_voxels=20),
-            Profile("median4", median_voxels=4),
+            Profile("baur5", erosion_mm=3.0, median_mm=5.0, component_mm3=7.0),
+            Profile("dae20", component_mm3=20.0),
+            Profile("median4", median_mm=4.0),
         )
     }
 )
@@ -56,9 +63,10 @@ def filtered(
     _check_shape(score_map, grid)
     _check_shape(brain, grid)
     kept = eroded(brain, profile.erosion_mm, grid)
-    if profile.median_voxels:
+    window = profile.median_voxels(grid)
+    if window > 1:
         inside = np.where(brain, score_map, np.float32(0))
-        score_map = median(inside, profile.median_voxels, where=kept, device=device)
+        score_map = median(inside, window, where=kept, device=device)
     return np.where(kept, score_map, LOWEST).astype(np.float32)
 
 
@@ -76,12 +84,13 @@ def eroded(brain: NDArray[np.bool_], distance_mm: float, grid: Grid) -> NDArray[
 
 
 def drop_components(binary: NDArray[np.bool_], profile: Profile, grid: Grid) -> NDArray[np.bool_]:
-    """The mask (R, A, S) without its 26-connected components of `component_voxels` or fewer."""
+    """The mask (R, A, S) without its 26-connected components of `component_mm3` or less."""
     _check_shape(binary, grid)
-    if not profile.component_voxels:
+    largest_dropped = int(profile.component_mm3 / grid.spacing_mm**3)  # voxels
+    if not largest_dropped:
         return binary
     labels, _ = ndimage.label(binary, np.ones((3, 3, 3)))
-    large = np.bincount(labels.ravel()) > profile.component_voxels
+    large = np.bincount(labels.ravel()) > largest_dropped
     large[0] = False
     return np.asarray(large[labels])
 

@@ -243,7 +243,7 @@ def _write(job: _Job) -> None:
         "lesion_ml": float(lesion_voxels * job.grid.voxel_ml),
         "p1": low,
         "p99": high,
-        "above_healthy_p99": intensities.above_healthy(brain, lesion),
+        "above_healthy_p99": intensities.above_healthy(brain, high, lesion),
         "transform": transform.tolist(),
         "registration": quality,
         "voxel_sha256": scan.voxel_hash(image.array),

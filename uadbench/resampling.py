@@ -29,12 +29,12 @@ def linear(
     """
     sigmas = _sigmas(to_source)
     if _straight(to_source, shape):
-        for axis in range(3):
+        for axis in (2, 1, 0):  # volumes lie in memory as in their file: the last axis slowest
             blur = _gaussian(array.shape[axis], sigmas[axis])
             points = to_source[axis, axis] * np.arange(shape[axis]) + to_source[axis, 3]
             array = _apply((_hat(points, array.shape[axis]) @ blur).tocsr(), array, axis)
         return array
-    for axis in range(3):
+    for axis in (2, 1, 0):
         if sigmas[axis] > 0:
             array = _apply(_gaussian(array.shape[axis], sigmas[axis]), array, axis)
     return _oblique(array, to_source, shape, order=1)
@@ -107,9 +107,10 @@ def _hat(points: NDArray[np.float64], count: int) -> csr_array:
 
 def _apply(weights: csr_array, array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """A matrix applied along one axis of a volume."""
-    first = np.moveaxis(array, axis, 0)
+    turned = array.T  # (S, A, R), so that the slowest axis in memory comes first
+    first = np.moveaxis(turned, 2 - axis, 0)
     result = weights @ np.ascontiguousarray(first).reshape(first.shape[0], -1)
-    return np.moveaxis(result.reshape(-1, *first.shape[1:]), 0, axis)
+    return np.moveaxis(result.reshape(-1, *first.shape[1:]), 0, 2 - axis).T
 
 
 def _oblique(
