@@ -2,6 +2,10 @@
 
 import operator
 import os
+import subprocess
+import sys
+import tempfile
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -394,6 +398,30 @@ def test_a_process_that_is_killed_costs_its_own_job_only() -> None:
     found = dict(pool.results(operator.call, jobs, 2))
     assert isinstance(found.pop(2), pool.Died)
     assert found == {0: 0, 1: 1, 3: 3, 4: 4, 5: 5}
+
+
+def test_workers_end_when_their_parent_is_killed() -> None:
+    program = (
+        "import time, os\n"
+        "from uadbench import pool\n"
+        "if __name__ == '__main__':\n"
+        "    for _, result in pool.results(print_and_wait, [1, 2], 2): pass\n"
+    )
+    work = "def print_and_wait(n):\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n"
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "script.py"
+        script.write_text(program.replace("if __name__", work + "if __name__"))
+        parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+        parent.wait()
+        parent.stdout.read()  # ends when the last worker has let go of it
+        parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker lives on without its parent"
+        time.sleep(0.05)
 
 
 def test_a_contrast_that_a_subject_lacks_is_a_failure(tmp_path: Path) -> None:

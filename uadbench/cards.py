@@ -17,6 +17,7 @@ FAMILIES = ("baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restor
 # native: each contrast where the scanner put it. co-registered, SRI24, Talairach: the contrasts of a
 # subject share one space, which is not the template's. MNI152: taken as it lies.
 SPACES = ("native", "co-registered", "SRI24", "Talairach", "MNI152")
+AXES = {"L": "R", "P": "A", "I": "S"}  # direction -> its opposite, by which the axis is named
 POPULATIONS = ("volunteers", "patients", "synthetic")
 
 
@@ -63,6 +64,9 @@ class DatasetCard:
     contrasts: tuple[str, ...]
     space: str  # one of SPACES; a subject may differ
     skull_stripped: bool
+    # Where the stored axes of files that do not say it point (Analyze), such as "LAS"; a header's own
+    # statement in such a file is not believed. Voxel sizes are the header's.
+    analyze_orientation: str | None = None
     protocol: str = "uad-1"
     lesion_labels: tuple[int, ...] = (1,)
     ignore_labels: tuple[int, ...] = ()  # neither hit nor false
@@ -118,4 +122,10 @@ def dataset_card(name: str) -> DatasetCard:
             raise UserError(
                 f"The card of data set '{name}' says '{value}'; expected one of {', '.join(known)}."
             )
+    axes = card.analyze_orientation
+    if axes is not None and sorted(AXES.get(letter, letter) for letter in axes) != ["A", "R", "S"]:
+        raise UserError(
+            f"The card of data set '{name}' has the analyze_orientation '{axes}'; expected are three letters, "
+            "one of each pair R or L, A or P, S or I."
+        )
     return card

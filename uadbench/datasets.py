@@ -8,7 +8,7 @@ function `subjects(root) -> Iterator[Subject | LeftOut]`. One that makes its own
 import importlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -78,6 +78,8 @@ def find(name: str, root: Path) -> Found:
             left_out.append(item)
         elif item.id in card.exclusions:
             left_out.append(LeftOut(item.id, card.exclusions[item.id]))
+        elif item.orientation is None and card.analyze_orientation is not None:
+            subjects.append(replace(item, orientation=card.analyze_orientation))
         else:
             subjects.append(item)
     if not subjects:

@@ -43,9 +43,9 @@ def of_subject(subject: Subject, labels: Labels) -> tuple[Scan | None, Scan | No
     """The lesion and the ignored voxels on the lattices of their own files, as 0 and 1."""
     lesion = ignored = None
     if subject.lesion_mask is not None:
-        lesion = _marked(_read(subject.lesion_mask, labels), labels.lesion)
+        lesion = _marked(_read(subject.lesion_mask, labels, subject.orientation), labels.lesion)
     if subject.ignore_mask is not None:
-        ignored = _marked(_read(subject.ignore_mask, labels), labels.ignore)
+        ignored = _marked(_read(subject.ignore_mask, labels, subject.orientation), labels.ignore)
     return lesion, ignored
 
 
@@ -66,9 +66,9 @@ def on_grid(
     return flags
 
 
-def _read(path: Path, labels: Labels) -> Scan:
+def _read(path: Path, labels: Labels, orientation: str | None) -> Scan:
     """A label file that holds no value but those of the card."""
-    found = scan.read_labels(path)
+    found = scan.read_labels(path, orientation)
     unknown = labels.unknown(found)
     if unknown:
         raise SubjectError(

@@ -14,14 +14,16 @@ INSIDE = 0.5  # a mask's value above which a voxel is brain: masks were seen wit
 SMALLEST_ML = 100.0  # less brain than this is no brain
 
 
-def brain_mask(image: Scan, path: Path | None, skull_stripped: bool, name: str) -> NDArray[np.bool_]:
+def brain_mask(
+    image: Scan, path: Path | None, skull_stripped: bool, name: str, orientation: str | None = None
+) -> NDArray[np.bool_]:
     """The brain on the voxels of an image, (R, A, S).
 
-    The supplied file may lie on any grid. Without one a skull-stripped image shows its brain itself; a
+    The supplied file may lie on any grid; `orientation` as in `scan.read`. Without one a skull-stripped image shows its brain itself; a
     full head is a SubjectError that says what to supply.
     """
     if path is not None:
-        brain = np.asarray(on_voxels_of(image, scan.read(path)) > INSIDE)
+        brain = np.asarray(on_voxels_of(image, scan.read(path, orientation)) > INSIDE)
     elif skull_stripped:
         brain = differing_from_background(image)
     else:

@@ -1,10 +1,12 @@
 """Work on several processes, where the death of one process costs one piece of work only."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
 
 Job = TypeVar("Job")
@@ -50,7 +52,8 @@ def _until_one_dies(
 ) -> Iterator[tuple[int, Result]]:
     """Results of the jobs at some positions; ends early, without an error, when a process dies."""
     # "spawn": a forked process would share the locks of whatever threads run here (torch, SimpleITK).
-    executor = ProcessPoolExecutor(min(workers, len(positions)), get_context("spawn"))
+    count = min(workers, len(positions))
+    executor = ProcessPoolExecutor(count, get_context("spawn"), initializer=_end_with_the_parent)
     try:
         futures: dict[Future[Result], int] = {executor.submit(work, jobs[p]): p for p in positions}
         for future in as_completed(futures):
@@ -59,3 +62,15 @@ def _until_one_dies(
         return
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _end_with_the_parent() -> None:
+    """Let this worker end when its parent is killed: it would wait for work for good otherwise."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

@@ -169,10 +169,13 @@ def _job(
         raise SubjectError(f"{subject.id} has no {contrast}; it has {', '.join(sorted(subject.images))}.")
     sources = {part: memory.hash(path) for part, path in _files(subject, contrast).items()}
     reference = _reference(subject, contrast)
+    orientation = [] if subject.orientation is None else [subject.orientation]
     content = [PREPARATION_VERSION, sources, asdict(wanted), subject.space, subject.skull_stripped]
+    content += orientation
     key = sha256_json([*content, asdict(grid), contrast, REGISTRATION_VERSION if reference else None])
     transform_key = sha256_json(
         [REGISTRATION_VERSION, subject.skull_stripped]
+        + orientation
         + [digest for part, digest in sorted(sources.items()) if part.startswith("reference")]
     )
     return _Job(
@@ -227,7 +230,7 @@ def _prepare_one(job: _Job) -> str | None:
 def _write(job: _Job) -> None:
     """Every step for one scan."""
     name = f"{job.subject.id} {job.contrast}"
-    image = scan.read_image(job.subject.images[job.contrast])
+    image = scan.read_image(job.subject.images[job.contrast], job.subject.orientation)
     mask = _brain(job.subject, job.contrast, image)
     transform, quality = _transform(job, image, mask)
     lesion, ignored = labels.of_subject(job.subject, job.labels)
@@ -256,7 +259,8 @@ def _write(job: _Job) -> None:
 
 def _brain(subject: Subject, contrast: str, image: Scan) -> NDArray[np.bool_]:
     name = f"{subject.id} {contrast}"
-    return masks.brain_mask(image, subject.mask_of(contrast), subject.skull_stripped, name)
+    path = subject.mask_of(contrast)
+    return masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
 
 
 def _transform(
@@ -275,7 +279,7 @@ def _transform(
 
 def _register(job: _Job, reference: str, image: Scan, mask: NDArray[np.bool_]) -> dict[str, Any]:
     if reference != job.contrast:
-        image = scan.read_image(job.subject.images[reference])
+        image = scan.read_image(job.subject.images[reference], job.subject.orientation)
         mask = _brain(job.subject, reference, image)
     found = register(image, mask, f"{job.subject.id} {reference}")
     quality = {name: getattr(found, name) for name in ("dice", "correlation", "determinant")}

@@ -24,12 +24,16 @@ class Subject:
     contrast_masks: Mapping[str, Path] = field(default_factory=dict)  # where a contrast has one of its own
     lesion_mask: Path | None = None
     ignore_mask: Path | None = None  # neither hit nor false there; may be the lesion mask's file
-    lesion_kind: str | None = None
+    # The contrast on whose voxels the lesion was outlined. In native space the others may have moved against
+    # it, and must be registered to it rigidly before the mask is used on them; None: the mask holds for all.
+    mask_contrast: str | None = None
+    lesion_kind: str | None = None  # "glioma", "stroke", "ms", "wmh"
     site: str | None = None
     age: float | None = None  # years
     sex: str | None = None  # "F" or "M"
     space: str = "native"  # one of cards.SPACES; anything but "MNI152" is registered
     skull_stripped: bool = False
+    orientation: str | None = None  # of files that do not say it themselves (Analyze), such as "LAS"
 
     def mask_of(self, contrast: str) -> Path | None:
         """The brain mask file that goes with a contrast."""

@@ -140,7 +140,7 @@ def _duplicates(
 
 def _check(job: _Job) -> _Checked:
     """Open every file of one subject."""
-    notes = _Notes(job.subject.id)
+    notes = _Notes(job.subject.id, job.subject.orientation)
     images = {c: notes.opened(path, scan.read_image) for c, path in sorted(job.subject.images.items())}
     there = {contrast: image for contrast, image in images.items() if image is not None}
     if not job.subject.images:
@@ -155,8 +155,9 @@ def _check(job: _Job) -> _Checked:
 class _Notes:
     """Findings about one subject as they come up."""
 
-    def __init__(self, subject_id: str) -> None:
+    def __init__(self, subject_id: str, orientation: str | None) -> None:
         self.subject_id = subject_id
+        self.orientation = orientation
         self.problems: list[Finding] = []
         self.remarks: list[Finding] = []
 
@@ -166,10 +167,10 @@ class _Notes:
     def remark(self, file: object, reason: str) -> None:
         self.remarks.append(Finding(self.subject_id, str(file), reason))
 
-    def opened(self, path: Path, read: Callable[[Path], Scan]) -> Scan | None:
+    def opened(self, path: Path, read: Callable[[Path, str | None], Scan]) -> Scan | None:
         """The scan, or None and a problem."""
         try:
-            return read(path)
+            return read(path, self.orientation)
         except SubjectError as error:
             self.problem(path, str(error))
             return None
@@ -201,7 +202,8 @@ def _check_brain(notes: _Notes, subject: Subject, contrast: str, image: Scan) ->
         notes.remark("", f"{contrast} shows a full head and has no brain mask: it cannot be prepared yet")
     if mask is not None or (path is None and subject.skull_stripped):
         try:
-            masks.brain_mask(image, path, subject.skull_stripped, f"{subject.id} {contrast}")
+            name = f"{subject.id} {contrast}"
+            masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
         except SubjectError as error:
             notes.problem(path or subject.images[contrast], str(error))
 
