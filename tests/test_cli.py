@@ -30,9 +30,9 @@ def done(machine: Machine) -> Path:
 
 
 def test_help_does_not_import_torch_or_anything_heavy() -> None:
+    heavy = "{'torch', 'monai', 'numpy', 'pandas', 'rich.table'}"
     code = "import sys; sys.argv = ['uadbench', '--help']; from uadbench.cli import main\n" + (
-        "try: main()\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'monai', 'numpy', 'pandas', 'rich.table'} & set(sys.modules)), file=sys.stderr)"
+        f"try: main()\nexcept SystemExit: pass\nprint(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -56,7 +56,8 @@ def test_a_method_and_a_data_set_from_outside_are_listed_and_run(
     assert "brightness" in uadbench("methods", "--plugins", str(PLUGINS)).stdout
     assert "balls" in uadbench("--plugins", str(PLUGINS), "datasets").stdout
     finished = uadbench(
-        "run", "-m", "brightness", "-m", "random", "-d", "balls", "--preset", "ci", "--quiet", "--plugins", str(PLUGINS)
+        "run", "-m", "brightness", "-m", "random", "-d", "balls", "--preset", "ci", "--quiet",
+        "--plugins", str(PLUGINS),
     )  # fmt: skip
 
     assert "brightness" in finished.stdout

@@ -15,9 +15,13 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_rubbish(tmp_path: Pat
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
 
-    with pytest.raises(RuntimeError), replacing(path) as partial:
-        partial.write_text("half")
-        raise RuntimeError
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
 
     assert path.read_text() == '{\n "old": 1\n}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

@@ -10,8 +10,8 @@ import pytest
 
 from uadbench import evaluate, methods, record, regress
 from uadbench.errors import UserError
-from uadbench.metrics import Curve, measure
 from uadbench.methods import Method, Score
+from uadbench.metrics import Curve, measure
 from uadbench.plan import Cell, Machine
 from uadbench.run import run
 from uadbench.volumes import Volume
@@ -24,7 +24,7 @@ def reference(machine: Machine) -> Path:
     return machine.places.results
 
 
-def changed(score: Callable[[Method, Volume], Score], change: Callable[[np.ndarray], np.ndarray]) -> object:  # type: ignore[type-arg]
+def changed(score: Callable[[Method, Volume], Score], change: Callable[[np.ndarray], np.ndarray]) -> object:
     def wrong(self: Method, volume: Volume) -> Score:
         return Score(np.ascontiguousarray(change(score(self, volume).score_map)))
 
@@ -48,7 +48,7 @@ def test_a_damaged_score_map_is_a_regression(
     reference: Path,
     machine: Machine,
     monkeypatch: pytest.MonkeyPatch,
-    change: Callable[[np.ndarray], np.ndarray],  # type: ignore[type-arg]
+    change: Callable[[np.ndarray], np.ndarray],
 ) -> None:
     kind = methods.load("brightness")
     monkeypatch.setattr(kind, "score", changed(kind.score, change))

@@ -125,7 +125,7 @@ def dataset_card(name: str) -> DatasetCard:
     axes = card.analyze_orientation
     if axes is not None and sorted(AXES.get(letter, letter) for letter in axes) != ["A", "R", "S"]:
         raise UserError(
-            f"The card of data set '{name}' has the analyze_orientation '{axes}'; expected are three letters, "
-            "one of each pair R or L, A or P, S or I."
+            f"The card of data set '{name}' has the analyze_orientation '{axes}'; expected are three "
+            "letters, one of each pair R or L, A or P, S or I."
         )
     return card

@@ -96,7 +96,9 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the method. Repeatable."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32 or bf16, for training and scoring.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="float32 or bf16, for training; scoring is always float32.")
+    ] = "float32",
     protocol: Annotated[str | None, typer.Option(help="Protocol id; default: the card's.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many persons of each partition.")

@@ -19,7 +19,7 @@ def _bands(voxels: NDArray[np.int64], voxel_ml: float) -> NDArray[np.int64]:
 
 def _components(
     mask: NDArray[np.bool_], ignored: NDArray[np.bool_]
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
     """Labelled components, and which labels count: those that touch no ignored voxel."""
     labels, count = ndimage.label(mask, NEIGHBOURS)
     counts = np.ones(count + 1, bool)

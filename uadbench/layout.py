@@ -122,7 +122,7 @@ def own_masks_of(masks: Mapping[str, Path], images: Mapping[str, Path]) -> dict[
 
 
 def age_and_sex(row: Row) -> tuple[float | None, str | None]:
-    """Age in years, and sex as "F" or "M", from the columns that tables name so; None where it is not said."""
+    """Age in years, and sex as "F" or "M", from columns that are named so; None where it is not said."""
     cells = {column.lower(): cell for column, cell in row.items()}
     sexes = (cells.get(column, "").lower() for column in ("sex", "gender", "gender_text", "m/f"))
     sex = next((text[0].upper() for text in sexes if text in ("f", "m", "female", "male")), None)

@@ -19,8 +19,8 @@ def brain_mask(
 ) -> NDArray[np.bool_]:
     """The brain on the voxels of an image, (R, A, S).
 
-    The supplied file may lie on any grid; `orientation` as in `scan.read`. Without one a skull-stripped image shows its brain itself; a
-    full head is a SubjectError that says what to supply.
+    The supplied file may lie on any grid; `orientation` as in `scan.read`. Without one a skull-stripped
+    image shows its brain itself; a full head is a SubjectError that says what to supply.
     """
     if path is not None:
         brain = np.asarray(on_voxels_of(image, scan.read(path, orientation)) > INSIDE)

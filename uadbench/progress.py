@@ -1,5 +1,6 @@
 """Progress of long work: bars with an estimate of the time left, or silence."""
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -33,6 +34,9 @@ class Silent:
         yield _Nothing()
 
 
+PATIENCE_S = 0.5  # work that ends sooner shows no bar
+
+
 class Bars:
     """Progress bars on the standard error stream."""
 
@@ -43,19 +47,25 @@ class Bars:
         from rich.console import Console
 
         columns = (
-            progress.TextColumn("{task.description:<34}"),
-            progress.BarColumn(24),
+            progress.TextColumn("{task.description:<28}"),
+            progress.BarColumn(20),
             progress.MofNCompleteColumn(),
             progress.TimeElapsedColumn(),
             progress.TextColumn("left"),
             progress.TimeRemainingColumn(),
             progress.TextColumn("{task.fields[note]}"),
         )
-        with progress.Progress(*columns, console=Console(stderr=True)) as bars:
-            task = bars.add_task(title, total=total, note="")
+        bars = progress.Progress(*columns, console=Console(stderr=True))
+        task = bars.add_task(title, total=total, note="")
+        begun = time.monotonic()
 
-            class Bar:
-                def advance(self, steps: int = 1, note: str = "") -> None:
-                    bars.update(task, advance=steps, note=note)
+        class Bar:
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                bars.update(task, advance=steps, note=note)
+                if time.monotonic() - begun > PATIENCE_S:
+                    bars.start()
 
+        try:
             yield Bar()
+        finally:
+            bars.stop()

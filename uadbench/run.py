@@ -116,6 +116,8 @@ def fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, force: bool
         "peak_memory_mb": cost.peak_memory_mb,
     }
     write_json(facts_file, facts)
+    for checkpoint in facts_file.parent.glob("*.checkpoint"):
+        checkpoint.unlink()  # the state has taken its place
     return facts
 
 

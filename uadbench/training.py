@@ -182,8 +182,9 @@ def loop(
     of = asdict(replace(schedule, checkpoint_s=0)) | {"slices": len(slices.which)}
     checkpoint = Checkpoint(context, of, parts, generator, schedule.checkpoint_s, name)
     content = checkpoint.resume()
-    history, best = (History(**content["history"]), content["best"]) if content else (History(), {})
-    with context.progress.stage(f"train {name}", schedule.steps) as stage, repeatable(tf32=True):
+    fresh = History(finished=schedule.steps == 0)  # no step: the network as it was initialised
+    history, best = (History(**content["history"]), content["best"]) if content else (fresh, {})
+    with context.progress.stage(name, schedule.steps) as stage, repeatable(tf32=True):
         reported = 0
         while not history.finished:
             loss = float(update(slices.draw(schedule.batch, generator), history.step))

@@ -49,7 +49,7 @@ def _subject(patient: str, folder: Path, copy: str, row: layout.Row) -> Subject 
         healthy=False,
         brain_mask=brain,
         lesion_mask=lesion,
-        lesion_kind="multiple sclerosis",
+        lesion_kind="ms",
         site="Ljubljana",
         age=layout.number(row.get("age")),
         sex=row.get("sex") or None,

@@ -90,7 +90,7 @@ class AE(Method):
             cosine=self.cosine,
         )
         self.network_, self.device_ = self._network(), context.device
-        training.train(self.network_, l1_loss, train, val, context, schedule)
+        training.train(self.network_, l1_loss, train, val, context, schedule, "ae")
         return self
 
     def score(self, volume: Volume) -> Score:

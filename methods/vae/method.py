@@ -117,7 +117,7 @@ class VAE(Method):
             cosine=self.cosine,
         )
         self.network_, self.device_ = self._network(), context.device
-        training.train(self.network_, self._loss, train, val, context, schedule)
+        training.train(self.network_, self._loss, train, val, context, schedule, "vae")
         return self
 
     def _loss(self, network: VariationalAutoencoder, batch: training.Batch) -> Tensor:

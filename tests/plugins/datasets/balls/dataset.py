@@ -55,5 +55,5 @@ def _write(root: Path, number: int) -> None:
     _save((1000 * image).astype(np.int16), root / f"scan-{number}.nii")
 
 
-def _save(array: np.ndarray, path: Path) -> None:  # type: ignore[type-arg]
+def _save(array: np.ndarray, path: Path) -> None:
     nib.save(nib.Nifti1Image(array, GRIDS["g48"].affine), path)

@@ -1,0 +1,36 @@
+"""ATLAS R2.0: chronic stroke on T1, MNI152, full heads; the public test part has no masks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from uadbench import layout
+from uadbench.subject import LeftOut, Subject
+
+SPACE = "space-MNI152NLin2009aSym"
+NAME = rf"sub-(r\d+s\d+)_ses-(\d+)_{SPACE}_(T1w)\.nii(?:\.gz)?"
+
+
+def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+    """One subject for each scan with a lesion mask beside it."""
+    sessions, surplus = layout.by_session(root, NAME, {"t1w": "T1"})
+    yield from surplus
+    masks = layout.own_masks(root)
+    for (person, session), images in sessions.items():
+        name, folder = f"sub-{person.lower()}_ses-{session}", images["T1"].parent
+        lesion = layout.one(folder, rf"{name}_{SPACE}_label-L_desc-T1lesion_mask\.nii(\.gz)?")
+        if lesion is None:
+            yield LeftOut(name, "has no lesion mask beside it (the part Testing has none)")
+            continue
+        yield Subject(
+            id=name,
+            cohort="atlas2",
+            person=f"sub-{person.lower()}",
+            session=session,
+            images=images,
+            healthy=False,
+            contrast_masks=layout.own_masks_of(masks, images),
+            lesion_mask=lesion,
+            lesion_kind="stroke",
+            site=person.split("S")[0],
+            space="MNI152",
+        )

@@ -1,0 +1,41 @@
+"""How a fixture of ATLAS R2.0 looks: T1 of the full head in MNI152, lesion masks, the user's brain masks."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+
+from uadbench.fixtures import Lattice, Picture, Scene, Trap, Visit
+
+KIND = "stroke"
+LAYOUTS = ("R001", "no site folders")
+REPEATS = LAYOUTS
+LATTICE = Lattice("RAS")
+
+
+def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
+    """T1, lesion and brain mask of each visit."""
+    for visit in visits:
+        site = f"{1 + visit.person % 3:03d}"
+        person = f"sub-r{site}s{visit.person:03d}"
+        folder = f"{person}/ses-{visit.session}/anat/"
+        folder = f"ATLAS_2/Training/R{site}/{folder}" if layout == "R001" else f"Training/{folder}"
+        name = f"{person}_ses-{visit.session}_space-MNI152NLin2009aSym"
+        paths = {
+            "T1": f"{folder}{name}_T1w.nii.gz",
+            "lesion": f"{folder}{name}_label-L_desc-T1lesion_mask.nii.gz",
+            "brain": f"masks/{name}_T1w_brain.nii.gz",
+        }
+        for shows, path in paths.items():
+            yield Picture(visit=visit, path=path, shows=shows, space="MNI152", lattice=LATTICE)
+
+
+def _testing(scene: Scene) -> None:
+    """The victim belongs to the part Testing, which has no masks."""
+    scene.mask("lesion").unlink()
+    (image,) = scene.images()
+    part = next(folder for folder in image.parents if folder.name == "Training")
+    target = part.parent / "Testing" / image.relative_to(part)
+    target.parent.mkdir(parents=True)
+    shutil.move(image, target)
+
+
+TRAPS = {"testing": Trap(_testing, frozenset({"lesion"}), "a scan of the part Testing, without a mask")}

@@ -1,0 +1,41 @@
+"""ISLES 2022: acute stroke, DWI, ADC and FLAIR; lesions were outlined on the DWI."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from uadbench import layout
+from uadbench.subject import LeftOut, Subject
+
+NAME = r"sub-(strokecase\d+)_ses-(\d+)_(dwi|adc|flair)\.nii(?:\.gz)?"
+MASK = r"sub-(strokecase\d+)_ses-(\d+)_(msk)\.nii(?:\.gz)?"
+
+
+def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+    """One subject for each session with a lesion mask."""
+    contrasts = {"dwi": "DWI", "adc": "ADC", "flair": "FLAIR"}
+    sessions, surplus = layout.by_session(root, NAME, contrasts)
+    lesions, surplus_masks = layout.by_session(root, MASK, {"msk": "lesion"})
+    masks = layout.own_masks(root)
+    yield from [*surplus, *surplus_masks]
+    for (person, session), images in sessions.items():
+        name = f"sub-{person.lower()}_ses-{session}"
+        lesion = lesions.pop((person, session), None)
+        if lesion is None:
+            yield LeftOut(name, "has no lesion mask (..._msk.nii.gz in derivatives)")
+            continue
+        own = layout.own_masks_of(masks, images)
+        yield Subject(
+            id=name,
+            cohort="isles22",
+            person=f"sub-{person.lower()}",
+            session=session.lstrip("0") or "0",
+            images=images,
+            healthy=False,
+            contrast_masks=own,
+            brain_mask=own.get("DWI"),  # ADC is of the same acquisition
+            lesion_mask=lesion["lesion"],
+            mask_contrast="DWI",
+            lesion_kind="stroke",
+        )
+    for person, session in lesions:
+        yield LeftOut(f"sub-{person.lower()}_ses-{session}", "has a lesion mask and no image")

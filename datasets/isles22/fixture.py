@@ -1,0 +1,32 @@
+"""How a fixture of ISLES 2022 looks: DWI and ADC on one lattice, a FLAIR that has moved on another."""
+
+from collections.abc import Iterator, Sequence
+
+from uadbench.fixtures import Lattice, Picture, Visit
+
+KIND = "stroke"
+LAYOUTS = ("rawdata", "anat and dwi")
+REPEATS = LAYOUTS
+DIFFUSION = Lattice("LAS", (3.0, 3.0, 3.0))
+FLAIR = Lattice("LPS", (2.4, 2.4, 6.0), tilt_degrees=10)
+MOVED_MM = (3.0, -4.0, 2.0)
+
+
+def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
+    """Three contrasts, the lesion on the voxels of the DWI, and the user's brain masks."""
+    for visit in visits:
+        person, session = f"sub-strokecase{visit.person:04d}", f"ses-{visit.session:04d}"
+        name = f"{person}_{session}"
+        for shows in ("DWI", "ADC", "FLAIR"):
+            file, folder = f"{name}_{shows.lower()}", f"rawdata/{person}/{session}"
+            if layout == "anat and dwi":
+                folder = f"{person}/{session}/{'anat' if shows == 'FLAIR' else 'dwi'}"
+                file = file.replace("flair", "FLAIR")
+            path = f"{folder}/{file}.nii.gz"
+            lattice, moved = (FLAIR, MOVED_MM) if shows == "FLAIR" else (DIFFUSION, (0.0, 0.0, 0.0))
+            yield Picture(visit=visit, path=path, shows=shows, lattice=lattice, moved_mm=moved)
+            if shows != "ADC":  # the mask of the DWI holds for it
+                mask = f"masks/{file}_brain.nii.gz"
+                yield Picture(visit=visit, path=mask, shows="brain", lattice=lattice, moved_mm=moved)
+        mask = f"derivatives/{person}/{session}/{name}_msk.nii.gz"
+        yield Picture(visit=visit, path=mask, shows="lesion", lattice=DIFFUSION)

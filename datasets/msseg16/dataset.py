@@ -1,0 +1,46 @@
+"""MSSEG 2016: multiple sclerosis, four centres, five contrasts, consensus of seven experts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from uadbench import layout
+from uadbench.subject import LeftOut, Subject
+
+CONTRASTS = {"FLAIR": "FLAIR", "T1": "T1", "T1post": "GADO", "T2": "T2", "PD": "DP"}
+
+
+def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+    """One subject for each patient with pre-processed scans and a consensus mask."""
+    for folder, name in layout.folders(root, r"Patient_(\w+)"):
+        above = [part.capitalize() for part in folder.absolute().parts[-3:-1]]
+        part = f"{above[0]}_" if above[0] in ("Training", "Testing") else ""
+        centre = above[1] if above[1].startswith("Center_") else ""
+        # Whether numbers repeat between the parts and the centres is not known: all of it is the id.
+        yield _subject(f"{part}{centre}_Patient_{name[1]}".lstrip("_"), centre or None, folder)
+
+
+def _subject(name: str, centre: str | None, folder: Path) -> Subject | LeftOut:
+    """One patient, or what the folder lacks."""
+    inside = {path.name.lower(): path for path in folder.iterdir()}
+    scans = inside.get("preprocessed_data", folder / "Preprocessed_Data")
+    masks = inside.get("masks", folder / "Masks")
+    files = {c: layout.one(scans, rf"{n}_preprocessed\.nii(\.gz)?") for c, n in CONTRASTS.items()}
+    images = {contrast: path for contrast, path in files.items() if path}
+    lesion = layout.one(masks, r"Consensus\.nii(\.gz)?")
+    if not images:
+        return LeftOut(name, "has no pre-processed scan, and the masks belong to these")
+    if lesion is None:
+        return LeftOut(name, "has no mask Consensus.nii.gz")
+    return Subject(
+        id=name,
+        cohort="msseg16",
+        person=name,
+        images=images,
+        healthy=False,
+        brain_mask=layout.one(masks, r"Brain_Mask\.nii(\.gz)?"),
+        lesion_mask=lesion,
+        lesion_kind="ms",
+        site=centre,
+        space="co-registered",
+        skull_stripped=True,
+    )

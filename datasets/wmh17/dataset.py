@@ -1,0 +1,66 @@
+"""WMH 2017: white-matter hyperintensities on FLAIR and T1, five scanners."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from uadbench import layout
+from uadbench.subject import LeftOut, Subject
+
+# Folder above the patient's, as the letters and digits of its name -> site.
+SITES = {
+    "utrecht": "Utrecht",
+    "singapore": "Singapore",
+    "ge3t": "Amsterdam-GE3T",
+    "ge1t5": "Amsterdam-GE1T5",
+    "philipsvupetmr01": "Amsterdam-Philips_VU_PETMR_01",
+}
+NAMES = {"pre": {"FLAIR": "FLAIR", "T1": "T1"}, "orig": {"FLAIR": "FLAIR", "T1": "T1|3DT1"}}
+
+
+def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+    """One subject for each patient with a lesion mask; `pre` is preferred to `orig`."""
+    patients: dict[str, dict[str, Path]] = {}
+    for folder, kind in layout.folders(root, "pre|orig"):
+        patient = folder.parent
+        if folder == root.absolute():  # its name says nothing
+            continue
+        site = SITES.get(re.sub("[^a-z0-9]", "", patient.parent.name.lower()))
+        where = str(patient.relative_to(root.absolute()))
+        if site is None:
+            yield LeftOut(where, f"lies in no folder of a known site ({', '.join(SITES.values())})")
+            continue
+        found = patients.setdefault(f"{site}-{patient.name}", {"patient": patient})
+        if found["patient"] == patient:
+            found[kind[0].lower()] = folder
+        else:
+            yield LeftOut(where, f"a second patient of this name beside {found['patient']}")
+    masks = layout.own_masks(root)
+    for name, found in patients.items():
+        yield _subject(name, found, masks)
+
+
+def _subject(name: str, found: Mapping[str, Path], masks: Mapping[str, Path]) -> Subject | LeftOut:
+    """One patient, or what the folder lacks."""
+    kind = "pre" if "pre" in found else "orig"
+    files = {c: layout.one(found[kind], rf"({n})\.nii(\.gz)?") for c, n in NAMES[kind].items()}
+    images = {contrast: path for contrast, path in files.items() if path}
+    lesion = layout.one(found["patient"], r"wmh\.nii(\.gz)?")
+    if not images or lesion is None:
+        return LeftOut(name, f"has no {'lesion mask wmh.nii.gz' if images else 'image'}")
+    own = {c: mask for c in images if (mask := layout.own_mask(masks, f"{name}_{c}"))}
+    return Subject(
+        id=name,
+        cohort="wmh17",
+        person=name,
+        images=images,
+        healthy=False,
+        brain_mask=next(iter(own.values()), None) if kind == "pre" else None,
+        contrast_masks=own,
+        lesion_mask=lesion,
+        ignore_mask=lesion,
+        mask_contrast="FLAIR",
+        lesion_kind="wmh",
+        site=name.rsplit("-", 1)[0],
+        space="co-registered" if kind == "pre" else "native",
+    )
