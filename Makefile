@@ -56,6 +56,7 @@ records: .venv/ready
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --force
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset ci --force
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
+	$(BIN)/python .ci/readme.py
 
 clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,7 +20,8 @@ def made(**change: Any) -> RunRecord:
     profile = {"ap": ap, "ap_mean": ap / 2, "auroc": 0.9, "prevalence": 0.01, "points": points}
     facts: dict[str, Any] = {
         "protocol": "uad-1-2mm", "metric_version": 1, "regime": "phantom", "train": "phantom",
-        "test": "phantom", "contrast": "T1", "train_contrasts": ["T1"], "method": "vae", "variant": "demo", "preset": "demo",
+        "test": "phantom", "contrast": "T1", "train_contrasts": ["T1"],
+        "method": "vae", "variant": "demo", "preset": "demo",
         "seed": 0, "limit": None, "precision": "float32", "parameters": {}, "n_parameters": 1,
         "splits": {"lesion-test": {"subjects": 3, "persons": 3, "hash": "a" * 64}}, "excluded": [],
         "data_fingerprint": "", "fit_hash": "", "score_hash": "", "code": {}, "packages": {}, "hardware": {},

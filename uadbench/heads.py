@@ -20,7 +20,7 @@ from uadbench.phantom import make_member, make_scans
 
 Matrix = NDArray[np.float64]
 
-DRAWN = Grid("fixture", (64, 76, 64), 3.0, CORNER)  # coarse: a fixture is made in seconds
+DRAWN = Grid("fixture", (48, 57, 48), 4.0, CORNER)  # coarse: a fixture is made in seconds
 CENTRE_MM = (0.0, -18.0, 16.0)  # of a head in MNI152, about
 FIRST_MEMBER = 5000  # of the phantom's cohort, so that nobody of the built-in phantom appears
 PEAK = 1000.0  # stored value of the brightest brain tissue
@@ -57,7 +57,7 @@ class Lattice:
     """The voxels of a scan: where the stored axes point, how far apart, how oblique; centred on the head."""
 
     axes: str = "RAS"
-    spacing_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)  # along right, front, top
+    spacing_mm: tuple[float, float, float] = (4.0, 4.0, 4.0)  # along right, front, top
     extent_mm: tuple[float, float, float] = (192.0, 228.0, 192.0)
     tilt_degrees: float = 0.0  # of the slices about the left-right axis
 
@@ -73,7 +73,8 @@ class Picture:
     lattice: Lattice = Lattice()
     moved_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # against the visit's other scans
     stripped: bool = False
-    standardised: bool = False  # mean 0 and deviation 1 inside the brain; the background is not 0 then
+    # Stripped, then mean 0 and deviation 1 inside the brain: the background is not 0.
+    standardised: bool = False
     labels: tuple[int, ...] = (1,)  # of the lesion, from its rim to its core
     beside: int | None = None  # label of another region, which is not the lesion
     stored: str = ""  # dtype; "": int16 for images, float32 for standardised ones, uint8 for masks
@@ -183,7 +184,8 @@ def see(picture: Picture, kind: str | None, seed: int) -> Stored:
         labels = _sampled(_labels(head, picture), to_drawn, shape, 0)
         return Stored(labels.astype(picture.stored or "uint8"), affine)
     image = _sampled(head.images[picture.shows], to_drawn, shape, 1)
-    brain = _sampled(head.brain, to_drawn, shape, 0) > 0
+    bare = picture.stripped or picture.standardised
+    brain = _sampled(head.brain, to_drawn, shape, 0) > 0 if bare else None
     return Stored(_exposed(picture, image, brain, seed), affine)
 
 
@@ -197,17 +199,17 @@ def _sampled(
 
 
 def _exposed(
-    picture: Picture, image: NDArray[np.float32], brain: NDArray[np.bool_], seed: int
+    picture: Picture, image: NDArray[np.float32], brain: NDArray[np.bool_] | None, seed: int
 ) -> NDArray[Any]:
-    """An image with noise, in the values that are stored."""
+    """An image with noise, in the values that are stored; without a brain mask the whole head is left."""
     random = np.random.default_rng([seed, picture.visit.number, CONTRASTS.index(picture.shows)])
     noise = NOISE * random.standard_normal(image.shape, np.float32)
     image = np.float32(PEAK) * np.abs(image + noise)
-    if picture.stripped:
+    if brain is not None:
         image = np.where(brain, np.maximum(image, 1), 0)
-    if picture.standardised:
-        image = (image - image[brain].mean()) / image[brain].std()
-        return image.astype(picture.stored or "float32")
+        if picture.standardised:
+            image = (image - image[brain].mean()) / image[brain].std()
+            return image.astype(picture.stored or "float32")
     return np.rint(image).astype(picture.stored or "int16")
 
 

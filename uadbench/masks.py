@@ -63,7 +63,7 @@ def differing_from_background(image: Scan) -> NDArray[np.bool_]:
         return differs
     box = resampling.bounding_box(differs)
     brain = np.zeros_like(differs)
-    brain[box] = _without_holes(_largest(differs[box]))
+    brain[box] = without_holes(largest(differs[box]))
     return brain
 
 
@@ -75,14 +75,14 @@ def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
     return labels.T, components.GetObjectCount()
 
 
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, count = _components(mask)
     if count == 1:
         return mask
     return np.asarray(labels == 1 + np.bincount(labels.T.ravel())[1:].argmax())
 
 
-def _without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask with everything filled that cannot be reached from outside."""
     labels, count = _components(np.pad(~mask, 1, constant_values=True))
     if count == 1:

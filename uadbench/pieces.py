@@ -5,7 +5,7 @@ again. The edges are chosen, among those of the histograms, as few as keep the p
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +85,12 @@ class Pieces:
             return float("nan")
         means = dice(true[diseased], false[diseased], true[diseased, :1]).mean(0)
         return float(self.edges[len(means) - 1 - int(np.argmax(means[::-1]))])  # of equals the highest
+
+    def only(self, rows: Sequence[int]) -> "Pieces":
+        """The pieces of some of the subjects."""
+        chosen = list(rows)
+        ids = tuple(self.ids[row] for row in chosen)
+        return replace(self, ids=ids, positives=self.positives[chosen], negatives=self.negatives[chosen])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `from_arrays` needs, laid out so that it compresses well."""

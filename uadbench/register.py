@@ -60,8 +60,8 @@ def register(image: Scan, brain: NDArray[np.bool_], name: str) -> Registration:
     lattice = _lattice_around(image, brain)
     moving, moving_mask = _working(image, brain, lattice)
     try:
-        with _one_thread():
-            to_scan = _optimise(_itk(fixed, WORKING), _itk(moving, lattice))
+        with one_thread():
+            to_scan = _optimise(as_itk(fixed, WORKING), as_itk(moving, lattice))
     except RuntimeError as error:
         raise SubjectError(f"{name} could not be registered to MNI152: {error}") from error
     matrix = np.asarray(np.linalg.inv(to_scan), np.float64)
@@ -69,7 +69,7 @@ def register(image: Scan, brain: NDArray[np.bool_], name: str) -> Registration:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """ITK on one thread: several add up the metric in changing order, and the result with it.
 
     The number of threads of a registration method itself does not reach its metric.
@@ -106,7 +106,7 @@ def _lattice_around(image: Scan, brain: NDArray[np.bool_]) -> Grid:
     return Grid("around", (int(shape[0]), int(shape[1]), int(shape[2])), 2.0, (low[0], low[1], low[2]))
 
 
-def _itk(array: NDArray[Any], lattice: Grid) -> Any:
+def as_itk(array: NDArray[Any], lattice: Grid) -> Any:
     """An ITK image in RAS millimetres: both images and the transform keep to them, so no LPS is needed."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
     image.SetSpacing([lattice.spacing_mm] * 3)
@@ -114,7 +114,7 @@ def _itk(array: NDArray[Any], lattice: Grid) -> Any:
     return image
 
 
-def _centre(image: Any) -> tuple[NDArray[np.float64], float]:
+def centre_of(image: Any) -> tuple[NDArray[np.float64], float]:
     """Centroid in mm and volume in mm³ of what is not background."""
     array = sitk.GetArrayViewFromImage(image) > FOREGROUND / 2
     count = np.array([array.sum((1, 2)), array.sum((0, 2)), array.sum((0, 1))], dtype=object)
@@ -125,8 +125,8 @@ def _centre(image: Any) -> tuple[NDArray[np.float64], float]:
 
 def _starts(fixed: Any, moving: Any) -> list[Any]:
     """Affine transforms template -> scan by centroids and volumes, one for each pitch of the head."""
-    centre, volume = _centre(fixed)
-    moving_centre, moving_volume = _centre(moving)
+    centre, volume = centre_of(fixed)
+    moving_centre, moving_volume = centre_of(moving)
     scale = float(np.clip((moving_volume / volume) ** (1 / 3), 0.75, 1.1))
     starts = []
     for pitch in np.deg2rad(PITCHES_DEGREES):
@@ -139,19 +139,23 @@ def _starts(fixed: Any, moving: Any) -> list[Any]:
     return starts
 
 
-def _promising(starts: list[Any], fixed: Any, moving: Any) -> list[Any]:
-    """The starts that have the most mutual information as they are, on 8 mm voxels."""
-    method = _method([1], [0.0], [1.0], 1)
+def promising(
+    starts: list[Any], fixed: Any, moving: Any, region: Any | None = None, tried: int = TRIED
+) -> list[Any]:
+    """The starts that have the most mutual information as they are, on 8 mm voxels (of a region)."""
+    method = coarse_to_fine([1], [0.0], [1.0], 1)
+    if region is not None:
+        method.SetMetricFixedMask(sitk.Shrink(region, [4] * 3))
     small = [sitk.Shrink(sitk.SmoothingRecursiveGaussian(image, 4.0), [4] * 3) for image in (fixed, moving)]
     values = []
     for start in starts:
         method.SetInitialTransform(start, inPlace=False)
         values.append(method.MetricEvaluate(*small))
     order = sorted(range(len(starts)), key=values.__getitem__)
-    return [starts[position] for position in order[:TRIED]]
+    return [starts[position] for position in order[:tried]]
 
 
-def _method(shrink: list[int], smooth_mm: list[float], share: list[float], steps: int) -> Any:
+def coarse_to_fine(shrink: list[int], smooth_mm: list[float], share: list[float], steps: int) -> Any:
     """A registration from coarse to fine that uses a share of the voxels at each level."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
@@ -171,21 +175,35 @@ def _method(shrink: list[int], smooth_mm: list[float], share: list[float], steps
 def _optimise(fixed: Any, moving: Any) -> NDArray[np.float64]:
     """The matrix (4, 4) template mm -> scan mm of most mutual information."""
     region = sitk.BinaryDilate(sitk.Cast(fixed > 0, sitk.sitkUInt8), [5, 5, 5])  # the brain and 10 mm
+    best, _ = best_of(promising(_starts(fixed, moving), fixed, moving), fixed, moving, region)
+    return matrix_of(
+        improved(best, fixed, moving, region, coarse_to_fine([2, 1], [2.0, 0.0], [0.5, 0.15], 60))
+    )
+
+
+def best_of(starts: list[Any], fixed: Any, moving: Any, region: Any) -> tuple[Any, float]:
+    """The start that leads to most mutual information on 8 mm voxels, as improved there, and its metric."""
     found = []
-    for start in _promising(_starts(fixed, moving), fixed, moving):
-        coarse = _method([4], [4.0], [1.0], 60)
-        coarse.SetMetricFixedMask(region)
-        coarse.SetInitialTransform(start, inPlace=True)
-        coarse.Execute(fixed, moving)
-        found.append((coarse.GetMetricValue(), start))
-    best = min(found, key=lambda pair: pair[0])[1]
-    fine = _method([2, 1], [2.0, 0.0], [0.5, 0.15], 60)
-    fine.SetMetricFixedMask(region)
-    fine.SetInitialTransform(best, inPlace=True)
-    fine.Execute(fixed, moving)
+    for start in starts:
+        coarse = coarse_to_fine([4], [4.0], [1.0], 60)
+        improved(start, fixed, moving, region, coarse)
+        found.append((start, float(coarse.GetMetricValue())))
+    return min(found, key=lambda pair: pair[1])
+
+
+def improved(start: Any, fixed: Any, moving: Any, region: Any, method: Any) -> Any:
+    """The transform itself, after a registration inside a region of the fixed image."""
+    method.SetMetricFixedMask(region)
+    method.SetInitialTransform(start, inPlace=True)
+    method.Execute(fixed, moving)
+    return start
+
+
+def matrix_of(transform: Any) -> NDArray[np.float64]:
+    """The matrix (4, 4), fixed mm -> moving mm, of a linear ITK transform."""
     matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(best.GetMatrix(), (3, 3))
-    matrix[:3, 3] = best.TransformPoint((0.0, 0.0, 0.0))
+    matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     return matrix
 
 

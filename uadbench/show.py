@@ -213,6 +213,8 @@ def report(found: Report) -> None:
         console.print(f"left out: {item.id}: {item.reason}", markup=False)
     for problem in found.problems:
         console.print(f"problem: {problem}", markup=False)
+    for remark in found.remarks:
+        console.print(f"remark: {remark}", markup=False)
     console.print("nothing is wrong" if found.ok else "[red]something is wrong[/red]")
 
 

@@ -11,16 +11,18 @@ CONTRASTS = ("T1", "T1ce", "T2", "FLAIR")
 NAMES = {"2021": ("t1", "t1ce", "t2", "flair"), "2023": ("t1n", "t1c", "t2w", "t2f")}
 LABELS = {"2021": (2, 4, 1), "2020": (2, 4, 1), "2023": (2, 3, 1)}  # oedema, enhancing, core: rim to core
 LATTICE = Lattice("LPS")
+FIRST = 12  # patient: with it the first six fill the partitions of every layout
 
 
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """Four contrasts and the segmentation of each visit."""
     joint, ending = ("-", ".nii.gz") if layout == "2023" else ("_", ".nii" if layout == "2020" else ".nii.gz")
     for visit in visits:
+        number = FIRST + visit.person - 1
         name = {
-            "2021": f"BraTS2021_{visit.person:05d}",
-            "2020": f"BraTS20_Training_{visit.person:03d}",
-            "2023": f"BraTS-GLI-{visit.person:05d}-{visit.session - 1:03d}",
+            "2021": f"BraTS2021_{number:05d}",
+            "2020": f"BraTS20_Training_{number:03d}",
+            "2023": f"BraTS-GLI-{number:05d}-{visit.session - 1:03d}",
         }[layout]
         shown = dict(zip(CONTRASTS, NAMES.get(layout, NAMES["2021"]), strict=True)) | {"lesion": "seg"}
         for shows, short in shown.items():

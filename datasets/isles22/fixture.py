@@ -7,8 +7,8 @@ from uadbench.fixtures import Lattice, Picture, Visit
 KIND = "stroke"
 LAYOUTS = ("rawdata", "anat and dwi")
 REPEATS = LAYOUTS
-DIFFUSION = Lattice("LAS", (3.0, 3.0, 3.0))
-FLAIR = Lattice("LPS", (2.4, 2.4, 6.0), tilt_degrees=10)
+DIFFUSION = Lattice("LAS")
+FLAIR = Lattice("LPS", (3.0, 3.0, 6.0), tilt_degrees=10)
 MOVED_MM = (3.0, -4.0, 2.0)
 
 

@@ -9,9 +9,9 @@ LAYOUTS = ("IXI-T1", "one folder", "T1")
 REPEATS = LAYOUTS
 SITES = ("HH", "Guys", "IOP")
 LATTICES = {  # of the real set: T1 sagittal (some files are PSR), T2 and PD axial
-    "T1": Lattice("PSR", (3.6, 3.0, 3.0)),
-    "T2": Lattice("LAS", (3.0, 3.0, 4.0), tilt_degrees=8),
-    "PD": Lattice("LAS", (3.0, 3.0, 4.0), tilt_degrees=8),
+    "T1": Lattice("PSR", (4.8, 4.0, 4.0)),
+    "T2": Lattice("LAS", (4.0, 4.0, 5.0), tilt_degrees=8),
+    "PD": Lattice("LAS", (4.0, 4.0, 5.0), tilt_degrees=8),
 }
 FOLDERS = {"IXI-T1": "IXI-{}/", "one folder": "", "T1": "{}/"}
 

@@ -1,5 +1,6 @@
 """OASIS-1: skull-stripped T1 in Talairach space; people with dementia (CDR above 0) are left out."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     for (person, session), images in sessions.items():
         name = f"{person}_{session}"
         header = images["T1"]
-        if layout.one(header.parent, rf"{header.stem}\.img") is None:
+        if layout.one(header.parent, re.escape(header.stem) + r"\.img") is None:
             yield LeftOut(name, f"{header.name} is there without its .img")
         elif person not in dementia:
             yield LeftOut(name, f"has no row in {table.name}: its CDR is unknown")

@@ -8,6 +8,7 @@ KIND = None
 LAYOUTS = ("discs", "sessions", "one folder")
 REPEATS = LAYOUTS
 AXES = "LAS"  # as the card has it
+FIRST = 14  # person: with it the first six fill every partition
 OLD = 60  # years; the CDR of younger people is blank
 
 
@@ -30,7 +31,7 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture | Table]:
 
 
 def _name(visit: Visit) -> str:
-    return f"OAS1_{visit.person:04d}_MR{visit.session}"
+    return f"OAS1_{FIRST + visit.person - 1:04d}_MR{visit.session}"
 
 
 def _row(visit: Visit) -> dict[str, str]:

@@ -14,8 +14,8 @@ FOLDERS = (  # of a scanner, and how the adapter calls it
     ("Amsterdam/GE1T5", "Amsterdam-GE1T5"),
     ("Amsterdam/Philips_VU .PETMR_01.", "Amsterdam-Philips_VU_PETMR_01"),
 )
-FLAIR = Lattice("LAS", (3.0, 3.0, 4.0))
-WHOLE = Lattice("PSR", (3.0, 3.0, 3.0))  # the 3-D T1 before it was aligned
+FLAIR = Lattice("LAS", (4.0, 4.0, 5.0))
+WHOLE = Lattice("PSR")  # the 3-D T1 before it was aligned
 
 
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
