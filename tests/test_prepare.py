@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import cards, intensities, masks, pool, prepare, prepared, resampling, scan
+from uadbench import cards, intensities, masks, pool, prepare, prepare_scan, prepared, resampling, scan
 from uadbench.cards import DatasetCard
 from uadbench.errors import UserError
 from uadbench.grids import GRIDS, Grid
@@ -362,7 +362,7 @@ def test_killed_in_the_middle_leaves_no_half_file_and_the_rest_is_done_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [subject(tmp_path, name, seed) for seed, name in enumerate("abc")]
-    cache, write, count = tmp_path / "cache", prepared.write, [0]
+    cache, write, count = tmp_path / "cache", prepared.write_codes, [0]
 
     def killed(*arguments: Any) -> None:
         count[0] += 1
@@ -370,7 +370,7 @@ def test_killed_in_the_middle_leaves_no_half_file_and_the_rest_is_done_later(
             raise KeyboardInterrupt
         write(*arguments)
 
-    monkeypatch.setattr(prepared, "write", killed)
+    monkeypatch.setattr(prepared, "write_codes", killed)
     with pytest.raises(KeyboardInterrupt):
         run(made, cache)
     assert len(list((cache / "g48").iterdir())) == 1
@@ -442,7 +442,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return Registration(matrix, 0.9, 0.8, 1.0)
 
-    monkeypatch.setattr(prepare, "register", register)
+    monkeypatch.setattr(prepare_scan, "register", register)
     return names
 
 

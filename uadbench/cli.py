@@ -322,6 +322,23 @@ def prepare(
 
 
 @app.command()
+def fixture(
+    dataset: Annotated[str, typer.Argument(help="Data set whose layout is written.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
+    subjects: Annotated[int, typer.Option(min=1, help="How many phantom people.")] = 6,
+    trap: Annotated[list[str] | None, typer.Option(help="A fault that real files have. Repeatable.")] = None,
+    layout: Annotated[str | None, typer.Option(help="A variant of the layout; default: the first.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the phantom people.")] = 0,
+    plugins: Plugins = None,
+) -> None:
+    """Write phantom people in the layout of a data set: to try every command without a download."""
+    from uadbench.fixtures import write_fixture
+
+    write_fixture(dataset, out, subjects, trap or (), seed, layout)
+    typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")
+
+
+@app.command()
 def doctor(plugins: Plugins = None) -> None:
     """Versions, device, memory, caches and the data found: what to send with a question."""
     from uadbench import show

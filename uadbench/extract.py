@@ -1,8 +1,9 @@
 """Extraction: the brain of a full head, from an atlas and nothing that has to be downloaded.
 
-1. The head is brought to the skull-stripped ICBM152 template by an affine of most mutual information, measured
-   on the template's brain and a rim around it: the dark rim of the template meets fluid and bone, which are
-   as dark on T1 and of one grey elsewhere. No head template is needed, and any contrast will do.
+1. The head is brought to the ICBM152 template by an affine of most mutual information. nilearn's template is
+   skull-stripped, so fluid, bone, scalp and air are laid around it as shells, each with a grey of its own:
+   mutual information asks for no more than that each of them looks alike all around, in any contrast. Without
+   the shells a whole head would fit into the template's brain.
 2. The template's brain, as a distance to its surface, is carried back and widened to the inner table of the
    skull.
 3. On T1 contrasts the surface is then moved half and more of the way to that of the person's own tissue: what
@@ -40,7 +41,10 @@ from uadbench.scan import Scan
 
 EXTRACTION_VERSION = "1"
 SPACING_MM = 2.0  # of the lattice on which the work is done
-RIM_MM = 8.0  # around the template's brain, in which the metric looks too
+# Outer surfaces of fluid, bone, scalp, and the air that is looked at, as distances to the template's brain.
+SHELLS_MM = (4.0, 10.0, 16.0, 24.0)
+SHELL_GREYS = (0.3, 0.0, 1.2, 0.0)  # fluid as in the ventricles, bone as air, scalp as nothing in the brain
+SHELLS_ABOVE_MM = 0.0  # MNI152 height; below it are face and neck
 BELOW_TOP_MM = (85.0, 72.0)  # centre of the brain below the top of the head
 HEAD_MM = 120.0  # below the top of the head there is more neck and face than brain
 TRIED = 4  # starts that are followed
@@ -107,16 +111,26 @@ def _head(image: Scan) -> tuple[NDArray[np.float32], Grid]:
 
 def _register(head: NDArray[np.float32], lattice: Grid) -> NDArray[np.float64]:
     """The matrix (4, 4) template mm -> scan mm of most mutual information."""
-    brain, mask = template()
-    fixed, moving = as_itk(brain, WORKING), as_itk(head, lattice)
-    radius = round(RIM_MM / WORKING.spacing_mm)
-    region = sitk.BinaryDilate(as_itk(mask.astype(np.uint8), WORKING), [radius] * 3)
-    starts = promising(_starts(head, lattice, fixed), fixed, moving, region, TRIED)
+    imagined, near = _template_head()
+    fixed, moving = as_itk(imagined, WORKING), as_itk(head, lattice)
+    region = as_itk(near.astype(np.uint8), WORKING)
+    starts = promising(_starts(head, lattice), fixed, moving, region, TRIED)
     best, _ = best_of(starts, fixed, moving, region)
     return matrix_of(improved(best, fixed, moving, region, coarse_to_fine([2], [2.0], [0.5], 60)))
 
 
-def _starts(head: NDArray[np.float32], lattice: Grid, fixed: Any) -> list[Any]:
+def _template_head() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The template with shells around its brain, and the voxels at which the metric looks."""
+    brain, mask = template()
+    distance = _template_distance()
+    shell = np.searchsorted(SHELLS_MM[:3], distance)  # the brain's own voxels fall into the first, unused
+    image = np.where(mask, brain, np.array(SHELL_GREYS, np.float32)[shell]).astype(np.float32)
+    height = WORKING.origin_mm[2] + WORKING.spacing_mm * np.arange(WORKING.shape[2])
+    above = (height >= SHELLS_ABOVE_MM)[None, None]
+    return image, (distance < SHELLS_MM[0]) | (above & (distance < SHELLS_MM[3]))
+
+
+def _starts(head: NDArray[np.float32], lattice: Grid) -> list[Any]:
     """Affine transforms template -> scan below the top of the head, of several sizes and pitches."""
     foreground = _foreground(head)
     areas = foreground.sum((0, 1)) * SPACING_MM**2
@@ -125,7 +139,7 @@ def _starts(head: NDArray[np.float32], lattice: Grid, fixed: Any) -> list[Any]:
     bottom = max(0, top - round(HEAD_MM / SPACING_MM))
     middle = np.argwhere(foreground[:, :, bottom : top + 1]).mean(0) * SPACING_MM + lattice.origin_mm
     top_mm = lattice.origin_mm[2] + SPACING_MM * top
-    centre, _ = centre_of(fixed)
+    centre, _ = centre_of(as_itk(template()[0], WORKING))
     starts = []
     for scale in (0.88, 0.95):
         for below in BELOW_TOP_MM:

@@ -31,14 +31,18 @@ def brain_mask(
             f"{name} shows a full head and has no brain mask: supply one in the data set's folder "
             "(its card says where), or a skull-stripped image."
         )
+    check_volume(brain, image, path or name)
+    return brain
+
+
+def check_volume(brain: NDArray[np.bool_], image: Scan, source: object) -> None:
+    """Stop where a brain mask on the voxels of an image is too small to be one."""
     volume_ml = np.count_nonzero(brain) * abs(np.linalg.det(image.affine[:3, :3])) / 1000
     if volume_ml < SMALLEST_ML:
-        source = path or name
         raise SubjectError(
             f"The brain mask from {source} covers {volume_ml:.0f} ml of the scan; expected is more than "
             f"{SMALLEST_ML:.0f} ml: check that mask and scan belong together."
         )
-    return brain
 
 
 def on_voxels_of(image: Scan, mask: Scan) -> NDArray[np.float32]:
@@ -76,6 +80,7 @@ def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
 
 
 def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest face-connected component."""
     labels, count = _components(mask)
     if count == 1:
         return mask

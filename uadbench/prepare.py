@@ -4,36 +4,40 @@ canonical RAS → brain mask → affine to MNI152, where the scan is not there y
 inside the brain, on the scan's own voxels → clip, scale to [0, 1], 0 outside the brain → one trilinear
 resampling to the grid (smoothed first where the grid is coarser), masks and labels by nearest neighbour.
 
-This file decides what is to be made, where it is kept and who makes it; `scan`, `masks`, `register`,
-`intensities`, `labels` and `resampling` are the steps.
+This file decides what is to be made, where it is kept and who makes it; `prepare_scan` makes one scan.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from isal import isal_zlib
-from numpy.typing import NDArray
 
-from uadbench import intensities, labels, masks, pool, prepared, scan
+from uadbench import brains, external, pool, prepared, scan
+from uadbench.bias import N4_VERSION
 from uadbench.cards import DatasetCard
 from uadbench.errors import SubjectError, UserError
+from uadbench.extract import EXTRACTION_VERSION
 from uadbench.filememory import FileMemory
-from uadbench.files import sha256_json, write_json
+from uadbench.files import sha256_json
 from uadbench.grids import Grid
-from uadbench.intensities import Brain
 from uadbench.labels import Labels
-from uadbench.prepared import LESION, Prepared
+from uadbench.prepare_scan import (
+    PREPARATION_VERSION,
+    Job,
+    Options,
+    Order,
+    position_of,
+    prepare_one,
+    reference_of,
+)
+from uadbench.prepared import Prepared
 from uadbench.progress import Progress
-from uadbench.register import REGISTRATION_VERSION, register
-from uadbench.scan import Scan
+from uadbench.register import REGISTRATION_VERSION
+from uadbench.rigid import RIGID_VERSION
 from uadbench.subject import Subject
 
-PREPARATION_VERSION = "1"
-REFERENCES = ("T1", "T1ce", "T1post", "T2", "FLAIR")  # whose transform a subject's contrasts share
+__all__ = ["Cohort", "Failure", "Options", "check_voxels", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,6 @@ class Cohort:
     failures: tuple[Failure, ...]
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One scan to prepare; everything a worker process needs."""
-
-    subject: Subject
-    contrast: str
-    grid: Grid
-    labels: Labels
-    sources: Mapping[str, str]  # what is read -> SHA-256 of the file
-    path: Path
-    reference: str | None  # contrast that decides the transform; None: already in MNI152
-    transform_path: Path
-
-
 def prepare(
     subjects: Sequence[Subject],
     contrast: str,
@@ -75,20 +65,22 @@ def prepare(
     cache: Path,
     workers: int,
     progress: Progress,
+    options: Options = Options(),
 ) -> Cohort:
     """One contrast of every subject on a grid; what is in the cache already is not made again.
 
     A subject that cannot be used is a Failure and the others go on. The result does not depend on
     the number of workers.
     """
+    external.check(options.extractor)
     memory = FileMemory(cache / "files.json")
     with progress.stage(f"prepare {card.name} {contrast} {grid.name}", len(subjects)) as stage:
         memory.hash_all((p for s in subjects for p in _files(s, contrast).values()), workers)
-        jobs, reasons = _jobs(subjects, contrast, grid, card, cache, memory)
+        jobs, reasons = _jobs(subjects, contrast, Order(grid, Labels.of(card), cache, options), memory)
         memory.keep()
         todo = [p for p, job in jobs.items() if not _is_there(job.path, grid, memory)]
         stage.advance(len(subjects) - len(todo))
-        for index, reason in pool.results(_prepare_one, [jobs[p] for p in todo], workers):
+        for index, reason in pool.results(prepare_one, [jobs[p] for p in todo], workers):
             if reason is not None:
                 reasons[todo[index]] = reason.reason if isinstance(reason, pool.Died) else reason
             stage.advance(1, subjects[todo[index]].id)
@@ -116,16 +108,19 @@ def check_voxels(parts: Mapping[str, Sequence[Prepared]]) -> None:
 
 def _files(subject: Subject, contrast: str) -> dict[str, Path]:
     """Every file that decides how the prepared volume looks, by its part in it."""
-    files: dict[str, Path | None] = {
-        "image": subject.images.get(contrast),
-        "brain_mask": subject.mask_of(contrast),
-        "lesion_mask": subject.lesion_mask,
-        "ignore_mask": subject.ignore_mask,
+    reference = reference_of(subject, contrast)
+    involved: dict[str, str | None] = {
+        "": contrast,
+        "reference": reference,
+        "brain_source": brains.source_of(subject, contrast),
+        "reference_brain_source": reference and brains.source_of(subject, reference),
+        "position": position_of(subject, contrast),
     }
-    reference = _reference(subject, contrast)
-    if reference is not None:
-        files["reference"] = subject.images[reference]
-        files["reference_mask"] = subject.mask_of(reference)
+    files: dict[str, Path | None] = {"lesion_mask": subject.lesion_mask, "ignore_mask": subject.ignore_mask}
+    for part, one in involved.items():
+        if one is not None and (not part or part == "reference" or one != contrast):
+            files[part or "image"] = subject.images.get(one)
+            files[f"{part or 'brain'}_mask"] = subject.mask_of(one)
     return {
         f"{part}{number or ''}": path
         for part, named in files.items()
@@ -134,60 +129,57 @@ def _files(subject: Subject, contrast: str) -> dict[str, Path]:
     }
 
 
-def _reference(subject: Subject, contrast: str) -> str | None:
-    """The contrast whose transform to MNI152 a contrast shares; None where it is there already."""
-    if subject.space == "MNI152" or contrast not in subject.images:
-        return None
-    if subject.space == "native":
-        return contrast
-    return next((c for c in REFERENCES if c in subject.images), min(subject.images))
-
-
 def _jobs(
-    subjects: Sequence[Subject],
-    contrast: str,
-    grid: Grid,
-    card: DatasetCard,
-    cache: Path,
-    memory: FileMemory,
-) -> tuple[dict[int, _Job], dict[int, str]]:
+    subjects: Sequence[Subject], contrast: str, order: Order, memory: FileMemory
+) -> tuple[dict[int, Job], dict[int, str]]:
     """Jobs, or reasons why there is none, by position of the subject."""
     jobs, reasons = {}, {}
     for position, subject in enumerate(subjects):
         try:
-            jobs[position] = _job(subject, contrast, grid, Labels.of(card), cache, memory)
+            jobs[position] = _job(subject, contrast, order, memory)
         except SubjectError as error:
             reasons[position] = str(error)
     return jobs, reasons
 
 
-def _job(
-    subject: Subject, contrast: str, grid: Grid, wanted: Labels, cache: Path, memory: FileMemory
-) -> _Job:
+def _job(subject: Subject, contrast: str, order: Order, memory: FileMemory) -> Job:
     """What is to be done for a subject, and under which key: equal content has equal keys."""
     if contrast not in subject.images:
         raise SubjectError(f"{subject.id} has no {contrast}; it has {', '.join(sorted(subject.images))}.")
-    sources = {part: memory.hash(path) for part, path in _files(subject, contrast).items()}
-    reference = _reference(subject, contrast)
+    files = _files(subject, contrast)
+    sources = {part: memory.hash(path) for part, path in files.items()}
+    reference = reference_of(subject, contrast)
+    ways = _ways(subject, [contrast] if reference is None else [contrast, reference], order.options)
     orientation = [] if subject.orientation is None else [subject.orientation]
-    content = [PREPARATION_VERSION, sources, asdict(wanted), subject.space, subject.skull_stripped]
-    content += orientation
-    key = sha256_json([*content, asdict(grid), contrast, REGISTRATION_VERSION if reference else None])
+    content = [PREPARATION_VERSION, sources, asdict(order.labels), subject.space, subject.skull_stripped]
+    content += [*orientation, *ways, N4_VERSION if order.options.n4 else None, subject.mask_contrast]
+    key = sha256_json([*content, asdict(order.grid), contrast, REGISTRATION_VERSION if reference else None])
     transform_key = sha256_json(
-        [REGISTRATION_VERSION, subject.skull_stripped]
+        [REGISTRATION_VERSION, subject.skull_stripped, *ways]
         + orientation
         + [digest for part, digest in sorted(sources.items()) if part.startswith("reference")]
     )
-    return _Job(
+    return Job(
         subject=subject,
         contrast=contrast,
-        grid=grid,
-        labels=wanted,
+        order=order,
         sources=sources,
-        path=cache / grid.name / f"{key}.safetensors",
+        digests={str(path): sources[part] for part, path in files.items()},
+        path=order.cache / order.grid.name / f"{key}.safetensors",
         reference=reference,
-        transform_path=cache / "transforms" / f"{transform_key}.json",
+        transform_path=order.cache / "transforms" / f"{transform_key}.json",
     )
+
+
+def _ways(subject: Subject, contrasts: Sequence[str], options: Options) -> list[str]:
+    """What decides brain masks that do not come with the data: no more than has a say in them."""
+    ways = []
+    if any(brains.is_extracted(subject, contrast) for contrast in contrasts):
+        builtin = options.extractor == external.DEFAULT
+        ways += [options.extractor, EXTRACTION_VERSION if builtin else ""]
+    if any(brains.source_of(subject, contrast) != contrast for contrast in contrasts):
+        ways.append(RIGID_VERSION)
+    return ways
 
 
 def _is_there(path: Path, grid: Grid, memory: FileMemory) -> bool:
@@ -203,7 +195,7 @@ _NOBODY = Subject(id="", cohort="", person="", images={}, healthy=True)
 def _condition(item: Prepared) -> str:
     """ "whole", or "damaged" for a file that is cut short or whose bytes have changed."""
     try:
-        checksum = _checksum(np.asarray(item.codes))
+        checksum = prepared.checksum(np.asarray(item.codes))
         whole = item.codes.shape == _axial(item.grid) and item.facts["codes_crc32"] == checksum
     except (ValueError, KeyError, OSError):  # from JSON, from the file's length, from missing entries
         return "damaged"
@@ -212,75 +204,3 @@ def _condition(item: Prepared) -> str:
 
 def _axial(grid: Grid) -> tuple[int, int, int]:
     return grid.shape[2], grid.shape[0], grid.shape[1]
-
-
-def _checksum(codes: NDArray[np.uint16]) -> int:
-    return int(isal_zlib.crc32(np.ascontiguousarray(codes).data.cast("B")))
-
-
-def _prepare_one(job: _Job) -> str | None:
-    """Prepare one scan and write it; the reason where that is not possible."""
-    try:
-        _write(job)
-    except (SubjectError, MemoryError) as error:
-        return str(error) or "not enough memory for this scan: use fewer --workers."
-    return None
-
-
-def _write(job: _Job) -> None:
-    """Every step for one scan."""
-    name = f"{job.subject.id} {job.contrast}"
-    image = scan.read_image(job.subject.images[job.contrast], job.subject.orientation)
-    mask = _brain(job.subject, job.contrast, image)
-    transform, quality = _transform(job, image, mask)
-    lesion, ignored = labels.of_subject(job.subject, job.labels)
-    brain = Brain.of(image, mask)
-    low, high = intensities.scale(brain, name)
-    picture, on_grid = intensities.on_grid(brain, low, high, transform, job.grid, name)
-    flags = labels.on_grid(lesion, ignored, transform, job.grid)
-    lesion_voxels = 0 if flags is None else np.count_nonzero(flags & LESION)
-    area_mm2 = on_grid.sum((0, 1)) * job.grid.spacing_mm**2
-    facts = {
-        "slice_area_mm2": [float(area) for area in area_mm2],
-        "brain_ml": float(np.count_nonzero(on_grid) * job.grid.voxel_ml),
-        "lesion_ml": float(lesion_voxels * job.grid.voxel_ml),
-        "p1": low,
-        "p99": high,
-        "above_healthy_p99": intensities.above_healthy(brain, high, lesion),
-        "transform": transform.tolist(),
-        "registration": quality,
-        "voxel_sha256": scan.voxel_hash(image.array),
-        "sources": dict(job.sources),
-        "preparation_version": PREPARATION_VERSION,
-        "codes_crc32": _checksum(prepared.encode(picture, on_grid)),
-    }
-    prepared.write(job.path, picture, on_grid, flags, facts)
-
-
-def _brain(subject: Subject, contrast: str, image: Scan) -> NDArray[np.bool_]:
-    name = f"{subject.id} {contrast}"
-    path = subject.mask_of(contrast)
-    return masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
-
-
-def _transform(
-    job: _Job, image: Scan, mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], dict[str, Any] | None]:
-    """Scan mm -> MNI152 mm (4, 4) and the figures of the registration, from the cache if they are there."""
-    if job.reference is None:
-        return np.eye(4), None
-    try:
-        kept = json.loads(job.transform_path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):  # not registered yet, or the file was damaged
-        kept = _register(job, job.reference, image, mask)
-        write_json(job.transform_path, kept)
-    return np.array(kept["matrix"]), kept["quality"]
-
-
-def _register(job: _Job, reference: str, image: Scan, mask: NDArray[np.bool_]) -> dict[str, Any]:
-    if reference != job.contrast:
-        image = scan.read_image(job.subject.images[reference], job.subject.orientation)
-        mask = _brain(job.subject, reference, image)
-    found = register(image, mask, f"{job.subject.id} {reference}")
-    quality = {name: getattr(found, name) for name in ("dice", "correlation", "determinant")}
-    return {"matrix": found.matrix.tolist(), "quality": quality | {"reference": reference}}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from uadbench.files import replacing
@@ -114,10 +115,22 @@ def write(
     facts: Mapping[str, Any],
 ) -> None:
     """Write a prepared file atomically; all arrays are (R, A, S), equal content gives equal bytes."""
+    write_codes(path, encode(image, brain), labels, facts)
+
+
+def write_codes(
+    path: Path, codes: NDArray[np.uint16], labels: NDArray[np.uint8] | None, facts: Mapping[str, Any]
+) -> None:
+    """Write a prepared file atomically: codes (S, R, A) as `encode` makes them, labels (R, A, S)."""
     from safetensors.numpy import save
 
-    tensors: dict[str, NDArray[Any]] = {"codes": encode(image, brain)}
+    tensors: dict[str, NDArray[Any]] = {"codes": codes}
     if labels is not None:
         tensors["labels"] = np.ascontiguousarray(labels.transpose(2, 0, 1))
     with replacing(path) as partial:
         partial.write_bytes(save(tensors, metadata={"facts": json.dumps(facts, sort_keys=True)}))
+
+
+def checksum(codes: NDArray[np.uint16]) -> int:
+    """CRC-32 of the packed image's bytes."""
+    return int(isal_zlib.crc32(np.ascontiguousarray(codes).data.cast("B")))

@@ -57,7 +57,7 @@ def register(image: Scan, brain: NDArray[np.bool_], name: str) -> Registration:
     A result that is no plausible one is a SubjectError with its figures.
     """
     fixed, fixed_mask = template()
-    lattice = _lattice_around(image, brain)
+    lattice = lattice_around(image, brain)
     moving, moving_mask = _working(image, brain, lattice)
     try:
         with one_thread():
@@ -96,7 +96,7 @@ def _working(
     return picture, resampling.nearest(inside.astype(np.uint8), to_source, lattice.shape) > 0
 
 
-def _lattice_around(image: Scan, brain: NDArray[np.bool_]) -> Grid:
+def lattice_around(image: Scan, brain: NDArray[np.bool_]) -> Grid:
     """A 2 mm lattice, its axes along the world's, that holds the brain and 30 mm around it."""
     box = resampling.bounding_box(brain)
     corners = np.stack(np.meshgrid(*[(s.start, s.stop) for s in box], indexing="ij")).reshape(3, -1)
