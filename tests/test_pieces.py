@@ -201,3 +201,22 @@ def test_published_defect_one_subject_does_not_scale_the_counts_of_another() -> 
     before, after = pieces_of(COHORT, [pooled]), pieces_of(louder, [pooled])
     for a, b in zip(before.dice_at(pooled), after.dice_at(pooled), strict=True):
         np.testing.assert_array_equal(a[:-1], b[:-1])
+
+
+def test_the_pieces_of_some_subjects_measure_these_subjects_alone() -> None:
+    random = np.random.default_rng(0)
+    histograms = []
+    for _ in range(5):
+        histogram = ScoreHistogram()
+        scores = random.random(400).astype(np.float32)
+        scores[random.random(400) < 0.3] = 0.5  # a tie
+        histogram.add(scores, random.random(400) < 0.2)
+        histograms.append(histogram)
+    pieces = Pieces.from_histograms(["a", "b", "c", "d", "e"], histograms)
+
+    some = pieces.only([1, 3])
+
+    assert some.ids == ("b", "d")
+    assert some.curve() == pieces.curve(np.array([0, 1, 0, 1, 0]))
+    weights = resample_weights(some.ids, 20, seed=0)
+    assert len(bootstrap(some, weights).ap) == 20

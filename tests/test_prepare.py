@@ -2,6 +2,7 @@
 
 import operator
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import cards, intensities, masks, pool, prepare, prepare_scan, prepared, resampling, scan
+from uadbench import bias, cards, intensities, masks, pool, prepare, prepare_scan, prepared, resampling, scan
 from uadbench.cards import DatasetCard
 from uadbench.errors import UserError
 from uadbench.grids import GRIDS, Grid
@@ -217,9 +218,15 @@ def test_trap_1_a_mask_whose_maximum_is_just_below_one_is_a_mask(tmp_path: Path)
     assert found.facts["brain_ml"] == brain.sum() * 64 / 1000
 
 
-def test_a_full_head_without_a_mask_says_what_to_supply(tmp_path: Path) -> None:
-    made = subject(tmp_path, skull_stripped=False)
-    assert "full head and has no brain mask: supply one" in reason(run([made], tmp_path / "cache"))
+def test_an_extractor_that_is_not_installed_or_not_known_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for extractor, message in (("hd-bet", "needs the program `hd-bet`, which is not on"), ("x", "known are")):
+        with pytest.raises(UserError, match=message):
+            prepare.prepare(
+                [], "T1", G48, card(), tmp_path, 1, Silent(), prepare.Options(extractor=extractor)
+            )
 
 
 def test_a_contrasts_own_mask_goes_before_the_common_one(tmp_path: Path) -> None:
@@ -422,6 +429,62 @@ def test_workers_end_when_their_parent_is_killed() -> None:
     while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
         assert time.monotonic() < deadline, "a worker lives on without its parent"
         time.sleep(0.05)
+
+
+PREPARES = """
+import sys, pickle
+from pathlib import Path
+from uadbench.progress import Silent
+from uadbench import cards, prepare
+from uadbench.grids import GRIDS
+if __name__ == "__main__":
+    subjects = pickle.loads(Path(sys.argv[1]).read_bytes())
+    card = cards.dataset_card("brats13")
+    prepare.prepare(subjects, "T1", GRIDS["g96"], card, Path(sys.argv[2]), int(sys.argv[3]), Silent())
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_resumed_gives_the_same_cache(tmp_path: Path) -> None:
+    made = [subject(tmp_path, name, seed, space="native") for seed, name in enumerate("abc")]
+    script, pickled = tmp_path / "prepares.py", tmp_path / "subjects"
+    script.write_text(PREPARES)
+    pickled.write_bytes(pickle.dumps(made))
+
+    def start(cache: Path, workers: int) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, str(script), str(pickled), str(cache), str(workers)])
+
+    def content(cache: Path) -> dict[str, bytes]:
+        kept = [p for p in cache.rglob("*") if p.is_file() and p.name != "files.json"]
+        return {str(p.relative_to(cache)): p.read_bytes() for p in kept if p.suffix != ".partial"}
+
+    began = time.monotonic()
+    assert start(tmp_path / "whole", 1).wait() == 0
+    whole, duration = content(tmp_path / "whole"), time.monotonic() - began
+    for share in np.random.default_rng().uniform(0.2, 1, 5):
+        process = start(tmp_path / "killed", 2)
+        time.sleep(share * duration)
+        process.kill()
+        process.wait()
+    assert start(tmp_path / "killed", 2).wait() == 0
+    assert content(tmp_path / "killed") == whole
+    assert len(whole) == 6  # three volumes, three transforms
+
+
+@pytest.mark.slow
+def test_n4_takes_a_slow_brightening_away_and_is_part_of_the_key(tmp_path: Path) -> None:
+    image, brain, ball = head()
+    slope = np.linspace(0.6, 1.4, image.shape[1], dtype=np.float32)[None, :, None]
+    tissue = brain & ~ball
+    for offset in (0, -300):  # negative values, as z-scored volumes have them
+        found = bias.corrected(Scan(image * slope + np.float32(offset), LATTICE.affine), brain).array[tissue]
+        assert found.std() < 0.4 * (image * slope)[tissue].std()
+    made = [subject(tmp_path)]
+    for n4 in (False, True):
+        options = prepare.Options(n4=n4)
+        cohort = prepare.prepare(made, "T1", G48, card(), tmp_path / "cache", 1, Silent(), options)
+        assert only(cohort).facts["n4"] is n4
+    assert len(list((tmp_path / "cache/g48").iterdir())) == 2
 
 
 def test_a_contrast_that_a_subject_lacks_is_a_failure(tmp_path: Path) -> None:

@@ -14,16 +14,23 @@ from uadbench.scan import Scan
 N4_VERSION = "1"
 WORKING_MM = 4.0  # the field is smooth over centimetres
 ITERATIONS = [50] * 4  # per level, as in N4's own defaults
+LIFT = 0.1  # of the brain's range, above which a brain with negative values is lifted
+STRONGEST = 3.0  # natural logarithm of the strongest field
 
 
 def corrected(image: Scan, brain: NDArray[np.bool_]) -> Scan:
-    """The image (R, A, S) float32 divided by the field that its brain shows; the darkest voxel becomes 1.
+    """The image (R, A, S) float32 divided by the field that its brain shows.
 
-    N4 works on logarithms, so that the values are lifted above 0 first: z-scored volumes have no others.
+    N4 works on logarithms: values below a hundredth of the brain's bright end become that, and a brain with
+    negative values (z-scored) is lifted above 0 first.
     """
     values = image.array.astype(np.float32)
-    values += np.float32(1) - values[brain].min()
-    np.maximum(values, 1, out=values)
+    inside = values[brain]
+    low, high = (float(value) for value in np.percentile(inside, [1, 99]))
+    if inside.min() < 0:
+        values += np.float32(LIFT * (high - low) - low)
+        high = LIFT * (high - low) + high - low
+    np.maximum(values, np.float32(0.01 * high), out=values)
     shrink = [max(1, int(WORKING_MM // spacing)) for spacing in image.spacing_mm]
     with one_thread():
         picture = _itk(values, image)
@@ -33,8 +40,9 @@ def corrected(image: Scan, brain: NDArray[np.bool_]) -> Scan:
         method.SetMaximumNumberOfIterations(ITERATIONS)
         method.Execute(small, mask)
         box = resampling.bounding_box(brain)
-        field = np.exp(sitk.GetArrayViewFromImage(method.GetLogBiasFieldAsImage(picture)).T)
-    values[box] /= field[box].astype(np.float32)
+        logarithm = sitk.GetArrayViewFromImage(method.GetLogBiasFieldAsImage(picture)).T[box]
+        # Away from the brain the splines run off; what lies there is not used.
+        values[box] /= np.exp(logarithm.clip(-STRONGEST, STRONGEST)).astype(np.float32)
     return Scan(values, image.affine)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from uadbench import external, extract, masks, resampling, rigid, scan
@@ -93,10 +94,8 @@ def motion(
         name = f"{subject.id} {other} against {contrast}"
         return {"matrix": rigid.motion(image, brain, other_image, name).tolist()}
 
-    key = sha256_json(
-        [rigid.RIGID_VERSION, _key(subject, contrast, kept), kept.digest(subject.images[other])]
-        + _orientation(subject)
-    )
+    moving = kept.digest(subject.images[other])
+    key = sha256_json([rigid.RIGID_VERSION, _key(subject, contrast, kept), moving, *_orientation(subject)])
     return np.array(kept_json(kept.folder / "motions" / f"{key}.json", find)["matrix"])
 
 
@@ -167,7 +166,7 @@ def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     count = int(np.prod(shape))
     try:
         bits = np.frombuffer(isal_zlib.decompress(path.read_bytes()), np.uint8)
-    except (FileNotFoundError, isal_zlib.error, EOFError):
+    except (FileNotFoundError, IsalError, EOFError):  # type: ignore[misc]  # isal's stub lacks the class
         return None
     if len(bits) != -(-count // 8):
         return None

@@ -1,7 +1,7 @@
 """External extractors: programs for brain extraction that are used where the user has installed them.
 
-They are found on the PATH and never fetched. Their results depend on their version and on their weights, which
-are not known here: a run that used one says so in its record, and the masks it made stay in the cache.
+They are found on the PATH and never fetched. Their results depend on their version and on their weights,
+which are not known here: a run that used one says so in its record, and its masks stay in the cache.
 """
 
 import shutil

@@ -49,7 +49,7 @@ BELOW_TOP_MM = (85.0, 72.0)  # centre of the brain below the top of the head
 HEAD_MM = 120.0  # below the top of the head there is more neck and face than brain
 TRIED = 4  # starts that are followed
 T1_LIKE = ("T1", "T1post", "T1ce")  # tissue is brighter than fluid and bone
-# The following five were set on twelve heads of IXI (HH) and checked on all 96 against their parcellations.
+# The following were set on twelve heads of IXI (HH), and checked on all 96 against their parcellations.
 WIDER_MM = 4.0  # from the template's brain, which ends at the cortex, to the inner table
 TISSUE_WIDER_MM = 2.0  # the same from the person's tissue
 TISSUE_SHARE = 0.75  # how far the surface is moved to that of the tissue

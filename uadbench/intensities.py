@@ -94,11 +94,18 @@ def on_grid(
             f"Only {there_ml:.0f} of {expected_ml:.0f} ml of the brain of {name} lie on grid {grid.name}: "
             "the scan is not in the space that the data set's card states; correct it there."
         )
-    scaled = brain.values.astype(np.float32)
-    scaled -= np.float32(low)
-    scaled *= np.float32(1 / (high - low))
-    np.clip(scaled, 0, 1, out=scaled)
-    scaled *= brain.mask
-    picture = resampling.linear(scaled, to_scan, grid.shape)
+    picture = resampling.linear(_scaled(brain, low, high), to_scan, grid.shape)
     picture *= mask
     return np.clip(picture, 0, 1, out=picture), mask
+
+
+def _scaled(brain: Brain, low: float, high: float) -> NDArray[np.float32]:
+    """The brain's values with `low` as 0 and `high` as 1, clipped, 0 outside the mask."""
+    scaled = np.empty(brain.values.shape, np.float32, order="F")
+    factor = np.float32(1 / (high - low))
+    for values, mask, out in zip(brain.values.T, brain.mask.T, scaled.T, strict=True):  # stays in the cache
+        np.subtract(values, np.float32(low), out=out, dtype=np.float32, casting="unsafe")
+        np.multiply(out, factor, out=out)
+        np.clip(out, 0, 1, out=out)
+        np.multiply(out, mask, out=out)
+    return scaled

@@ -89,8 +89,11 @@ class Pieces:
     def only(self, rows: Sequence[int]) -> "Pieces":
         """The pieces of some of the subjects."""
         chosen = list(rows)
+        ties = Ties(self.ties.bins, self.ties.positives[chosen], self.ties.negatives[chosen])
         ids = tuple(self.ids[row] for row in chosen)
-        return replace(self, ids=ids, positives=self.positives[chosen], negatives=self.negatives[chosen])
+        return replace(
+            self, ids=ids, positives=self.positives[chosen], negatives=self.negatives[chosen], ties=ties
+        )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `from_arrays` needs, laid out so that it compresses well."""

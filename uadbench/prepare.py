@@ -39,6 +39,8 @@ from uadbench.subject import Subject
 
 __all__ = ["Cohort", "Failure", "Options", "check_voxels", "prepare"]
 
+DEFAULTS = Options()
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -65,7 +67,7 @@ def prepare(
     cache: Path,
     workers: int,
     progress: Progress,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
 ) -> Cohort:
     """One contrast of every subject on a grid; what is in the cache already is not made again.
 
@@ -109,16 +111,13 @@ def check_voxels(parts: Mapping[str, Sequence[Prepared]]) -> None:
 def _files(subject: Subject, contrast: str) -> dict[str, Path]:
     """Every file that decides how the prepared volume looks, by its part in it."""
     reference = reference_of(subject, contrast)
-    involved: dict[str, str | None] = {
-        "": contrast,
-        "reference": reference,
-        "brain_source": brains.source_of(subject, contrast),
-        "reference_brain_source": reference and brains.source_of(subject, reference),
-        "position": position_of(subject, contrast),
-    }
+    involved = {"": contrast, "reference": reference, "position": position_of(subject, contrast)}
+    for part, one in (("", contrast), ("reference_", reference)):
+        if one is not None and brains.source_of(subject, one) != one:
+            involved[f"{part}brain_source"] = brains.source_of(subject, one)
     files: dict[str, Path | None] = {"lesion_mask": subject.lesion_mask, "ignore_mask": subject.ignore_mask}
     for part, one in involved.items():
-        if one is not None and (not part or part == "reference" or one != contrast):
+        if one is not None:
             files[part or "image"] = subject.images.get(one)
             files[f"{part or 'brain'}_mask"] = subject.mask_of(one)
     return {
@@ -150,12 +149,13 @@ def _job(subject: Subject, contrast: str, order: Order, memory: FileMemory) -> J
     sources = {part: memory.hash(path) for part, path in files.items()}
     reference = reference_of(subject, contrast)
     ways = _ways(subject, [contrast] if reference is None else [contrast, reference], order.options)
+    reference_ways = _ways(subject, [] if reference is None else [reference], order.options)
     orientation = [] if subject.orientation is None else [subject.orientation]
     content = [PREPARATION_VERSION, sources, asdict(order.labels), subject.space, subject.skull_stripped]
     content += [*orientation, *ways, N4_VERSION if order.options.n4 else None, subject.mask_contrast]
     key = sha256_json([*content, asdict(order.grid), contrast, REGISTRATION_VERSION if reference else None])
     transform_key = sha256_json(
-        [REGISTRATION_VERSION, subject.skull_stripped, *ways]
+        [REGISTRATION_VERSION, subject.skull_stripped, *reference_ways]
         + orientation
         + [digest for part, digest in sorted(sources.items()) if part.startswith("reference")]
     )

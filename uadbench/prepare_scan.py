@@ -116,7 +116,7 @@ def _write(job: Job) -> None:
         "registration": registered,
         "brain": found_by,
         "n4": job.order.options.n4,
-        "quality": quality.assess(picture, on_grid, grid, transform).as_dict(),
+        "quality": quality.assess(picture, on_grid, grid, transform, job.contrast).as_dict(),
         "voxel_sha256": scan.voxel_hash(image.array),
         "sources": dict(job.sources),
         "preparation_version": PREPARATION_VERSION,

@@ -50,8 +50,21 @@ def nearest(array: NDArray[Any], to_source: NDArray[np.float64], shape: tuple[in
         # Rounding first keeps a point half way between two voxels from falling with its last bit.
         picked.append(np.floor(np.round(points, 6) + 0.5).astype(int))
     inside = [np.flatnonzero((p >= 0) & (p < n)) for p, n in zip(picked, array.shape, strict=True)]
-    result[np.ix_(*inside)] = array[np.ix_(*[p[i] for p, i in zip(picked, inside, strict=True)])]
+    if all(len(there) for there in inside):
+        sources = [_steps(p[there]) for p, there in zip(picked, inside, strict=True)]
+        # One axis at a time, as slices where the steps are even: many times as fast as picking voxels.
+        for axis, source in enumerate(sources):
+            array = array[(slice(None),) * axis + (source,)]
+        result[tuple(slice(there[0], there[-1] + 1) for there in inside)] = array
     return result
+
+
+def _steps(picked: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Ascending indices as a slice, where they are evenly apart."""
+    step = int(picked[1] - picked[0]) if len(picked) > 1 else 1
+    if step > 0 and (np.diff(picked) == step).all():
+        return slice(int(picked[0]), int(picked[-1]) + 1, step)
+    return picked
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:

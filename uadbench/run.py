@@ -21,7 +21,7 @@ from uadbench.evaluate import Case, evaluate
 from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
 from uadbench.methods import Context, Score
 from uadbench.plan import Cell, Machine, Plan, make_plan
-from uadbench.prepare import PREPARATION_VERSION
+from uadbench.prepare_scan import PREPARATION_VERSION
 from uadbench.protocol import METRIC_VERSION, regime
 from uadbench.record import RunRecord
 from uadbench.summary import summarise

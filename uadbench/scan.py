@@ -126,6 +126,8 @@ def voxel_hash(array: NDArray[Any]) -> str:
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    if np.can_cast(array.dtype, np.int16):
+        return array.astype(np.int16, copy=False)
     if array.min() >= -32768 and array.max() <= 32767:
         middle = array[len(array) // 2]  # most images that are not whole numbers show it here
         if array.dtype.kind in "iu" or np.array_equal(middle, np.rint(middle)):

@@ -233,6 +233,10 @@ def prepared(made: Preparation) -> None:
     console.print(parts)
     for failure in made.failures:
         console.print(f"failed: {failure.subject_id} {failure.contrast}: {failure.reason}", markup=False)
+    for flag in made.flagged:
+        console.print(f"flagged (kept): {flag.subject_id} {flag.contrast}: {flag.reason}", markup=False)
+    for sheet in made.sheets:
+        _line(f"contact sheet: {sheet}")
     for item in made.left_out:
         console.print(f"left out: {item.id}: {item.reason}", markup=False)
 

@@ -199,7 +199,7 @@ def _check_brain(notes: _Notes, subject: Subject, contrast: str, image: Scan) ->
     if mask is not None:
         notes.lattices(Path(str(path)), mask, contrast, image)
     elif path is None and not subject.skull_stripped:
-        notes.remark("", f"{contrast} shows a full head and has no brain mask: it cannot be prepared yet")
+        notes.remark("", f"{contrast} shows a full head and has no brain mask: prepare will extract one")
     if mask is not None or (path is None and subject.skull_stripped):
         try:
             name = f"{subject.id} {contrast}"

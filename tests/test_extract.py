@@ -1,0 +1,231 @@
+"""Brain extraction and rigid motion: on imagined heads with a known brain, and on real ones if here."""
+
+import os
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from uadbench import brains, cards, datasets, external, extract, heads, prepare, prepare_scan, rigid, scan
+from uadbench.brains import Kept
+from uadbench.errors import SubjectError, UserError
+from uadbench.files import sha256_file
+from uadbench.grids import GRIDS
+from uadbench.labels import Labels
+from uadbench.prepare import Options
+from uadbench.progress import Silent
+from uadbench.scan import Scan
+from uadbench.subject import Subject
+
+DATA = Path(__file__).parents[1].parent / "shared/data"
+
+
+def native() -> NDArray[np.float64]:
+    """MNI152 mm -> scanner mm: smaller, nodding, off the centre."""
+    turn = heads._turn(np.deg2rad(-9), np.deg2rad(3), np.deg2rad(4))
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = turn * 0.92, (6, -12, 20)
+    return matrix
+
+
+def known_motion() -> NDArray[np.float64]:
+    """A motion of the head between two acquisitions: some degrees about its middle, some millimetres."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = heads._turn(np.deg2rad(5), np.deg2rad(-4), np.deg2rad(3))
+    middle = np.array([6.0, -28.0, 34.0])
+    matrix[:3, 3] = middle - matrix[:3, :3] @ middle + (4, -6, 5)
+    return matrix
+
+
+def head(contrast: str, moved: NDArray[np.float64] | None = None) -> Scan:
+    """The whole head of an imagined patient with noise, in the scanner's space."""
+    image = heads.draw(1, "glioma", 3).images[contrast]
+    noise = 0.02 * np.random.default_rng(len(contrast)).standard_normal(image.shape)
+    world = native() if moved is None else moved @ native()
+    return Scan((500 * np.abs(image + noise)).astype(np.float32), world @ heads.DRAWN.affine)
+
+
+def dice(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
+    return float(2 * (one & two).sum() / (one.sum() + two.sum()))
+
+
+@cache
+def extracted(contrast: str) -> NDArray[np.bool_]:
+    return extract.extract(head(contrast), contrast, "head")
+
+
+def save(path: Path, image: Scan) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(image.array, image.affine), path)
+    return path
+
+
+def patient(folder: Path, *contrasts: str, **facts: Any) -> Subject:
+    """The imagined patient; every contrast but the first was taken after the head had moved."""
+    images = {
+        c: save(folder / f"{c}.nii.gz", head(c, known_motion() if c != contrasts[0] else None))
+        for c in contrasts
+    }
+    return Subject(id="a", cohort="made", person="a", images=images, **{"healthy": True} | facts)
+
+
+def kept(folder: Path, subject: Subject, extractor: str = external.DEFAULT) -> Kept:
+    files = [p for p in [*subject.images.values(), subject.brain_mask, *subject.contrast_masks.values()] if p]
+    return Kept(folder / "cache", extractor, {str(path): sha256_file(path) for path in files})
+
+
+# ---- extraction --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("contrast", ["T1", "T2", "FLAIR"])
+def test_the_brain_of_a_full_head_is_found_in_any_contrast(contrast: str) -> None:
+    brain = heads.draw(1, "glioma", 3).brain
+    assert dice(extracted(contrast), brain) > 0.85
+
+
+def test_the_same_head_gives_the_same_bits() -> None:
+    again = extract.extract(head("T2"), "T2", "head")
+    assert again.tobytes() == extracted("T2").tobytes()
+
+
+def test_what_is_no_head_is_refused() -> None:
+    noise = np.random.default_rng(0).random((40, 40, 40)).astype(np.float32)
+    with pytest.raises(SubjectError, match="supply a brain mask"):
+        extract.extract(Scan(noise, np.diag([1.0, 1, 1, 1])), "T1", "noise")
+
+
+# ---- rigid motion ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("contrast", ["T2", "FLAIR"])
+def test_a_known_motion_between_contrasts_is_recovered_within_a_millimetre(contrast: str) -> None:
+    still, brain = head("T1"), heads.draw(1, "glioma", 3).brain
+    found = rigid.motion(still, brain, head(contrast, known_motion()), "head")
+    points = np.argwhere(brain)[::500] @ still.affine[:3, :3].T + still.affine[:3, 3]
+    difference = found - known_motion()
+    error = points @ difference[:3, :3].T + difference[:3, 3]
+    assert np.linalg.norm(error, axis=1).max() < 1.0
+    np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-9)
+
+
+# ---- which mask a scan gets --------------------------------------------------------------------
+
+
+def test_the_brain_is_found_on_t1_kept_and_carried_to_a_moved_contrast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = patient(tmp_path, "T1", "T2")
+    images = {c: scan.read_image(path) for c, path in subject.images.items()}
+    calls: list[str] = []
+
+    def find(image: Scan, contrast: str, name: str) -> NDArray[np.bool_]:
+        calls.append(contrast)
+        return heads.draw(1, "glioma", 3).brain
+
+    monkeypatch.setattr(extract, "extract", find)
+    carried, how = brains.of(subject, "T2", images["T2"], kept(tmp_path, subject))
+    assert (how["by"], how["on"]) == ("atlas", "T1")
+    # Both lattices were moved with the head, so that the brain lies on the same voxels.
+    assert dice(carried, heads.draw(1, "glioma", 3).brain) > 0.97
+    again, _ = brains.of(subject, "T1", images["T1"], kept(tmp_path, subject))
+    np.testing.assert_array_equal(again, heads.draw(1, "glioma", 3).brain)
+    assert calls == ["T1"]
+    mask = next((tmp_path / "cache/brains").iterdir())
+    mask.write_bytes(mask.read_bytes()[:-9])  # damaged: made anew
+    brains.of(subject, "T1", images["T1"], kept(tmp_path, subject))
+    assert calls == ["T1", "T1"]
+
+
+def test_a_users_own_mask_wins_and_goes_before_extraction(tmp_path: Path) -> None:
+    subject = patient(tmp_path, "T1")
+    own = heads.draw(1, "glioma", 3).brain.copy()
+    own[:, :, :20] = False
+    path = save(tmp_path / "mask.nii.gz", Scan(own.astype(np.uint8), head("T1").affine))
+    subject = replace(subject, brain_mask=path)
+    found, how = brains.of(subject, "T1", head("T1"), kept(tmp_path, subject))
+    np.testing.assert_array_equal(found, own)
+    assert how == {"by": "own mask", "on": "T1"}
+
+
+def test_a_lesion_mask_drawn_on_a_moved_contrast_is_brought_over(tmp_path: Path) -> None:
+    drawn = heads.draw(1, "glioma", 3)
+    lesion = save(
+        tmp_path / "lesion.nii.gz",
+        Scan(drawn.lesion.astype(np.uint8), known_motion() @ native() @ heads.DRAWN.affine),
+    )
+    subject = patient(tmp_path, "FLAIR", "DWI", lesion_mask=lesion, healthy=False, mask_contrast="DWI")
+    image = scan.read_image(subject.images["FLAIR"])
+    order = prepare_scan.Order(GRIDS["g48"], Labels((1,), (), ()), tmp_path, Options())
+    files = {str(p): sha256_file(p) for p in [*subject.images.values(), lesion]}
+    job = prepare_scan.Job(subject, "FLAIR", order, {}, files, tmp_path / "x", "FLAIR", tmp_path / "t")
+    found, _ = prepare_scan._labels(job, image, drawn.brain)
+    assert found is not None
+    there = np.argwhere(drawn.lesion).mean(0)
+    right = (native() @ heads.DRAWN.affine)[:3] @ [*there, 1]
+    np.testing.assert_allclose(found.affine[:3] @ [*there, 1], right, atol=1.0)
+    lonely = replace(subject, images={"FLAIR": subject.images["FLAIR"]})
+    with pytest.raises(SubjectError, match="drawn on DWI, which is not there"):
+        prepare_scan.position_of(lonely, "FLAIR")
+
+
+# ---- external programs -------------------------------------------------------------------------
+
+PROGRAM = """#!{python}
+import sys, nibabel, numpy as np
+arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+image = nibabel.load(arguments["-i"])
+mask = (np.asarray(image.dataobj) > 100).astype(np.uint8)
+nibabel.save(nibabel.Nifti1Image(mask, image.affine), arguments["-m"])
+"""
+
+
+def test_an_external_extractor_is_used_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    program = tmp_path / "bin/mri_synthstrip"
+    program.parent.mkdir()
+    program.write_text(PROGRAM.format(python=sys.executable))
+    program.chmod(0o755)
+    with pytest.raises(UserError, match="which is not on the PATH"):
+        external.check("hd-bet")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    external.check("synthstrip")
+    image = head("T1")
+    np.testing.assert_array_equal(external.extract(image, "synthstrip", "head"), image.array > 100)
+
+
+# ---- the whole way -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_one_and_two_workers_extract_register_and_correct_to_the_same_bytes(tmp_path: Path) -> None:
+    subjects = [replace(patient(tmp_path, "T1", "T2"), id="a"), patient(tmp_path / "b", "FLAIR", "T2")]
+    subjects[1] = replace(subjects[1], id="b", person="b")
+    made = {}
+    for workers in (1, 2):
+        cohort = prepare.prepare(
+            subjects, "T2", GRIDS["g48"], cards.dataset_card("ixi"), tmp_path / str(workers), workers,
+            Silent(), Options(n4=True),
+        )  # fmt: skip
+        assert not cohort.failures
+        made[workers] = [item.path.read_bytes() for item in cohort.prepared]
+        assert [item.facts["brain"]["on"] for item in cohort.prepared] == ["T1", "T2"]
+    assert made[1] == made[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real samples are not here")
+def test_real_heads_are_extracted_as_their_parcellations_say() -> None:
+    found = []
+    for subject in datasets.find("ixi", DATA / "ixi_hh_2mm").subjects[::8]:
+        image, truth = scan.read_image(subject.images["T1"]), scan.read(subject.contrast_masks["T1"])
+        found.append(dice(extract.extract(image, "T1", subject.id), truth.array > 0.5))
+    assert np.mean(found) >= 0.95
+    assert min(found) >= 0.93
