@@ -15,8 +15,10 @@ from uadbench.datasets import Found
 from uadbench.errors import UserError
 from uadbench.grids import GRIDS
 from uadbench.labels import Labels
+from uadbench.plan import Cell, Machine
 from uadbench.prepare import prepare
 from uadbench.progress import Silent
+from uadbench.run import run
 from uadbench.splits import partition
 from uadbench.subject import Subject
 from uadbench.traps import TRAPS
@@ -511,3 +513,12 @@ def test_cards_name_partners_that_have_the_contrast(name: str) -> None:
         for partner in partners:
             assert cards.dataset_card(partner).role == "healthy"
             assert contrast in cards.dataset_card(partner).contrasts
+
+
+def test_a_run_on_a_fixture_does_not_pass_for_one_on_patients(machine: Machine, tmp_path: Path) -> None:
+    """The regime of made-up scans is `phantom`, whatever data set they are laid out as."""
+    fixtures.write_fixture("brats13", tmp_path / "fixture", subjects=2)
+    machine.places.remember_root("brats13", tmp_path / "fixture")
+    cell = Cell(method="random", dataset="brats13", preset="ci", protocol="uad-1-4mm")
+
+    assert run(cell, machine).record.regime == "phantom"

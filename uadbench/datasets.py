@@ -22,6 +22,10 @@ from uadbench.subject import LeftOut, Subject
 __path__ = [str(folder) for folder in catalog.folders("datasets")]
 
 
+# Lies in a folder of made-up scans; a record of a run on them must not pass for one on patients.
+FIXTURE_NOTE = "FIXTURE.txt"
+
+
 @dataclass(frozen=True)
 class Found:
     """What lies under a root: the subjects, sorted by id, and what is left out with the reason."""
@@ -71,6 +75,8 @@ def find(name: str, root: Path) -> Found:
     card = dataset_card(name)
     if not root.is_dir():
         raise UserError(f"The root of {name}, {root}, is not a folder; {_how_to_get(card)}")
+    if (root / FIXTURE_NOTE).exists():
+        card = replace(card, population="synthetic")
     subjects: list[Subject] = []
     left_out: list[LeftOut] = []
     for item in load(name).subjects(root):

@@ -37,7 +37,6 @@ __all__ = [
     "write_fixture",
 ]
 
-NOTE = "FIXTURE.txt"
 NOTE_TEXT = """\
 Made by `uadbench fixture {name}`: phantom people in the layout of {name} ({layout}).
 Seed: {seed}. Traps: {traps}.
@@ -104,7 +103,7 @@ def write_fixture(
         victim = 2 + order % (subjects - 1) if subjects > 1 else 1
         acts[trap].spring(scene.with_victim(victim))
     said = {"name": name, "layout": layout, "seed": seed, "traps": ", ".join(traps) or "none"}
-    (out / NOTE).write_text(NOTE_TEXT.format(**said), encoding="utf-8")
+    (out / datasets.FIXTURE_NOTE).write_text(NOTE_TEXT.format(**said), encoding="utf-8")
 
 
 def _module(name: str) -> ModuleType:

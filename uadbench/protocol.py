@@ -51,12 +51,14 @@ def protocol(name: str) -> Protocol:
 def regime(train: DatasetCard | None, test: DatasetCard) -> str:
     """Rule 2: the regime belongs to the pair of cohorts; regimes are never ranked together.
 
-    `phantom` is a pair of synthetic cohorts: a check of the machinery, no evidence about brains.
+    `phantom` is any test on synthetic scans: a check of the machinery, no evidence about brains.
     """
+    if test.population == "synthetic":
+        return "phantom"
     if train is None:
         return "none"
     if train.population == "synthetic":
-        return "phantom" if test.population == "synthetic" else "synthetic"
+        return "synthetic"
     return "within" if train.name == test.name else "cross"
 
 
