@@ -197,9 +197,8 @@ def test_saved_and_loaded_it_gives_the_same_answer(name: str, world: World) -> N
 
 def test_what_is_learned_finds_lesions_that_intensity_hides(name: str, world: World, tmp_path: Path) -> None:
     """The lesion gets the grey of healthy tissue elsewhere: only who knows what belongs where can find it."""
-    card = method_card(name)
-    if not card.trained:
-        pytest.skip("nothing is learned")
+    if not method_card(name).trained:
+        return  # this claim is about what is learned
     precision = hidden_lesion_precision(world, world.method)
     assert precision > 2.5 * np.mean([m.sum() for m in world.lesions]) / world.patients[0].brain.sum()
     if "steps" in methods.options(world.method):
