@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+from uadbench.evaluation.histogram import ScoreHistogram
+from uadbench.evaluation.medians import median
+from uadbench.evaluation.metrics import Curve, measure
+from uadbench.evaluation.pieces import Pieces, bootstrap, resample_weights
+from uadbench.evaluation.postprocess import PROFILES, filtered
 from uadbench.grids import GRIDS
-from uadbench.histogram import ScoreHistogram
-from uadbench.medians import median
-from uadbench.metrics import Curve, measure
-from uadbench.pieces import Pieces, bootstrap, resample_weights
-from uadbench.postprocess import PROFILES, filtered
 
 Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 

@@ -18,17 +18,17 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import intensities, masks, resampling, scan
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.datasets import Found
 from uadbench.grids import GRIDS, Grid
-from uadbench.intensities import Brain
-from uadbench.prepare import prepare
+from uadbench.preparation import intensities, masks, resampling, scan
+from uadbench.preparation.intensities import Brain
+from uadbench.preparation.prepare import prepare
+from uadbench.preparation.register import WORKING, template
+from uadbench.preparation.verify import verify
 from uadbench.prepared import Prepared
 from uadbench.progress import Silent
-from uadbench.register import WORKING, template
 from uadbench.subject import Subject
-from uadbench.verify import verify
 
 SHAPE, ORIGIN_MM = (182, 218, 182), (-90.0, -126.0, -72.0)
 

@@ -12,9 +12,9 @@ import pytest
 
 from uadbench import datasets, layout, splits
 from uadbench.errors import UserError
+from uadbench.preparation.verify import verify
 from uadbench.progress import Silent
 from uadbench.subject import LeftOut, Subject
-from uadbench.verify import verify
 
 DATA = Path(__file__).parents[1].parent / "shared/data"
 SITES = ("HH", "Guys", "IOP")

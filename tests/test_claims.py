@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from uadbench import record
-from uadbench.pieces import Pieces, bootstrap, paired_interval, resample_weights
+from uadbench.evaluation.pieces import Pieces, bootstrap, paired_interval, resample_weights
+from uadbench.evaluation.summary import rows
 from uadbench.plan import Cell, Machine
 from uadbench.run import run
-from uadbench.summary import rows
 
 pytestmark = pytest.mark.slow
 

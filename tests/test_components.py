@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.components import FALSE, FOUND, LESIONS, Lesions
+from uadbench.evaluation.components import FALSE, FOUND, LESIONS, Lesions
 
 SHAPE = (30, 30, 30)
 NOTHING = np.zeros(SHAPE, bool)

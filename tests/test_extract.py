@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import brains, cards, datasets, external, extract, heads, prepare, prepare_scan, rigid, scan
-from uadbench.brains import Kept
+from uadbench import cards, datasets
 from uadbench.errors import SubjectError, UserError
 from uadbench.files import sha256_file
+from uadbench.fixtures import heads
 from uadbench.grids import GRIDS
-from uadbench.labels import Labels
-from uadbench.prepare import Options
+from uadbench.preparation import brains, external, extract, prepare, prepare_scan, rigid, scan
+from uadbench.preparation.brains import Kept
+from uadbench.preparation.labels import Labels
+from uadbench.preparation.prepare import Options
+from uadbench.preparation.scan import Scan
 from uadbench.progress import Silent
-from uadbench.scan import Scan
 from uadbench.subject import Subject
 
 DATA = Path(__file__).parents[1].parent / "shared/data"

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import cards, catalog, datasets, fixtures, heads, labels, layout, scan, splits
+from uadbench import cards, catalog, datasets, fixtures, layout, splits
 from uadbench.datasets import Found
 from uadbench.errors import UserError
+from uadbench.fixtures import heads
+from uadbench.fixtures.traps import TRAPS
 from uadbench.grids import GRIDS
-from uadbench.labels import Labels
 from uadbench.plan import Cell, Machine
-from uadbench.prepare import prepare
+from uadbench.preparation import labels, scan
+from uadbench.preparation.labels import Labels
+from uadbench.preparation.prepare import prepare
+from uadbench.preparation.verify import Report, verify
 from uadbench.progress import Silent
 from uadbench.run import run
 from uadbench.splits import partition
 from uadbench.subject import Subject
-from uadbench.traps import TRAPS
-from uadbench.verify import Report, verify
 
 NINE = ["atlas2", "brats21", "camcan", "isles22", "ixi", "mslub", "msseg16", "oasis1", "wmh17"]
 ALL = sorted([*NINE, "brats13"])

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uadbench.histogram import LOWEST, ScoreHistogram, edges_of, keys_of
-from uadbench.metrics import measure
+from uadbench.evaluation.histogram import LOWEST, ScoreHistogram, edges_of, keys_of
+from uadbench.evaluation.metrics import measure
 
 
 def histogram_of(scores: Any, labels: Any) -> ScoreHistogram:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from uadbench import leaderboard
 from uadbench.errors import UserError
 from uadbench.record import RunRecord
+from uadbench.report import leaderboard
 
 
 def made(**change: Any) -> RunRecord:

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uadbench.metrics import Curve, dice, measure
+from uadbench.evaluation.metrics import Curve, dice, measure
 
 Engine = Literal["exact", "streaming"]
 ENGINES: tuple[Engine, ...] = ("exact", "streaming")
@@ -173,9 +173,9 @@ def test_buckets_count_as_sorting_does(kind: str, monkeypatch: pytest.MonkeyPatc
         scores = np.round(scores, 1) * (kind == "coarse")
     rounded = scores.astype(np.float32)
     sorted_curve = measure(rounded, labels)
-    monkeypatch.setattr("uadbench.metrics.MANY", 0)
+    monkeypatch.setattr("uadbench.evaluation.metrics.MANY", 0)
     for count in (1, 1 << 10, 1 << 20):
-        monkeypatch.setattr("uadbench.buckets.BUCKETS", count)
+        monkeypatch.setattr("uadbench.evaluation.buckets.BUCKETS", count)
         assert measure(rounded, labels) == sorted_curve
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uadbench.histogram import LOWEST, ScoreHistogram
-from uadbench.metrics import measure
-from uadbench.pieces import Pieces, bootstrap, paired_interval, resample_weights
+from uadbench.evaluation.histogram import LOWEST, ScoreHistogram
+from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.pieces import Pieces, bootstrap, paired_interval, resample_weights
 
 Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadbench.evaluation.histogram import LOWEST
+from uadbench.evaluation.medians import median
+from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.postprocess import PROFILES, Profile, drop_components, eroded, filtered
 from uadbench.grids import GRIDS, Grid
-from uadbench.histogram import LOWEST
-from uadbench.medians import median
-from uadbench.metrics import measure
-from uadbench.postprocess import PROFILES, Profile, drop_components, eroded, filtered
 
 GRID = Grid("toy", (24, 26, 20), 1.0, (0.0, 0.0, 0.0))
 

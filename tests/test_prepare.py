@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import bias, cards, intensities, masks, pool, prepare, prepare_scan, prepared, resampling, scan
+from uadbench import cards, pool, prepared
 from uadbench.cards import DatasetCard
 from uadbench.errors import UserError
 from uadbench.grids import GRIDS, Grid
-from uadbench.prepare import Cohort
+from uadbench.preparation import bias, intensities, masks, prepare, prepare_scan, resampling, scan
+from uadbench.preparation.prepare import Cohort
+from uadbench.preparation.register import Registration
+from uadbench.preparation.scan import Scan
 from uadbench.progress import Silent
-from uadbench.register import Registration
-from uadbench.scan import Scan
 from uadbench.subject import Subject
 
 G48 = GRIDS["g48"]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import prepared, quality, sheets
+from uadbench import prepared
 from uadbench.grids import GRIDS, Grid
+from uadbench.preparation import quality, sheets
+from uadbench.preparation.register import WORKING, template
 from uadbench.prepared import Prepared
-from uadbench.register import WORKING, template
 from uadbench.subject import Subject
 
 G96 = GRIDS["g96"]
@@ -24,7 +25,7 @@ def scan() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
 
 @pytest.mark.parametrize("grid", ["g48", "g96", "g128"])
 def test_a_scan_that_lies_as_it_should_has_no_flag(grid: str) -> None:
-    from uadbench import resampling
+    from uadbench.preparation import resampling
 
     image, brain = scan()
     to_scan = np.linalg.inv(WORKING.affine) @ GRIDS[grid].affine

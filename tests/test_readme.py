@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from uadbench import leaderboard, record
+from uadbench import record
+from uadbench.report import leaderboard
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

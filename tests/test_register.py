@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import register
 from uadbench.errors import SubjectError
-from uadbench.scan import Scan
+from uadbench.preparation import register
+from uadbench.preparation.scan import Scan
 
 
 def known_matrix() -> NDArray[np.float64]:

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uadbench import evaluate, methods, record, regress
+from uadbench import methods, record
 from uadbench.errors import UserError
+from uadbench.evaluation import evaluate
+from uadbench.evaluation.metrics import Curve, measure
 from uadbench.methods import Method, Score
-from uadbench.metrics import Curve, measure
 from uadbench.plan import Cell, Machine
+from uadbench.report import regress
 from uadbench.run import run
 from uadbench.volumes import Volume
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import cards, scan
+from uadbench import cards
 from uadbench.cards import DatasetCard
 from uadbench.datasets import Found
+from uadbench.preparation import scan
+from uadbench.preparation.verify import Report, verify
 from uadbench.progress import Silent
 from uadbench.subject import LeftOut, Subject
-from uadbench.verify import Report, verify
 
 AFFINE = np.diag([4.0, 4, 4, 1])
 

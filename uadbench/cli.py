@@ -135,7 +135,7 @@ def run(
 
 def _run_all(cells: "list[Cell]", machine: "Machine", force: bool) -> None:
     """Run every cell; one that fails is recorded and the others go on."""
-    from uadbench import show
+    from uadbench.report import show
     from uadbench.run import run_recording_failure
 
     outcomes, mistakes, failed = [], [], []
@@ -169,7 +169,7 @@ def score(
     plugins: Plugins = None,
 ) -> None:
     """Recompute the metrics of a record from its stored score maps."""
-    from uadbench import show
+    from uadbench.report import show
     from uadbench.run import evaluate_again
 
     show.outcomes([evaluate_again(run, _machine("cpu", workers, quiet, results))])
@@ -187,9 +187,10 @@ def leaderboard(
     plugins: Plugins = None,
 ) -> None:
     """Tables of all records, ranked only where a comparison means something."""
-    from uadbench import leaderboard as board
-    from uadbench import record, show
+    from uadbench import record
     from uadbench.files import write_text
+    from uadbench.report import leaderboard as board
+    from uadbench.report import show
 
     if format_ not in board.FORMATS:
         raise UserError(f"--format expects one of {', '.join(board.FORMATS)}, but '{format_}' came.")
@@ -232,8 +233,8 @@ def regress(
     plugins: Plugins = None,
 ) -> None:
     """Run the phantom records anew and compare them with the committed ones, metric by metric."""
-    from uadbench import show
-    from uadbench.regress import rerun
+    from uadbench.report import show
+    from uadbench.report.regress import rerun
 
     changes = rerun(reference, preset, method or [], _machine("cpu", workers, quiet, None))
     show.changes(changes)
@@ -250,8 +251,8 @@ def methods(
     plugins: Plugins = None,
 ) -> None:
     """List the methods, or show one: source, differences from its paper, options, presets."""
-    from uadbench import show
     from uadbench.cards import method_card
+    from uadbench.report import show
 
     if name is None:
         show.methods([method_card(known) for known in catalog.names("methods")])
@@ -265,8 +266,8 @@ def datasets(
     plugins: Plugins = None,
 ) -> None:
     """List the data sets, or show one: where to apply, licence, layout, labels."""
-    from uadbench import show
     from uadbench.cards import dataset_card
+    from uadbench.report import show
 
     places = _places(None)
     if name is None:
@@ -285,10 +286,10 @@ def verify(
     plugins: Plugins = None,
 ) -> None:
     """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
-    from uadbench import show
     from uadbench.files import write_json
     from uadbench.plan import find
-    from uadbench.verify import verify as verify_dataset
+    from uadbench.preparation.verify import verify as verify_dataset
+    from uadbench.report import show
 
     machine = _machine("cpu", workers, quiet, None)
     _remember(machine.places, dataset, root)
@@ -313,8 +314,8 @@ def prepare(
     plugins: Plugins = None,
 ) -> None:
     """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
-    from uadbench import show
-    from uadbench.prepare_dataset import prepare_dataset
+    from uadbench.preparation.prepare_dataset import prepare_dataset
+    from uadbench.report import show
 
     machine = _machine("cpu", workers, quiet, None)
     _remember(machine.places, dataset, root)
@@ -341,7 +342,7 @@ def fixture(
 @app.command()
 def doctor(plugins: Plugins = None) -> None:
     """Versions, device, memory, caches and the data found: what to send with a question."""
-    from uadbench import show
+    from uadbench.report import show
 
     show.doctor(_places(None))
 

@@ -8,7 +8,7 @@ from uadbench.errors import UserError
 from uadbench.files import sha256_json
 from uadbench.grids import Grid
 from uadbench.plan import Machine, Plan
-from uadbench.prepare import Failure, check_voxels, prepare
+from uadbench.preparation.prepare import Failure, check_voxels, prepare
 from uadbench.prepared import Prepared
 
 # Partitions whose scans are scored; healthy-train is only learned from.

@@ -9,10 +9,10 @@ from uadbench import datasets, methods, splits
 from uadbench.cards import DatasetCard, MethodCard, dataset_card, method_card
 from uadbench.datasets import Found
 from uadbench.errors import UserError
+from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
 from uadbench.grids import Grid, grid
 from uadbench.methods import Method
 from uadbench.places import Places
-from uadbench.postprocess import PROFILES as POSTPROCESSING
 from uadbench.progress import Progress
 from uadbench.protocol import PROFILES, Protocol, protocol
 from uadbench.record import RunRecord

@@ -19,8 +19,8 @@ from uadbench.errors import UserError
 from uadbench.files import replacing, sha256, sha256_file, write_json
 
 if TYPE_CHECKING:
-    from uadbench.evaluate import Evaluation
-    from uadbench.pieces import Pieces
+    from uadbench.evaluation.evaluate import Evaluation
+    from uadbench.evaluation.pieces import Pieces
 
 SCHEMA = 1
 
@@ -155,7 +155,7 @@ def read_all(results: Path) -> list[RunRecord]:
 
 def pieces_of(record: RunRecord, results: Path, profile: str) -> "Pieces":
     """The pieces of one profile of a record."""
-    from uadbench.pieces import Pieces
+    from uadbench.evaluation.pieces import Pieces
 
     arrays = read_pieces((results / record.place).with_name(record.pieces["file"]))
     return Pieces.from_arrays(arrays[profile])

@@ -13,18 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from uadbench import environment, maps, methods, pictures, record, splits
+from uadbench import environment, methods, record, splits
 from uadbench.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.environment import measured
 from uadbench.errors import UserError
-from uadbench.evaluate import Case, evaluate
+from uadbench.evaluation import maps
+from uadbench.evaluation.evaluate import Case, evaluate
+from uadbench.evaluation.summary import summarise
 from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
 from uadbench.methods import Context, Score
 from uadbench.plan import Cell, Machine, Plan, make_plan
-from uadbench.prepare_scan import PREPARATION_VERSION
+from uadbench.preparation.prepare_scan import PREPARATION_VERSION
 from uadbench.protocol import METRIC_VERSION, regime
 from uadbench.record import RunRecord
-from uadbench.summary import summarise
+from uadbench.report import pictures
 from uadbench.volumes import Volume, Volumes
 
 

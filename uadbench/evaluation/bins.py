@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import psi
 
-from uadbench.metrics import Curve, dice, undefined
+from uadbench.evaluation.metrics import Curve, dice, undefined
 
 Counts = NDArray[Any]  # integers, or floats in a weighted sum
 

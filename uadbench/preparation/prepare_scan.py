@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import bias, brains, external, intensities, labels, prepared, quality, scan
-from uadbench.brains import Kept
+from uadbench import prepared
 from uadbench.errors import SubjectError
 from uadbench.grids import Grid
-from uadbench.intensities import Brain
-from uadbench.labels import Labels
+from uadbench.preparation import bias, brains, external, intensities, labels, quality, scan
+from uadbench.preparation.brains import Kept
+from uadbench.preparation.intensities import Brain
+from uadbench.preparation.labels import Labels
+from uadbench.preparation.register import register
+from uadbench.preparation.scan import Scan
 from uadbench.prepared import LESION
-from uadbench.register import register
-from uadbench.scan import Scan
 from uadbench.subject import Subject
 
 PREPARATION_VERSION = "2"

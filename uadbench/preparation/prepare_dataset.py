@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uadbench import sheets
 from uadbench.cards import dataset_card
 from uadbench.grids import grid as named_grid
 from uadbench.plan import Machine, find
-from uadbench.prepare import DEFAULTS, Failure, Options, prepare
+from uadbench.preparation import sheets
+from uadbench.preparation.prepare import DEFAULTS, Failure, Options, prepare
 from uadbench.prepared import Prepared
 from uadbench.protocol import protocol
 from uadbench.splits import balance, split

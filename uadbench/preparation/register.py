@@ -17,10 +17,10 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 
-from uadbench import resampling, scan
 from uadbench.errors import SubjectError
 from uadbench.grids import CORNER, Grid
-from uadbench.scan import Scan
+from uadbench.preparation import resampling, scan
+from uadbench.preparation.scan import Scan
 
 REGISTRATION_VERSION = "1"
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

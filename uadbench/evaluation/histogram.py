@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bins import Ties, curve_of_bins
-from uadbench.metrics import Curve, checked, require_finite
+from uadbench.evaluation.bins import Ties, curve_of_bins
+from uadbench.evaluation.metrics import Curve, checked, require_finite
 
 LOWEST = np.finfo(np.float32).min  # the score of voxels that post-processing removed
 SHIFT = 10  # low bits of a float32 that a bin does not tell apart

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from uadbench import brains, external, pool, prepared, scan
-from uadbench.bias import N4_VERSION
+from uadbench import pool, prepared
 from uadbench.cards import DatasetCard
 from uadbench.errors import SubjectError, UserError
-from uadbench.extract import EXTRACTION_VERSION
-from uadbench.filememory import FileMemory
 from uadbench.files import sha256_json
 from uadbench.grids import Grid
-from uadbench.labels import Labels
-from uadbench.prepare_scan import (
+from uadbench.preparation import brains, external, scan
+from uadbench.preparation.bias import N4_VERSION
+from uadbench.preparation.extract import EXTRACTION_VERSION
+from uadbench.preparation.filememory import FileMemory
+from uadbench.preparation.labels import Labels
+from uadbench.preparation.prepare_scan import (
     PREPARATION_VERSION,
     Job,
     Options,
@@ -31,10 +32,10 @@ from uadbench.prepare_scan import (
     prepare_one,
     reference_of,
 )
+from uadbench.preparation.register import REGISTRATION_VERSION
+from uadbench.preparation.rigid import RIGID_VERSION
 from uadbench.prepared import Prepared
 from uadbench.progress import Progress
-from uadbench.register import REGISTRATION_VERSION
-from uadbench.rigid import RIGID_VERSION
 from uadbench.subject import Subject
 
 __all__ = ["Cohort", "Failure", "Options", "check_voxels", "prepare"]

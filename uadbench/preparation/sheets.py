@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import resampling
 from uadbench.files import replacing
+from uadbench.preparation import resampling
+from uadbench.preparation.register import WORKING, template
 from uadbench.prepared import Prepared
-from uadbench.register import WORKING, template
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

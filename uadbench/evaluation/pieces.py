@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bins import Ties, auroc, average_precision, curve_of_bins, dices, ranked
-from uadbench.coarsening import bins_of, coarse_keys, pooled, shared_values, with_bins_of
-from uadbench.histogram import ScoreHistogram, edges_of
-from uadbench.metrics import Curve, dice
+from uadbench.evaluation.bins import Ties, auroc, average_precision, curve_of_bins, dices, ranked
+from uadbench.evaluation.coarsening import bins_of, coarse_keys, pooled, shared_values, with_bins_of
+from uadbench.evaluation.histogram import ScoreHistogram, edges_of
+from uadbench.evaluation.metrics import Curve, dice
 
 PRODUCT_ROWS = 256  # resamples per matrix product: few large products, for its threads spin in between
 CACHED_ROWS = 16  # resamples whose running sums stay in the processor's cache

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import resampling, scan
 from uadbench.cards import DatasetCard
 from uadbench.errors import SubjectError
 from uadbench.grids import Grid
+from uadbench.preparation import resampling, scan
+from uadbench.preparation.scan import Scan
 from uadbench.prepared import IGNORED, LESION
-from uadbench.scan import Scan
 from uadbench.subject import Subject
 
 

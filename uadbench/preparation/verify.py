@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from uadbench import masks, pool, scan
+from uadbench import pool
 from uadbench.datasets import Found
 from uadbench.errors import SubjectError
-from uadbench.labels import Labels
+from uadbench.preparation import masks, scan
+from uadbench.preparation.labels import Labels
+from uadbench.preparation.scan import Scan
 from uadbench.progress import Progress
-from uadbench.scan import Scan
 from uadbench.subject import LeftOut, Subject
 
 

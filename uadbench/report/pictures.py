@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import maps
-from uadbench.evaluate import Case, Evaluation
+from uadbench.evaluation import maps
+from uadbench.evaluation.evaluate import Case, Evaluation
+from uadbench.evaluation.summary import rows, weights
 from uadbench.files import replacing
 from uadbench.grids import Grid, resample
 from uadbench.record import RunRecord
-from uadbench.summary import rows, weights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadbench.evaluation.histogram import LOWEST
+from uadbench.evaluation.medians import median
 from uadbench.grids import Grid
-from uadbench.histogram import LOWEST
-from uadbench.medians import median
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 
-from uadbench import resampling
-from uadbench.register import one_thread
-from uadbench.scan import Scan
+from uadbench.preparation import resampling
+from uadbench.preparation.register import one_thread
+from uadbench.preparation.scan import Scan
 
 N4_VERSION = "1"
 WORKING_MM = 4.0  # the field is smooth over centimetres

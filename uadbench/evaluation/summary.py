@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.components import FALSE, FOUND, LESIONS
-from uadbench.evaluate import Evaluation
-from uadbench.metrics import measure
-from uadbench.pieces import Pieces
+from uadbench.evaluation.components import FALSE, FOUND, LESIONS
+from uadbench.evaluation.evaluate import Evaluation
+from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.pieces import Pieces
 from uadbench.protocol import (
     FALSE_POSITIVE_RATES,
     OPERATING_POINTS,

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bins import Ties, curve_of_bins
-from uadbench.histogram import ScoreHistogram, Sparse, edges_of, key_of_edge, keys_of
+from uadbench.evaluation.bins import Ties, curve_of_bins
+from uadbench.evaluation.histogram import ScoreHistogram, Sparse, edges_of, key_of_edge, keys_of
 
 ROUNDS = 8  # of adjusting the allowance
 AUROC_SHARE = 0.2  # AP is held to the tolerance (protocol, rule 4), AUROC to five times it
@@ -113,7 +113,7 @@ def _open(
 ) -> NDArray[np.float64]:
     """How far AP or AUROC may lie off for one bin, from running counts before and after it.
 
-    As in `uadbench/bins.py`, with a logarithm for the difference of digammas.
+    As in `uadbench/evaluation/bins.py`, with a logarithm for the difference of digammas.
     """
     positives, negatives = true_after - true, false_after - false
     highest = positives * true_after / np.maximum(true_after + false, 1)

@@ -7,11 +7,19 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 
-from uadbench import resampling
 from uadbench.errors import SubjectError
 from uadbench.grids import Grid
-from uadbench.register import as_itk, best_of, coarse_to_fine, improved, lattice_around, matrix_of, one_thread
-from uadbench.scan import Scan
+from uadbench.preparation import resampling
+from uadbench.preparation.register import (
+    as_itk,
+    best_of,
+    coarse_to_fine,
+    improved,
+    lattice_around,
+    matrix_of,
+    one_thread,
+)
+from uadbench.preparation.scan import Scan
 
 RIGID_VERSION = "1"
 REGION_MM = 6.0  # around the brain: its edge against fluid and bone tells most

@@ -13,9 +13,9 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import masks, scan
 from uadbench.errors import SubjectError, UserError
-from uadbench.scan import Scan
+from uadbench.preparation import masks, scan
+from uadbench.preparation.scan import Scan
 
 PROGRAMS = {"hd-bet": "hd-bet", "synthstrip": "mri_synthstrip"}  # extractor -> program
 DEFAULT = "atlas"  # built in, see `extract`

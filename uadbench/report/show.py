@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from uadbench import datasets as dataset_modules
-from uadbench import leaderboard as board
 from uadbench.cards import DatasetCard, MethodCard
 from uadbench.places import Places
-from uadbench.prepare_dataset import Preparation
-from uadbench.regress import Change
+from uadbench.preparation.prepare_dataset import Preparation
+from uadbench.preparation.verify import Report
+from uadbench.report import leaderboard as board
+from uadbench.report.regress import Change
 from uadbench.run import Outcome
-from uadbench.verify import Report
 
 # Output that goes to a file or a pipe is as wide as it needs to be.
 console = Console(width=None if sys.stdout.isatty() else 160)

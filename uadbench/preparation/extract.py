@@ -22,10 +22,10 @@ import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadbench import masks, resampling
 from uadbench.errors import SubjectError
 from uadbench.grids import Grid
-from uadbench.register import (
+from uadbench.preparation import masks, resampling
+from uadbench.preparation.register import (
     WORKING,
     as_itk,
     best_of,
@@ -37,7 +37,7 @@ from uadbench.register import (
     promising,
     template,
 )
-from uadbench.scan import Scan
+from uadbench.preparation.scan import Scan
 
 EXTRACTION_VERSION = "1"
 SPACING_MM = 2.0  # of the lattice on which the work is done

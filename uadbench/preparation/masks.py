@@ -6,9 +6,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 
-from uadbench import resampling, scan
 from uadbench.errors import SubjectError
-from uadbench.scan import Scan
+from uadbench.preparation import resampling, scan
+from uadbench.preparation.scan import Scan
 
 INSIDE = 0.5  # a mask's value above which a voxel is brain: masks were seen with a maximum of 0.99999997
 SMALLEST_ML = 100.0  # less brain than this is no brain

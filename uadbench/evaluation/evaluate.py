@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import maps, postprocess, scores
-from uadbench.components import Lesions
+from uadbench import scores
+from uadbench.evaluation import maps, postprocess
+from uadbench.evaluation.components import Lesions
+from uadbench.evaluation.histogram import ScoreHistogram
+from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.pieces import Pieces
+from uadbench.evaluation.postprocess import PROFILES
 from uadbench.grids import Grid, resample
-from uadbench.histogram import ScoreHistogram
-from uadbench.metrics import measure
-from uadbench.pieces import Pieces
-from uadbench.postprocess import PROFILES
 from uadbench.prepared import Prepared
 from uadbench.progress import Progress
 from uadbench.protocol import (

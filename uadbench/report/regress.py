@@ -7,9 +7,9 @@ from pathlib import Path
 
 from uadbench import record
 from uadbench.errors import UserError
-from uadbench.leaderboard import numbers
 from uadbench.plan import Cell, Machine
 from uadbench.record import RunRecord
+from uadbench.report.leaderboard import numbers
 from uadbench.run import run
 
 # How far a metric may move before it is a regression. Training on another processor sums in another

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import resampling
-from uadbench.extract import T1_LIKE
 from uadbench.grids import GRIDS, Grid
-from uadbench.register import WORKING, template
+from uadbench.preparation import resampling
+from uadbench.preparation.extract import T1_LIKE
+from uadbench.preparation.register import WORKING, template
 
 POINTS = GRIDS["g48"]
 BINS = 24  # per image, of the mutual information

@@ -1,8 +1,8 @@
 """Average precision, AUROC and best Dice of voxel scores (protocol, rules 3 to 6).
 
 One function, `measure`, over two engines. "exact" ranks the positives among the negatives; "streaming"
-counts into fixed bins and says how far it may be off (`uadbench/histogram.py`). A voxel is predicted
-positive where score >= threshold.
+counts into fixed bins and says how far it may be off (`histogram.py`). A voxel is predicted positive
+where score >= threshold.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.buckets import below_and_equal
+from uadbench.evaluation.buckets import below_and_equal
 
 MANY = 1 << 21  # voxels from which counting them in buckets costs less than sorting them, on any processor
 
@@ -90,7 +90,7 @@ def measure(
     """Metrics of float32 scores (any shape, any sign, higher = more anomalous) and labels of that shape."""
     scores, labels = checked(scores, labels)
     if engine == "streaming":
-        from uadbench.histogram import ScoreHistogram  # it builds on this module
+        from uadbench.evaluation.histogram import ScoreHistogram  # it builds on this module
 
         histogram = ScoreHistogram()
         histogram.add(scores, labels)
@@ -117,7 +117,7 @@ def _exact(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
 def _below_and_equal_by_sorting(
     scores: NDArray[np.float32], skipped: NDArray[np.bool_], values: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """As `uadbench.buckets.below_and_equal`, faster for few scores."""
+    """As `uadbench.evaluation.buckets.below_and_equal`, faster for few scores."""
     negative_scores = scores[~skipped]
     negative_scores.sort()
     below = np.searchsorted(negative_scores, values, "left")

@@ -18,9 +18,9 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
-from uadbench import external, extract, masks, resampling, rigid, scan
 from uadbench.files import replacing, sha256_json, write_json
-from uadbench.scan import Scan
+from uadbench.preparation import external, extract, masks, resampling, rigid, scan
+from uadbench.preparation.scan import Scan
 from uadbench.subject import Subject
 
 FOUND_ON = {"ADC": ("DWI",)}  # computed from the other, and noise outside the head

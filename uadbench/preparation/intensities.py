@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import masks, resampling
 from uadbench.errors import SubjectError
 from uadbench.grids import Grid
-from uadbench.scan import Scan
+from uadbench.preparation import masks, resampling
+from uadbench.preparation.scan import Scan
 
 SHARES = (0.01, 0.99)
 COUNTABLE = 2**16  # different whole numbers, as 16-bit scans have at most

@@ -1,0 +1,1 @@
+"""Evaluation: from score maps and lesion masks to the figures of a record."""

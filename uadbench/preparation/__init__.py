@@ -1,0 +1,1 @@
+"""Preparation: from a release's files to packed volumes on a grid of MNI152, and its verification."""

@@ -1,0 +1,1 @@
+"""Report: what is shown of records: leaderboard, tables on the screen, pictures, comparisons."""
