@@ -9,7 +9,7 @@ import torch
 
 from uadbench import methods
 from uadbench.grids import GRIDS
-from uadbench.training import Batch
+from uadbench.learning.training import Batch
 
 module: Any = importlib.import_module(methods.load("ae").__module__)
 

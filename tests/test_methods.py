@@ -49,7 +49,7 @@ class World:
         return method.fit(self.train, self.val, Context(seed=SEED, folder=folder))
 
 
-_worlds: dict[str, World] = {}  # one fit serves all tests of a method
+_worlds: dict[str, World] = {}  # one fit serves all tests of a method, and all rows that share it
 
 
 @pytest.fixture(params=methods.names())
@@ -68,19 +68,24 @@ def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture
 def world(name: str, toy: Toy, tmp_path: Path) -> World:
-    if name not in _worlds:
-        method = smoke(name)
+    method = smoke(name)
+    shared = f"{method_card(name).folder} {methods.parameters(method, 'fit')}"
+    if shared not in _worlds:
         grid = GRIDS[method.grid]
         patients = toy(range(20, 23), False, method.grid)
-        _worlds[name] = World(
+        _worlds[shared] = World(
             method,
             Volumes(toy(range(8), True, method.grid), grid),
             Volumes(toy(range(10, 13), True, method.grid), grid),
             Volumes(patients, grid),
             [p.lesion() for p in patients],
         )
-        assert _worlds[name].fit(method, tmp_path / "fit") is method, "fit has to return self"
-    return _worlds[name]
+        assert _worlds[shared].fit(method, tmp_path / "fit") is method, "fit has to return self"
+    fitted = _worlds[shared]
+    if methods.parameters(fitted.method) == methods.parameters(method):
+        return fitted
+    row = method.load_state(fitted.method.state(), Context()).calibrate(fitted.train, Context())
+    return replace(fitted, method=row)
 
 
 def reloaded(name: str, method: Method) -> Method:
@@ -113,7 +118,8 @@ def test_the_constructor_stores_its_arguments_unchanged(name: str) -> None:
     settings = smoke(name)
     assert set(vars(settings)) == set(methods.options(settings)), "the constructor makes nothing"
     assert methods.parameters(settings) | dict(method_card(name).smoke) == methods.parameters(settings)
-    assert methods.load(name)() == methods.load(name)(**methods.parameters(methods.load(name)()))
+    row = methods.load(name)(**method_card(name).set)
+    assert row == methods.load(name)(**methods.parameters(row))
 
 
 def test_every_option_is_documented(name: str) -> None:
@@ -129,7 +135,7 @@ def test_every_preset_builds_on_a_known_grid(name: str, preset: str) -> None:
 
 
 def test_the_defaults_are_the_paper_preset(name: str) -> None:
-    assert methods.build(name, "paper") == methods.load(name)()
+    assert methods.build(name, "paper") == methods.load(name)(**method_card(name).set)
 
 
 def test_no_label_reaches_a_method_by_type() -> None:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from uadbench import scores
+from uadbench.errors import UserError
+from uadbench.learning import scores
+from uadbench.progress import Silent
 from uadbench.volumes import Volume
 
 RANDOM = np.random.default_rng(0)
@@ -11,9 +13,9 @@ IMAGE = RANDOM.random((24, 20, 3), np.float32)
 OTHER = RANDOM.random((24, 20, 3), np.float32)
 
 
-@pytest.mark.parametrize("kind", scores.KINDS)
+@pytest.mark.parametrize("kind", scores.RESIDUALS)
 def test_an_image_has_no_residual_to_itself(kind: str) -> None:
-    np.testing.assert_allclose(scores.KINDS[kind](IMAGE, IMAGE), 0, atol=1e-6)
+    np.testing.assert_allclose(scores.RESIDUALS[kind](IMAGE, IMAGE), 0, atol=1e-6)
 
 
 def test_l1_counts_both_signs_and_pos_only_what_is_too_bright() -> None:
@@ -57,3 +59,25 @@ def test_a_residual_is_the_mean_over_channels_inside_the_brain() -> None:
     score = scores.residual("l1", volume, np.zeros_like(volume.image))
     assert score.dtype == np.float32
     np.testing.assert_allclose(score, (IMAGE + OTHER) / 2 * brain, rtol=1e-6)
+
+
+def volume(value: float) -> Volume:
+    """A flat volume (1, 9, 9, 9), all of it brain."""
+    image = np.full((1, 9, 9, 9), value, np.float32)
+    return Volume(image, np.ones((9, 9, 9), bool), 1.0, ("T1",))
+
+
+def test_zres_standardises_by_the_healthy_residuals() -> None:
+    """Residuals .1 and .3 of two healthy volumes: mean .2, deviation .1, which is the floor as well."""
+    healthy = [volume(0.1), volume(0.3)]
+    statistics = scores.HealthyResiduals.of(healthy, lambda v: np.zeros_like(v.image), Silent())  # type: ignore[arg-type]
+    np.testing.assert_allclose(statistics.mean, 0.2, rtol=1e-5)
+    np.testing.assert_allclose(statistics.deviation, 0.1, rtol=1e-4)
+    patient = volume(0.5)
+    standardised = statistics.standardise(patient, np.zeros_like(patient.image))
+    np.testing.assert_allclose(standardised, 0.3 / np.hypot(0.1, 0.1), rtol=1e-4)
+
+
+def test_zres_of_one_volume_is_refused() -> None:
+    with pytest.raises(UserError, match="at least two"):
+        scores.HealthyResiduals.of([volume(0.1)], lambda v: v.image, Silent())  # type: ignore[arg-type]

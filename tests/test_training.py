@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from uadbench import training
 from uadbench.errors import UserError
 from uadbench.grids import GRIDS
+from uadbench.learning import training
+from uadbench.learning.training import Batch, History, Schedule
 from uadbench.methods import Context
 from uadbench.prepared import Prepared
-from uadbench.training import Batch, History, Schedule
 from uadbench.volumes import Volumes
 
 Toy = Callable[..., list[Prepared]]

@@ -23,9 +23,15 @@ POPULATIONS = ("volunteers", "patients", "synthetic")
 
 @dataclass(frozen=True, kw_only=True)
 class MethodCard:
-    """Facts about a method: where it comes from, what it needs, how far it departs from its paper."""
+    """Facts about a method: where it comes from, what it needs, how far it departs from its paper.
 
-    name: str
+    A folder may hold several rows of the leaderboard: those that share a network, or nearly all their
+    code. Its card then describes the first, which bears the folder's name, and has a table `[row.<name>]`
+    for each other one with the facts that differ and, under `set`, the options that make it what it is.
+    """
+
+    name: str  # of the row
+    folder: str
     title: str
     family: str  # one of FAMILIES
     summary: str
@@ -39,6 +45,7 @@ class MethodCard:
     template_space: bool = False  # needs volumes in MNI152
     synthetic: bool = False  # trained with synthetic anomalies
     patient_slices: bool = False  # trained on lesion-free slices of patients
+    set: Mapping[str, Any] = field(default_factory=dict)  # field values that make the row
     preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values by preset
     smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
     reported: tuple[Mapping[str, Any], ...] = ()  # published figures with their source
@@ -80,9 +87,8 @@ class DatasetCard:
     partners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # contrast -> healthy sets
 
 
-def _read(kind: str, name: str, card_type: type[Any]) -> Any:
-    path = catalog.locate(kind, name) / "card.toml"
-    facts: dict[str, Any] = {"name": name} | parse(path)
+def _build(path: Path, facts: Mapping[str, Any], card_type: type[Any]) -> Any:
+    """A card of the facts that a file states; a surplus or a missing fact is a UserError."""
     known = {f.name: f for f in fields(card_type)}
     surplus = sorted(set(facts) - set(known))
     if surplus:
@@ -104,9 +110,43 @@ def parse(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not valid TOML: {error}.") from error
 
 
+def method_names() -> list[str]:
+    """All rows of all method folders, sorted."""
+    return sorted(_rows())
+
+
+def _rows() -> dict[str, Path]:
+    """The card file of every row."""
+    rows: dict[str, Path] = {}
+    for folder in catalog.names("methods"):
+        path = catalog.locate("methods", folder) / "card.toml"
+        for name in (folder, *parse(path).get("row", {})):
+            if rows.setdefault(name, path) != path:
+                raise UserError(f"{path} and {rows[name]} both have a row '{name}': rename one of them.")
+    return rows
+
+
+def _row(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    """The facts of one row of a folder: the folder's, and over them the row's own."""
+    rows = facts.pop("row", {})
+    own: dict[str, Any] = rows.get(name, {})
+    chosen = own.get("set", {})
+    presets = {
+        preset: dict(values) | chosen | own.get("preset", {}).get(preset, {})
+        for preset, values in facts.get("preset", {}).items()
+    }
+    smoke = dict(facts.get("smoke", {})) | chosen | own.get("smoke", {})
+    return facts | ({"reported": []} if own else {}) | own | {"preset": presets, "smoke": smoke}
+
+
 def method_card(name: str) -> MethodCard:
-    """The card of a method; an unknown name lists the known ones."""
-    card: MethodCard = _read("methods", name, MethodCard)
+    """The card of a row; an unknown name lists the known ones."""
+    rows = _rows()
+    if name not in rows:
+        raise UserError(f"There is no method '{name}'; known are: {', '.join(sorted(rows))}.")
+    path = rows[name]
+    facts = _row(parse(path), name) | {"name": name, "folder": path.parent.name}
+    card: MethodCard = _build(path, facts, MethodCard)
     if card.family not in FAMILIES:
         raise UserError(
             f"The family of method '{name}' is '{card.family}'; expected one of {', '.join(FAMILIES)}."
@@ -116,7 +156,8 @@ def method_card(name: str) -> MethodCard:
 
 def dataset_card(name: str) -> DatasetCard:
     """The card of a data set; an unknown name lists the known ones."""
-    card: DatasetCard = _read("datasets", name, DatasetCard)
+    path = catalog.locate("datasets", name) / "card.toml"
+    card: DatasetCard = _build(path, {"name": name} | parse(path), DatasetCard)
     for value, known in ((card.space, SPACES), (card.population, POPULATIONS)):
         if value not in known:
             raise UserError(

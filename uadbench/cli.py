@@ -251,11 +251,11 @@ def methods(
     plugins: Plugins = None,
 ) -> None:
     """List the methods, or show one: source, differences from its paper, options, presets."""
-    from uadbench.cards import method_card
+    from uadbench.cards import method_card, method_names
     from uadbench.report import show
 
     if name is None:
-        show.methods([method_card(known) for known in catalog.names("methods")])
+        show.methods([method_card(known) for known in method_names()])
     else:
         show.method(method_card(name))
 

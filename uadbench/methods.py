@@ -6,6 +6,7 @@ that ends in `ENTRY = TheClass`.
 
 import importlib
 import json
+import re
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench import catalog
-from uadbench.cards import PRESETS, MethodCard, method_card
+from uadbench.cards import PRESETS, MethodCard, method_card, method_names
 from uadbench.errors import UserError
 from uadbench.files import sha256
 from uadbench.progress import Progress, Silent
@@ -81,6 +82,14 @@ class Method(ABC):
     def score(self, volume: Volume) -> Score:
         """Say how anomalous each voxel of one volume is; leaves the volume and the method as they were."""
 
+    def calibrate(self, healthy: Volumes, context: Context) -> Self:
+        """Look at healthy training volumes once more, with what was learned.
+
+        The harness calls it before `score`, for scores that need statistics of healthy residuals; nothing
+        of it is part of the state.
+        """
+        return self
+
     def state(self) -> State:
         """What was learned, as named arrays, enough for `load_state` to score the same."""
         return {}
@@ -95,17 +104,17 @@ class Method(ABC):
 
 
 def load(name: str) -> type[Method]:
-    """The class of a method by its folder's name."""
-    catalog.locate("methods", name)
+    """The class of a method by the name of its row."""
+    folder = method_card(name).folder
     __path__[:] = [str(folder) for folder in catalog.folders("methods")]
     importlib.invalidate_caches()
-    entry: type[Method] = importlib.import_module(f"uadbench.methods.{name}.method").ENTRY
+    entry: type[Method] = importlib.import_module(f"uadbench.methods.{folder}.method").ENTRY
     return entry
 
 
 def names() -> list[str]:
-    """All methods, sorted."""
-    return catalog.names("methods")
+    """All methods, row by row, sorted."""
+    return method_names()
 
 
 def build(name: str, preset: str, settings: Mapping[str, str] = {}) -> Method:
@@ -171,7 +180,13 @@ def variant(name: str, method: Method, preset: str) -> str:
 
 
 def source_hash(card: MethodCard) -> str:
-    """Hash of the Python files that decide what a fit learns: the method's and the training loop's."""
-    folder = catalog.locate("methods", card.name)
-    files = [*sorted(folder.glob("*.py")), Path(__file__).with_name("training.py")]
-    return sha256("".join(sha256(file.read_bytes()) for file in files if file.exists()))
+    """Hash of the Python files that decide what a fit learns: the method's and the shared ones it imports."""
+    own = sorted(catalog.locate("methods", card.folder).glob("*.py"))
+    text = "".join(file.read_text(encoding="utf-8") for file in own)
+    shared = [
+        file
+        for file in sorted(Path(__file__).parent.joinpath("learning").glob("*.py"))
+        if re.search(rf"\b{file.stem}\b", text)
+    ]
+    files = [*own, *shared]
+    return sha256("".join(sha256(file.read_bytes()) for file in files))

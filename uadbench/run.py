@@ -29,6 +29,8 @@ from uadbench.record import RunRecord
 from uadbench.report import pictures
 from uadbench.volumes import Volume, Volumes
 
+CALIBRATION_VOLUMES = 64  # healthy-train volumes from which a score may take statistics of residuals
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -72,7 +74,7 @@ def _fit_hash(plan: Plan, cohort: Cohort) -> str:
     trained = plan.card.trained
     return sha256_json(
         {
-            "method": plan.card.name,
+            "method": plan.card.folder,
             "source": methods.source_hash(plan.card),
             "options": methods.parameters(plan.method, "fit"),
             "grid": plan.method.grid,
@@ -141,7 +143,10 @@ def score(
     if not wanted:
         return
     state = load_file(_fit_folder(machine, fit_hash) / "state.safetensors")
-    plan.method.load_state(state, _context(plan, fit_hash, machine))
+    context = _context(plan, fit_hash, machine)
+    plan.method.load_state(state, context)
+    environment.seed_everything(environment.stage_seed(plan.cell.seed, "calibrate"))
+    plan.method.calibrate(Volumes(cohort.train[:CALIBRATION_VOLUMES], plan.model_grid), context)
     with machine.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
         for prepared, volume in zip(wanted, Volumes(wanted, plan.model_grid), strict=True):
             # Seeded for each volume, so that a score does not depend on what was scored before.

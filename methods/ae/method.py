@@ -7,9 +7,11 @@ from typing import Self
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench import grids, scores, training
-from uadbench.methods import Context, Method, Score, State, fit_option, score_option
-from uadbench.volumes import Volume, Volumes
+from uadbench import grids
+from uadbench.learning import training
+from uadbench.learning.reconstruction import NetworkReconstruction
+from uadbench.methods import Context, fit_option
+from uadbench.volumes import Volumes
 
 
 def down(channels: int, filters: int) -> nn.Sequential:
@@ -64,7 +66,7 @@ def l1_loss(network: nn.Module, batch: training.Batch) -> Tensor:
 
 
 @dataclass
-class AE(Method):
+class AE(NetworkReconstruction):
     """Learns to compress and restore healthy slices; what it cannot restore is anomalous."""
 
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
@@ -77,7 +79,6 @@ class AE(Method):
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
     validate_every: int = fit_option(1500, "steps between validations; an epoch of 120 volumes of 100 slices")
     patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
-    score_kind: str = score_option("l1", "residual; Baur 2021 takes `pos` on FLAIR", tuple(scores.KINDS))
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Minimise the L1 reconstruction error of healthy slices."""
@@ -89,26 +90,12 @@ class AE(Method):
             validate_every=self.validate_every,
             cosine=self.cosine,
         )
-        self.network_, self.device_ = self._network(), context.device
+        self.network_, self.device_ = self.build(), context.device
         training.train(self.network_, l1_loss, train, val, context, schedule, "ae")
         return self
 
-    def score(self, volume: Volume) -> Score:
-        """Residual between the volume and its reconstruction."""
-        healthy = training.reconstruct(self.network_, volume, self.device_)
-        return Score(scores.residual(self.score_kind, volume, healthy), healthy)
-
-    def state(self) -> State:
-        """Weights of the network by name."""
-        return training.weights(self.network_)
-
-    def load_state(self, state: State, context: Context) -> Self:
-        """Build the network and give it the weights."""
-        self.network_, self.device_ = self._network(), context.device
-        training.load_weights(self.network_, state, context.device)
-        return self
-
-    def _network(self) -> DenseAutoencoder:
+    def build(self) -> DenseAutoencoder:
+        """The network with fresh weights."""
         rows, columns, _ = grids.grid(self.grid).shape
         return DenseAutoencoder(rows, columns, self.width, self.latent_dim, self.dropout)
 

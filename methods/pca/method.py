@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import scores
-from uadbench.methods import Context, Method, Score, State, fit_option, score_option
+from uadbench.learning.reconstruction import Reconstruction
+from uadbench.methods import Context, State, fit_option
 from uadbench.volumes import Volume, Volumes
 
 Array = NDArray[np.float32]
@@ -43,12 +43,11 @@ class IncrementalPCA:
 
 
 @dataclass
-class PCA(Method):
+class PCA(Reconstruction):
     """Keeps of each axial slice what the main variations of healthy slices at its height can say."""
 
     components: int = fit_option(128, "principal components per slab; fewer where there are fewer slices")
     slab_mm: float = fit_option(10.0, "thickness of a slab of slices that share a mean and components, mm")
-    score_kind: str = score_option("l1", "how the residual becomes a score", choices=tuple(scores.KINDS))
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Mean and components of each slab, in template space."""
@@ -74,8 +73,8 @@ class PCA(Method):
         self.components_ = np.ascontiguousarray(self.components_[:, used])
         return self
 
-    def score(self, volume: Volume) -> Score:
-        """Residual to the projection of each slice on the healthy subspace of its slab."""
+    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
+        """The projection of each slice on the healthy subspace of its slab."""
         healthy = np.zeros_like(volume.image)
         positions = np.arange(volume.image.shape[3])
         # A slice above or below all training slices goes to the nearest slab.
@@ -87,8 +86,7 @@ class PCA(Method):
             basis = self.components_[row]
             projected = self.mean_[row] + (centred @ basis.T) @ basis
             healthy[..., own] = projected.reshape(slices.shape).transpose(0, 2, 3, 1)
-        healthy *= volume.brain
-        return Score(scores.residual(self.score_kind, volume, healthy), healthy)
+        return healthy * volume.brain
 
     def state(self) -> State:
         """Means (slabs, R * A) and components (slabs, components, R * A), orthonormal or 0."""

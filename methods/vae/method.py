@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench import grids, scores, training
-from uadbench.methods import Context, Method, Score, State, fit_option, score_option
-from uadbench.volumes import Volume, Volumes
+from uadbench import grids
+from uadbench.learning import training
+from uadbench.learning.reconstruction import NetworkReconstruction
+from uadbench.methods import Context, fit_option
+from uadbench.volumes import Volumes
 
 
 def down(channels: int, filters: int) -> nn.Sequential:
@@ -88,7 +90,7 @@ def negative_elbo(
 
 
 @dataclass
-class VAE(Method):
+class VAE(NetworkReconstruction):
     """Learns a distribution of healthy slices; what it cannot restore from its code is anomalous."""
 
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
@@ -104,7 +106,6 @@ class VAE(Method):
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
     validate_every: int = fit_option(1500, "steps between validations; an epoch of 120 volumes of 100 slices")
     patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
-    score_kind: str = score_option("l1", "residual; Baur 2021 takes `pos` on FLAIR", tuple(scores.KINDS))
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Maximise the evidence lower bound of healthy slices."""
@@ -116,7 +117,7 @@ class VAE(Method):
             validate_every=self.validate_every,
             cosine=self.cosine,
         )
-        self.network_, self.device_ = self._network(), context.device
+        self.network_, self.device_ = self.build(), context.device
         training.train(self.network_, self._loss, train, val, context, schedule, "vae")
         return self
 
@@ -128,22 +129,8 @@ class VAE(Method):
         reconstruction = network.decode(code, *batch.image.shape[-2:])
         return negative_elbo(batch.image, reconstruction, mean, log_variance, self.beta)
 
-    def score(self, volume: Volume) -> Score:
-        """Residual between the volume and its reconstruction from the mean of the code."""
-        healthy = training.reconstruct(self.network_, volume, self.device_)
-        return Score(scores.residual(self.score_kind, volume, healthy), healthy)
-
-    def state(self) -> State:
-        """Weights of the network by name."""
-        return training.weights(self.network_)
-
-    def load_state(self, state: State, context: Context) -> Self:
-        """Build the network and give it the weights."""
-        self.network_, self.device_ = self._network(), context.device
-        training.load_weights(self.network_, state, context.device)
-        return self
-
-    def _network(self) -> VariationalAutoencoder:
+    def build(self) -> VariationalAutoencoder:
+        """The network with fresh weights."""
         rows, columns, _ = grids.grid(self.grid).shape
         return VariationalAutoencoder(rows, columns, self.width, self.latent_dim, self.dropout)
 

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import scores
 from uadbench.evaluation import maps, postprocess
 from uadbench.evaluation.components import Lesions
 from uadbench.evaluation.histogram import ScoreHistogram
@@ -24,6 +23,7 @@ from uadbench.evaluation.metrics import measure
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.grids import Grid, resample
+from uadbench.learning import scores
 from uadbench.prepared import Prepared
 from uadbench.progress import Progress
 from uadbench.protocol import (

@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from uadbench.checkpoint import Checkpoint, Stateful, random_states, set_random_states
 from uadbench.errors import UserError
+from uadbench.learning.checkpoint import Checkpoint, Stateful, random_states, set_random_states
 from uadbench.methods import Context, State
 from uadbench.prepared import STEPS
 from uadbench.volumes import Volume, Volumes
@@ -184,7 +185,11 @@ def loop(
     content = checkpoint.resume()
     fresh = History(finished=schedule.steps == 0)  # no step: the network as it was initialised
     history, best = (History(**content["history"]), content["best"]) if content else (fresh, {})
-    with context.progress.stage(name, schedule.steps) as stage, repeatable(tf32=True):
+    with (
+        context.progress.stage(name, schedule.steps) as stage,
+        repeatable(tf32=True),
+        Log(context.folder / "logs" / name) as log,
+    ):
         reported = 0
         while not history.finished:
             loss = float(update(slices.draw(schedule.batch, generator), history.step))
@@ -198,6 +203,7 @@ def loop(
             last = history.step == schedule.steps
             if history.step % schedule.validate_every == 0 or last:
                 better = _validated(history, validate() if validate else math.nan)
+                log.write(history, schedule.rate(history.step - 1))
                 if better and schedule.keep_best:
                     best = {key: value.detach().clone() for key, value in kept.state_dict().items()}
             history.finished = last or 0 < schedule.patience <= history.misses
@@ -210,6 +216,30 @@ def loop(
         kept.load_state_dict(best)
     checkpoint.save(asdict(history), {})
     return history
+
+
+class Log:
+    """A TensorBoard log of a training: losses and learning rate at every validation."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write into `folder`, which a resumed training writes on."""
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(self._folder))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def write(self, history: History, rate: float) -> None:
+        """Add what the last validation found."""
+        step, training_loss, validation_loss = history.rows[-1]
+        self._writer.add_scalar("loss/training", training_loss, step)
+        self._writer.add_scalar("loss/validation", validation_loss, step)
+        self._writer.add_scalar("learning rate", rate, step)
 
 
 def _validated(history: History, loss: float) -> bool:

@@ -1,0 +1,1 @@
+"""Learning: what methods that have a network share: training, checkpoints, residual scores."""

@@ -1,0 +1,64 @@
+"""Reconstruction: the bases of methods that make a pseudo-healthy volume and score the residual to it."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from uadbench.learning import scores, training
+from uadbench.methods import Context, Method, Score, State, score_option
+from uadbench.volumes import Volume, Volumes
+
+
+@dataclass
+class Reconstruction(Method):
+    """A method whose score is one of the residuals that all tables share (`uadbench.learning.scores`)."""
+
+    score_kind: str = score_option("l1", "residual between volume and reconstruction", scores.KINDS)
+
+    @abstractmethod
+    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
+        """The pseudo-healthy volume (C, R, A, S), in the units of the image; 0 outside the brain."""
+
+    def calibrate(self, healthy: Volumes, context: Context) -> Self:
+        """For `zres`: mean and deviation of the absolute residual of healthy volumes, voxel by voxel."""
+        if self.score_kind == "zres":
+            self.healthy_residuals_ = scores.HealthyResiduals.of(healthy, self.reconstruct, context.progress)
+        return self
+
+    def score(self, volume: Volume) -> Score:
+        """Residual between the volume and its reconstruction."""
+        healthy = self.reconstruct(volume)
+        if self.score_kind == "zres":
+            return Score(self.healthy_residuals_.standardise(volume, healthy), healthy)
+        return Score(scores.residual(self.score_kind, volume, healthy), healthy)
+
+
+@dataclass
+class NetworkReconstruction(Reconstruction):
+    """A `Reconstruction` by one network `network_` on `device_`; several go into one `nn.ModuleDict`.
+
+    `fit` sets both attributes. What differs from a plain pass of each axial slice through the network
+    belongs into `reconstruct`.
+    """
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network with fresh weights."""
+
+    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
+        """The network's version of each axial slice."""
+        return training.reconstruct(self.network_, volume, self.device_)
+
+    def state(self) -> State:
+        """Weights of the network by name."""
+        return training.weights(self.network_)
+
+    def load_state(self, state: State, context: Context) -> Self:
+        """Build the network and give it the weights."""
+        self.network_, self.device_ = self.build(), context.device
+        training.load_weights(self.network_, state, context.device)
+        return self

@@ -1,0 +1,119 @@
+"""Scores: how far an image is from its pseudo-healthy reconstruction, voxel by voxel.
+
+Each function takes two (R, A, S) arrays in the units of the image and gives a (R, A, S) map, higher is
+more anomalous. A method names the kind of its paper; `l1` is the default that all tables share.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from uadbench.errors import UserError
+from uadbench.progress import Progress
+from uadbench.volumes import Volume, Volumes
+
+SMOOTHING_VOXELS = 1.0  # Gaussian sigma of the statistics of healthy residuals
+
+Map = NDArray[np.float32]
+
+
+def l1(image: Map, reconstruction: Map) -> Map:
+    """Absolute residual."""
+    difference: Map = np.abs(image - reconstruction)
+    return difference
+
+
+def pos(image: Map, reconstruction: Map) -> Map:
+    """What is brighter than expected: the positive part of the residual (Baur 2021, for FLAIR)."""
+    brighter: Map = np.maximum(image - reconstruction, 0)
+    return brighter
+
+
+def structural_similarity(image: Map, reconstruction: Map, window: int, sigma: float = 1.5) -> Map:
+    """SSIM of axial slices for images in [0, 1], in [-1, 1] (Wang et al. 2004, eq. 13; K1 .01, K2 .03)."""
+    radius = window // 2
+
+    def mean(values: Map) -> Map:
+        smooth: Map = gaussian_filter(values, sigma, radius=radius, axes=(0, 1), mode="constant")
+        return smooth
+
+    mean_x, mean_y = mean(image), mean(reconstruction)
+    variances = mean(image**2) + mean(reconstruction**2) - mean_x**2 - mean_y**2
+    covariance = mean(image * reconstruction) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+    structure = (2 * covariance + 0.03**2) / (variances + 0.03**2)
+    return luminance * structure
+
+
+def ssim(image: Map, reconstruction: Map) -> Map:
+    """1 - SSIM with Wang's 11 x 11 window, in [0, 2]."""
+    return 1 - structural_similarity(image, reconstruction, window=11)
+
+
+def fusion(image: Map, reconstruction: Map) -> Map:
+    """0.84 DSSIM (window 5) + 0.16 L1, where DSSIM = (1 - SSIM) / 2 (Pan et al. 2024, arXiv 2408.08228)."""
+    dissimilarity = (1 - structural_similarity(image, reconstruction, window=5)) / 2
+    return 0.84 * dissimilarity + 0.16 * l1(image, reconstruction)
+
+
+RESIDUALS: dict[str, Callable[[Map, Map], Map]] = {"l1": l1, "pos": pos, "ssim": ssim, "fusion": fusion}
+KINDS = (*RESIDUALS, "zres")
+
+
+def residual(kind: str, volume: Volume, reconstruction: NDArray[np.float32]) -> Map:
+    """Score map (R, A, S) of a reconstruction (C, R, A, S): mean over channels, 0 outside the brain."""
+    maps = [RESIDUALS[kind](x, y) for x, y in zip(volume.image, reconstruction, strict=True)]
+    score: Map = np.mean(maps, axis=0, dtype=np.float32) * volume.brain
+    return score
+
+
+@dataclass(frozen=True)
+class HealthyResiduals:
+    """Mean and deviation over healthy volumes of the absolute residual, voxel by voxel, each (R, A, S)."""
+
+    mean: Map
+    deviation: Map
+
+    @classmethod
+    def of(
+        cls, healthy: Volumes, reconstruct: Callable[[Volume], NDArray[np.float32]], progress: Progress
+    ) -> Self:
+        """Statistics over healthy volumes in template space; at least two are needed.
+
+        First and second moment are smoothed by a Gaussian of `SMOOTHING_VOXELS` among brain voxels, so that
+        few volumes are enough; voxels that are brain in no volume have mean 0.
+        """
+        if len(healthy) < 2 or len({volume.brain.shape for volume in healthy}) > 1:
+            raise UserError(
+                "score_kind=zres standardises each voxel by the residuals of healthy training volumes: it "
+                "needs at least two of them, in template space; choose another score_kind."
+            )
+        count, first, second = (np.zeros(healthy[0].brain.shape, np.float64) for _ in range(3))
+        with progress.stage("healthy residuals", len(healthy)) as stage:
+            for volume in healthy:
+                error = residual("l1", volume, reconstruct(volume))
+                count += volume.brain
+                first += error
+                second += error**2
+                stage.advance()
+        weight, first, second = (gaussian_filter(m, SMOOTHING_VOXELS) for m in (count, first, second))
+        weight = np.maximum(weight, 1e-6)
+        mean = first / weight
+        variance = np.maximum(second / weight - mean**2, 0)
+        return cls(mean.astype(np.float32), np.sqrt(variance).astype(np.float32))
+
+    def standardise(self, volume: Volume, reconstruction: NDArray[np.float32]) -> Map:
+        """(|x - x'| - mean) / deviation, 0 outside the brain; may be negative inside.
+
+        The squared deviation is raised by the squared 5th percentile of the deviations in the brain, so that
+        voxels without healthy spread do not dominate.
+        """
+        floor = np.percentile(self.deviation[volume.brain], 5) if volume.brain.any() else 1.0
+        error = residual("l1", volume, reconstruction)
+        spread = np.sqrt(self.deviation**2 + max(float(floor), 1e-6) ** 2)
+        standardised: Map = ((error - self.mean) / spread * volume.brain).astype(np.float32)
+        return standardised
