@@ -14,6 +14,8 @@ help:
 	@echo "make check    lint and type-check"
 	@echo "make slow     the tests that take minutes"
 	@echo "make bench    measure speed against the usual tools"
+	@echo "make throughput  measure how fast every method trains and scores here, against what the device can do"
+	@echo "make gpu      the next steps of the runs on one GPU, 9 minutes a call; GPU='--data ixi=/data/IXI' adds options"
 	@echo "make records  make the committed phantom records and the leaderboard anew"
 	@echo "make clean    remove what can be made again"
 
@@ -53,6 +55,12 @@ bench: .venv/ready-test
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
 
+throughput: .venv/ready
+	$(BIN)/python benchmarks/throughput.py $(THROUGHPUT)
+
+gpu: .venv/ready
+	$(BIN)/python benchmarks/gpu.py $(if $(STEP),--step "$(STEP)") $(GPU)
+
 records: .venv/ready
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --force
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset ci --force
@@ -63,5 +71,5 @@ clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow check bench records clean
+.PHONY: help demo test slow check bench throughput gpu records clean
 .DEFAULT_GOAL := help
