@@ -145,11 +145,14 @@ def make_plan(cell: Cell, machine: Machine) -> Plan:
 
 
 def find(name: str, machine: Machine) -> Found:
-    """The subjects of a data set; one that makes its own files makes those that are missing."""
-    root = machine.places.root(name)
+    """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
+    root, drawn = machine.places.root(name), None
     if datasets.can_generate(name):
         datasets.generate(name, root, machine.progress)
-    return datasets.find(name, root)
+    elif datasets.can_draw(name) and root.is_dir():
+        drawn = machine.places.drawn(name)
+        datasets.draw(name, root, drawn, machine.workers, machine.progress)
+    return datasets.find(name, root, drawn)
 
 
 def _train_name(

@@ -176,7 +176,10 @@ def _found(card: DatasetCard, places: Places) -> str:
     root = places.root(card.name)
     if not root.is_dir():
         return "made when needed" if dataset_modules.can_generate(card.name) else "no"
-    return str(len(dataset_modules.find(card.name, root).subjects))
+    drawn = places.drawn(card.name) if dataset_modules.can_draw(card.name) else None
+    if drawn is not None and not drawn.is_dir():
+        return "drawn when needed"
+    return str(len(dataset_modules.find(card.name, root, drawn).subjects))
 
 
 def dataset(card: DatasetCard, places: Places) -> None:
