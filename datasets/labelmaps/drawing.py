@@ -96,7 +96,8 @@ def brain_of(labels: Scan, name: str) -> Brain:
     right, front, up = (int(n) for n in np.ceil((high - low) / spacing).astype(int) + 1)
     lattice = np.diag([spacing] * 3 + [1.0])
     lattice[:3, 3] = low
-    picked = resampling.nearest(structures, np.linalg.inv(labels.affine) @ lattice, (right, front, up))
+    to_labels = np.asarray(np.linalg.inv(labels.affine) @ lattice, np.float64)
+    picked = resampling.nearest(structures, to_labels, (right, front, up))
     first = np.array(CENTRE_MM) - (high - low) / 2
     grid = Grid("labelmap", (right, front, up), spacing, (float(first[0]), float(first[1]), float(first[2])))
     step = max(1, round(COARSE_MM / spacing))
