@@ -112,9 +112,7 @@ class Standing:
     intervals: Mapping[str, Interval]  # by column, around the leaderboard's own value
     rank: int  # rows that do not differ from the best of their group share its rank
     ranks: tuple[int, int]  # 95 % of resamples rank the row between these
-    p: (
-        float | None
-    )  # against the first row of the rank above, Holm-corrected; None for the first
+    p: float | None  # against the first row of the rank above, Holm-corrected; None for the first
     few: bool  # intervals from fewer than 20 persons
 
 
