@@ -87,6 +87,26 @@ def test_pooled_figures_are_those_of_the_curve() -> None:
     assert found.best_dice.value == pytest.approx(curve.best_dice, abs=1e-9)
 
 
+def test_few_bins_keep_the_spread() -> None:
+    random = np.random.default_rng(4)
+    scores = random.normal(size=(12, 4000)) + np.linspace(0, 1, 12)[:, None]
+    edges = np.linspace(-4, 6, 6000).astype(np.float32)
+    negatives = np.stack([np.histogram(own, np.append(edges, 9))[0] for own in scores - 1])
+    positives = np.stack([np.histogram(own[:80], np.append(edges, 9))[0] for own in scores + 1])
+    ties = Ties(NO_TIES.bins, np.zeros((12, 0), np.uint32), np.zeros((12, 0), np.uint32))
+    ids = tuple(f"s{row}" for row in range(12))
+    pieces = Pieces(ids, edges, positives.astype(np.uint32), negatives.astype(np.uint32), ties)
+    few = uncertainty.pooled(pieces, weights(12, 200))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("uadbench.evaluation.uncertainty.BINS", 10_000)
+        fine = uncertainty.pooled(pieces, weights(12, 200))
+    for name in ("ap", "auroc", "best_dice"):
+        one, other = getattr(few, name), getattr(fine, name)
+        assert one.value == pytest.approx(other.value, abs=5e-3)
+        np.testing.assert_allclose(one.values - one.value, other.values - other.value, atol=2e-3)
+        assert one.error == pytest.approx(other.error, rel=0.03)
+
+
 def test_persons_are_drawn_within_their_partition_and_together_where_they_are_in_two() -> None:
     apart = draw(["a", "b", "c", "d"], ["healthy-test", "healthy-test", "lesion-test", "lesion-test"], 50)
     assert (apart[:, :2].sum(1) == 2).all()
