@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from uadbench.cli import app
 from uadbench.plan import Cell, Machine
+from uadbench.preparation import bias
 from uadbench.run import run
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -116,6 +119,19 @@ def test_verify_and_prepare_report_what_is_there(machine: Machine, tmp_path: Pat
     assert "nothing is wrong" in uadbench("verify", "balls", "--report", str(report), "--quiet").stdout
     assert json.loads(report.read_text())
     assert "lesion-test" in uadbench("prepare", "balls", "--quiet").stdout
+
+
+def test_prepare_says_how_brains_were_found_and_keeps_what_was_prepared_otherwise(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "own mask 24" in uadbench("prepare", "balls", "--quiet").stdout
+    assert "no extractor 'bet'" in uadbench("prepare", "balls", "--extractor", "bet", code=2).stderr
+    monkeypatch.setattr(bias, "corrected", lambda image, _: image)  # N4 takes its seconds
+    done = CliRunner().invoke(app, ["prepare", "balls", "--n4", "--quiet", "--workers", "1"])
+    assert done.exit_code == 0
+    names = {path.name for path in (machine.places.runs / "quality").iterdir()}
+    assert names == {"balls-T1-g48.png", "balls-T1-g48-n4.png"}
+    assert (machine.places.runs / "splits" / "balls.csv").is_file()
 
 
 def test_a_root_that_is_no_folder_is_a_mistake(machine: Machine) -> None:

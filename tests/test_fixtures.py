@@ -199,6 +199,23 @@ def test_the_folder_of_wmh17_with_a_space_and_dots_is_a_site(make: Maker) -> Non
     assert by_id(found)["Amsterdam-Philips_VU_PETMR_01-5"].lesion_mask == there.absolute() / "wmh.nii.gz"
 
 
+@pytest.mark.parametrize(
+    ("name", "parts"), [("wmh17", ("training", "test")), ("msseg16", ("training", "testing"))]
+)
+def test_the_published_parts_of_a_challenge_are_its_partitions(
+    name: str, parts: tuple[str, str], make: Maker
+) -> None:
+    found = make(name)  # the first and third person are in the first part
+    assert sorted(str(s.part) for s in found.subjects) == sorted([parts[0], parts[1], parts[0]])
+    homes = {
+        s.id: part for part, members in splits.split(found.subjects, found.card).items() for s in members
+    }
+    assert homes == {
+        s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.subjects
+    }
+    assert {s.part for s in make(name, layout=fixtures.layouts(name)[1]).subjects} == {None}
+
+
 def test_the_lesions_of_isles22_belong_to_the_dwi_and_its_flair_has_moved(make: Maker) -> None:
     for subject in make("isles22").subjects:
         assert subject.mask_contrast == "DWI"

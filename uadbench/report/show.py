@@ -52,6 +52,11 @@ def outcomes(done: Sequence[Outcome]) -> None:
         _line(f"\n{outcome.record.method}", style="bold")
         for name, value in lines.items():
             _line(f"  {name:<9} {value}")
+        for partition, count in outcome.record.preparation.get("flagged", {}).items():
+            if count:
+                _line(
+                    f"  flagged   {count} scans of {partition}: `uadbench prepare` draws the contact sheets"
+                )
         for item in outcome.record.excluded:
             _line(f"  left out  {item['id']} ({item['partition']}): {item['reason']}")
 
@@ -196,11 +201,24 @@ def dataset(card: DatasetCard, places: Places) -> None:
             ("licence", card.licence + (f"; forbids {card.forbids}" if card.forbids else "")),
             ("layout", f"{card.layout} (confidence: {card.layout_confidence})"),
             ("tested from", partners or "no public healthy set of its contrasts"),
+            ("split", _split(card)),
             ("protocol", card.protocol),
             ("cite", card.citation),
             *[("excluded", f"{name}: {reason}") for name, reason in card.exclusions.items()],
         ]
     )
+
+
+def _split(card: DatasetCard) -> str:
+    """How a data set is split, in words."""
+    published = [f"{part}: {partition}" for part, partition in card.published_split.items()]
+    fractions = [
+        f"{group}-{name} {share:g}"
+        for group, shares in (("healthy", card.healthy_split), ("lesion", card.lesion_split))
+        for name, share in shares.items()
+    ]
+    by_hash = f"by the hash of the person: {', '.join(fractions)}, the rest to test" if fractions else ""
+    return "; else ".join([*([f"as published, {', '.join(published)}"] if published else []), by_hash])
 
 
 def report(found: Report) -> None:
@@ -220,9 +238,9 @@ def report(found: Report) -> None:
 
 def prepared(made: Preparation) -> None:
     """What `prepare` made."""
-    table = _table("contrast", "grid", "prepared", numbers_from=2)
+    table = _table("contrast", "grid", "prepared", "brains")
     for (contrast, on), count in made.counts.items():
-        table.add_row(contrast, on, str(count))
+        table.add_row(contrast, on, str(count), _plain(made.brains[contrast, on]))
     console.print(table)
     parts = _table("partition", "subjects", "persons", "sex", "site", "mean age", numbers_from=1)
     for partition, facts in made.balance.items():
@@ -231,6 +249,7 @@ def prepared(made: Preparation) -> None:
                 partition, *[_plain(facts[k]) for k in ("subjects", "persons", "sex", "site", "mean_age")]
             )
     console.print(parts)
+    _line(f"who is where: {made.split_list}")
     for failure in made.failures:
         console.print(f"failed: {failure.subject_id} {failure.contrast}: {failure.reason}", markup=False)
     for flag in made.flagged:
