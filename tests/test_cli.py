@@ -143,6 +143,39 @@ def test_every_card_can_be_shown(machine: Machine) -> None:
     assert "get it at" in uadbench("datasets", "ixi").stdout
 
 
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_table_of_data_sets_is_complete_on_every_screen(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    (tmp_path / "ixi").mkdir()
+    for person in ("IXI002-Guys-0828", "IXI012-HH-1211"):
+        (tmp_path / "ixi" / f"{person}-T1.nii.gz").touch()
+    machine.places.remember_root("ixi", tmp_path / "ixi")
+    (machine.places.data / "camcan").mkdir(parents=True)
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    lines = uadbench("datasets").stdout.splitlines()
+
+    assert lines[0].split() == ["data", "set", "role", "contrasts", "expected", "found", "access", "licence"]
+    assert max(map(len, lines)) <= width
+    rows = {line.split()[0]: line.split() for line in lines if line[0] not in " "}
+    assert rows["ixi"][1:9] == ["healthy", "T1", "T2", "PD", "578-581", "2", "open", "CC"]
+    assert "unusable" in rows["camcan"]
+    assert "registration" in rows["oasis1"]
+    assert {"brats21", "mslub", "balls"} <= set(rows)
+
+
+def test_the_table_of_data_sets_comes_at_once(machine: Machine) -> None:
+    heavy = "{'torch', 'monai', 'sklearn', 'skimage', 'SimpleITK', 'pandas', 'matplotlib'}"
+    code = (
+        "import sys; sys.argv = ['uadbench', 'datasets']; from uadbench.cli import main\n"
+        f"try: main()\nexcept SystemExit: pass\nprint(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert finished.stderr.strip() == "[]"
+
+
 def test_doctor_names_versions_device_and_data(machine: Machine) -> None:
     printed = uadbench("doctor").stdout
 
