@@ -273,6 +273,28 @@ def test_an_orientation_that_is_none_is_refused(
         cards.dataset_card("oasis9")
 
 
+def test_the_number_after_n_in_names_of_oasis1_may_be_any(make: Maker) -> None:
+    found = make("oasis1")
+    names = {re.sub(r".*_(n\d)_.*", r"\1", s.images["T1"].name) for s in found.subjects}
+    assert names == {"n3", "n4"}
+    for path in sorted(found.root.rglob("*_n3_*")):
+        path.rename(path.with_name(path.name.replace("_n3_", "_n12_")))
+    assert [s.id for s in datasets.find("oasis1", found.root).subjects] == IDS["oasis1", "discs"]
+
+
+def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
+    found = make("oasis1", subjects=1)
+    (table,) = found.root.glob("*.csv")
+    header, row = table.read_text().splitlines()
+    table.write_text(f"{header}\n{row.rpartition(',')[0]},\n")
+    assert [s.healthy for s in datasets.find("oasis1", found.root).subjects] == [True]
+
+
+def test_dp_of_msseg16_is_pd(make: Maker) -> None:
+    for subject in make("msseg16").subjects:
+        assert subject.images["PD"].name == "DP_preprocessed.nii.gz"
+
+
 def test_without_its_table_nobody_of_oasis1_is_taken_for_healthy(make: Maker) -> None:
     root = make("oasis1").root
     (root / "oasis_cross-sectional.csv").unlink()
