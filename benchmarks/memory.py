@@ -45,7 +45,7 @@ def make(folder: Path, number: int, full_head: bool) -> Subject:
 
 
 def peaks_mb(folder: Path, count: int, full_head: bool, workers: int) -> tuple[float, float]:
-    """Largest resident memory in MB of this process and of its largest worker, for a cohort on the 1 mm grid."""
+    """Largest resident memory in MB of this process and of its largest worker, for the 1 mm grid."""
     subjects = [make(folder, number, full_head) for number in range(count)]
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         made = prepare(

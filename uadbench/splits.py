@@ -31,7 +31,7 @@ def position(cohort: str, person: str) -> float:
 
 def partition(subject: Subject, card: DatasetCard) -> str:
     """The partition of a subject: that of its part of the release, else that of its person."""
-    if subject.part in card.published_split:
+    if subject.part is not None and subject.part in card.published_split:
         published = card.published_split[subject.part]
         if published not in PARTITIONS:
             raise UserError(
@@ -128,7 +128,7 @@ def write(
     text = _list(parts)
     write_text(path, text)
     facts = {"rule": rule(card), "sha256": sha256(text)}
-    about = {"dataset": card.name, "list": path.name, **facts, "salt": SALT}
+    about: dict[str, Any] = {"dataset": card.name, "list": path.name, **facts, "salt": SALT}
     about |= {"fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)}}
     about |= {"published": dict(card.published_split), "partitions": _described(parts)}
     write_json(path.with_suffix(".json"), about | {"left_out": [asdict(item) for item in left_out]})
