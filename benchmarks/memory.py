@@ -4,18 +4,21 @@ python benchmarks/memory.py [--subjects 2 8] [--heads 1 3] [--folder /tmp/somewh
 
 Two kinds of scans of 1 mm: skull-stripped in MNI152, and full heads in the scanner's space, whose brains are
 extracted, whose bias field is removed and which are registered. Each row is a process of its own, so that
-no row sees the memory of another. The figures must not grow with the cohort.
+no row sees the memory of another. The figures must not grow with the cohort. Linux only.
 """
 
 import argparse
-import resource
-import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Event, Thread
+
+import psutil
 
 from uadbench.cards import dataset_card
+from uadbench.environment import peak_memory_mb, reset_peak_memory
 from uadbench.fixtures import Lattice, Picture, heads
 from uadbench.grids import GRIDS
 from uadbench.preparation.prepare import Options, prepare
@@ -47,17 +50,29 @@ def make(folder: Path, number: int, full_head: bool) -> Subject:
 def peaks_mb(folder: Path, count: int, full_head: bool, workers: int) -> tuple[float, float]:
     """Largest resident memory in MB of this process and of its largest worker, for the 1 mm grid."""
     subjects = [make(folder, number, full_head) for number in range(count)]
+    worker_mb, done = [0.0], Event()
+    watch = Thread(target=watch_workers, args=(worker_mb, done))
+    watch.start()
+    reset_peak_memory()
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         made = prepare(
             subjects, "T1", GRIDS["g192"], dataset_card("ixi"), Path(cache), workers, Silent(),
             Options(n4=full_head),
         )  # fmt: skip
     assert not made.failures, made.failures
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    own, others = (
-        resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return own, others
+    done.set()
+    watch.join()
+    return peak_memory_mb(), worker_mb[0]
+
+
+def watch_workers(largest_mb: list[float], done: Event) -> None:
+    """Keep the largest peak of any child process; getrusage would count what it was forked from too."""
+    while not done.wait(0.05):
+        for child in psutil.Process().children(recursive=True):
+            with suppress(OSError, StopIteration):
+                status = Path(f"/proc/{child.pid}/status").read_text()
+                line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+                largest_mb[0] = max(largest_mb[0], int(line.split()[1]) / 1024)
 
 
 def main() -> None:
