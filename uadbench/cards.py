@@ -82,6 +82,8 @@ class DatasetCard:
     # Fractions of persons; what is left of 1 goes to the last partition.
     healthy_split: Mapping[str, float] = field(default_factory=dict)  # train, val (rest: test)
     lesion_split: Mapping[str, float] = field(default_factory=dict)  # val (rest: test)
+    # Part of the release -> partition, where its publishers have divided it; goes before the fractions.
+    published_split: Mapping[str, str] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)  # subjects by contrast
     exclusions: Mapping[str, str] = field(default_factory=dict)  # subject id -> reason
     partners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # contrast -> healthy sets

@@ -49,6 +49,10 @@ Plugins = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Workers = Annotated[int, typer.Option(help="Processes that share the work on subjects; 0: one per core.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; remembered for later runs.")]
+Extractor = Annotated[
+    str, typer.Option(help="Of brains that come without a mask: atlas (built in), hd-bet or synthstrip.")
+]
+N4 = Annotated[bool, typer.Option("--n4", help="Remove the bias field of every scan first.")]
 Results = Annotated[Path | None, typer.Option(help="Folder of the records (or UADBENCH_RESULTS).")]
 
 
@@ -103,6 +107,11 @@ def run(
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many persons of each partition.")
     ] = None,
+    split: Annotated[
+        str, typer.Option(help="published (the parts of the release, where there are any) or hash.")
+    ] = "published",
+    extractor: Extractor = "atlas",
+    n4: N4 = False,
     force: Annotated[bool, typer.Option("--force", help="Fit, score and record again.")] = False,
     results: Results = None,
     workers: Workers = 0,
@@ -111,6 +120,7 @@ def run(
 ) -> None:
     """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
     from uadbench.plan import Cell
+    from uadbench.preparation.prepare_scan import Options
 
     settings = dict(_setting(text) for text in set_ or [])
     cells = [
@@ -126,6 +136,8 @@ def run(
             limit=limit,
             protocol=protocol,
             precision=precision,
+            preparation=Options(extractor, n4),
+            split=split,
         )
         for one_method in dict.fromkeys(method)
         for one_dataset in dict.fromkeys(dataset)
@@ -309,17 +321,21 @@ def prepare(
     grid: Annotated[
         list[str] | None, typer.Option(help="Grids; default: the evaluation grid. Repeatable.")
     ] = None,
+    extractor: Extractor = "atlas",
+    n4: N4 = False,
     workers: Workers = 0,
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
     """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
+    from uadbench.preparation.prepare import Options
     from uadbench.preparation.prepare_dataset import prepare_dataset
     from uadbench.report import show
 
     machine = _machine("cpu", workers, quiet, None)
     _remember(machine.places, dataset, root)
-    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine))
+    options = Options(extractor, n4)
+    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from uadbench import splits
 from uadbench.environment import measured
 from uadbench.errors import UserError
 from uadbench.files import sha256_json
@@ -24,8 +25,13 @@ class Cohort:
     train: Sequence[Prepared]
     val: Sequence[Prepared]
     failures: Mapping[str, Sequence[Failure]]
+    lists: Mapping[str, Mapping[str, str]]  # by data set: rule and SHA-256 of the list of its split
     seconds: float
     peak_memory_mb: float
+
+    def taking_part(self) -> dict[str, Sequence[Prepared]]:
+        """The scans of every partition: those that are tested on the evaluation grid, those learned from."""
+        return {"healthy-train": self.train, **self.evaluation}
 
     def fingerprint(self) -> str:
         """Hash of all volumes that take part."""
@@ -35,6 +41,13 @@ class Cohort:
 
 def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
     """Prepare every partition on the grids that need it; subjects that fail are kept as failures."""
+    lists = {
+        found.card.name: splits.write(
+            found.subjects, found.left_out, found.card, machine.places.runs / "splits"
+        )
+        for found in (plan.train, plan.test)
+        if found is not None
+    }
     with measured() as cost:
         failures: dict[str, list[Failure]] = {}
         evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, machine)
@@ -56,6 +69,7 @@ def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
         train=learned["healthy-train"],
         val=learned["healthy-val"],
         failures=failures,
+        lists=lists,
         seconds=cost.seconds,
         peak_memory_mb=cost.peak_memory_mb,
     )
@@ -81,8 +95,9 @@ def _prepared(
         }
         subjects = [s for part in partitions for s in plan.parts[part] if home.get(s.id) == part]
         cohort = prepare(
-            subjects, contrast, on, card, machine.places.cache, machine.workers, machine.progress
-        )
+            subjects, contrast, on, card, machine.places.cache, machine.workers, machine.progress,
+            plan.cell.preparation,
+        )  # fmt: skip
         for item in cohort.prepared:
             by_partition[home[item.subject.id]][item.subject.id] = item
         for failure in cohort.failures:

@@ -23,6 +23,7 @@ from uadbench.evaluation.summary import summarise
 from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
 from uadbench.methods import Context, Score
 from uadbench.plan import Cell, Machine, Plan, make_plan
+from uadbench.preparation.account import account
 from uadbench.preparation.prepare_scan import PREPARATION_VERSION
 from uadbench.protocol import METRIC_VERSION, regime
 from uadbench.record import RunRecord
@@ -238,6 +239,8 @@ def _evaluate_and_record(
             }
             for name, members in plan.parts.items()
         },
+        split={"asked": plan.cell.split, "lists": cohort.lists},
+        preparation=account(cohort.taking_part(), plan.cell.preparation),
         excluded=_excluded(plan, cohort),
         data_fingerprint=cohort.fingerprint(),
         fit_hash=hashes[0],

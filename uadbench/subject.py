@@ -20,6 +20,7 @@ class Subject:
     images: Mapping[str, Path]  # contrast ("T1", "T2", "FLAIR", ...) -> NIfTI or Analyze file
     healthy: bool
     session: str = "1"
+    part: str | None = None  # of the release, as its publishers divided it: "training", "test"
     brain_mask: Path | None = None  # values above 0.5 are brain
     contrast_masks: Mapping[str, Path] = field(default_factory=dict)  # where a contrast has one of its own
     lesion_mask: Path | None = None

@@ -20,10 +20,10 @@ from uadbench.files import sha256_json
 from uadbench.grids import Grid
 from uadbench.preparation import brains, external, scan
 from uadbench.preparation.bias import N4_VERSION
-from uadbench.preparation.extract import EXTRACTION_VERSION
 from uadbench.preparation.filememory import FileMemory
 from uadbench.preparation.labels import Labels
 from uadbench.preparation.prepare_scan import (
+    DEFAULTS,
     PREPARATION_VERSION,
     Job,
     Options,
@@ -38,9 +38,7 @@ from uadbench.prepared import Prepared
 from uadbench.progress import Progress
 from uadbench.subject import Subject
 
-__all__ = ["Cohort", "Failure", "Options", "check_voxels", "prepare"]
-
-DEFAULTS = Options()
+__all__ = ["DEFAULTS", "Cohort", "Failure", "Options", "check_voxels", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -176,8 +174,7 @@ def _ways(subject: Subject, contrasts: Sequence[str], options: Options) -> list[
     """What decides brain masks that do not come with the data: no more than has a say in them."""
     ways = []
     if any(brains.is_extracted(subject, contrast) for contrast in contrasts):
-        builtin = options.extractor == external.DEFAULT
-        ways += [options.extractor, EXTRACTION_VERSION if builtin else ""]
+        ways += [options.extractor, external.version(options.extractor)]
     if any(brains.source_of(subject, contrast) != contrast for contrast in contrasts):
         ways.append(RIGID_VERSION)
     return ways

@@ -31,6 +31,15 @@ class Options:
     extractor: str = external.DEFAULT  # of brains that come without a mask: see `external`
     n4: bool = False  # remove the bias field
 
+    @property
+    def label(self) -> str:
+        """What differs from the defaults, in a few words for names of rows and files; empty for nothing."""
+        extractor = [] if self.extractor == external.DEFAULT else [f"extractor={self.extractor}"]
+        return ",".join([*extractor, *(["n4"] if self.n4 else [])])
+
+
+DEFAULTS = Options()
+
 
 @dataclass(frozen=True)
 class Order:

@@ -1,13 +1,13 @@
 """Verify: compare a download with what its card expects, file by file."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from uadbench import pool
+from uadbench import __version__, pool, splits
 from uadbench.datasets import Found
 from uadbench.errors import SubjectError
 from uadbench.preparation import masks, scan
@@ -52,6 +52,7 @@ class Report:
     left_out: tuple[LeftOut, ...]
     problems: tuple[Finding, ...]  # a file cannot be used, or not as it is
     remarks: tuple[Finding, ...]  # legal, and worth knowing
+    partitions: dict[str, dict[str, object]]  # balance of the split
 
     @property
     def ok(self) -> bool:
@@ -61,7 +62,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         counts = [count._asdict() for count in self.counts]
-        return asdict(self) | {"counts": counts, "ok": self.ok}
+        about = {"version": __version__, "ok": self.ok, "counts": counts}
+        return asdict(self) | about
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def verify(found: Found, workers: int, progress: Progress) -> Report:
             checked[position] = _died(jobs[position], result) if isinstance(result, pool.Died) else result
             stage.advance(1, jobs[position].subject.id)
     in_order = [checked[position] for position in range(len(jobs))]
-    problems, remarks = _duplicates(found.subjects, in_order)
+    parts = splits.split(found.subjects, card)
+    problems, remarks = _duplicates(found.subjects, in_order, parts)
     return Report(
         dataset=card.name,
         root=str(found.root),
@@ -98,8 +101,9 @@ def verify(found: Found, workers: int, progress: Progress) -> Report:
         healthy=sum(subject.healthy for subject in found.subjects),
         counts=tuple(_counts(found)),
         left_out=found.left_out,
-        problems=(*(f for c in in_order for f in c.problems), *problems),
+        problems=(*(f for c in in_order for f in c.problems), *problems, *_torn(parts)),
         remarks=(*(f for c in in_order for f in c.remarks), *remarks),
+        partitions=splits.balance(parts),
     )
 
 
@@ -117,10 +121,24 @@ def _died(job: _Job, died: pool.Died) -> _Checked:
     return _Checked((Finding(job.subject.id, "", died.reason),), (), {})
 
 
+def _torn(parts: Mapping[str, Sequence[Subject]]) -> Iterator[Finding]:
+    """Persons who are in two partitions: a run stops at them."""
+    homes: dict[str, str] = {}
+    for part, members in parts.items():
+        for subject in members:
+            first = homes.setdefault(subject.person, part)
+            if first != part:
+                reason = (
+                    f"person {subject.person} is in {first} and in {part}: correct the table or the adapter"
+                )
+                yield Finding(subject.id, "", reason)
+
+
 def _duplicates(
-    subjects: Sequence[Subject], checked: Sequence[_Checked]
+    subjects: Sequence[Subject], checked: Sequence[_Checked], parts: Mapping[str, Sequence[Subject]]
 ) -> tuple[list[Finding], list[Finding]]:
     """Problems: the same voxels under two subjects; remarks: under two contrasts of one subject."""
+    home = {subject.id: part for part, members in parts.items() for subject in members}
     seen: dict[str, tuple[Subject, str]] = {}
     problems, remarks = [], []
     for subject, result in zip(subjects, checked, strict=True):
@@ -132,10 +150,12 @@ def _duplicates(
             same = f"{contrast} is the same image voxel by voxel as {first.id} {other}"
             if first.id == subject.id:
                 remarks.append(Finding(subject.id, file, same))
-            else:
-                problems.append(
-                    Finding(subject.id, file, f"{same}: exclude one of them in the data set's card")
-                )
+                continue
+            across = (
+                "" if home[first.id] == home[subject.id] else f" ({home[first.id]} and {home[subject.id]})"
+            )
+            reason = f"{same}{across}: exclude one of them in the data set's card"
+            problems.append(Finding(subject.id, file, reason))
     return problems, remarks
 
 
