@@ -81,7 +81,7 @@ def may_share(part: str, subject: Subject, other_part: str, other: Subject) -> b
     Of a patient of val or test the lesion-free slices are healthy-val or healthy-test, the whole stack
     lesion-val or lesion-test (protocol, rule 2).
     """
-    stages = {name.rsplit("-", 1)[1] for name in (part, other_part)}
+    stages = {name.rpartition("-")[2] for name in (part, other_part)}
     whole = {subject.slices, other.slices} == {"lesion-free", "all"}
     return part == other_part or (whole and len(stages) == 1)
 
