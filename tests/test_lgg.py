@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from uadbench import catalog, datasets, fixtures, splits
 from uadbench.cards import dataset_card
 from uadbench.cli import main
 from uadbench.datasets import Found
-from uadbench.errors import UserError
+from uadbench.errors import SubjectError, UserError
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, Lesions
 from uadbench.evaluation.postprocess import PROFILES
@@ -229,7 +230,7 @@ def test_the_brain_of_a_phantom_head_is_found_without_an_atlas(make: Maker, tmp_
 
 
 def test_air_has_no_brain() -> None:
-    with pytest.raises(prepare.SubjectError, match="shows no head"):
+    with pytest.raises(SubjectError, match="shows no head"):
         slice_brains.find(np.zeros((32, 32, 4), np.uint8), "nobody")
 
 
@@ -319,7 +320,7 @@ def test_components_end_with_their_slice_and_sizes_are_pixels() -> None:
 
 
 def test_the_slice_auroc_holds_lesion_free_slices_against_those_with_lesion() -> None:
-    subjects = [
+    subjects: list[dict[str, Any]] = [
         {
             "partition": "healthy-test",
             "lesion_kind": None,
