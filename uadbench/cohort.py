@@ -7,7 +7,7 @@ from uadbench import splits
 from uadbench.environment import measured
 from uadbench.errors import UserError
 from uadbench.files import sha256_json
-from uadbench.grids import Grid
+from uadbench.grids import Target
 from uadbench.plan import Machine, Plan
 from uadbench.preparation.prepare import Failure, check_voxels, prepare
 from uadbench.prepared import Prepared
@@ -51,10 +51,11 @@ def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
     with measured() as cost:
         failures: dict[str, list[Failure]] = {}
         evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, machine)
-        model = _prepared(plan, EVALUATED, plan.contrast, plan.model_grid, failures, machine)
+        model_on = plan.protocol.model_target(plan.model_grid)
+        model = _prepared(plan, EVALUATED, plan.contrast, model_on, failures, machine)
         learned: dict[str, list[Prepared]] = {"healthy-train": [], "healthy-val": []}
         for contrast in plan.train_contrasts:
-            more = _prepared(plan, tuple(learned), contrast, plan.model_grid, failures, machine)
+            more = _prepared(plan, tuple(learned), contrast, model_on, failures, machine)
             for partition, members in more.items():
                 learned[partition] += members.values()
         both = {
@@ -79,7 +80,7 @@ def _prepared(
     plan: Plan,
     partitions: Sequence[str],
     contrast: str,
-    on: Grid,
+    on: Target,
     failures: dict[str, list[Failure]],
     machine: Machine,
 ) -> dict[str, dict[str, Prepared]]:

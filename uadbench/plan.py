@@ -141,6 +141,15 @@ def make_plan(cell: Cell, machine: Machine) -> Plan:
         )
     if cell.split not in splits.RULES:
         raise UserError(f"--split expects {' or '.join(splits.RULES)}, but '{cell.split}' came.")
+    rules = protocol(cell.protocol or test_card.protocol)
+    for name in (cell.dataset, cell.train):
+        if name is not None:
+            _check_space(rules, dataset_card(name))
+    if rules.flat and card.template_space:
+        raise UserError(
+            f"{cell.method} compares places of the brain in MNI152, and {cell.dataset} has slices that lie "
+            "in no space: choose a method that looks at slices."
+        )
     test = _find(cell.dataset, machine, cell.split)
     train_name = _train_name(cell, card, test_card, contrast, machine.places)
     own = train_name == cell.dataset
@@ -150,13 +159,24 @@ def make_plan(cell: Cell, machine: Machine) -> Plan:
         cell=cell,
         card=card,
         method=method,
-        protocol=protocol(cell.protocol or test_card.protocol),
+        protocol=rules,
         test=test,
         train=train,
         contrast=contrast,
         train_contrasts=train_contrasts,
         parts=_partitions(test, train, contrast, cell.limit),
     )
+
+
+def _check_space(rules: Protocol, card: DatasetCard) -> None:
+    """Slices without geometry and volumes in MNI152 never meet in one run."""
+    if rules.flat != (card.space == "pixels"):
+        has = "slices without geometry" if card.space == "pixels" else "volumes"
+        wanted = "slices without geometry" if rules.flat else "volumes in MNI152"
+        raise UserError(
+            f"Protocol {rules.id} is for {wanted}, and {card.name} has {has}: "
+            f"the protocol of its card is {card.protocol}."
+        )
 
 
 def find(name: str, machine: Machine) -> Found:

@@ -25,7 +25,7 @@ from uadbench.methods import Context, Score
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.preparation.account import account
 from uadbench.preparation.prepare_scan import PREPARATION_VERSION
-from uadbench.protocol import METRIC_VERSION, regime
+from uadbench.protocol import METRIC_VERSION, regime, sizes
 from uadbench.record import RunRecord
 from uadbench.report import pictures
 from uadbench.volumes import Volume, Volumes
@@ -53,7 +53,7 @@ def run(cell: Cell, machine: Machine, force: bool = False) -> Outcome:
     score_hash = _score_hash(plan, fit_hash)
     folder = machine.places.runs / "maps" / score_hash
     cases = [
-        Case(partition, on_evaluation, folder / f"{on_model.key}.safetensors", plan.model_grid)
+        Case(partition, on_evaluation, folder / f"{on_model.key}.safetensors", on_model.grid)
         for partition in EVALUATED
         for on_evaluation, on_model in zip(cohort.evaluation[partition], cohort.model[partition], strict=True)
     ]
@@ -210,7 +210,7 @@ def _evaluate_and_record(
     """Evaluate the maps, write pieces, record and pictures."""
     with measured() as cost:
         evaluation = evaluate(
-            cases, plan.protocol.grid, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,
+            cases, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,
             machine.progress,
         )  # fmt: skip
     pieces = path.with_suffix(".npz")
@@ -259,10 +259,10 @@ def _evaluate_and_record(
         },
         subjects=evaluation.subjects,
         thresholds=evaluation.thresholds,
-        summary=summarise(evaluation, plan.protocol.grid.voxel_ml),
+        summary=summarise(evaluation, cases[0].prepared.grid.voxel_size, sizes(cases[0].prepared.grid)),
         pieces={"file": pieces.name, "sha256": record.write_pieces(pieces, evaluation)},
     )
-    drawn = pictures.draw(made, evaluation, cases, plan.protocol.grid, _pictures_folder(machine, plan))
+    drawn = pictures.draw(made, evaluation, cases, _pictures_folder(machine, plan))
     record.write(made, machine.places.results)
     return Outcome(record.read(path), path, cases[0].map_file.parent, tuple(drawn), False)
 
@@ -280,7 +280,12 @@ def _excluded(plan: Plan, cohort: Cohort) -> list[dict[str, str]]:
         for name, found in sources.items()
         for item in found.left_out
     ]
-    return failed + left_out
+    learned_from = [
+        {"partition": f"none of {plan.test.card.name}", "id": subject.id, "reason": splits.LEARNED_FROM}
+        for subject in plan.test.with_contrast(plan.contrast)
+        if splits.partition(subject, plan.test.card) is None
+    ]
+    return failed + left_out + learned_from
 
 
 def evaluate_again(path: Path, machine: Machine) -> Outcome:
@@ -289,14 +294,18 @@ def evaluate_again(path: Path, machine: Machine) -> Outcome:
     plan = make_plan(Cell.of(earlier), machine)
     folder = machine.places.runs / "maps" / earlier.score_hash
     cohort = prepare_cohort(plan, machine)
-    files = [folder / f"{p.key}.safetensors" for part in EVALUATED for p in cohort.model[part]]
+    models = [p for part in EVALUATED for p in cohort.model[part]]
+    files = [folder / f"{p.key}.safetensors" for p in models]
     facts_file = _fit_folder(machine, earlier.fit_hash) / "fit.json"
     if not facts_file.exists() or not all(maps.whole(file) for file in files):
         raise UserError(
             f"The maps of {path} are not under {folder}; `uadbench run --force` makes them again."
         )
     evaluated = [(part, p) for part in EVALUATED for p in cohort.evaluation[part]]
-    cases = [Case(part, p, file, plan.model_grid) for (part, p), file in zip(evaluated, files, strict=True)]
+    cases = [
+        Case(part, p, file, model.grid)
+        for (part, p), file, model in zip(evaluated, files, models, strict=True)
+    ]
     hashes = (earlier.fit_hash, earlier.score_hash)
     return _evaluate_and_record(
         plan, cohort, cases, hashes, json.loads(facts_file.read_text()), machine, path

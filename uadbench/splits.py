@@ -20,6 +20,8 @@ from uadbench.subject import LeftOut, Subject
 
 SALT = "uadbench split 1"
 RULES = ("published", "hash")  # the published parts where there are any; the hash for everyone
+# Why a lesion subject is in no partition (regime `within`).
+LEARNED_FROM = "its person is in healthy-train: only the lesion-free slices take part"
 PARTITIONS = ("healthy-train", "healthy-val", "healthy-test", "lesion-val", "lesion-test")
 
 
@@ -29,8 +31,11 @@ def position(cohort: str, person: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def partition(subject: Subject, card: DatasetCard) -> str:
-    """The partition of a subject: that of its part of the release, else that of its person."""
+def partition(subject: Subject, card: DatasetCard) -> str | None:
+    """The partition of a subject: that of its part of the release, else that of its person.
+
+    None for a patient who is learned from (`within`).
+    """
     if subject.part is not None and subject.part in card.published_split:
         published = card.published_split[subject.part]
         if published not in PARTITIONS:
@@ -41,11 +46,14 @@ def partition(subject: Subject, card: DatasetCard) -> str:
         return published
     place = position(subject.cohort, subject.person)
     group = "healthy" if subject.healthy else "lesion"
-    fractions: Mapping[str, float] = card.healthy_split if subject.healthy else card.lesion_split
+    fractions: Mapping[str, float] = (
+        card.healthy_split if subject.healthy or card.within else card.lesion_split
+    )
     for name in ("train", "val"):
         place -= fractions.get(name, 0.0)
         if place < 0:
-            return f"{group}-{name}"
+            found = f"{group}-{name}"
+            return found if found in PARTITIONS else None
     return f"{group}-test"
 
 
@@ -58,7 +66,9 @@ def split(
     """
     parts: dict[str, list[Subject]] = {name: [] for name in PARTITIONS}
     for subject in sorted(subjects, key=lambda s: s.id):
-        parts[partition(subject, card)].append(subject)
+        place = partition(subject, card)
+        if place is not None:
+            parts[place].append(subject)
     for name, members in parts.items():
         persons = sorted({s.person for s in members}, key=lambda p: position(card.name, p))[:limit]
         parts[name] = [s for s in members if s.person in persons]
@@ -72,15 +82,26 @@ def split_hash(subjects: Sequence[Subject]) -> str:
 
 def check_persons(parts: Mapping[str, Sequence[Subject]]) -> None:
     """Stop where one person is in two partitions, for example as a healthy and as a lesion subject."""
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[tuple[str, str], tuple[str, Subject]] = {}
     for name, members in parts.items():
         for subject in members:
-            person = (subject.cohort, subject.person)
-            if seen.setdefault(person, name) != name:
+            first_name, first = seen.setdefault((subject.cohort, subject.person), (name, subject))
+            if not may_share(first_name, first, name, subject):
                 raise UserError(
-                    f"Person {subject.person} of {subject.cohort} is in {seen[person]} and in {name}: "
+                    f"Person {subject.person} of {subject.cohort} is in {first_name} and in {name}: "
                     "a person may be in one partition only; correct the adapter or the table of persons."
                 )
+
+
+def may_share(part: str, subject: Subject, other_part: str, other: Subject) -> bool:
+    """Whether one person's subjects may be where they are: in one partition, or two of one stage.
+
+    Of a patient of val or test the lesion-free slices are healthy-val or healthy-test, the whole stack
+    lesion-val or lesion-test (protocol, rule 2).
+    """
+    stages = {name.rpartition("-")[2] for name in (part, other_part)}
+    whole = {subject.slices, other.slices} == {"lesion-free", "all"}
+    return part == other_part or (whole and len(stages) == 1)
 
 
 def balance(parts: Mapping[str, Sequence[Subject]]) -> dict[str, dict[str, object]]:

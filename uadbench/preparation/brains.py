@@ -110,6 +110,15 @@ def kept_json(path: Path, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return known
 
 
+def kept_mask(path: Path, shape: tuple[int, ...], find: Callable[[], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """The mask that a file holds; found and written where it is missing or damaged."""
+    known = _read_mask(path, shape)
+    if known is None:
+        known = find()
+        _write_mask(path, known)
+    return known
+
+
 def _found(
     subject: Subject, contrast: str, image: Scan, kept: Kept
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
@@ -121,18 +130,19 @@ def _found(
         brain = masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
         return brain, {"by": how, "on": contrast}
     path = kept.folder / "brains" / f"{_key(subject, contrast, kept)}.mask"
-    known = _read_mask(path, image.array.shape)
-    if known is None:
+
+    def find() -> NDArray[np.bool_]:
         if kept.extractor == external.DEFAULT:
-            known = extract.extract(image, contrast, name)
+            brain = extract.extract(image, contrast, name)
         else:
-            known = external.extract(image, kept.extractor, name)
-        masks.check_volume(known, image, name)
-        _write_mask(path, known)
+            brain = external.extract(image, kept.extractor, name)
+        masks.check_volume(brain, image, name)
+        return brain
+
     # The built-in extractor's version is part of the preparation's keys, and stands in the record.
     builtin = kept.extractor == external.DEFAULT
     version = {} if builtin else {"version": external.version(kept.extractor)}
-    return known, {"by": kept.extractor, "on": contrast} | version
+    return kept_mask(path, image.array.shape, find), {"by": kept.extractor, "on": contrast} | version
 
 
 def _key(subject: Subject, contrast: str, kept: Kept) -> str:

@@ -40,9 +40,10 @@ def prepare_dataset(
 ) -> Preparation:
     """Prepare all subjects in the named contrasts (default: all there are) on the named grids."""
     card = dataset_card(name)
+    rules = protocol(card.protocol)
     found = find(name, machine)
     there = [c for c in card.contrasts if any(c in subject.images for subject in found.subjects)]
-    on = [named_grid(g) for g in grids] or [protocol(card.protocol).grid]
+    on = [rules.model_target(named_grid(g)) for g in grids] or [rules.grid]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []
     for contrast in contrasts or there:
         subjects = found.with_contrast(contrast)

@@ -10,11 +10,11 @@ import numpy as np
 from uadbench import __version__, pool, splits
 from uadbench.datasets import Found
 from uadbench.errors import SubjectError
-from uadbench.preparation import masks, scan
+from uadbench.preparation import masks, scan, stacks
 from uadbench.preparation.labels import Labels
 from uadbench.preparation.scan import Scan
 from uadbench.progress import Progress
-from uadbench.subject import LeftOut, Subject
+from uadbench.subject import LeftOut, Slice, Subject
 
 
 class Count(NamedTuple):
@@ -84,7 +84,9 @@ class _Checked:
 def verify(found: Found, workers: int, progress: Progress) -> Report:
     """Open every file of every subject and compare; nothing is changed."""
     card = found.card
-    jobs = [_Job(subject, Labels.of(card)) for subject in found.subjects]
+    # The lesion-free slices of a person are files of the whole stack, which is checked.
+    subjects = [subject for subject in found.subjects if subject.slices == "all"]
+    jobs = [_Job(subject, Labels.of(card)) for subject in subjects]
     checked: dict[int, _Checked] = {}
     with progress.stage(f"verify {card.name}", len(jobs)) as stage:
         for position, result in pool.results(_check, jobs, workers):
@@ -92,7 +94,7 @@ def verify(found: Found, workers: int, progress: Progress) -> Report:
             stage.advance(1, jobs[position].subject.id)
     in_order = [checked[position] for position in range(len(jobs))]
     parts = splits.split(found.subjects, card)
-    problems, remarks = _duplicates(found.subjects, in_order, parts)
+    problems, remarks = _duplicates(subjects, in_order, parts)
     return Report(
         dataset=card.name,
         root=str(found.root),
@@ -112,7 +114,7 @@ def _counts(found: Found) -> Iterator[Count]:
     known = dict.fromkeys([*found.card.contrasts, *sorted(there)])
     for contrast in known:
         expected = found.card.expected.get(contrast)
-        count = sum(contrast in subject.images for subject in found.subjects)
+        count = sum(contrast in s.images and s.slices == "all" for s in found.subjects)
         missing, surplus = (max(0, expected - count), max(0, count - expected)) if expected else (0, 0)
         yield Count(contrast, expected, count, missing, surplus)
 
@@ -162,6 +164,9 @@ def _duplicates(
 def _check(job: _Job) -> _Checked:
     """Open every file of one subject."""
     notes = _Notes(job.subject.id, job.subject.orientation)
+    if job.subject.stack:
+        voxels = _check_stack(notes, job)
+        return _Checked(tuple(notes.problems), tuple(notes.remarks), voxels)
     images = {c: notes.opened(path, scan.read_image) for c, path in sorted(job.subject.images.items())}
     there = {contrast: image for contrast, image in images.items() if image is not None}
     if not job.subject.images:
@@ -171,6 +176,37 @@ def _check(job: _Job) -> _Checked:
     _check_labels(notes, job, there)
     voxels = {contrast: scan.voxel_hash(image.array) for contrast, image in there.items()}
     return _Checked(tuple(notes.problems), tuple(dict.fromkeys(notes.remarks)), voxels)
+
+
+def _check_stack(notes: "_Notes", job: _Job) -> dict[str, str]:
+    """Open every picture of a stack; the voxel hash of each contrast that can be used."""
+    subject, there = job.subject, {}
+    for one in subject.stack:
+        for path, read in ((one.image, stacks.read_images), (one.mask, _masks(job.labels))):
+            try:
+                read([one])
+            except SubjectError as error:
+                notes.problem(path, str(error))
+    try:
+        images = stacks.read_images(subject.stack)
+    except SubjectError as error:
+        if not notes.problems:
+            notes.problem(subject.stack[0].image.parent, str(error))
+        return {}
+    for contrast, channel in sorted(subject.channels.items()):
+        file = subject.images[contrast]
+        if channel >= len(images) or images[channel].min() == images[channel].max():
+            notes.problem(file, f"{contrast} has one value in all pixels: it shows nothing; leave it out")
+            continue
+        there[contrast] = scan.voxel_hash(images[channel])
+        for position in np.flatnonzero(stacks.repeated(images, channel, subject.channels["FLAIR"])):
+            picture = subject.stack[position].image.name
+            notes.remark(file, f"{contrast} of {picture} is a copy of FLAIR: the slice is left out")
+    return there
+
+
+def _masks(labels: Labels) -> Callable[[Sequence[Slice]], object]:
+    return lambda stack: stacks.read_masks(stack, labels)
 
 
 class _Notes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from uadbench.cards import dataset_card
 from uadbench.errors import UserError
-from uadbench.protocol import PROFILES
+from uadbench.protocol import PROFILES, protocol
 from uadbench.record import RunRecord
 
 HEADLINE = PROFILES[-1]
@@ -39,6 +39,7 @@ COLUMNS = (
     Column("dsc_fpr5", "DSC 5%", "Dice at 5 % false positives on healthy-val"),
     Column("recall_fpr1", "recall 1%", "share of lesions found at 1 % false positives", main=False),
     Column("auroc_scan", "AUROC scan", "healthy-test against lesion-test scans, mean of their top 1 %"),
+    Column("auroc_slice", "AUROC slice", "lesion-free against lesion slices of patients, by their top 1 %"),
 )
 SORTABLE = tuple(column.name for column in COLUMNS)
 
@@ -69,6 +70,12 @@ class Table:
     rows: tuple[Row, ...]
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """Scans are told apart where there are healthy ones, else slices (rule 2)."""
+        other = "auroc_scan" if protocol(self.protocol).flat else "auroc_slice"
+        return tuple(column for column in COLUMNS if column.name != other)
+
+    @property
     def title(self) -> str:
         """The table's name, in words."""
         return f"{self.test} {self.contrast} · {self.regime} · {self.protocol}"
@@ -87,6 +94,7 @@ def numbers(record: RunRecord) -> dict[str, float | None]:
         **{f"dsc_{name}": points.get(name, {}).get("dsc") for name in ("oracle", "val", "fpr1", "fpr5")},
         "recall_fpr1": points.get("fpr1", {}).get("recall"),
         "auroc_scan": record.summary["scan"]["auroc"],
+        "auroc_slice": record.summary.get("slice", {}).get("auroc_slice"),
     }
 
 
@@ -180,6 +188,12 @@ def notes(table: Table) -> list[str]:
             "The phantom checks the machinery: ranks on it are no evidence about brains, and methods that "
             "use the atlas share its priors."
         )
+    if protocol(table.protocol).flat:
+        lines.append("Slices without geometry: sizes are in pixels, components and filters two-dimensional.")
+    if table.regime == "within":
+        lines.append(
+            "Learned from lesion-free slices of other patients of the same set, not of healthy people."
+        )
     if table.regime == "none":
         lines.append("No healthy cohort of this contrast: thresholds at a false-positive rate are blank.")
     return lines
@@ -188,13 +202,17 @@ def notes(table: Table) -> list[str]:
 def markdown(found: Sequence[Table], failed: Sequence[tuple[str, str]] = ()) -> str:
     """All tables in Markdown, with what each column means."""
     parts = ["# Leaderboard", ""]
+    used: set[Column] = set()
     for table in found:
         parts += [f"## {table.title}", "", *notes(table), ""]
-        lines = [headers(), ["---"] * 4 + ["---:"] * len(COLUMNS), *[cells(row) for row in table.rows]]
+        columns = table.columns
+        used.update(columns)
+        lines = [headers(columns), ["---"] * 4 + ["---:"] * len(columns)]
+        lines += [cells(row, columns) for row in table.rows]
         parts += ["| " + " | ".join(line) + " |" for line in lines]
         parts.append("")
     parts += ["Columns:", ""]
-    parts += [f"- **{column.title}**: {column.meaning}." for column in COLUMNS]
+    parts += [f"- **{column.title}**: {column.meaning}." for column in COLUMNS if column in used]
     if failed:
         parts += ["", "Failed runs:", "", *[f"- `{place}`: {reason}" for place, reason in failed]]
     return "\n".join(parts) + "\n"

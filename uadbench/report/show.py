@@ -80,8 +80,10 @@ def leaderboard(found: "Sequence[board.Table]", failed: Sequence[tuple[str, str]
     """All tables; on a narrow screen the main columns only."""
     from uadbench.report import leaderboard as board
 
-    columns = [column for column in board.COLUMNS if column.main or console.width >= WIDE]
+    hidden: dict[str, None] = {}
     for table in found:
+        columns = [column for column in table.columns if column.main or console.width >= WIDE]
+        hidden |= {column.title: None for column in table.columns if column not in columns}
         console.print(f"\n[bold]{escape(table.title)}[/bold]")
         shown = _table(*board.headers(columns), numbers_from=3)
         for row in table.rows:
@@ -89,9 +91,9 @@ def leaderboard(found: "Sequence[board.Table]", failed: Sequence[tuple[str, str]
         console.print(shown)
         for note in board.notes(table):
             console.print(note, style="dim", markup=False)
-    if len(columns) < len(board.COLUMNS):
-        hidden = ", ".join(column.title for column in board.COLUMNS if column not in columns)
-        console.print(f"Not shown on a screen this narrow: {hidden}.", style="dim", markup=False)
+    if hidden:
+        names = ", ".join(hidden)
+        console.print(f"Not shown on a screen this narrow: {names}.", style="dim", markup=False)
     for place, reason in failed:
         _line(f"failed: {place}: {reason}")
 
