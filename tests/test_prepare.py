@@ -502,9 +502,9 @@ def test_the_field_of_a_large_scan_is_read_while_it_is_there(monkeypatch: pytest
     brain = np.zeros((160, 160, 160), np.bool_)
     brain[20:140, 20:140, 20:140] = True
     image = brain * np.linspace(50, 100, 160, dtype=np.float32)
-    twice = [bias.corrected(Scan(image, np.eye(4)), brain).array for _ in range(2)]
-    assert np.isfinite(twice[0]).all()
-    np.testing.assert_array_equal(*twice)
+    one, other = (bias.corrected(Scan(image, np.eye(4)), brain).array for _ in range(2))
+    assert np.isfinite(one).all()
+    np.testing.assert_array_equal(one, other)
 
 
 def test_a_contrast_that_a_subject_lacks_is_a_failure(tmp_path: Path) -> None:
