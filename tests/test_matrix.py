@@ -33,7 +33,7 @@ def test_every_data_set_goes_from_its_files_to_the_leaderboard(machine: Machine,
         quiet = ["--quiet", "--workers", "1"]
         said = uadbench("verify", name, "--root", str(root), "--report", str(report), *quiet)
         assert "nothing is wrong" in said
-        assert json.loads(report.read_text())["subjects"] == SUBJECTS
+        assert json.loads(report.read_text())["persons"] == SUBJECTS
         said = uadbench("prepare", name, "--grid", protocol(protocol_id).grid.name, *quiet)
         assert "failed: " not in said
         assert (machine.places.runs / "splits" / f"{name}.csv").is_file()

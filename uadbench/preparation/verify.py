@@ -125,11 +125,11 @@ def _died(job: _Job, died: pool.Died) -> _Checked:
 
 def _torn(parts: Mapping[str, Sequence[Subject]]) -> Iterator[Finding]:
     """Persons who are in two partitions: a run stops at them."""
-    homes: dict[str, str] = {}
+    homes: dict[str, tuple[str, Subject]] = {}
     for part, members in parts.items():
         for subject in members:
-            first = homes.setdefault(subject.person, part)
-            if first != part:
+            first, other = homes.setdefault(subject.person, (part, subject))
+            if not splits.may_share(first, other, part, subject):
                 reason = (
                     f"person {subject.person} is in {first} and in {part}: correct the table or the adapter"
                 )
@@ -153,9 +153,8 @@ def _duplicates(
             if first.id == subject.id:
                 remarks.append(Finding(subject.id, file, same))
                 continue
-            across = (
-                "" if home[first.id] == home[subject.id] else f" ({home[first.id]} and {home[subject.id]})"
-            )
+            places = [home.get(one.id, "no partition") for one in (first, subject)]
+            across = "" if places[0] == places[1] else f" ({places[0]} and {places[1]})"
             reason = f"{same}{across}: exclude one of them in the data set's card"
             problems.append(Finding(subject.id, file, reason))
     return problems, remarks
