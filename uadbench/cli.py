@@ -193,7 +193,7 @@ def leaderboard(
     contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
     preset: Annotated[str | None, typer.Option(help="Only this preset; default: all but ci.")] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by: ap, dsc_oracle, auroc, ...")] = "ap",
-    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv, json or latex.")] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
     results: Results = None,
     plugins: Plugins = None,
@@ -218,7 +218,7 @@ def leaderboard(
         raise UserError(
             f"There is no such record under {folder}; `uadbench run --method ae --dataset phantom` makes one."
         )
-    found = board.tables(chosen, sort)
+    found = board.tables(chosen, sort, folder)
     failed = [(str(place), reason) for place, reason in record.failures(folder)]
     if format_ == "table" and output is None:
         show.leaderboard(found, failed)
@@ -228,6 +228,7 @@ def leaderboard(
         "markdown": lambda: board.markdown(found, failed),
         "csv": lambda: board.csv(found),
         "json": lambda: board.as_json(found),
+        "latex": lambda: board.latex(found),
     }[format_]()
     if output is None:
         typer.echo(text, nl=False)

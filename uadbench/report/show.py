@@ -85,9 +85,9 @@ def leaderboard(found: "Sequence[board.Table]", failed: Sequence[tuple[str, str]
         columns = [column for column in table.columns if column.main or console.width >= WIDE]
         hidden |= {column.title: None for column in table.columns if column not in columns}
         console.print(f"\n[bold]{escape(table.title)}[/bold]")
-        shown = _table(*board.headers(columns), numbers_from=3)
-        for row in table.rows:
-            shown.add_row(*[escape(cell) for cell in board.cells(row, columns)])
+        shown = _table(*board.headers(table, columns), numbers_from=board.FACTS - 1)
+        for row in board.cells(table, columns):
+            shown.add_row(*[escape(cell) for cell in row])
         console.print(shown)
         for note in board.notes(table):
             console.print(note, style="dim", markup=False)
