@@ -83,7 +83,7 @@ def l1_loss(network: nn.Module, batch: training.Batch) -> Tensor:
 
 
 def ssim_loss(network: nn.Module, batch: training.Batch) -> Tensor:
-    """1 - SSIM, mean over the windows of 11 x 11 pixels that lie in the slice (Bergmann 2019)."""
+    """1 - SSIM, mean over the windows of 11 x 11 pixels that lie in the slice (Bergmann 2019, eq. 8)."""
     from monai.losses import SSIMLoss  # here, because the other losses need not wait seconds for monai
 
     reconstruction = network(batch.image)
