@@ -53,17 +53,15 @@ class Autoencoder(nn.Module):
         narrow = filters[-1] // 8
         code = (narrow, -(-rows // 16), -(-columns // 16))
         features = code[0] * code[1] * code[2]
-        flatten = [nn.Flatten(), nn.Linear(features, latent_dim)] if latent_dim else []
-        unflatten = [nn.Linear(latent_dim, features), nn.Unflatten(1, code)] if latent_dim else []
         self.encoder = nn.Sequential(
             *(down(a, b, kernel, norm) for a, b in pairwise([1, *filters])),  # (B, 4 width, R / 16, A / 16)
             nn.Conv2d(filters[-1], narrow, 1),
-            *flatten,  # (B, latent_dim)
+            *([nn.Flatten(), nn.Linear(features, latent_dim)] if latent_dim else []),  # (B, latent_dim)
             nn.Dropout(dropout),
         )
         self.decoder = nn.Sequential(
-            *unflatten,  # (B, width / 2, R / 16, A / 16)
-            nn.Conv2d(narrow, filters[-1], 1),
+            *([nn.Linear(latent_dim, features), nn.Unflatten(1, code)] if latent_dim else []),
+            nn.Conv2d(narrow, filters[-1], 1),  # of (B, width / 2, R / 16, A / 16)
             *(up(a, b, kernel, norm) for a, b in pairwise([filters[-1], *filters[::-1]])),
             nn.Conv2d(width, 1, 1),  # linear output
         )

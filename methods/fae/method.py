@@ -58,7 +58,9 @@ class Equalised(Volumes):
     def read_codes(self, which: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Packed images (B, R, A) of (volume, slice) pairs, equalised."""
         codes = super().read_codes(which)
-        return np.stack([self._table(int(v))[code] for (v, _), code in zip(which, codes, strict=True)])
+        for row, (volume, _) in enumerate(which):
+            codes[row] = self._table(int(volume))[codes[row]]
+        return codes
 
 
 class Features(nn.Module):
