@@ -121,7 +121,7 @@ def test_restoration_works_where_scoring_switches_gradients_off() -> None:
 
 
 def tiny_vae(**settings: Any) -> Any:
-    return methods.load("vae")(grid="g48", width=8, latent_dim=4, steps=0, **settings)
+    return module.ENTRY(grid="g48", width=8, latent_dim=4, steps=0, **settings)
 
 
 def test_the_weight_is_the_one_that_changes_healthy_slices_least(

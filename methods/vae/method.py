@@ -3,7 +3,7 @@ it as the prior (You et al. 2019, Chen et al. 2020). See card.toml."""
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -201,10 +201,9 @@ class VAE(NetworkReconstruction):
         return training.reconstruct(lambda image: self._restored(image, weight), volume, self.device_)
 
     def _restored(self, image: Tensor, tv_weight: float) -> Tensor:
+        network, steps, rate = self.network_, self.restoration_steps, self.restoration_rate
         with training.repeatable(tf32=False):
-            return restore(
-                self.network_, image, self.beta, tv_weight, self.restoration_steps, self.restoration_rate
-            )
+            return restore(cast(VariationalAutoencoder, network), image, self.beta, tv_weight, steps, rate)
 
     def build(self) -> VariationalAutoencoder:
         """The network with fresh weights."""
