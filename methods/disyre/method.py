@@ -24,7 +24,7 @@ SEVERITIES = 100  # t runs from 1 to it (Naval Marimont 2024)
 def corrupt(image: Tensor, source: Tensor, mask: Tensor, t: Tensor) -> Tensor:
     """x_t = (1 - a m) x + a m x_fp with a = t / 100: where the mask is 0 the slice stays as it is.
 
-    `image`, `source`, `mask` (B, 1, R, A) in [0, 1], `t` (B,) (Naval Marimont 2024, section 2).
+    `image`, `source`, `mask` (B, 1, R, A) in [0, 1], `t` (B,) (Naval Marimont 2024).
     """
     weight = (t / SEVERITIES)[:, None, None, None] * mask
     return (1 - weight) * image + weight * source
@@ -65,9 +65,8 @@ def blobs(brain: Tensor, size: int) -> Tensor:
     angle = torch.atan2(across, along)
     edge = torch.ones_like(angle)
     for waves in (2, 3, 5):
-        edge = (
-            edge - uniform(0, 0.2, brain) * (1 + (waves * angle + uniform(0, 2 * math.pi, brain)).cos()) / 2
-        )
+        wave = (waves * angle + uniform(0, 2 * math.pi, brain)).cos()
+        edge = edge - uniform(0, 0.1, brain) * (1 + wave)
     soft = uniform(0.02, 0.5, brain)
     return ((edge - torch.hypot(along, across)) / soft).clamp(0, 1) * brain
 

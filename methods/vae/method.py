@@ -109,7 +109,7 @@ def restore(
     """Slices (B, 1, R, A) after gradient descent towards what the network holds for healthy.
 
     Steps of length `rate` times the gradient, from the image x itself, of
-    L1(x_r, D(mean of E(x_r))) + beta KL + tv_weight TV(x - x_r) (Chen et al. 2020, section 3; Baur 2021).
+    L1(x_r, D(mean of E(x_r))) + beta KL + tv_weight TV(x - x_r) (You et al. 2019; Baur 2021).
     Every term is a sum over the pixels or the code of a slice, and slices are added up: what becomes of a
     slice depends on itself alone.
     """
