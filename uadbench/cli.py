@@ -236,6 +236,25 @@ def leaderboard(
         write_text(output, text)
 
 
+@app.command("check-record")
+def check_record(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Records (seed-*.json), with pieces.")],
+    plugins: Plugins = None,
+) -> None:
+    """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
+    from uadbench.check_record import check
+
+    wrong = {file: check(file) for file in files}
+    for file, reasons in wrong.items():
+        for reason in reasons:
+            typer.echo(f"{file}: {reason}")
+    refused = sum(bool(reasons) for reasons in wrong.values())
+    if refused:
+        typer.echo(f"{refused} of {len(files)} records refused.")
+        raise typer.Exit(1)
+    typer.echo(f"{len(files)} consistent; nothing here proves that the scores are of the named method.")
+
+
 @app.command()
 def regress(
     reference: Annotated[Path, typer.Option(help="Folder of the committed records.")] = Path("results"),
