@@ -220,12 +220,12 @@ def _thresholds(made: RunRecord, evaluation: Evaluation) -> Iterator[str]:
         said = made.thresholds[profile]
         for point, partition in (("oracle", "lesion-test"), ("val", "lesion-val")):
             chosen = rows(made.subjects, partition)
-            if not chosen or said[point] is None:
+            threshold = said[point]
+            if not chosen or threshold is None:
                 continue
-            curve = pieces.only(chosen).curve()
-            true, false, missed = (
-                part.sum() for part in pieces.only(chosen).dice_at(_edge(pieces, said[point]))
-            )
+            own = pieces.only(chosen)
+            curve = own.curve()
+            true, false, missed = (part.sum() for part in own.dice_at(_edge(pieces, threshold)))
             reached = 2 * true / max(2 * true + false + missed, 1)
             if curve.best_dice - reached > 2e-3:
                 yield (
