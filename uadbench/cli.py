@@ -236,6 +236,39 @@ def leaderboard(
         write_text(output, text)
 
 
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")],
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A NIfTI file of the run's contrast.")],
+    out: Annotated[Path, typer.Option(help="Folder for maps, mask, picture and prediction.json.")],
+    brain_mask: Annotated[Path | None, typer.Option(help="Brain mask; default: extracted.")] = None,
+    stripped: Annotated[bool, typer.Option("--stripped", help="The scan shows the brain alone.")] = False,
+    point: Annotated[str, typer.Option(help="Threshold of the mask: fpr1, fpr5 or val.")] = "fpr1",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Apply a trained method to a scan of your own; the maps lie in the scan's own space."""
+    from uadbench.predict import predict as predict_scan
+    from uadbench.report import show
+
+    machine = _machine(device, 1, quiet, None)
+    show.prediction(predict_scan(run, scan, out, machine, brain_mask, stripped, point), out)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Path of a record.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
+    plugins: Plugins = None,
+) -> None:
+    """Two runs on the same persons: every figure's difference with its interval and test."""
+    from uadbench.report import show
+    from uadbench.report.statistics import compare as compare_records
+
+    show.comparison(compare_records(first, second))
+
+
 @app.command("check-record")
 def check_record(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Records (seed-*.json), with pieces.")],

@@ -21,7 +21,7 @@ from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
 from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
-from uadbench.methods import Context, Score
+from uadbench.methods import Context, Score, State
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.preparation.account import account
 from uadbench.preparation.prepare_scan import PREPARATION_VERSION
@@ -126,6 +126,16 @@ def fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, force: bool
     return facts
 
 
+def fitted_state(machine: Machine, fit_hash: str) -> State:
+    """What a finished fit learned."""
+    from safetensors.numpy import load_file
+
+    file = _fit_folder(machine, fit_hash) / "state.safetensors"
+    if not file.is_file():
+        raise UserError(f"The fit {fit_hash[:12]} is not under {machine.places.runs}: run the method again.")
+    return load_file(file)
+
+
 # ---- score -------------------------------------------------------------------------------------
 
 
@@ -137,15 +147,12 @@ def score(
     plan: Plan, cohort: Cohort, fit_hash: str, folder: Path, machine: Machine, force: bool = False
 ) -> None:
     """Score every evaluated volume whose map is not there yet."""
-    from safetensors.numpy import load_file
-
     volumes = [p for partition in EVALUATED for p in cohort.model[partition]]
     wanted = [p for p in volumes if force or not maps.whole(folder / f"{p.key}.safetensors")]
     if not wanted:
         return
-    state = load_file(_fit_folder(machine, fit_hash) / "state.safetensors")
     context = _context(plan, fit_hash, machine)
-    plan.method.load_state(state, context)
+    plan.method.load_state(fitted_state(machine, fit_hash), context)
     environment.seed_everything(environment.stage_seed(plan.cell.seed, "calibrate"))
     plan.method.calibrate(Volumes(cohort.train[:CALIBRATION_VOLUMES], plan.model_grid), context)
     with machine.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
