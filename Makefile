@@ -15,6 +15,7 @@ help:
 	@echo "make slow     the tests that take minutes"
 	@echo "make bench    measure speed against the usual tools"
 	@echo "make records  make the committed phantom records and the leaderboard anew"
+	@echo "make real DATA=folder   run every method on the real scans in a folder of downloads"
 	@echo "make clean    remove what can be made again"
 
 .venv/ready: pyproject.toml .ci/constraints.txt
@@ -60,9 +61,14 @@ records: .venv/ready
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
 	$(BIN)/python .ci/readme.py
 
+# RESULTS=folder for the records; what is done already is not done again.
+RESULTS ?= runs/real/results
+real: .venv/ready
+	$(BIN)/python benchmarks/real.py --data $(DATA) --results $(RESULTS)
+
 clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow check bench records clean
+.PHONY: help demo test slow check bench records real clean
 .DEFAULT_GOAL := help

@@ -213,8 +213,11 @@ def _found(card: DatasetCard, places: Places) -> str:
     root = places.root(card.name)
     if not root.is_dir():
         return "makes itself" if dataset_modules.can_generate(card.name) else "no"
+    drawn = places.drawn(card.name) if dataset_modules.can_draw(card.name) else None
+    if drawn is not None and not drawn.is_dir():
+        return "drawn when needed"
     try:
-        count = len(dataset_modules.find(card.name, root).subjects)
+        count = len(dataset_modules.find(card.name, root, drawn).subjects)
     except UserError:  # `verify` says what is the matter
         return "unusable"
     return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
