@@ -7,6 +7,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt $(PIP_ARGS)
 METHODS := random intensity atlas_z pca ae vae
+ALL_METHODS = $(shell $(BIN)/python -c "from uadbench import methods; print(*methods.names())")
 
 help:
 	@echo "make demo     run every method on the built-in phantom and show the leaderboard"
@@ -14,6 +15,7 @@ help:
 	@echo "make check    lint and type-check"
 	@echo "make slow     the tests that take minutes"
 	@echo "make bench    measure speed against the usual tools"
+	@echo "make gpu      run every learned method at preset small and the throughput table, on one GPU"
 	@echo "make records  make the committed phantom records and the leaderboard anew"
 	@echo "make real DATA=folder   run every method on the real scans in a folder of downloads"
 	@echo "make clean    remove what can be made again"
@@ -53,9 +55,14 @@ bench: .venv/ready-test
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
+	$(BIN)/python benchmarks/memory.py
+
+# Run again until it says that nothing is left: each call ends within ten minutes.
+gpu: .venv/ready-test
+	$(BIN)/python benchmarks/gpu.py
 
 records: .venv/ready
-	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --force
+	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset demo --force
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset ci --force
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
 	$(BIN)/python .ci/readme.py

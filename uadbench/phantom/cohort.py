@@ -29,6 +29,7 @@ Value = TypeVar("Value", bound=np.generic)
 VERSION = 1  # to be raised with every change that changes a voxel: older files are then made anew
 SEED = 2024
 HEALTHY = 48
+HEALTHY_VARIABLE = "UADBENCH_PHANTOM_HEALTHY"  # asks for another number; more only adds members
 LESIONS_PER_KIND = 6
 # The partition of a member is a hash of its name (uadbench.splits). With these first numbers the
 # parts are in proportion for the whole cohort and for its beginnings: the first 8 healthy members
