@@ -77,7 +77,7 @@ class Driver:
 
     def left_s(self) -> float:
         """Seconds left of this call."""
-        return self._stop - time.monotonic()
+        return float(self._stop - time.monotonic())
 
     def steps(self) -> list[Step]:
         """All steps, in their order."""

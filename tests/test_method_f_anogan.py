@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,8 @@ def test_an_interrupted_fit_ends_with_the_weights_of_an_unbroken_one(
                 raise KeyboardInterrupt
             return update(batch, step)  # type: ignore[no-any-return]
 
-        saving = training.replace(schedule, checkpoint_s=0.0)
-        return original(interrupted, *others, context, saving, title)
+        saving = replace(schedule, checkpoint_s=0.0)
+        return original(interrupted, *others, context, saving, title)  # type: ignore[call-arg]
 
     monkeypatch.setattr(training, "loop", lambda *a: always_saving(*a, interrupt=True))
     with pytest.raises(KeyboardInterrupt):

@@ -240,8 +240,9 @@ class FAnoGAN(NetworkReconstruction):
 
     def _fit_encoder(self, critic: Critic, train: Volumes, val: Volumes, context: Context) -> None:
         """Stage 2: the encoder `izi_f`, from image to code to image with a residual of features."""
-        generator: Generator = self.network_.generator
-        encoder: Critic = self.network_.encoder
+        generator, encoder = self.network_.generator, self.network_.encoder
+        assert isinstance(generator, Generator)
+        assert isinstance(encoder, Critic)
 
         def loss(encoder: Critic, batch: training.Batch) -> Tensor:
             image = to_range(batch.image)
