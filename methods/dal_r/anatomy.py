@@ -14,7 +14,9 @@ EDGES = ("per_class", "agnostic", "laplace", "sobel")
 TISSUES = ("background", "CSF", "GM", "WM")
 # Which of the tissues a class may stand for (rows sum to 1). The two free classes of K = 6 are what lies
 # between grey and white matter (their border, deep grey nuclei) and between CSF and grey matter.
-MEANING = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 0]])
+MEANING = torch.tensor(
+    [[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 0]]
+)
 IMPOSSIBLE = -1e4  # a logit
 
 
@@ -41,20 +43,21 @@ class AnatomyEncoder(nn.Module):
     def __init__(self, classes: int, width: int, with_prior: bool) -> None:
         """With the four prior maps as input, or without."""
         super().__init__()
-        self.with_prior = with_prior
+        self.classes, self.with_prior = classes, with_prior
         self.unet = UNet(1 + 4 * with_prior, classes, width)
 
     def forward(self, image: Tensor, brain: Tensor, prior: Tensor) -> Tensor:
         """Logits (B, K, R, A); image and brain (B, 1, R, A), prior (B, 4, R, A).
 
-        In training a fifth of the slices come without prior, so that the prior is not merely copied
-        (methods.md, 9.7).
+        What the U-Net says is evidence that is added to the logarithm of the prior (Bayes' rule). In
+        training a fifth of the slices come without prior, so that the prior is not merely copied
+        (design).
         """
         if not self.with_prior:
             return only_in_brain(self.unet(image), brain)
-        if self.training:
-            prior = prior * (torch.rand(len(prior), 1, 1, 1, device=prior.device) >= 0.2)
-        return only_in_brain(self.unet(torch.cat([image, prior], 1)), brain)
+        kept = (torch.rand(len(prior), 1, 1, 1, device=prior.device) >= 0.2) | (not self.training)
+        evidence = self.unet(torch.cat([image, prior * kept], 1))
+        return only_in_brain(evidence + kept * class_log_prior(prior, self.classes), brain)
 
 
 def only_in_brain(logits: Tensor, brain: Tensor) -> Tensor:
@@ -89,6 +92,12 @@ def tissue_log_probability(logits: Tensor) -> Tensor:
     meaning = MEANING[: logits.shape[1]].to(logits.device)
     probability = torch.einsum("bkra,kt->btra", functional.softmax(logits, 1), meaning)
     return probability.clamp(min=1e-6).log()
+
+
+def class_log_prior(prior: Tensor, classes: int) -> Tensor:
+    """Log probabilities (B, K, R, A) of the classes, given those of the tissues (B, 4, R, A)."""
+    shares = torch.einsum("btra,kt->bkra", prior, MEANING[:classes].to(prior.device))
+    return shares.clamp(min=1e-3).log()
 
 
 def erode(maps: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Decoder(nn.Module):
         return brain * self.bias_field(image, base, brain) * (base + texture).float()
 
     def bias_field(self, image: Tensor, base: Tensor, brain: Tensor) -> Tensor:
-        """exp of a smooth field (B, 1, R, A) in [-0.2, 0.2]: how image and class intensities differ in 4 x 4 cells."""
+        """exp of a smooth field in [-.2, .2], (B, 1, R, A): image less class intensities in 4 x 4 cells."""
         ratio = ((image + OFFSET).log() - (base + OFFSET).log()) * brain
         inside = functional.adaptive_avg_pool2d(brain.float(), CELLS)
         cells = functional.adaptive_avg_pool2d(ratio, CELLS) / inside.clamp(min=0.02)

@@ -1,4 +1,4 @@
-"""Stages 0 and 1: learn anatomy and imaging code from healthy slices and from synthetic ones. See card.toml."""
+"""Stages 0 and 1: learn anatomy and imaging code, from healthy and synthetic slices. See card.toml."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uadbench.learning.training import Batch, Slices
-from uadbench.methods.dal_r import synthesis
 from uadbench.methods.dal_r.anatomy import AnatomyEncoder, one_hot, tissue_log_probability
 from uadbench.methods.dal_r.decoder import Decoder
 from uadbench.methods.dal_r.imaging import ImagingEncoder
 from uadbench.methods.dal_r.prior import in_brain
+from uadbench.methods.dal_r.synthesis import Synthetic, draw, other_contrast
 from uadbench.volumes import Volumes
 
 END_TEMPERATURE = 0.5  # of the one-hot operator, from 1 at the beginning of stage 1
 END_PRIOR = 0.2  # weight of agreement with the prior, from 1 at the beginning of stage 1; never 0
-# Weights of the terms of stage 1 (methods.md, 9.3).
-RECONSTRUCTION, STRUCTURE, SYNTHETIC_RECONSTRUCTION, INVARIANCE, SWAP = 10.0, 1.0, 2.0, 1.0, 5.0
-CODE_KL, CODE_CYCLE, VARIATION = 1e-4, 0.05, 0.01
+# Weights of the terms of stage 1 (design); the first are those of the reconstructions of the four views.
+WEIGHTS = (10.0, 5.0, 5.0, 2.0)
+STRUCTURE, INVARIANCE, PAIRED, CODE_KL, CODE_CYCLE, VARIATION = 1.0, 1.0, 1.0, 1e-4, 0.05, 0.01
 
 
 class Partners:
-    """Finds for slices of a training their partners: other slices of the scan, other contrasts of the person."""
+    """Finds the partners of slices: other slices of the scan, other contrasts of the person."""
 
     def __init__(self, volumes: Volumes, device: str) -> None:
         """Of all slices with enough brain."""
@@ -37,7 +37,6 @@ class Partners:
             [i for i, group in enumerate(volumes.groups) if group == own and volumes.contrasts[i] != contrast]
             for own, contrast in zip(volumes.groups, volumes.contrasts, strict=True)
         ]
-        self.paired = any(self._others)
 
     def same_scan(self, which: NDArray[np.int64]) -> Batch:
         """A random slice of the same scan for each (volume, slice)."""
@@ -47,7 +46,8 @@ class Partners:
         """The same slice in another contrast of the same person, and for which there is one."""
         rows = []
         for volume, position in which:
-            there = [self._row[v, int(position)] for v in self._others[volume] if (v, int(position)) in self._row]
+            keys = [(other, int(position)) for other in self._others[volume]]
+            there = [self._row[key] for key in keys if key in self._row]
             rows.append(np.random.choice(there) if there else -1)
         chosen = np.array(rows)
         return self._slices.take(chosen.clip(min=0)), chosen >= 0
@@ -92,6 +92,28 @@ def variation(maps: Tensor) -> Tensor:
     return maps.diff(dim=2).abs().mean() + maps.diff(dim=3).abs().mean()
 
 
+@dataclass(frozen=True)
+class Views:
+    """What one step looks at, one part after the other (N = sum of `parts`).
+
+    The slices; the same in a made-up contrast; in another real contrast, of those slices `rows` for which
+    there is one; and synthetic slices.
+    """
+
+    image: Tensor  # (N, 1, R, A)
+    brain: Tensor  # (N, 1, R, A)
+    prior: Tensor  # (N, 4, R, A)
+    source: Tensor  # (N, 1, R, A): images from which the codes are read
+    source_brain: Tensor  # (N, 1, R, A)
+    parts: tuple[int, int, int, int]
+    rows: Tensor  # (parts[2],)
+    labels: Tensor  # (parts[3], R, A): of the synthetic slices
+
+    def split(self, maps: Tensor) -> tuple[Tensor, ...]:
+        """The four parts of something that has N rows."""
+        return torch.split(maps, list(self.parts))
+
+
 @dataclass
 class Losses:
     """The losses of stages 0 and 1, in the form that `training.train` takes."""
@@ -112,14 +134,12 @@ class Losses:
         position = torch.from_numpy(batch.which[:, 1] + shift).clamp(0, len(self.prior) - 1)
         return self.prior[position.to(self.prior.device)]
 
-    def synthetic(self, batch: Batch) -> tuple[synthesis.Synthetic, Tensor]:
+    def synthetic(self, batch: Batch) -> tuple[Synthetic, Tensor]:
         """Synthetic slices near some of the batch's, and the prior as the encoder is to see it."""
         count = max(1, round(self.synthetic_share * len(batch.image)))
         reach = max(1, round(4 / self.spacing_mm))
         part = Batch(batch.image[:count], batch.brain[:count], batch.which[:count])
-        drawn = synthesis.draw(
-            self.at(part, int(np.random.randint(-reach, reach + 1))), self.classes, self.spacing_mm
-        )
+        drawn = draw(self.at(part, int(np.random.randint(-reach, reach + 1))), self.classes, self.spacing_mm)
         return drawn, in_brain(self.at(part), drawn.brain)
 
     def warm_up(self, network: AnatomyEncoder, batch: Batch) -> Tensor:
@@ -137,62 +157,69 @@ class Losses:
         done = float(network.step / max(1, self.steps)) if network.training else 1.0
         if network.training:
             network.step += 1
+        views = self.views(batch, self.train if network.training or self.val is None else self.val)
+        logits = network.anatomy(views.image, views.brain, views.prior)
         temperature = 1 - (1 - END_TEMPERATURE) * done
+        anatomy = one_hot(logits, self.one_hot, temperature, network.training)
+        loss = self.anatomy_loss(logits, views, temperature, 1 - (1 - END_PRIOR) * done)
+        return loss + self.imaging_loss(network, anatomy, views)
+
+    def views(self, batch: Batch, partners: Partners) -> Views:
+        """The batch and all that is compared with it."""
         image, brain = batch.image, batch.brain.float()
-        count = len(image)
         prior = in_brain(self.at(batch), brain)
         drawn, drawn_prior = self.synthetic(batch)
-        changed = synthesis.other_contrast(image, brain, self.spacing_mm)
-        partners = self.train if network.training or self.val is None else self.val
-        images, brains, priors = [image, changed], [brain, brain], [prior, prior]
-        pair, there = partners.other_contrast(batch.which) if partners.paired else (None, np.zeros(count, bool))
-        kept = torch.from_numpy(np.flatnonzero(there)).to(image.device)
-        if pair is not None and there.any():
-            images.append(pair.image[kept])
-            brains.append(brain[kept])
-            priors.append(prior[kept])
-        parts = [len(i) for i in images] + [len(drawn.image)]
-        logits = network.anatomy(
-            torch.cat([*images, drawn.image]), torch.cat([*brains, drawn.brain]), torch.cat([*priors, drawn_prior])
+        images, brains = [image, other_contrast(image, brain, self.spacing_mm)], [brain, brain]
+        pair, there = partners.other_contrast(batch.which)
+        rows = torch.from_numpy(np.flatnonzero(there)).to(image.device)
+        images.append(pair.image[rows])
+        brains.append((batch.brain & pair.brain)[rows].float())
+        priors = [prior, prior, prior[rows]]
+        # The code is the scan's, not the slice's: half of the time it is read from another slice.
+        mate = partners.same_scan(batch.which)
+        own = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
+        first = torch.where(own, image, mate.image), torch.where(own, brain, mate.brain.float())
+        return Views(
+            torch.cat([*images, drawn.image]),
+            torch.cat([*brains, drawn.brain]),
+            torch.cat([*priors, drawn_prior]),
+            torch.cat([first[0], *images[1:], drawn.image]),
+            torch.cat([first[1], *brains[1:], drawn.brain]),
+            (len(image), len(image), len(rows), len(drawn.image)),
+            rows,
+            drawn.labels,
         )
-        seen, moved, *paired, synthetic = logits.split(parts)
-        loss = label_loss(synthetic, drawn.labels, drawn.brain)
+
+    def anatomy_loss(self, logits: Tensor, views: Views, temperature: float, prior_weight: float) -> Tensor:
+        """Labels of the synthetic slices; prior, smoothness and invariance of the real ones."""
+        brain, _, pair_brain, drawn_brain = views.split(views.brain)
+        seen, moved, paired, drawn = views.split(logits)
+        loss = label_loss(drawn, views.labels, drawn_brain)
         if self.with_prior:
-            loss = loss + (1 - (1 - END_PRIOR) * done) * prior_loss(seen, prior, brain)
+            loss = loss + prior_weight * prior_loss(seen, views.split(views.prior)[0], brain)
         stay = functional.softmax(seen, 1).detach()
         divergence = functional.kl_div(functional.log_softmax(moved, 1), stay, reduction="none")
         loss = loss + INVARIANCE * masked_mean(divergence.sum(1, keepdim=True), brain)
         loss = loss + VARIATION * variation(functional.softmax(seen / temperature, 1))
+        return loss + PAIRED * label_loss(paired, seen[views.rows].argmax(1), pair_brain)
 
-        anatomy = one_hot(seen, self.one_hot, temperature, network.training)
-        drawn_anatomy = one_hot(synthetic, self.one_hot, temperature, network.training)
-        # The code is the scan's, not the slice's: half of the time it is read from another slice.
-        mate = partners.same_scan(batch.which)
-        own = torch.rand(count, 1, 1, 1, device=image.device) < 0.5
-        sources = torch.where(own, image, mate.image), torch.where(own, brain, mate.brain.float())
-        mean, log_variance = network.imaging(
-            torch.cat([sources[0], *images[1:], drawn.image]), torch.cat([sources[1], *brains[1:], drawn.brain])
-        )
-        loss = loss + CODE_KL * code_kl(mean, log_variance)
+    def imaging_loss(self, network: Disentangler, anatomy: Tensor, views: Views) -> Tensor:
+        """Reconstruction of every view; those of a person from one and the same anatomy."""
+        mean, log_variance = network.imaging(views.source, views.source_brain)
         noise = torch.randn_like(mean) if network.training else torch.zeros_like(mean)
         code = mean + (0.5 * log_variance).exp() * noise
-        anatomies = [anatomy, anatomy, *[anatomy[kept] for _ in paired]]
-        wanted, inside = torch.cat([*images, drawn.image]), torch.cat([*brains, drawn.brain])
-        made = network.decoder(torch.cat([*anatomies, drawn_anatomy]), code, wanted, inside)
-        weights = [RECONSTRUCTION, SWAP, *[SWAP for _ in paired], SYNTHETIC_RECONSTRUCTION]
-        errors = zip(weights, made.split(parts), wanted.split(parts), inside.split(parts), strict=True)
-        loss = loss + sum(w * masked_mean((x - y).abs(), m) for w, x, y, m in errors)
+        own, _, _, drawn = views.split(anatomy)
+        shown = torch.cat([own, own, own[views.rows], drawn])
+        made = network.decoder(shown, code, views.image, views.brain)
+        loss: Tensor = CODE_KL * code_kl(mean, log_variance)
+        error = (made - views.image).abs()
+        for weight, part, inside in zip(WEIGHTS, views.split(error), views.split(views.brain), strict=True):
+            loss = loss + weight * masked_mean(part, inside)
+        (image, *_), (brain, *_), (first, *_) = (views.split(x) for x in (views.image, views.brain, made))
         if self.ssim_window:
             structure = SSIMLoss(2, data_range=1.0, win_size=self.ssim_window)
-            loss = loss + STRUCTURE * structure(made[:count], image)
-        for other in paired:
-            loss = loss + label_loss(other, seen[kept].argmax(1), brain[kept])
-        return loss + CODE_CYCLE * self._cycle(network, anatomy, code[:count].detach(), image, brain)
-
-    def _cycle(
-        self, network: Disentangler, anatomy: Tensor, code: Tensor, image: Tensor, brain: Tensor
-    ) -> Tensor:
-        """|theta(D(a, theta')) - theta'| for the codes of other scans in the batch."""
-        swapped = code.roll(1, 0)
-        made = network.decoder(anatomy.detach(), swapped, image, brain)
-        return (network.imaging(made, brain)[0] - swapped).abs().mean()
+            loss = loss + STRUCTURE * structure(first, image)
+        # A code from another scan must be found again in what it makes of this anatomy.
+        swapped = code[: len(own)].detach().roll(1, 0)
+        again = network.imaging(network.decoder(own.detach(), swapped, image, brain), brain)[0]
+        return loss + CODE_CYCLE * (again - swapped).abs().mean()

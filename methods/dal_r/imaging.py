@@ -29,7 +29,9 @@ class ImagingEncoder(nn.Module):
         features = image
         for layer in self.layers:
             features = functional.leaky_relu(layer(features), 0.2)
-        weight = functional.adaptive_avg_pool2d(brain.float(), features.shape[-2:]) + 1e-6
+        weight = (
+            functional.adaptive_avg_pool2d(brain.float(), (features.shape[-2], features.shape[-1])) + 1e-6
+        )
         pooled = (features * weight).sum((2, 3)) / weight.sum((2, 3))
         mean, log_variance = self.code(pooled).float().chunk(2, 1)
         return mean, log_variance.clamp(-10, 4)

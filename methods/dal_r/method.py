@@ -1,6 +1,6 @@
 """DAL-R: anatomy and imaging apart, the anatomy restored from its edges (our re-implementation of DAL).
 
-x -> a = E_A(x, P), theta = E_I(x) -> edges of a -> restored anatomy -> x' = D(restored, theta). See card.toml.
+x -> a = E_A(x, P), theta = E_I(x); edges of a -> R -> restored a -> x' = D(restored a, theta). See card.toml.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Findings:
     image: Tensor  # (N, 1, R, A)
     brain: Tensor  # (N, 1, R, A)
     anatomy: Tensor  # (N, K, R, A): a
-    restored: Tensor  # (N, K, R, A): one-hot
+    restored: Tensor  # (N, K, R, A): probabilities of R's answer
     disagreement: Tensor  # (N, 1, R, A): d = 1 - sum_k a_k p_k, 0 outside the brain
     codes: Tensor  # (N, 16), of each slice
     code: Tensor  # (16,), of the volume
@@ -46,31 +46,32 @@ class Findings:
 class DalR(NetworkReconstruction):
     """Explains a slice as healthy anatomy in this scan's contrast; what it cannot explain is anomalous."""
 
-    grid: str = fit_option("g192", "model grid; methods.md 9.1: edges say something at 1 mm only")
+    grid: str = fit_option("g192", "model grid; design: edges say something at 1 mm only")
     classes: int = fit_option(6, "anatomical classes K: background, CSF, GM, WM and 0 or 2 free ones", (4, 6))
-    width: int = fit_option(32, "first width of the U-Nets E_A and R (MONAI BasicUNet's own, methods.md 9.2)")
-    decoder_width: int = fit_option(32, "filters of D's texture layers (methods.md 9.2)")
-    one_hot: str = fit_option(
-        "straight_through", "differentiable one-hot operator (methods.md 9.2)", anatomy.ONE_HOT
+    width: int = fit_option(32, "first width of the U-Nets E_A and R (MONAI BasicUNet's own)")
+    decoder_width: int = fit_option(32, "filters of D's texture layers (design)")
+    one_hot: str = fit_option("straight_through", "differentiable one-hot operator (design)", anatomy.ONE_HOT)
+    prior: bool = fit_option(True, "ICBM152 tissue maps as input of E_A and R and as a loss (design)")
+    restorer_prior: bool = fit_option(True, "R sees the tissue maps too (design: optional)")
+    restorer_input: str = fit_option(
+        "edges", "what R sees: `edges` of a, a itself, or the image's edges", INPUTS
     )
-    prior: bool = fit_option(True, "ICBM152 tissue maps as input of E_A and R and as a loss (methods.md 9.1)")
-    restorer_prior: bool = fit_option(True, "R sees the tissue maps too; an option of the design (methods.md 9.2)")
-    restorer_input: str = fit_option("edges", "what R sees: `edges` of a, a itself, or the image's edges", INPUTS)
-    edges: str = fit_option("agnostic", "edge operator (methods.md 9.2)", anatomy.EDGES)
-    corruption: bool = fit_option(True, "train R on spoilt anatomies (methods.md 9.3); makes it synthetic")
-    synthetic_share: float = fit_option(0.5, "synthetic slices for each real one in training (methods.md 9.3)")
-    ssim_window: int = fit_option(11, "window of the SSIM term of stage 1; 0: no such term (methods.md 9.3)")
-    steps: int = fit_option(82_000, "training steps of all stages; 2,000 + 40,000 + 40,000 in methods.md 9.3")
-    warmup_share: float = fit_option(0.0244, "share of the steps that is stage 0 (methods.md 9.3)")
-    restore_share: float = fit_option(0.4878, "share of the steps that is stage 2 (methods.md 9.3)")
-    batch: int = fit_option(16, "slices per step (methods.md 9.3)")
-    learning_rate: float = fit_option(2e-4, "of Adam, falling to 0 along half a cosine (methods.md 9.3)")
-    restore_learning_rate: float = fit_option(2e-4, "the same in stage 2 (methods.md 9.3)")
-    ema: float = fit_option(0.999, "decay of the averaged weights that are kept; 0: none (methods.md 9.3)")
+    edges: str = fit_option("agnostic", "edge operator (design)", anatomy.EDGES)
+    corruption: bool = fit_option(True, "train R on spoilt anatomies (design); makes it synthetic")
+    synthetic_share: float = fit_option(0.5, "synthetic slices for each real one in training (design)")
+    ssim_window: int = fit_option(11, "window of the SSIM term of stage 1; 0: no such term (design)")
+    steps: int = fit_option(82_000, "training steps of all stages; 2,000 + 40,000 + 40,000 in the design")
+    warmup_share: float = fit_option(0.0244, "share of the steps that is stage 0 (design)")
+    restore_share: float = fit_option(0.4878, "share of the steps that is stage 2 (design)")
+    batch: int = fit_option(16, "slices per step (design)")
+    learning_rate: float = fit_option(2e-4, "of Adam, falling to 0 along half a cosine (design)")
+    restore_learning_rate: float = fit_option(2e-4, "the same in stage 2 (design)")
+    ema: float = fit_option(0.999, "decay of the averaged weights that are kept; 0: none (design)")
     validate_every: int = fit_option(2000, "steps between validations")
     restore: bool = score_option(True, "restore the anatomy; without, x' = D(a, theta) (ablation a)")
+    expected: bool = score_option(True, "paint R's class probabilities, not its likeliest class")
     theta: str = score_option("robust", "imaging code: of the volume, of each slice, or a wrong one", CODES)
-    disagreement: float = score_option(0.0, "weight of d beside the residual (methods.md 9.4, where .5 did harm)")
+    disagreement: float = score_option(0.0, "weight of d beside the residual (design; .5 did harm)")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Stage 0: classes get their meaning; stage 1: disentangle; stage 2: restore. Each resumes."""
@@ -79,10 +80,22 @@ class DalR(NetworkReconstruction):
         if self.restorer_input != "image_edges":
             losses = self._losses(train, val, context, steps[1])
             training.train(
-                self.disentangler.anatomy, losses.warm_up, train, val, context, self._schedule(steps[0]), "warm-up"
+                self.disentangler.anatomy,
+                losses.warm_up,
+                train,
+                val,
+                context,
+                self._schedule(steps[0]),
+                "warm-up",
             )
             training.train(
-                self.disentangler, losses.disentangle, train, val, context, self._schedule(steps[1]), "disentangle"
+                self.disentangler,
+                losses.disentangle,
+                train,
+                val,
+                context,
+                self._schedule(steps[1]),
+                "disentangle",
             )
         self.disentangler.requires_grad_(False).eval()
         schedule = self._schedule(steps[2], self.restore_learning_rate)
@@ -142,18 +155,18 @@ class DalR(NetworkReconstruction):
         made = self.disentangler.decoder(
             anatomy.one_hot(restored, "straight_through", 1.0, network.training), code, image, brain
         )
-        return (
-            disentangle.label_loss(restored, labels, brain)
-            + restorer.dice_loss(restored, labels)
-            + 5 * disentangle.masked_mean((made - image).abs(), brain)
-        )
+        error = disentangle.masked_mean((made - image).abs(), brain)
+        label_error = disentangle.label_loss(restored, labels, brain)
+        return label_error + restorer.dice_loss(restored, labels) + 5 * error
 
     # ---- scoring ---------------------------------------------------------------------------------
 
     def calibrate(self, healthy: Volumes, context: Context) -> Self:
         """For wrong codes (ablation f), those of a training volume of each contrast; else as usual."""
         if self.theta.startswith("other"):
-            first = {contrast: healthy.contrasts.index(contrast) for contrast in sorted(set(healthy.contrasts))}
+            first = {
+                contrast: healthy.contrasts.index(contrast) for contrast in sorted(set(healthy.contrasts))
+            }
             self.codes_ = {contrast: self.findings(healthy[index]).code for contrast, index in first.items()}
         return super().calibrate(healthy, context)
 
@@ -171,7 +184,9 @@ class DalR(NetworkReconstruction):
         """D(restored anatomy, code), its intensities matched to the volume's where the anatomies agree."""
         result = np.zeros_like(volume.image)
         for channel, image in enumerate(volume.image):
-            one = Volume(image[None], volume.brain, volume.spacing_mm, volume.contrasts[channel : channel + 1])
+            one = Volume(
+                image[None], volume.brain, volume.spacing_mm, volume.contrasts[channel : channel + 1]
+            )
             if volume.brain.any():
                 found = self.findings(one)
                 result[channel][..., found.slices] = self._image(found, one.contrasts[0])
@@ -183,35 +198,52 @@ class DalR(NetworkReconstruction):
         agree = found.brain.bool()
         with training.repeatable(tf32=False):
             if self.restorer_input == "image_edges":
-                slices = self._in_batches(found, lambda image, brain, prior: torch.sigmoid(
-                    self.restorer(anatomy.sobel(image), brain, prior)) * brain)  # fmt: skip
+                slices = self._from_image_edges(found.image, found.brain, self.atlas(found))
             else:
-                code = self._code(found, contrast)
                 shown = found.restored if self.restore else found.anatomy
                 agree = agree & (found.anatomy.argmax(1) == shown.argmax(1))[:, None]
-                parts = zip(*(part.split(BATCH) for part in (shown, code, found.image, found.brain)), strict=True)
-                slices = torch.cat([self.disentangler.decoder(*part) for part in parts])
+                if self.restore and not self.expected:
+                    shown = anatomy.hard(shown)
+                slices = self.paint(shown, self._code(found, contrast), found)
         matched = match(slices.cpu().numpy(), found.image.cpu().numpy(), agree.cpu().numpy())
         return matched[:, 0].transpose(1, 2, 0)
 
+    def paint(self, shown: Tensor, code: Tensor, found: Findings) -> Tensor:
+        """D(anatomy (N, K, R, A), code (16,) or (N, 16)); `found` lends masks and bias fields."""
+        codes = code.expand(len(shown), -1)
+        parts = zip(*(torch.split(p, BATCH) for p in (shown, codes, found.image, found.brain)), strict=True)
+        with torch.inference_mode(), training.repeatable(tf32=False):
+            return torch.cat([self.disentangler.decoder(*part) for part in parts])
+
+    def _from_image_edges(self, image: Tensor, brain: Tensor, prior: Tensor) -> Tensor:
+        """Ablation c: images (N, 1, R, A) straight from the edges of the image."""
+        parts = zip(*(torch.split(part, BATCH) for part in (image, brain, prior)), strict=True)
+        made = [torch.sigmoid(self.restorer(anatomy.sobel(x), m, p)) * m for x, m, p in parts]
+        return torch.cat(made)
+
+    def atlas(self, found: Findings) -> Tensor:
+        """The prior (N, 4, R, A) of the slices."""
+        return self._prior(found.slices, found.brain)
+
     def _code(self, found: Findings, contrast: str) -> Tensor:
-        """The imaging code to be used for each slice, (N, 16)."""
+        """The imaging code to be used: of all slices (16,), or of each (N, 16)."""
         if self.theta == "per_slice":
             return found.codes
-        code = found.code
         if self.theta == "other_subject":
-            code = self.codes_.get(contrast, next(iter(self.codes_.values())))
-        elif self.theta == "other_contrast":
-            code = next((c for name, c in self.codes_.items() if name != contrast), code)
-        return code.expand(len(found.codes), -1)
+            return self.codes_.get(contrast, next(iter(self.codes_.values())))
+        if self.theta == "other_contrast":
+            return next((code for name, code in self.codes_.items() if name != contrast), found.code)
+        return found.code
 
     @torch.inference_mode()
     def findings(self, volume: Volume) -> Findings:
         """Anatomy, restored anatomy and codes of a volume of one contrast."""
         slices = np.flatnonzero(volume.brain.any((0, 1)))
-        image = torch.from_numpy(np.ascontiguousarray(volume.image[0][..., slices].transpose(2, 0, 1)))[:, None]
-        brain = torch.from_numpy(np.ascontiguousarray(volume.brain[..., slices].transpose(2, 0, 1)))[:, None]
-        image, brain = image.to(self.device_), brain.to(self.device_).float()
+        image, brain = (
+            torch.from_numpy(part[..., slices].transpose(2, 0, 1)[:, None].astype(np.float32, order="C"))
+            for part in (volume.image[0], volume.brain)
+        )
+        image, brain = image.to(self.device_), brain.to(self.device_)
         with training.repeatable(tf32=False):
             parts = []
             for start in range(0, len(slices), BATCH):
@@ -232,8 +264,9 @@ class DalR(NetworkReconstruction):
         if self.restorer_input == "image_edges":
             return seen, seen, torch.zeros_like(brain), codes
         answer = anatomy.only_in_brain(self.restorer(self._seen(seen), brain, prior), brain)
-        agreement = (seen * functional.softmax(answer, 1)).sum(1, keepdim=True)
-        return seen, anatomy.hard(answer), (1 - agreement) * brain, codes
+        restored = functional.softmax(answer, 1)
+        agreement = (seen * restored).sum(1, keepdim=True)
+        return seen, restored, (1 - agreement) * brain, codes
 
     def _seen(self, seen: Tensor) -> Tensor:
         """What the restorer is shown of an anatomy."""
@@ -248,12 +281,14 @@ class DalR(NetworkReconstruction):
     @property
     def disentangler(self) -> disentangle.Disentangler:
         """E_A, E_I and D."""
-        return self.network_["disentangler"]  # type: ignore[no-any-return]
+        part: disentangle.Disentangler = self.network_.get_submodule("disentangler")  # type: ignore[assignment]
+        return part
 
     @property
     def restorer(self) -> restorer.Restorer:
         """R."""
-        return self.network_["restorer"]  # type: ignore[no-any-return]
+        part: restorer.Restorer = self.network_.get_submodule("restorer")  # type: ignore[assignment]
+        return part
 
     def build(self) -> nn.ModuleDict:
         """The networks with fresh weights."""
@@ -279,7 +314,7 @@ def match(
 ) -> NDArray[np.float32]:
     """`made` * slope + offset as close to the image as Huber's loss has it where the anatomies agree.
 
-    The two numbers are of the whole volume and found by reweighted least squares (methods.md, 9.4).
+    The two numbers are of the whole volume and found by reweighted least squares (design).
     """
     x, y = made[where].astype(np.float64), image[where].astype(np.float64)
     slope, offset = 1.0, 0.0

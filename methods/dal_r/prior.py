@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uadbench import grids
 
-SMOOTHING_MM = 1.5  # methods.md, 9.1
+SMOOTHING_MM = 1.5  # design
 
 
 @lru_cache(maxsize=2)

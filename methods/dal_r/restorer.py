@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench.methods.dal_r.anatomy import UNet
+from uadbench.methods.dal_r.anatomy import UNet, class_log_prior
 from uadbench.methods.dal_r.fields import blobs
 
 BLOBS = 3  # most spoilt regions in a slice
@@ -18,13 +18,15 @@ class Restorer(nn.Module):
     def __init__(self, channels: int, outputs: int, width: int, with_prior: bool) -> None:
         """`channels` of edges; with the four prior maps beside them, or without."""
         super().__init__()
-        self.with_prior = with_prior
+        self.outputs, self.with_prior = outputs, with_prior
         self.unet = UNet(channels + 1 + 4 * with_prior, outputs, width)
 
     def forward(self, seen: Tensor, brain: Tensor, prior: Tensor) -> Tensor:
         """(B, outputs, R, A) from edges (B, channels, R, A), mask (B, 1, R, A) and prior (B, 4, R, A)."""
-        inputs = [seen, brain, *([prior] if self.with_prior else [])]
-        return self.unet(torch.cat(inputs, 1))  # type: ignore[no-any-return]
+        if not self.with_prior:
+            return self.unet(torch.cat([seen, brain], 1))  # type: ignore[no-any-return]
+        logits: Tensor = self.unet(torch.cat([seen, brain, prior], 1))
+        return logits if self.outputs == 1 else logits + class_log_prior(prior, self.outputs)
 
 
 def spoil(labels: Tensor, brain: Tensor, classes: int, spacing_mm: float) -> Tensor:
@@ -71,4 +73,5 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     probability = functional.softmax(logits, 1)
     overlap = (probability * wanted).sum((0, 2, 3))
     total = (probability + wanted).sum((0, 2, 3))
-    return 1 - ((2 * overlap + 1) / (total + 1))[1:].mean()
+    loss: Tensor = 1 - ((2 * overlap + 1) / (total + 1))[1:].mean()
+    return loss

@@ -37,8 +37,12 @@ def warped(maps: Tensor, spacing_mm: float) -> Tensor:
     shift = torch.randn(count, 2, device=device) * 3 / half
     cosine, sine = angle.cos(), angle.sin()
     ratio = rows / columns
-    linear = torch.stack([cosine * scale[0], -sine * ratio, sine / ratio, cosine * scale[1]], 1).view(-1, 2, 2)
-    grid = functional.affine_grid(torch.cat([linear, shift[..., None]], 2), list(maps.shape), align_corners=False)
+    linear = torch.stack([cosine * scale[0], -sine * ratio, sine / ratio, cosine * scale[1]], 1).view(
+        -1, 2, 2
+    )
+    grid = functional.affine_grid(
+        torch.cat([linear, shift[..., None]], 2), list(maps.shape), align_corners=False
+    )
     elastic = [smooth_field(count, (rows, columns), 24 / spacing_mm, device) * 4 / length for length in half]
     grid = grid + torch.cat(elastic, 1).movedim(1, -1)
     return functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
@@ -105,7 +109,9 @@ def other_contrast(image: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:
     """
     count = len(image)
     gamma = uniform(-0.5, 0.5, count, image.device).exp()
-    return degraded(monotone(image.clamp(min=1e-4) ** gamma, knots(count, image.device)) * brain, brain, spacing_mm)
+    return degraded(
+        monotone(image.clamp(min=1e-4) ** gamma, knots(count, image.device)) * brain, brain, spacing_mm
+    )
 
 
 def knots(count: int, device: torch.device) -> Tensor:
@@ -116,7 +122,7 @@ def knots(count: int, device: torch.device) -> Tensor:
 
 
 def monotone(image: Tensor, values: Tensor) -> Tensor:
-    """Images (B, 1, R, A) in [0, 1] through piecewise linear curves given by their values (B, 5) at quarters."""
+    """Images (B, 1, R, A) in [0, 1] through piecewise linear curves with values (B, 5) at quarters."""
     position = image * 4
     left = position.floor().clamp(0, 3)
     flat = left.long().flatten(1)
