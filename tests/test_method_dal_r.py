@@ -236,7 +236,8 @@ def test_synthetic_slices_are_labelled_images_in_the_brain() -> None:
     drawn = synthesis.draw(prior.tissue_prior("g48")[20:26], 6, 4.0)
     assert drawn.image.shape == (6, 1, 48, 56)
     assert drawn.labels.shape == (6, 48, 56)
-    assert drawn.image.min() >= 0 and drawn.image.max() <= 1
+    assert drawn.image.min() >= 0
+    assert drawn.image.max() <= 1
     assert not drawn.image[drawn.brain == 0].any()
     assert torch.equal(drawn.labels > 0, drawn.brain[:, 0] > 0)
     assert set(drawn.labels.unique().tolist()) == set(range(6))

@@ -383,10 +383,10 @@ def markdown(report: Report) -> str:
         f"# Ablations of {asked.method}",
         "",
         f"Full model: preset {report.preset}, seed {report.seed}, trained on "
-        f"{' and '.join(asked.train_contrasts)}, tested on {report.dataset}{people}. AP is pooled over voxels "
-        f"after `{PROFILES[-1]}`; the difference is full model less variant with a 95 % paired bootstrap "
-        "interval over persons. DSC 1% is Dice at 1 % false positives on healthy-val. One seed: what another "
-        "seed would change is not in the intervals.",
+        f"{' and '.join(asked.train_contrasts)}, tested on {report.dataset}{people}. AP is pooled over "
+        f"voxels after `{PROFILES[-1]}`; the difference is full model less variant with a 95 % paired "
+        "bootstrap interval over persons. DSC 1% is Dice at 1 % false positives on healthy-val. One seed: "
+        "what another seed would change is not in the intervals.",
         "",
     ]
     if report.dataset == "phantom":

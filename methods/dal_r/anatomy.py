@@ -97,7 +97,7 @@ def tissue_log_probability(logits: Tensor) -> Tensor:
 def class_log_prior(prior: Tensor, classes: int) -> Tensor:
     """Log probabilities (B, K, R, A) of the classes, given those of the tissues (B, 4, R, A)."""
     shares = torch.einsum("btra,kt->bkra", prior, MEANING[:classes].to(prior.device))
-    return shares.clamp(min=1e-3).log()
+    return (shares + 0.03).log()
 
 
 def erode(maps: Tensor) -> Tensor:

@@ -222,4 +222,5 @@ class Losses:
         # A code from another scan must be found again in what it makes of this anatomy.
         swapped = code[: len(own)].detach().roll(1, 0)
         again = network.imaging(network.decoder(own.detach(), swapped, image, brain), brain)[0]
-        return loss + CODE_CYCLE * (again - swapped).abs().mean()
+        cycle: Tensor = CODE_CYCLE * (again - swapped).abs().mean()
+        return loss + cycle

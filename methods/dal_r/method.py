@@ -281,13 +281,13 @@ class DalR(NetworkReconstruction):
     @property
     def disentangler(self) -> disentangle.Disentangler:
         """E_A, E_I and D."""
-        part: disentangle.Disentangler = self.network_.get_submodule("disentangler")  # type: ignore[assignment]
+        part: disentangle.Disentangler = self.network_.get_submodule("disentangler")
         return part
 
     @property
     def restorer(self) -> restorer.Restorer:
         """R."""
-        part: restorer.Restorer = self.network_.get_submodule("restorer")  # type: ignore[assignment]
+        part: restorer.Restorer = self.network_.get_submodule("restorer")
         return part
 
     def build(self) -> nn.ModuleDict:

@@ -42,6 +42,6 @@ def in_brain(prior: Tensor, brain: Tensor) -> Tensor:
 
     Where the atlas has no brain the three tissues are equally likely.
     """
-    tissues = (prior[:, 1:] + 1e-3) * brain
+    tissues = (prior[:, 1:] + 0.01) * brain
     tissues = tissues / tissues.sum(1, keepdim=True).clamp(min=1e-6)
     return torch.cat([1 - brain, tissues], 1)

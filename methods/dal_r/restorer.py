@@ -64,7 +64,8 @@ def drop_edges(seen: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:
     """Edges (B, C, R, A) without those in one blob of radius 2 to 6 pixels, and without 5 % of the others."""
     region, _ = blobs(brain, 2 * spacing_mm, 6 * spacing_mm, spacing_mm)
     lost = region | (torch.rand_like(seen[:, :1]) < FLIPPED)
-    return seen * ~lost
+    kept: Tensor = seen * ~lost
+    return kept
 
 
 def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:

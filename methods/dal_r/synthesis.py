@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from uadbench.methods.dal_r.fields import smooth_field, uniform
 
-SHARPENING = 3.0  # power of the prior from which labels are drawn
+SHARPENING = 3.0  # power of the prior at 1 mm; larger voxels mix tissues: 3 / sqrt(spacing)
+FLOOR = 0.03  # least probability of a tissue: the average brain hides the sulci that every brain has
 PURE = 0.72  # share of a tissue above which a voxel counts as that tissue, with the free classes
 
 
@@ -50,21 +51,19 @@ def warped(maps: Tensor, spacing_mm: float) -> Tensor:
 
 def draw(prior: Tensor, classes: int, spacing_mm: float) -> Synthetic:
     """A synthetic slice for each slice of the prior (B, 4, R, A), which may come from its neighbourhood."""
-    fractions = draw_fractions(prior, spacing_mm)
-    brain = (fractions[:, :1] < 0.5).float()
-    tissues = fractions[:, 1:].clamp(min=1e-6)
-    tissues = tissues / tissues.sum(1, keepdim=True)
+    maps = warped(prior, spacing_mm)
+    brain = (maps[:, :1] < 0.5).float()
+    tissues = draw_tissues(maps[:, 1:], spacing_mm)
     return Synthetic(draw_labels(tissues, brain, classes), paint(tissues, brain, spacing_mm), brain)
 
 
-def draw_fractions(prior: Tensor, spacing_mm: float) -> Tensor:
-    """Shares of the tissues (B, 4, R, A): the warped prior to the power 3, pushed by smooth random odds."""
-    count, tissues, rows, columns = prior.shape
-    odds = SHARPENING * warped(prior, spacing_mm).clamp(min=1e-3).log()
-    push = [smooth_field(count, (rows, columns), 9 / spacing_mm, prior.device) for _ in range(tissues)]
-    strength = uniform(0.5, 2.5, count, prior.device)
-    strength = torch.cat([strength * 0.3, strength.expand(-1, tissues - 1, -1, -1)], 1)
-    return functional.softmax(odds + strength * torch.cat(push, 1), 1)
+def draw_tissues(maps: Tensor, spacing_mm: float) -> Tensor:
+    """Shares of CSF, GM and WM (B, 3, R, A): the prior's, pushed by smooth random odds and sharpened."""
+    count, tissues, rows, columns = maps.shape
+    cell = max(1.5, 7 / spacing_mm)
+    push = [smooth_field(count, (rows, columns), cell, maps.device) for _ in range(tissues)]
+    odds = (maps + FLOOR).log() + uniform(0.3, 1.5, count, maps.device) * torch.cat(push, 1)
+    return functional.softmax(SHARPENING / spacing_mm**0.5 * odds, 1)
 
 
 def draw_labels(tissues: Tensor, brain: Tensor, classes: int) -> Tensor:
@@ -99,7 +98,8 @@ def degraded(image: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:
     field = smooth_field(count, (rows, columns), 70 / spacing_mm, image.device)
     image = image * (uniform(0, 0.15, count, image.device) * field).exp()
     noise = torch.randn_like(image) * uniform(0, 0.03, count, image.device)
-    return (image + noise).clamp(0, 1) * brain
+    noisy: Tensor = (image + noise).clamp(0, 1) * brain
+    return noisy
 
 
 def other_contrast(image: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:
