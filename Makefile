@@ -52,6 +52,7 @@ bench: .venv/ready-test
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
+	$(BIN)/python benchmarks/memory.py
 
 records: .venv/ready
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --force

@@ -112,7 +112,7 @@ def voxels(subject: Subject, contrast: str) -> NDArray[np.float32]:
 
 
 def test_every_data_set_that_is_downloaded_has_a_fixture() -> None:
-    assert fixtures.names() == ALL
+    assert fixtures.names() == sorted([*ALL, "lgg"])  # lgg: slices, see test_lgg.py
     assert sorted(IDS) == sorted((name, variant) for name in ALL for variant in fixtures.layouts(name))
 
 
@@ -199,6 +199,23 @@ def test_the_folder_of_wmh17_with_a_space_and_dots_is_a_site(make: Maker) -> Non
     assert by_id(found)["Amsterdam-Philips_VU_PETMR_01-5"].lesion_mask == there.absolute() / "wmh.nii.gz"
 
 
+@pytest.mark.parametrize(
+    ("name", "parts"), [("wmh17", ("training", "test")), ("msseg16", ("training", "testing"))]
+)
+def test_the_published_parts_of_a_challenge_are_its_partitions(
+    name: str, parts: tuple[str, str], make: Maker
+) -> None:
+    found = make(name)  # the first and third person are in the first part
+    assert sorted(str(s.part) for s in found.subjects) == sorted([parts[0], parts[1], parts[0]])
+    homes = {
+        s.id: part for part, members in splits.split(found.subjects, found.card).items() for s in members
+    }
+    assert homes == {
+        s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.subjects
+    }
+    assert {s.part for s in make(name, layout=fixtures.layouts(name)[1]).subjects} == {None}
+
+
 def test_the_lesions_of_isles22_belong_to_the_dwi_and_its_flair_has_moved(make: Maker) -> None:
     for subject in make("isles22").subjects:
         assert subject.mask_contrast == "DWI"
@@ -254,6 +271,28 @@ def test_an_orientation_that_is_none_is_refused(
     monkeypatch.setenv(catalog.PLUGINS_VARIABLE, str(tmp_path / "plugins"))
     with pytest.raises(UserError, match="has the analyze_orientation 'LRS'; expected are three letters"):
         cards.dataset_card("oasis9")
+
+
+def test_the_number_after_n_in_names_of_oasis1_may_be_any(make: Maker) -> None:
+    found = make("oasis1")
+    names = {re.sub(r".*_(n\d)_.*", r"\1", s.images["T1"].name) for s in found.subjects}
+    assert names == {"n3", "n4"}
+    for path in sorted(found.root.rglob("*_n3_*")):
+        path.rename(path.with_name(path.name.replace("_n3_", "_n12_")))
+    assert [s.id for s in datasets.find("oasis1", found.root).subjects] == IDS["oasis1", "discs"]
+
+
+def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
+    found = make("oasis1", subjects=1)
+    (table,) = found.root.glob("*.csv")
+    header, row = table.read_text().splitlines()
+    table.write_text(f"{header}\n{row.rpartition(',')[0]},\n")
+    assert [s.healthy for s in datasets.find("oasis1", found.root).subjects] == [True]
+
+
+def test_dp_of_msseg16_is_pd(make: Maker) -> None:
+    for subject in make("msseg16").subjects:
+        assert subject.images["PD"].name == "DP_preprocessed.nii.gz"
 
 
 def test_without_its_table_nobody_of_oasis1_is_taken_for_healthy(make: Maker) -> None:

@@ -90,6 +90,11 @@ def find(name: str, root: Path) -> Found:
             subjects.append(item)
     if not subjects:
         raise UserError(f"No subject of {name} was found under {root}; {_how_to_get(card)}")
+    stray = sorted({subject.cohort for subject in subjects} - {name})
+    if stray:
+        raise UserError(
+            f"dataset.py of {name} says cohort '{stray[0]}' of its subjects; expected is '{name}'."
+        )
     counts = Counter(subject.id for subject in subjects)
     repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:

@@ -8,7 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,9 @@ class RunRecord:
     thresholds: dict[str, dict[str, float | None]]
     summary: dict[str, Any]
     pieces: dict[str, str]  # file name and sha256
+    # Of the scans that take part, see `uadbench.preparation.account`; older records have none.
+    preparation: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)  # rule asked for, and the lists by data set
     schema: int = SCHEMA
 
     @property

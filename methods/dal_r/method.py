@@ -139,7 +139,8 @@ class DalR(NetworkReconstruction):
         if self.restorer_input == "image_edges":
             spoilt = restorer.spoil_image(image, brain, spacing) if self.corruption else image
             made = torch.sigmoid(network(anatomy.sobel(spoilt), brain, prior))
-            return disentangle.masked_mean((made - image).abs(), brain)
+            loss: Tensor = disentangle.masked_mean((made - image).abs(), brain)
+            return loss
         with torch.no_grad():
             logits = self.disentangler.anatomy(image, brain, prior)
             labels, code = logits.argmax(1), self.disentangler.imaging(image, brain)[0]
@@ -156,8 +157,9 @@ class DalR(NetworkReconstruction):
             anatomy.one_hot(restored, "straight_through", 1.0, network.training), code, image, brain
         )
         error = disentangle.masked_mean((made - image).abs(), brain)
-        label_error = disentangle.label_loss(restored, labels, brain)
-        return label_error + restorer.dice_loss(restored, labels) + 5 * error
+        loss = disentangle.label_loss(restored, labels, brain)
+        total: Tensor = loss + restorer.dice_loss(restored, labels) + 5 * error
+        return total
 
     # ---- scoring ---------------------------------------------------------------------------------
 
@@ -274,7 +276,9 @@ class DalR(NetworkReconstruction):
 
     def _prior(self, positions: NDArray[np.integer], brain: Tensor) -> Tensor:
         """The prior (B, 4, R, A) of slices at these positions, for their masks."""
-        return in_brain(tissue_prior(self.grid)[torch.from_numpy(positions)].to(brain.device), brain)
+        maps = tissue_prior(self.grid)[torch.from_numpy(positions)].to(brain.device)
+        known: Tensor = in_brain(maps, brain)
+        return known
 
     # ---- networks --------------------------------------------------------------------------------
 
