@@ -237,6 +237,54 @@ def leaderboard(
 
 
 @app.command()
+def ablate(
+    method: Annotated[str, typer.Argument(help="Method whose folder has an ablations.toml.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set to test on.")] = "phantom",
+    train: Annotated[
+        str | None, typer.Option(help="Healthy data set to learn from; default: the card's partner.")
+    ] = None,
+    letter: Annotated[
+        list[str] | None, typer.Option("--letter", "-l", help="Only these questions. Repeatable.")
+    ] = None,
+    contrast: Annotated[
+        list[str] | None, typer.Option(help="Test on these contrasts only. Repeatable.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")
+    ] = "demo",
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of full model and variants. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many persons of each partition.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fit, score and record again.")] = False,
+    results: Results = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Run a method without each of its parts and decide whether the part has earned its place."""
+    from uadbench import ablate as ablations
+    from uadbench.plan import Cell
+
+    machine = _machine(device, workers, quiet, results)
+    settings = dict(_setting(text) for text in set_ or [])
+    cell = Cell(
+        method=method, dataset=dataset, train=train, preset=preset, seed=seed, settings=settings, limit=limit
+    )
+    report = ablations.ablate(
+        ablations.read(method), cell, machine, letter or (), contrast or (), force=force
+    )
+    path = ablations.write(report, machine)
+    typer.echo(ablations.markdown(report))
+    typer.echo(f"records and tables: {path.parent}")
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")],
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A NIfTI file of the run's contrast.")],
