@@ -248,13 +248,13 @@ def compiled(method: Method) -> Method:
 
 
 @contextmanager
-def predicting(batch: int | None = None, bf16: bool = False) -> Iterator[list[int]]:
+def predicting(size: int | None = None, bf16: bool = False) -> Iterator[list[int]]:
     """`training.predict` with another batch size or in bf16; its calls are put down here."""
     calls: list[int] = []
     original = training.predict
 
     def predict(
-        network: Callable[[Tensor], Tensor], images: NDArray[np.float32], device: str, usual: int = 32
+        network: Callable[[Tensor], Tensor], images: NDArray[np.float32], device: str, batch: int = 32
     ) -> NDArray[np.float32]:
         calls.append(len(images))
 
@@ -262,7 +262,7 @@ def predicting(batch: int | None = None, bf16: bool = False) -> Iterator[list[in
             with torch.autocast(device.split(":")[0], torch.bfloat16):
                 return network(part)
 
-        return original(mixed if bf16 else network, images, device, batch or usual)
+        return original(mixed if bf16 else network, images, device, size or batch)
 
     with mock.patch.object(training, "predict", predict):
         yield calls
@@ -418,7 +418,7 @@ class Bench:
         }
         if not calls:
             return found
-        with predicting(batch=1):
+        with predicting(size=1):
             found["batch 1"] = 1 / scoring_s(method, volume, self.seconds)
         if has_bf16(self.device):
             with predicting(bf16=True):

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from uadbench.cli import app
 from uadbench.plan import Cell, Machine
+from uadbench.preparation import bias
 from uadbench.run import run
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -118,6 +121,19 @@ def test_verify_and_prepare_report_what_is_there(machine: Machine, tmp_path: Pat
     assert "lesion-test" in uadbench("prepare", "balls", "--quiet").stdout
 
 
+def test_prepare_says_how_brains_were_found_and_keeps_what_was_prepared_otherwise(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "own mask 24" in uadbench("prepare", "balls", "--quiet").stdout
+    assert "no extractor 'bet'" in uadbench("prepare", "balls", "--extractor", "bet", code=2).stderr
+    monkeypatch.setattr(bias, "corrected", lambda image, _: image)  # N4 takes its seconds
+    done = CliRunner().invoke(app, ["prepare", "balls", "--n4", "--quiet", "--workers", "1"])
+    assert done.exit_code == 0
+    names = {path.name for path in (machine.places.runs / "quality").iterdir()}
+    assert names == {"balls-T1-g48.png", "balls-T1-g48-n4.png"}
+    assert (machine.places.runs / "splits" / "balls.csv").is_file()
+
+
 def test_a_root_that_is_no_folder_is_a_mistake(machine: Machine) -> None:
     assert "expects a folder" in uadbench("prepare", "balls", "--root", "/no/such/folder", code=2).stderr
 
@@ -125,6 +141,39 @@ def test_a_root_that_is_no_folder_is_a_mistake(machine: Machine) -> None:
 def test_every_card_can_be_shown(machine: Machine) -> None:
     assert "differences from the paper" in uadbench("methods", "vae").stdout
     assert "get it at" in uadbench("datasets", "ixi").stdout
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_table_of_data_sets_is_complete_on_every_screen(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    (tmp_path / "ixi").mkdir()
+    for person in ("IXI002-Guys-0828", "IXI012-HH-1211"):
+        (tmp_path / "ixi" / f"{person}-T1.nii.gz").touch()
+    machine.places.remember_root("ixi", tmp_path / "ixi")
+    (machine.places.data / "camcan").mkdir(parents=True)
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    lines = uadbench("datasets").stdout.splitlines()
+
+    assert lines[0].split() == ["data", "set", "role", "contrasts", "expected", "found", "access", "licence"]
+    assert max(map(len, lines)) <= width
+    rows = {line.split()[0]: line.split() for line in lines if line[0] not in " "}
+    assert rows["ixi"][1:9] == ["healthy", "T1", "T2", "PD", "578-581", "2", "open", "CC"]
+    assert "unusable" in rows["camcan"]
+    assert "registration" in rows["oasis1"]
+    assert {"brats21", "mslub", "balls"} <= set(rows)
+
+
+def test_the_table_of_data_sets_comes_at_once(machine: Machine) -> None:
+    heavy = "{'torch', 'monai', 'sklearn', 'skimage', 'SimpleITK', 'pandas', 'matplotlib'}"
+    code = (
+        "import sys; sys.argv = ['uadbench', 'datasets']; from uadbench.cli import main\n"
+        f"try: main()\nexcept SystemExit: pass\nprint(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert finished.stderr.strip() == "[]"
 
 
 def test_doctor_names_versions_device_and_data(machine: Machine) -> None:

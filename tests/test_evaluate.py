@@ -36,8 +36,7 @@ def evaluated(toy: Callable[..., list[Prepared]], tmp_path: Path) -> Callable[..
                 file = tmp_path / "maps" / f"{prepared.key}.safetensors"
                 maps.write(file, Score(np.ascontiguousarray(make(prepared), np.float32)), 0.1, 1.0)
                 cases.append(Case(part, prepared, file, prepared.grid))
-        grid = members["healthy-val"][0].grid
-        return evaluate(cases, grid, profiles, tmp_path / "scratch", 2, Silent())
+        return evaluate(cases, profiles, tmp_path / "scratch", 2, Silent())
 
     return work
 

@@ -199,8 +199,25 @@ def test_an_external_extractor_is_used_where_it_is_installed(
         external.check("hd-bet")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     external.check("synthstrip")
+    assert external.version("synthstrip") == "unknown"
     image = head("T1")
     np.testing.assert_array_equal(external.extract(image, "synthstrip", "head"), image.array > 100)
+
+
+def test_the_version_of_an_external_extractor_is_told_by_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("hd-bet", "mri_synthstrip"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / program).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / program).chmod(0o755)
+    (tmp_path / "lib/python3.11/site-packages/hd_bet-2.0.1.dist-info").mkdir(parents=True)
+    (tmp_path / "build-stamp.txt").write_text("freesurfer-linux-7.4.1\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("FREESURFER_HOME", raising=False)
+    assert external.version("hd-bet") == "2.0.1"
+    assert external.version("synthstrip") == "freesurfer-linux-7.4.1"
+    assert external.version("atlas") == extract.EXTRACTION_VERSION
 
 
 # ---- the whole way -----------------------------------------------------------------------------

@@ -27,8 +27,9 @@ from uadbench.splits import partition
 from uadbench.subject import Subject
 
 NINE = ["atlas2", "brats21", "camcan", "isles22", "ixi", "mslub", "msseg16", "oasis1", "wmh17"]
-ALL = sorted([*NINE, "brats13"])
-HEALTHY = ["camcan", "ixi", "oasis1"]
+ALL = sorted([*NINE, "brats13", "labelmaps"])
+SCANNED = [name for name in ALL if name != "labelmaps"]  # its scans are drawn: tests/test_labelmaps.py
+HEALTHY = ["camcan", "ixi", "labelmaps", "oasis1"]
 
 # (data set, layout) -> the ids of three subjects, sorted
 IDS = {
@@ -112,8 +113,8 @@ def voxels(subject: Subject, contrast: str) -> NDArray[np.float32]:
 
 
 def test_every_data_set_that_is_downloaded_has_a_fixture() -> None:
-    assert fixtures.names() == ALL
-    assert sorted(IDS) == sorted((name, variant) for name in ALL for variant in fixtures.layouts(name))
+    assert fixtures.names() == sorted([*ALL, "lgg"])  # lgg: slices, see test_lgg.py
+    assert sorted(IDS) == sorted((name, variant) for name in SCANNED for variant in fixtures.layouts(name))
 
 
 @pytest.mark.parametrize(("name", "variant"), IDS, ids=lambda value: value)
@@ -154,11 +155,11 @@ def test_six_subjects_fill_every_partition(name: str, make: Maker, monkeypatch: 
 
 
 def test_ages_and_sexes_come_from_the_tables(make: Maker) -> None:
-    for name in HEALTHY:
+    for name in ("camcan", "ixi", "oasis1"):
         assert all(s.age is not None and s.sex in ("F", "M") for s in make(name).subjects)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", SCANNED)
 def test_the_first_contrast_of_every_data_set_is_prepared(name: str, make: Maker, tmp_path: Path) -> None:
     found = make(name, subjects=1)
     contrast = found.card.contrasts[0]
@@ -197,6 +198,23 @@ def test_the_folder_of_wmh17_with_a_space_and_dots_is_a_site(make: Maker) -> Non
     found = make("wmh17", subjects=5)
     (there,) = found.root.glob("training/Amsterdam/Philips_VU .PETMR_01./5")
     assert by_id(found)["Amsterdam-Philips_VU_PETMR_01-5"].lesion_mask == there.absolute() / "wmh.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"), [("wmh17", ("training", "test")), ("msseg16", ("training", "testing"))]
+)
+def test_the_published_parts_of_a_challenge_are_its_partitions(
+    name: str, parts: tuple[str, str], make: Maker
+) -> None:
+    found = make(name)  # the first and third person are in the first part
+    assert sorted(str(s.part) for s in found.subjects) == sorted([parts[0], parts[1], parts[0]])
+    homes = {
+        s.id: part for part, members in splits.split(found.subjects, found.card).items() for s in members
+    }
+    assert homes == {
+        s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.subjects
+    }
+    assert {s.part for s in make(name, layout=fixtures.layouts(name)[1]).subjects} == {None}
 
 
 def test_the_lesions_of_isles22_belong_to_the_dwi_and_its_flair_has_moved(make: Maker) -> None:
@@ -256,6 +274,28 @@ def test_an_orientation_that_is_none_is_refused(
         cards.dataset_card("oasis9")
 
 
+def test_the_number_after_n_in_names_of_oasis1_may_be_any(make: Maker) -> None:
+    found = make("oasis1")
+    names = {re.sub(r".*_(n\d)_.*", r"\1", s.images["T1"].name) for s in found.subjects}
+    assert names == {"n3", "n4"}
+    for path in sorted(found.root.rglob("*_n3_*")):
+        path.rename(path.with_name(path.name.replace("_n3_", "_n12_")))
+    assert [s.id for s in datasets.find("oasis1", found.root).subjects] == IDS["oasis1", "discs"]
+
+
+def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
+    found = make("oasis1", subjects=1)
+    (table,) = found.root.glob("*.csv")
+    header, row = table.read_text().splitlines()
+    table.write_text(f"{header}\n{row.rpartition(',')[0]},\n")
+    assert [s.healthy for s in datasets.find("oasis1", found.root).subjects] == [True]
+
+
+def test_dp_of_msseg16_is_pd(make: Maker) -> None:
+    for subject in make("msseg16").subjects:
+        assert subject.images["PD"].name == "DP_preprocessed.nii.gz"
+
+
 def test_without_its_table_nobody_of_oasis1_is_taken_for_healthy(make: Maker) -> None:
     root = make("oasis1").root
     (root / "oasis_cross-sectional.csv").unlink()
@@ -302,8 +342,8 @@ HANDLED = [
     ("isles22", "disguised_gzip", None),
     ("ixi", "macos", None),
     ("msseg16", "macos", None),
-    *[(name, "mixed_case", None) for name in ALL],
-    *[(name, "folder_with_space", None) for name in ALL],
+    *[(name, "mixed_case", None) for name in SCANNED],
+    *[(name, "folder_with_space", None) for name in SCANNED],
     ("ixi", "semicolons", None),
     ("camcan", "semicolons", None),
     ("oasis1", "semicolons", None),
@@ -356,7 +396,7 @@ REPEATED = ["atlas2", "brats13", "brats21", "isles22", "ixi", "oasis1"]
 
 def test_every_trap_is_tested() -> None:
     tested = {trap for _, trap, *_ in [*HANDLED, *PROBLEMS, *LEFT_OUT, *BESIDES]}
-    offered = {trap for name in ALL for trap in fixtures.trap_names(name)}
+    offered = {trap for name in SCANNED for trap in fixtures.trap_names(name)}
     assert tested | {"repeat_scan"} == offered
     assert set(TRAPS) <= offered
 

@@ -79,7 +79,8 @@ def test_markdown_csv_and_json_say_the_same() -> None:
     text = leaderboard.markdown(found)
 
     assert [float(row["ap"]) for row in rows] == [row["ap"] for row in parsed] == [0.5, 0.12345]
-    assert "| vae | demo | phantom | 1 | 0.123 |" in text
+    assert "| 2 | vae | demo | phantom | 1 |  | 0.123 |" in text
+    assert r"2 & vae & demo & phantom & 1 &  & 0.123 &" in leaderboard.latex(found)
 
 
 def test_the_phantom_is_said_to_be_no_evidence_about_brains() -> None:

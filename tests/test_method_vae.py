@@ -2,13 +2,21 @@
 
 import importlib
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from uadbench import methods
 from uadbench.grids import GRIDS
+from uadbench.learning import training
+from uadbench.methods import Context
+from uadbench.prepared import Prepared
+from uadbench.volumes import Volume, Volumes
 
 module: Any = importlib.import_module(methods.load("vae").__module__)
 
@@ -54,3 +62,106 @@ def test_slices_of_every_grid_come_back_in_their_shape(grid: str) -> None:
     mean, log_variance = network.encode(torch.zeros(1, 1, rows, columns))
     assert mean.shape == log_variance.shape == (1, 4)
     assert network(torch.zeros(1, 1, rows, columns)).shape == (1, 1, rows, columns)
+
+
+# Restoration (You et al. 2019, Chen et al. 2020).
+
+
+class TwoPixels(torch.nn.Module):
+    """A linear VAE of slices of one row and two pixels: the code is their sum, decoded to half of it each."""
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        mean = image.flatten(1).sum(1, keepdim=True)
+        return mean, torch.zeros_like(mean)
+
+    def decode(self, code: Tensor, rows: int, columns: int) -> Tensor:
+        return (code / 2)[:, None, None, :].expand(-1, 1, rows, columns)
+
+
+def test_total_variation_by_hand() -> None:
+    first = [[0.0, 1.0, 1.0], [3.0, 1.0, 0.5]]  # rows: 3 + 0 + 0.5; columns: 1 + 0 + 2 + 0.5
+    images = torch.tensor([first, [[2.0] * 3] * 2])[:, None]
+    assert module.total_variation(images).tolist() == pytest.approx([7.0, 0.0])
+
+
+@pytest.mark.parametrize(("beta", "tv_weight"), [(1.0, 0.0), (0.5, 0.3)])
+def test_one_step_of_restoration_by_hand(beta: float, tv_weight: float) -> None:
+    """At x = (.8, .2), x - D(E(x)) = (.3, -.3): L1 = |x1 - x2| has the gradient (1, -1).
+
+    KL = (x1 + x2)^2 / 2 has (1, 1). Nothing has been changed yet: the total variation has none.
+    """
+    image = torch.tensor([[[[0.8, 0.2]]]])
+    restored = module.restore(TwoPixels(), image, beta, tv_weight, 1, 0.01)
+    expected = [0.8 - 0.01 * (1 + beta), 0.2 - 0.01 * (-1 + beta)]
+    assert restored.flatten().tolist() == pytest.approx(expected)
+    # Second step: x - x_r = .01 (1 + beta, beta - 1); its variation falls where x1 grows and x2 falls.
+    again = module.restore(TwoPixels(), image, beta, tv_weight, 2, 0.01).flatten().tolist()
+    code = sum(expected)
+    gradient = [1 + beta * code - tv_weight, -1 + beta * code + tv_weight]
+    assert again == pytest.approx([x - 0.01 * g for x, g in zip(expected, gradient, strict=True)])
+
+
+def test_restoration_minimises_sums_so_that_slices_do_not_share_a_fate() -> None:
+    network = module.VariationalAutoencoder(16, 16, 8, 4, 0.1).eval()
+    images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    together = module.restore(network, images, 1.0, 0.5, 3, 1e-3)
+    alone = module.restore(network, images[1:2], 1.0, 0.5, 3, 1e-3)
+    torch.testing.assert_close(together[1:2], alone, atol=1e-6, rtol=0)
+    assert (together - images).abs().amax((1, 2, 3)).min() > 5e-4  # each of them moves
+
+
+def test_restoration_works_where_scoring_switches_gradients_off() -> None:
+    network = module.VariationalAutoencoder(16, 16, 8, 4, 0.1).eval()
+    with torch.inference_mode():
+        image = torch.rand(1, 1, 16, 16)
+        restored = module.restore(network, image, 1.0, 0.5, 2, 1e-3)
+    assert not torch.equal(restored, image)
+    assert not restored.requires_grad
+    assert all(p.grad is None for p in network.parameters())
+
+
+def tiny_vae(**settings: Any) -> Any:
+    return module.ENTRY(grid="g48", width=8, latent_dim=4, steps=0, **settings)
+
+
+def test_the_weight_is_the_one_that_changes_healthy_slices_least(
+    toy: Callable[..., list[Prepared]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = Volumes(toy(range(2), healthy=True), GRIDS["g48"])
+    method = tiny_vae(inference="restoration").fit(healthy, healthy, Context(folder=tmp_path))
+    seen: list[tuple[int, ...]] = []
+
+    def restored(image: Tensor, tv_weight: float) -> Tensor:
+        seen.append(tuple(image.shape))
+        return image + (tv_weight - 0.7) ** 2
+
+    monkeypatch.setattr(method, "_restored", restored)
+    method.calibrate(healthy, Context())
+    assert method.tv_weight_ == 0.7
+    assert seen == [(16, 1, 48, 56)] * 20
+
+
+def test_nothing_is_chosen_where_nothing_is_to_be(toy: Callable[..., list[Prepared]], tmp_path: Path) -> None:
+    healthy = Volumes(toy(range(2), healthy=True), GRIDS["g48"])
+    for settings in ({}, {"inference": "restoration", "tv_weight": 0.3}):
+        method = tiny_vae(**settings).fit(healthy, healthy, Context(folder=tmp_path))
+        assert not hasattr(method.calibrate(healthy, Context()), "tv_weight_")
+
+
+def test_the_score_is_what_restoration_changes(toy: Callable[..., list[Prepared]], tmp_path: Path) -> None:
+    volumes = Volumes(toy(range(2), healthy=False), GRIDS["g48"])
+    settings = {"restoration_steps": 2, "tv_weight": 0.5}
+    method = tiny_vae(inference="restoration", **settings).fit(volumes, volumes, Context(folder=tmp_path))
+    volume: Volume = volumes[0]
+    score = method.score(volume)
+    image = torch.from_numpy(volume.image[..., 20][None].copy())
+    with training.repeatable(tf32=False):
+        restored = module.restore(method.network_, image, 1.0, 0.5, 2, 1e-3)[0].numpy()
+    expected = np.abs(volume.image[..., 20] - restored)[0] * volume.brain[..., 20]
+    np.testing.assert_allclose(score.score_map[..., 20], expected, atol=1e-6)
+
+
+def test_restoration_shares_the_fit_of_the_vae() -> None:
+    for preset in ("ci", "demo", "small", "paper"):
+        rows = [methods.build(name, preset) for name in ("vae", "vae_restoration")]
+        assert methods.parameters(rows[0], "fit") == methods.parameters(rows[1], "fit")

@@ -496,6 +496,17 @@ def test_n4_takes_a_slow_brightening_away_and_is_part_of_the_key(tmp_path: Path)
     assert len(list((tmp_path / "cache/g48").iterdir())) == 2
 
 
+def test_the_field_of_a_large_scan_is_read_while_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field of some megabytes goes back to the system with its image: reading it later ends the process."""
+    monkeypatch.setattr(bias, "ITERATIONS", [1])
+    brain = np.zeros((160, 160, 160), np.bool_)
+    brain[20:140, 20:140, 20:140] = True
+    image = brain * np.linspace(50, 100, 160, dtype=np.float32)
+    one, other = (bias.corrected(Scan(image, np.eye(4)), brain).array for _ in range(2))
+    assert np.isfinite(one).all()
+    np.testing.assert_array_equal(one, other)
+
+
 def test_a_contrast_that_a_subject_lacks_is_a_failure(tmp_path: Path) -> None:
     assert reason(run([subject(tmp_path)], tmp_path / "cache", contrast="T2")) == "a has no T2; it has T1."
 

@@ -32,7 +32,7 @@ def test_a_command_of_the_readme_works(command: str) -> None:
 
 def test_the_table_is_that_of_the_committed_records() -> None:
     records = [r for r in record.read_all(ROOT / "results") if leaderboard.public(r)]
-    expected = leaderboard.markdown(leaderboard.tables(records))
+    expected = leaderboard.markdown(leaderboard.tables(records, results=ROOT / "results"))
 
     assert (ROOT / "results" / "LEADERBOARD.md").read_text() == expected
     for line in expected.splitlines():

@@ -16,14 +16,19 @@ import numpy as np
 import pytest
 
 from uadbench import methods, record
+from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.errors import UserError
 from uadbench.files import sha256
 from uadbench.methods import Score
 from uadbench.plan import Cell, Machine, make_plan
+from uadbench.preparation import bias
+from uadbench.preparation.prepare_scan import Options
+from uadbench.preparation.scan import Scan
 from uadbench.record import CIRCUMSTANCES, RunRecord
 from uadbench.run import checked, evaluate_again, run, run_recording_failure
 from uadbench.volumes import Volume
 
+PLUGINS = Path(__file__).parent / "plugins"
 CELL = Cell(method="brightness", dataset="balls", preset="ci")
 
 
@@ -107,6 +112,84 @@ def test_recomputing_without_maps_says_so(machine: Machine) -> None:
         evaluate_again(first.path, machine)
 
 
+def test_a_record_states_how_its_scans_were_prepared(machine: Machine) -> None:
+    made = run(CELL, machine).record
+
+    assert made.preparation["options"] == {"extractor": "atlas", "n4": False}
+    assert set(made.preparation["versions"]) == {"preparation", "registration", "rigid", "n4", "extractor"}
+    # What is not trained takes nobody of healthy-train.
+    counts = {part: facts["subjects"] for part, facts in made.splits.items() if part != "healthy-train"}
+    assert made.preparation["brains"] == {part: {"own mask": count} for part, count in counts.items()}
+    assert set(made.preparation["flagged"]) == set(counts)
+
+
+def test_a_record_names_the_hashes_of_the_lists_of_its_split(machine: Machine) -> None:
+    made = run(CELL, machine).record
+
+    listed = machine.places.runs / "splits" / "balls.csv"
+    assert made.split == {
+        "asked": "published",
+        "lists": {"balls": {"rule": "hash", "sha256": sha256(listed.read_bytes())}},
+    }
+    about = json.loads(listed.with_suffix(".json").read_text())
+    for part, facts in made.splits.items():
+        of = "all" if part.startswith("healthy") else "T1"
+        assert about["partitions"][part]["hashes"][of] == facts["hash"]
+
+
+def test_the_split_by_hash_where_parts_are_published_is_another_row(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "mine/datasets/halves"
+    home.mkdir(parents=True)
+    card, code = ((PLUGINS / "datasets/balls" / name).read_text() for name in ("card.toml", "dataset.py"))
+    parts = '[published_split]\nfirst = "lesion-val"\nsecond = "lesion-test"\n'
+    (home / "card.toml").write_text(
+        card.replace("[expected]", parts + "[expected]").replace("balls", "halves")
+    )
+    code = code.replace('"balls"', '"halves"').replace("healthy=healthy,", "healthy=healthy, part=PART,")
+    (home / "dataset.py").write_text(code.replace("HEALTHY, LESION =", 'PART = "first"\nHEALTHY, LESION ='))
+    monkeypatch.setenv(PLUGINS_VARIABLE, os.pathsep.join([str(PLUGINS), str(tmp_path / "mine")]))
+    cell = replace(CELL, dataset="halves")
+
+    with pytest.raises(UserError, match="split by published parts puts none .*, or use --split hash"):
+        run(cell, machine)
+    with pytest.raises(UserError, match="--split expects published or hash, but 'random' came"):
+        run(replace(cell, split="random"), machine)
+    made = run(replace(cell, split="hash"), machine).record
+    assert made.variant == "ci,split=hash"
+    assert Cell.of(made).split == "hash"
+    assert made.split["lists"]["halves"]["rule"] == "hash"
+    assert (machine.places.runs / "splits" / "halves-hash.csv").is_file()
+
+
+def test_a_row_prepared_otherwise_is_another_row_with_another_fit(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = lambda image, _: Scan(image.array * np.linspace(1, 1.1, 48, dtype=np.float32), image.affine)  # noqa: E731
+    monkeypatch.setattr(bias, "corrected", quick)  # N4 takes its seconds
+    cell = replace(CELL, method="pca")
+    plain = run(cell, machine)
+    corrected = run(replace(cell, preparation=Options(n4=True)), machine)
+
+    assert (plain.record.variant, corrected.record.variant) == ("ci", "ci,n4")
+    assert plain.path != corrected.path
+    assert plain.record.fit_hash != corrected.record.fit_hash
+    assert plain.record.data_fingerprint != corrected.record.data_fingerprint
+    assert Cell.of(corrected.record).preparation == Options(n4=True)
+    assert content(evaluate_again(corrected.path, machine).record) == content(corrected.record)
+
+
+def test_a_record_made_before_preparation_was_stated_asks_for_the_defaults(machine: Machine) -> None:
+    path = run(CELL, machine).path
+    written = json.loads(path.read_text())
+    del written["preparation"], written["split"]
+    path.write_text(json.dumps(written))
+
+    cell = Cell.of(record.read(path))
+    assert (cell.preparation, cell.split) == (Options(), "published")
+
+
 def test_limit_changes_the_split_and_the_row(machine: Machine) -> None:
     limited = run(replace(CELL, limit=2), machine).record
 
@@ -178,6 +261,7 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
         ({"contrast": "T9"}, "no contrast 'T9'; known are: T1, T2"),
         ({"contrast": "T2"}, "No subject of balls has the contrast 'T2'; there are: T1"),
         ({"preset": "huge"}, "no preset 'huge'; known are: ci"),
+        ({"preparation": Options("bet")}, "no extractor 'bet'; known are: atlas, hd-bet, synthstrip"),
         ({"protocol": "uad-9"}, "no protocol 'uad-9'; known are: uad-1"),
         ({"settings": {"sing": "1"}}, "no option 'sing'; known are: grid, sign"),
         ({"settings": {"sign": "often"}}, "expects float, but 'often' came"),
@@ -209,8 +293,10 @@ def test_a_trained_method_without_a_healthy_partner_says_which_there_are(machine
 
     with pytest.raises(UserError, match="can be tested from ixi"):
         make_plan(Cell(method="ae", dataset="mslub", contrast="T1"), machine)
-    with pytest.raises(UserError, match="no public data set has healthy FLAIR"):
+    with pytest.raises(UserError, match="can be tested from labelmaps, and none of them is under"):
         make_plan(Cell(method="ae", dataset="mslub", contrast="FLAIR"), machine)
+    with pytest.raises(UserError, match="no public data set has healthy T1post"):
+        make_plan(Cell(method="ae", dataset="mslub", contrast="T1post"), machine)
     assert make_plan(Cell(method="intensity", dataset="mslub", contrast="FLAIR"), machine).train is None
 
 

@@ -1,5 +1,7 @@
 """Who belongs where."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from uadbench import cards, splits
 from uadbench.errors import UserError
-from uadbench.subject import Subject
+from uadbench.subject import LeftOut, Subject
 
 CARD = replace(
     cards.dataset_card("phantom"), healthy_split={"train": 0.6, "val": 0.2}, lesion_split={"val": 0.3}
@@ -75,3 +77,89 @@ def test_balance_counts_sites_sexes_and_ages() -> None:
 
     assert report["site"] == {"A": 2, "B": 1}
     assert report["mean_age"] == 31.0
+
+
+# ---- published parts ----
+
+PUBLISHED = replace(CARD, published_split={"training": "lesion-val", "test": "lesion-test"})
+
+
+def test_published_parts_are_followed_and_whoever_is_in_none_is_split_by_the_hash() -> None:
+    everyone = [subject(n, healthy=False) for n in range(60)]
+    parted = [replace(s, part=("training", "test", None)[n % 3]) for n, s in enumerate(everyone)]
+
+    by_hash, published = splits.split(everyone, CARD), splits.split(parted, PUBLISHED)
+
+    homes = {s.id: name for name, members in published.items() for s in members}
+    assert all(homes[f"s{n}"] == "lesion-val" for n in range(0, 60, 3))
+    assert all(homes[f"s{n}"] == "lesion-test" for n in range(1, 60, 3))
+    rest = {name: {s.id for s in members if int(s.id[1:]) % 3 == 2} for name, members in by_hash.items()}
+    assert all(homes[name] == part for part, members in rest.items() for name in members)
+    assert splits.split(parted, CARD) == {
+        name: [replace(s, part=("training", "test", None)[int(s.id[1:]) % 3]) for s in members]
+        for name, members in by_hash.items()
+    }
+
+
+def test_a_part_of_a_published_split_is_a_subset_of_it() -> None:
+    whole = [replace(subject(n, healthy=False), part=("training", "test")[n % 2]) for n in range(20)]
+
+    (alone,) = [members for members in splits.split(whole[::2], PUBLISHED).values() if members]
+
+    assert {s.id for s in alone} == {s.id for s in splits.split(whole, PUBLISHED)["lesion-val"]}
+
+
+def test_a_person_in_two_published_parts_stops_the_run() -> None:
+    parted = [replace(subject(n, False, person="anna"), part=("training", "test")[n]) for n in range(2)]
+
+    with pytest.raises(UserError, match="anna .* lesion-val and in lesion-test"):
+        splits.check_persons(splits.split(parted, PUBLISHED))
+
+
+def test_a_card_that_names_an_unknown_partition_is_refused() -> None:
+    card = replace(CARD, published_split={"training": "lesion-train"})
+
+    with pytest.raises(UserError, match="puts the part training into 'lesion-train'; known are: healthy-tr"):
+        splits.partition(replace(subject(1, healthy=False), part="training"), card)
+
+
+# ---- lists ----
+
+
+def test_the_list_says_who_is_where_and_its_hashes_are_those_of_the_partitions(tmp_path: Path) -> None:
+    members = [
+        replace(subject(1, False), part="test", site="A", sex="F", age=40.5),
+        replace(subject(2, False), part="training", images={"T1": Path("x"), "T2": Path("y")}),
+        replace(subject(3, False), part="test", age=60.0, images={"T2": Path("y")}),
+    ]
+    left_out = [LeftOut("s4", "has no image")]
+
+    facts = splits.write(members, left_out, PUBLISHED, tmp_path)
+
+    text = (tmp_path / "phantom.csv").read_text()
+    assert text == (
+        "partition,person,subject,session,part,site,sex,age,contrasts\n"
+        "lesion-val,p2,s2,1,training,,,,T1 T2\n"
+        "lesion-test,p1,s1,1,test,A,F,40.5,T1\n"
+        "lesion-test,p3,s3,1,test,,,60.0,T2\n"
+    )
+    about = json.loads((tmp_path / "phantom.json").read_text())
+    assert facts == {"rule": "published", "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    assert facts.items() <= about.items()
+    assert about["left_out"] == [{"id": "s4", "reason": "has no image"}]
+    assert about["fractions"] == {"healthy": {"train": 0.6, "val": 0.2}, "lesion": {"val": 0.3}}
+    tested = about["partitions"]["lesion-test"]
+    assert (tested["subjects"], tested["site"], tested["sex"]) == (
+        2,
+        {"A": 1, "unknown": 1},
+        {"F": 1, "unknown": 1},
+    )
+    assert (tested["mean_age"], tested["age_range"], tested["age_unknown"]) == (50.2, [40.5, 60.0], 0)
+    assert tested["hashes"] == {
+        "all": splits.split_hash([members[0], members[2]]),
+        "T1": splits.split_hash(members[:1]),
+        "T2": splits.split_hash(members[2:]),
+    }
+    splits.write(members, left_out, PUBLISHED, tmp_path / "again")
+    for name in ("phantom.csv", "phantom.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()

@@ -243,3 +243,19 @@ def test_the_learning_rate_falls_along_half_a_cosine() -> None:
     schedule = Schedule(steps=100, batch=1, learning_rate=2.0, cosine=True)
     assert [schedule.rate(step) for step in (0, 50, 100)] == pytest.approx([2.0, 1.0, 0.0])
     assert replace(schedule, cosine=False).rate(77) == 2.0
+
+
+def test_the_log_shows_every_validation(volumes: tuple[Volumes, Volumes], tmp_path: Path) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    _, history = run(volumes, tmp_path)
+    (file,) = (tmp_path / "logs" / "training").iterdir()
+    content, events, at = file.read_bytes(), [], 0
+    while at < len(content):  # length (8 bytes), its checksum (4), an event, its checksum (4)
+        length = int.from_bytes(content[at : at + 8], "little")
+        events.append(Event.FromString(content[at + 12 : at + 12 + length]))
+        at += length + 16
+    seen = {(e.step, v.tag): v.simple_value for e in events for v in e.summary.value}
+    for step, training_loss, validation_loss in history.rows:
+        assert seen[step, "loss/training"] == pytest.approx(training_loss)
+        assert seen[step, "loss/validation"] == pytest.approx(validation_loss)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from uadbench import cards
 from uadbench.cards import DatasetCard
+from uadbench.cli import app
 from uadbench.datasets import Found
+from uadbench.fixtures import write_fixture
+from uadbench.plan import Machine
 from uadbench.preparation import scan
 from uadbench.preparation.verify import Report, verify
 from uadbench.progress import Silent
@@ -159,6 +164,53 @@ def test_trap_7_duplicates_are_problems_between_subjects_and_remarks_within_one(
     found = report(tmp_path, [filled])
     assert found.ok
     assert "same image voxel by voxel" in found.remarks[0].reason
+
+
+def test_trap_7_a_duplicate_across_partitions_names_both(tmp_path: Path) -> None:
+    published = {"training": "lesion-val", "test": "lesion-test"}
+    first = subject(tmp_path, "a", part="training")
+    copy = save(tmp_path / "copy.nii", scan.read(first.images["T1"]).array, AFFINE)
+    twin = subject(tmp_path, "b", images={"T1": copy}, part="test")
+    made = Found(replace(card(), published_split=published), tmp_path, (first, twin), ())
+    found = verify(made, 1, Silent())
+    assert [str(p) for p in found.problems] == [
+        "b: T1 is the same image voxel by voxel as a T1 (lesion-val and lesion-test): exclude one of them in "
+        "the data set's card"
+    ]
+    assert found.partitions["lesion-val"]["subjects"] == found.partitions["lesion-test"]["subjects"] == 1
+
+
+def test_trap_2_a_person_in_two_partitions_is_a_problem(tmp_path: Path) -> None:
+    healthy = replace(subject(tmp_path, "a", lesion_mask=None), healthy=True, person="anna")
+    found = report(tmp_path, [healthy, replace(subject(tmp_path, "b"), person="anna")])
+    assert [str(p) for p in found.problems] == [
+        "b: person anna is in healthy-test and in lesion-test: correct the table or the adapter"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trap", "code"), [("", 0), ("duplicate", 1), ("truncated", 1), ("unknown_label", 1)]
+)
+def test_the_exit_code_is_1_when_something_is_wrong_and_the_json_says_all(
+    trap: str, code: int, machine: Machine, tmp_path: Path
+) -> None:
+    write_fixture("atlas2", tmp_path / "made", subjects=2, traps=[trap] if trap else [])
+    said = tmp_path / "report.json"
+    arguments = ["verify", "atlas2", "--root", str(tmp_path / "made"), "--report", str(said), "--quiet"]
+    done = CliRunner().invoke(app, [*arguments, "--workers", "1"])
+    assert done.exit_code == code
+    content = json.loads(said.read_text())
+    assert set(content) == {
+        "version", "dataset", "root", "ok", "subjects", "persons", "healthy", "counts", "partitions",
+        "left_out", "problems", "remarks",
+    }  # fmt: skip
+    assert content["ok"] == (code == 0)
+    assert (content["subjects"], content["persons"], content["healthy"]) == (2, 2, 0)
+    assert {problem["subject_id"] for problem in content["problems"]} == (
+        {"sub-r003s002_ses-1"} if code else set()
+    )
+    assert all(set(problem) == {"subject_id", "file", "reason"} for problem in content["problems"])
+    assert ("problem: " in done.stdout) == (code == 1)
 
 
 def test_the_shipped_cards_are_complete() -> None:

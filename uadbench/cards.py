@@ -16,7 +16,8 @@ PRESETS = ("ci", "demo", "small", "paper")
 FAMILIES = ("baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature")
 # native: each contrast where the scanner put it. co-registered, SRI24, Talairach: the contrasts of a
 # subject share one space, which is not the template's. MNI152: taken as it lies.
-SPACES = ("native", "co-registered", "SRI24", "Talairach", "MNI152")
+# pixels: slices without geometry, in no space at all.
+SPACES = ("native", "co-registered", "SRI24", "Talairach", "MNI152", "pixels")
 AXES = {"L": "R", "P": "A", "I": "S"}  # direction -> its opposite, by which the axis is named
 POPULATIONS = ("volunteers", "patients", "synthetic")
 
@@ -82,6 +83,11 @@ class DatasetCard:
     # Fractions of persons; what is left of 1 goes to the last partition.
     healthy_split: Mapping[str, float] = field(default_factory=dict)  # train, val (rest: test)
     lesion_split: Mapping[str, float] = field(default_factory=dict)  # val (rest: test)
+    # Part of the release -> partition, where its publishers have divided it; goes before the fractions.
+    published_split: Mapping[str, str] = field(default_factory=dict)
+    # The healthy subjects are the patients' lesion-free slices: `healthy_split` holds for both, and of the
+    # persons who are learned from nothing is tested.
+    within: bool = False
     expected: Mapping[str, int] = field(default_factory=dict)  # subjects by contrast
     exclusions: Mapping[str, str] = field(default_factory=dict)  # subject id -> reason
     partners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # contrast -> healthy sets

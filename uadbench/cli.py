@@ -49,6 +49,10 @@ Plugins = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Workers = Annotated[int, typer.Option(help="Processes that share the work on subjects; 0: one per core.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; remembered for later runs.")]
+Extractor = Annotated[
+    str, typer.Option(help="Of brains that come without a mask: atlas (built in), hd-bet or synthstrip.")
+]
+N4 = Annotated[bool, typer.Option("--n4", help="Remove the bias field of every scan first.")]
 Results = Annotated[Path | None, typer.Option(help="Folder of the records (or UADBENCH_RESULTS).")]
 
 
@@ -103,6 +107,11 @@ def run(
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many persons of each partition.")
     ] = None,
+    split: Annotated[
+        str, typer.Option(help="published (the parts of the release, where there are any) or hash.")
+    ] = "published",
+    extractor: Extractor = "atlas",
+    n4: N4 = False,
     force: Annotated[bool, typer.Option("--force", help="Fit, score and record again.")] = False,
     results: Results = None,
     workers: Workers = 0,
@@ -111,6 +120,7 @@ def run(
 ) -> None:
     """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
     from uadbench.plan import Cell
+    from uadbench.preparation.prepare_scan import Options
 
     settings = dict(_setting(text) for text in set_ or [])
     cells = [
@@ -126,6 +136,8 @@ def run(
             limit=limit,
             protocol=protocol,
             precision=precision,
+            preparation=Options(extractor, n4),
+            split=split,
         )
         for one_method in dict.fromkeys(method)
         for one_dataset in dict.fromkeys(dataset)
@@ -181,7 +193,7 @@ def leaderboard(
     contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
     preset: Annotated[str | None, typer.Option(help="Only this preset; default: all but ci.")] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by: ap, dsc_oracle, auroc, ...")] = "ap",
-    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv, json or latex.")] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
     results: Results = None,
     plugins: Plugins = None,
@@ -206,7 +218,7 @@ def leaderboard(
         raise UserError(
             f"There is no such record under {folder}; `uadbench run --method ae --dataset phantom` makes one."
         )
-    found = board.tables(chosen, sort)
+    found = board.tables(chosen, sort, folder)
     failed = [(str(place), reason) for place, reason in record.failures(folder)]
     if format_ == "table" and output is None:
         show.leaderboard(found, failed)
@@ -216,11 +228,112 @@ def leaderboard(
         "markdown": lambda: board.markdown(found, failed),
         "csv": lambda: board.csv(found),
         "json": lambda: board.as_json(found),
+        "latex": lambda: board.latex(found),
     }[format_]()
     if output is None:
         typer.echo(text, nl=False)
     else:
         write_text(output, text)
+
+
+@app.command()
+def ablate(
+    method: Annotated[str, typer.Argument(help="Method whose folder has an ablations.toml.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set to test on.")] = "phantom",
+    train: Annotated[
+        str | None, typer.Option(help="Healthy data set to learn from; default: the card's partner.")
+    ] = None,
+    letter: Annotated[
+        list[str] | None, typer.Option("--letter", "-l", help="Only these questions. Repeatable.")
+    ] = None,
+    contrast: Annotated[
+        list[str] | None, typer.Option(help="Test on these contrasts only. Repeatable.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")
+    ] = "demo",
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of full model and variants. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many persons of each partition.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fit, score and record again.")] = False,
+    results: Results = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Run a method without each of its parts and decide whether the part has earned its place."""
+    from uadbench import ablate as ablations
+    from uadbench.plan import Cell
+
+    machine = _machine(device, workers, quiet, results)
+    settings = dict(_setting(text) for text in set_ or [])
+    cell = Cell(
+        method=method, dataset=dataset, train=train, preset=preset, seed=seed, settings=settings, limit=limit
+    )
+    report = ablations.ablate(
+        ablations.read(method), cell, machine, letter or (), contrast or (), force=force
+    )
+    path = ablations.write(report, machine)
+    typer.echo(ablations.markdown(report))
+    typer.echo(f"records and tables: {path.parent}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")],
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A NIfTI file of the run's contrast.")],
+    out: Annotated[Path, typer.Option(help="Folder for maps, mask, picture and prediction.json.")],
+    brain_mask: Annotated[Path | None, typer.Option(help="Brain mask; default: extracted.")] = None,
+    stripped: Annotated[bool, typer.Option("--stripped", help="The scan shows the brain alone.")] = False,
+    point: Annotated[str, typer.Option(help="Threshold of the mask: fpr1, fpr5 or val.")] = "fpr1",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Apply a trained method to a scan of your own; the maps lie in the scan's own space."""
+    from uadbench.predict import predict as predict_scan
+    from uadbench.report import show
+
+    machine = _machine(device, 1, quiet, None)
+    show.prediction(predict_scan(run, scan, out, machine, brain_mask, stripped, point), out)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Path of a record.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
+    plugins: Plugins = None,
+) -> None:
+    """Two runs on the same persons: every figure's difference with its interval and test."""
+    from uadbench.report import show
+    from uadbench.report.statistics import compare as compare_records
+
+    show.comparison(compare_records(first, second))
+
+
+@app.command("check-record")
+def check_record(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Records (seed-*.json), with pieces.")],
+    plugins: Plugins = None,
+) -> None:
+    """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
+    from uadbench.check_record import check
+
+    wrong = {file: check(file) for file in files}
+    for file, reasons in wrong.items():
+        for reason in reasons:
+            typer.echo(f"{file}: {reason}")
+    refused = sum(bool(reasons) for reasons in wrong.values())
+    if refused:
+        typer.echo(f"{refused} of {len(files)} records refused.")
+        raise typer.Exit(1)
+    typer.echo(f"{len(files)} consistent; nothing here proves that the scores are of the named method.")
 
 
 @app.command()
@@ -309,17 +422,21 @@ def prepare(
     grid: Annotated[
         list[str] | None, typer.Option(help="Grids; default: the evaluation grid. Repeatable.")
     ] = None,
+    extractor: Extractor = "atlas",
+    n4: N4 = False,
     workers: Workers = 0,
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
     """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
+    from uadbench.preparation.prepare import Options
     from uadbench.preparation.prepare_dataset import prepare_dataset
     from uadbench.report import show
 
     machine = _machine("cpu", workers, quiet, None)
     _remember(machine.places, dataset, root)
-    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine))
+    options = Options(extractor, n4)
+    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
 
 @app.command()

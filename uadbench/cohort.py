@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from uadbench import splits
 from uadbench.environment import measured
 from uadbench.errors import UserError
 from uadbench.files import sha256_json
-from uadbench.grids import Grid
+from uadbench.grids import Target
 from uadbench.plan import Machine, Plan
 from uadbench.preparation.prepare import Failure, check_voxels, prepare
 from uadbench.prepared import Prepared
@@ -24,8 +25,13 @@ class Cohort:
     train: Sequence[Prepared]
     val: Sequence[Prepared]
     failures: Mapping[str, Sequence[Failure]]
+    lists: Mapping[str, Mapping[str, str]]  # by data set: rule and SHA-256 of the list of its split
     seconds: float
     peak_memory_mb: float
+
+    def taking_part(self) -> dict[str, Sequence[Prepared]]:
+        """The scans of every partition: those that are tested on the evaluation grid, those learned from."""
+        return {"healthy-train": self.train, **self.evaluation}
 
     def fingerprint(self) -> str:
         """Hash of all volumes that take part."""
@@ -35,13 +41,21 @@ class Cohort:
 
 def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
     """Prepare every partition on the grids that need it; subjects that fail are kept as failures."""
+    lists = {
+        found.card.name: splits.write(
+            found.subjects, found.left_out, found.card, machine.places.runs / "splits"
+        )
+        for found in (plan.train, plan.test)
+        if found is not None
+    }
     with measured() as cost:
         failures: dict[str, list[Failure]] = {}
         evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, machine)
-        model = _prepared(plan, EVALUATED, plan.contrast, plan.model_grid, failures, machine)
+        model_on = plan.protocol.model_target(plan.model_grid)
+        model = _prepared(plan, EVALUATED, plan.contrast, model_on, failures, machine)
         learned: dict[str, list[Prepared]] = {"healthy-train": [], "healthy-val": []}
         for contrast in plan.train_contrasts:
-            more = _prepared(plan, tuple(learned), contrast, plan.model_grid, failures, machine)
+            more = _prepared(plan, tuple(learned), contrast, model_on, failures, machine)
             for partition, members in more.items():
                 learned[partition] += members.values()
         both = {
@@ -56,6 +70,7 @@ def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
         train=learned["healthy-train"],
         val=learned["healthy-val"],
         failures=failures,
+        lists=lists,
         seconds=cost.seconds,
         peak_memory_mb=cost.peak_memory_mb,
     )
@@ -65,7 +80,7 @@ def _prepared(
     plan: Plan,
     partitions: Sequence[str],
     contrast: str,
-    on: Grid,
+    on: Target,
     failures: dict[str, list[Failure]],
     machine: Machine,
 ) -> dict[str, dict[str, Prepared]]:
@@ -81,8 +96,9 @@ def _prepared(
         }
         subjects = [s for part in partitions for s in plan.parts[part] if home.get(s.id) == part]
         cohort = prepare(
-            subjects, contrast, on, card, machine.places.cache, machine.workers, machine.progress
-        )
+            subjects, contrast, on, card, machine.places.cache, machine.workers, machine.progress,
+            plan.cell.preparation,
+        )  # fmt: skip
         for item in cohort.prepared:
             by_partition[home[item.subject.id]][item.subject.id] = item
         for failure in cohort.failures:

@@ -1,10 +1,11 @@
-"""Grids: axis-aligned RAS voxel lattices in MNI152 millimetres.
+"""Grids: axis-aligned RAS voxel lattices in MNI152 millimetres, and stacks of slices that lie nowhere.
 
 The evaluation grids belong to a protocol, the model grids are a parameter of a method
 (protocol, rule 8).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ class Grid:
     spacing_mm: float
     origin_mm: tuple[float, float, float]
 
+    flat: ClassVar[bool] = False  # slices without a third dimension
+
     @property
     def affine(self) -> NDArray[np.float64]:
         """Voxel indices to MNI152 millimetres, (4, 4)."""
@@ -32,6 +35,57 @@ class Grid:
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         return self.spacing_mm**3 / 1000
+
+    @property
+    def voxel_size(self) -> float:
+        """What one voxel adds to a size: millilitres; of a stack, pixels of its files."""
+        return self.voxel_ml
+
+
+@dataclass(frozen=True)
+class Stack(Grid):
+    """Slices of `shape` (R, A, slices), each for itself: where they lie and how far apart is not known.
+
+    Every length counts pixels of the stored slices, in the plane: `spacing_mm` and `origin_mm` too.
+    """
+
+    flat: ClassVar[bool] = True
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Indices to pixels of the stored slices and the number of the slice, (4, 4)."""
+        affine = np.diag([self.spacing_mm, self.spacing_mm, 1.0, 1.0])
+        affine[:3, 3] = self.origin_mm
+        return affine
+
+    @property
+    def voxel_ml(self) -> float:
+        """A pixel has no volume: TypeError."""
+        raise TypeError("A stack of slices without geometry has no volume in millilitres; use voxel_size.")
+
+    @property
+    def voxel_size(self) -> float:
+        """How many pixels of the stored slices one pixel covers."""
+        return self.spacing_mm**2
+
+
+@dataclass(frozen=True)
+class Frame:
+    """To how many pixels (R, A) slices are brought, in the plane alone; None: as many as they have."""
+
+    name: str
+    pixels: tuple[int, int] | None = None
+
+    def stack(self, stored: tuple[int, int], slices: int) -> Stack:
+        """The grid of so many slices of `stored` pixels; all of a slice is there, in its proportions."""
+        right, front = self.pixels or stored
+        spacing = max(stored[0] / right, stored[1] / front)
+        origin = [(n - 1 - spacing * (m - 1)) / 2 for n, m in zip(stored, (right, front), strict=True)]
+        return Stack(self.name, (right, front, slices), spacing, (origin[0], origin[1], 0.0))
+
+
+NATIVE = Frame("pixels")
+Target = Grid | Frame  # what scans are prepared on
 
 
 CORNER = (-96.0, -130.0, -80.0)  # first voxel centre of the evaluation grids, mm (protocol, rule 8)
@@ -55,6 +109,11 @@ def grid(name: str) -> Grid:
     return GRIDS[name]
 
 
+def in_plane(on: Grid) -> Frame:
+    """The frame that gives slices as many pixels as those of a model grid."""
+    return Frame(f"{on.name}-2d", on.shape[:2])
+
+
 def _weights(source: Grid, target: Grid, axis: int) -> NDArray[np.float32]:
     """Linear interpolation along one axis as a matrix (target voxels, source voxels)."""
     n_source, n_target = source.shape[axis], target.shape[axis]
@@ -69,10 +128,14 @@ def _weights(source: Grid, target: Grid, axis: int) -> NDArray[np.float32]:
 
 
 def resample(volume: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
-    """Trilinear resampling of a (R, A, S) volume from one grid to another."""
+    """Trilinear resampling of a (R, A, S) volume from one grid to another; of a stack in the plane alone."""
     if source == target:
         return volume
-    for axis in range(3):
+    if source.flat != target.flat or (target.flat and source.shape[2] != target.shape[2]):
+        raise ValueError(
+            f"Nothing leads from grid {source.name} {source.shape} to {target.name} {target.shape}."
+        )
+    for axis in range(2 if target.flat else 3):
         weights = _weights(source, target, axis)
         volume = np.moveaxis(np.tensordot(weights, volume, (1, axis)), 0, axis)
     return np.ascontiguousarray(volume)

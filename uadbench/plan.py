@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from uadbench import datasets, methods, splits
@@ -13,6 +13,8 @@ from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
 from uadbench.grids import Grid, grid
 from uadbench.methods import Method
 from uadbench.places import Places
+from uadbench.preparation import external
+from uadbench.preparation.prepare_scan import DEFAULTS, Options
 from uadbench.progress import Progress
 from uadbench.protocol import PROFILES, Protocol, protocol
 from uadbench.record import RunRecord
@@ -35,6 +37,8 @@ class Cell:
     protocol: str | None = None  # None: that of the data set's card
     profiles: tuple[str, ...] = PROFILES
     precision: str = "float32"
+    preparation: Options = DEFAULTS
+    split: str = splits.RULES[0]
 
     @classmethod
     def of(cls, record: RunRecord) -> "Cell":
@@ -54,6 +58,8 @@ class Cell:
             protocol=record.protocol,
             profiles=tuple(name for name in POSTPROCESSING if name in record.thresholds),
             precision=record.precision,
+            preparation=Options(**record.preparation.get("options", {})),
+            split=record.split.get("asked", splits.RULES[0]),
         )
 
 
@@ -96,6 +102,11 @@ class Plan:
             name += f",limit={self.cell.limit}"
         if self.cell.precision != "float32":
             name += f",precision={self.cell.precision}"
+        cards = [found.card for found in (self.train, self.test) if found is not None]
+        if any(dataset_card(card.name).published_split and splits.rule(card) == "hash" for card in cards):
+            name += ",split=hash"
+        if self.cell.preparation.label:
+            name += f",{self.cell.preparation.label}"
         return name
 
     def place(self) -> Path:
@@ -117,6 +128,7 @@ def make_plan(cell: Cell, machine: Machine) -> Plan:
     card = method_card(cell.method)
     method = methods.build(cell.method, cell.preset, cell.settings)
     grid(method.grid)
+    external.check(cell.preparation.extractor)
     test_card = dataset_card(cell.dataset)
     contrast = cell.contrast or test_card.contrasts[0]
     if contrast not in test_card.contrasts:
@@ -127,15 +139,27 @@ def make_plan(cell: Cell, machine: Machine) -> Plan:
         raise UserError(
             f"{cell.dataset} holds healthy subjects only: name it with --train and test on another set."
         )
-    test = find(cell.dataset, machine)
+    if cell.split not in splits.RULES:
+        raise UserError(f"--split expects {' or '.join(splits.RULES)}, but '{cell.split}' came.")
+    rules = protocol(cell.protocol or test_card.protocol)
+    for name in (cell.dataset, cell.train):
+        if name is not None:
+            _check_space(rules, dataset_card(name))
+    if rules.flat and card.template_space:
+        raise UserError(
+            f"{cell.method} compares places of the brain in MNI152, and {cell.dataset} has slices that lie "
+            "in no space: choose a method that looks at slices."
+        )
+    test = _find(cell.dataset, machine, cell.split)
     train_name = _train_name(cell, card, test_card, contrast, machine.places)
-    train = (test if train_name == cell.dataset else find(train_name, machine)) if train_name else None
+    own = train_name == cell.dataset
+    train = (test if own else _find(train_name, machine, cell.split)) if train_name else None
     train_contrasts = (cell.train_contrasts or (contrast,)) if train and card.trained else ()
     return Plan(
         cell=cell,
         card=card,
         method=method,
-        protocol=protocol(cell.protocol or test_card.protocol),
+        protocol=rules,
         test=test,
         train=train,
         contrast=contrast,
@@ -144,12 +168,32 @@ def make_plan(cell: Cell, machine: Machine) -> Plan:
     )
 
 
+def _check_space(rules: Protocol, card: DatasetCard) -> None:
+    """Slices without geometry and volumes in MNI152 never meet in one run."""
+    if rules.flat != (card.space == "pixels"):
+        has = "slices without geometry" if card.space == "pixels" else "volumes"
+        wanted = "slices without geometry" if rules.flat else "volumes in MNI152"
+        raise UserError(
+            f"Protocol {rules.id} is for {wanted}, and {card.name} has {has}: "
+            f"the protocol of its card is {card.protocol}."
+        )
+
+
 def find(name: str, machine: Machine) -> Found:
-    """The subjects of a data set; one that makes its own files makes those that are missing."""
-    root = machine.places.root(name)
+    """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
+    root, drawn = machine.places.root(name), None
     if datasets.can_generate(name):
         datasets.generate(name, root, machine.progress)
-    return datasets.find(name, root)
+    elif datasets.can_draw(name) and root.is_dir():
+        drawn = machine.places.drawn(name)
+        datasets.draw(name, root, drawn, machine.workers, machine.progress)
+    return datasets.find(name, root, drawn)
+
+
+def _find(name: str, machine: Machine, rule: str) -> Found:
+    """The subjects of a data set; its card forgets its published parts where they are not to be followed."""
+    found = find(name, machine)
+    return found if rule == "published" else replace(found, card=replace(found.card, published_split={}))
 
 
 def _train_name(
@@ -190,8 +234,10 @@ def _partitions(
         parts |= {name: members for name, members in healthy.items() if name.startswith("healthy")}
     splits.check_persons(parts)
     if not parts["lesion-test"]:
+        by_hash = splits.rule(test.card) == "hash"
         raise UserError(
-            f"The lesion-test partition of {test.card.name} is empty: the split by persons puts none of the "
-            f"{len(test.subjects)} subjects under {test.root} there; add subjects."
+            f"The lesion-test partition of {test.card.name} is empty: the split by "
+            f"{'persons' if by_hash else 'published parts'} puts none of the {len(test.subjects)} subjects "
+            f"under {test.root} there; add subjects{'' if by_hash else ', or use --split hash'}."
         )
     return parts

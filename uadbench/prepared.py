@@ -21,7 +21,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from uadbench.files import replacing
-from uadbench.grids import Grid
+from uadbench.grids import Frame, Grid, Target
 from uadbench.subject import Subject
 
 LESION, IGNORED = 1, 2
@@ -105,6 +105,15 @@ class Prepared:
     def ignored(self) -> NDArray[np.bool_]:
         """Voxels that are neither hit nor false (R, A, S). For evaluation only."""
         return self._label(IGNORED)
+
+
+def opened(subject: Subject, contrast: str, on: Target, path: Path) -> Prepared:
+    """A prepared file of a subject; its grid, if it is one of slices, has as many as the file holds."""
+    if isinstance(on, Frame):
+        facts, tensors = _map(path)
+        right, front = facts["stored_pixels"]
+        on = on.stack((right, front), len(tensors["codes"]))
+    return Prepared(subject, contrast, on, path)
 
 
 def write(

@@ -3,11 +3,16 @@
 The numbered rules are the project's evaluation protocol (README, "What the numbers mean").
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from uadbench.cards import DatasetCard
 from uadbench.errors import UserError
-from uadbench.grids import GRIDS, Grid
+from uadbench.grids import GRIDS, NATIVE, Frame, Grid, Target, in_plane
 
 METRIC_VERSION = 1  # raised whenever a number would change for the same score maps
 
@@ -23,7 +28,42 @@ FOUND_FRACTION = 0.1  # of a lesion's voxels, from which it counts as found
 SCAN_FRACTION = 0.01  # rule 5: a scan's score is the mean of its top 1 % of in-brain scores
 MIN_SLICE_AREA_MM2 = 2000.0  # rule 7: axial slices with less brain are not evaluated
 
+# Slices without geometry count pixels. Those of lgg are about 1 mm wide (a brain's largest slice has 18,000
+# to 30,000 of them), so that the same number means about the same.
+MIN_SLICE_AREA_PIXELS = 2000.0
+
 PROFILES = ("raw", "baur5")  # rule 9: evaluated by default; the last one is the headline
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """In what the sizes of lesions and of slices are counted; the names in records say it."""
+
+    unit: str  # "ml" or "pixels"
+    bands: tuple[str, ...]
+    limits: tuple[float, ...]  # upper ends of the bands
+    slice_area: str  # fact of a prepared scan: brain area of each slice
+    least_slice_area: float
+
+    def counted_slices(self, facts: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """Which slices of a prepared scan are evaluated and learned from, (S,) (rule 7)."""
+        return np.asarray(np.asarray(facts[self.slice_area]) >= self.least_slice_area)
+
+
+VOLUMES = Sizes("ml", SIZE_BANDS, SIZE_LIMITS_ML, "slice_area_mm2", MIN_SLICE_AREA_MM2)
+# Components of slices without geometry are two-dimensional: their sizes are areas.
+PIXELS = Sizes(
+    "pixels",
+    ("under 30 pixels", "30 to 100 pixels", "100 to 1,000 pixels", "over 1,000 pixels"),
+    (30.0, 100.0, 1000.0),
+    "slice_area_pixels",
+    MIN_SLICE_AREA_PIXELS,
+)
+
+
+def sizes(grid: Grid) -> Sizes:
+    """In what sizes on a grid are counted."""
+    return PIXELS if grid.flat else VOLUMES
 
 
 @dataclass(frozen=True)
@@ -31,13 +71,23 @@ class Protocol:
     """One set of rules with an id: two numbers of different ids are never ranked together."""
 
     id: str
-    grid: Grid  # evaluation grid, rule 8
+    grid: Target  # evaluation grid, rule 8; a frame: that of each subject's own slices
+
+    @property
+    def flat(self) -> bool:
+        """Whether slices without geometry are evaluated, each for itself."""
+        return isinstance(self.grid, Frame)
+
+    def model_target(self, on: Grid) -> Target:
+        """What a method with this model grid is handed: volumes on it, or slices of as many pixels."""
+        return in_plane(on) if self.flat else on
 
 
 PROTOCOLS = {
     "uad-1": Protocol("uad-1", GRIDS["g192"]),
     "uad-1-2mm": Protocol("uad-1-2mm", GRIDS["g96"]),  # phantom and demonstration
     "uad-1-4mm": Protocol("uad-1-4mm", GRIDS["g48"]),  # the project's own tests; no evidence of anything
+    "uad-1-2d": Protocol("uad-1-2d", NATIVE),  # slices without geometry
 }
 
 

@@ -21,10 +21,12 @@ from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
 from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
-from uadbench.methods import Context, Score
+from uadbench.grids import Grid
+from uadbench.methods import Context, Method, Score, State
 from uadbench.plan import Cell, Machine, Plan, make_plan
+from uadbench.preparation.account import account
 from uadbench.preparation.prepare_scan import PREPARATION_VERSION
-from uadbench.protocol import METRIC_VERSION, regime
+from uadbench.protocol import METRIC_VERSION, regime, sizes
 from uadbench.record import RunRecord
 from uadbench.report import pictures
 from uadbench.volumes import Volume, Volumes
@@ -52,7 +54,7 @@ def run(cell: Cell, machine: Machine, force: bool = False) -> Outcome:
     score_hash = _score_hash(plan, fit_hash)
     folder = machine.places.runs / "maps" / score_hash
     cases = [
-        Case(partition, on_evaluation, folder / f"{on_model.key}.safetensors", plan.model_grid)
+        Case(partition, on_evaluation, folder / f"{on_model.key}.safetensors", on_model.grid)
         for partition in EVALUATED
         for on_evaluation, on_model in zip(cohort.evaluation[partition], cohort.model[partition], strict=True)
     ]
@@ -125,6 +127,16 @@ def fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, force: bool
     return facts
 
 
+def fitted_state(machine: Machine, fit_hash: str) -> State:
+    """What a finished fit learned."""
+    from safetensors.numpy import load_file
+
+    file = _fit_folder(machine, fit_hash) / "state.safetensors"
+    if not file.is_file():
+        raise UserError(f"The fit {fit_hash[:12]} is not under {machine.places.runs}: run the method again.")
+    return load_file(file)
+
+
 # ---- score -------------------------------------------------------------------------------------
 
 
@@ -136,17 +148,11 @@ def score(
     plan: Plan, cohort: Cohort, fit_hash: str, folder: Path, machine: Machine, force: bool = False
 ) -> None:
     """Score every evaluated volume whose map is not there yet."""
-    from safetensors.numpy import load_file
-
     volumes = [p for partition in EVALUATED for p in cohort.model[partition]]
     wanted = [p for p in volumes if force or not maps.whole(folder / f"{p.key}.safetensors")]
     if not wanted:
         return
-    state = load_file(_fit_folder(machine, fit_hash) / "state.safetensors")
-    context = _context(plan, fit_hash, machine)
-    plan.method.load_state(state, context)
-    environment.seed_everything(environment.stage_seed(plan.cell.seed, "calibrate"))
-    plan.method.calibrate(Volumes(cohort.train[:CALIBRATION_VOLUMES], plan.model_grid), context)
+    _make_ready(plan, cohort, fit_hash, machine)
     with machine.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
         for prepared, volume in zip(wanted, Volumes(wanted, plan.model_grid), strict=True):
             # Seeded for each volume, so that a score does not depend on what was scored before.
@@ -155,6 +161,26 @@ def score(
                 answer = checked(plan.method.score(volume), volume, plan.card.name)
             maps.write(folder / f"{prepared.key}.safetensors", answer, cost.seconds, cost.peak_memory_mb)
             stage.advance()
+
+
+def _make_ready(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine) -> None:
+    """Give the plan's method what was learned, so that it can score."""
+    context = _context(plan, fit_hash, machine)
+    plan.method.load_state(fitted_state(machine, fit_hash), context)
+    environment.seed_everything(environment.stage_seed(plan.cell.seed, "calibrate"))
+    # Spread over the cohort, which lists one contrast after the other.
+    some = cohort.train[:: max(1, -(-len(cohort.train) // CALIBRATION_VOLUMES))]
+    plan.method.calibrate(Volumes(some, plan.model_grid), context)
+
+
+def fitted(cell: Cell, machine: Machine) -> tuple[Method, Cohort, Grid]:
+    """The method of a cell ready to score, fitted if it is not yet; its cohort, and its model grid."""
+    plan = make_plan(cell, machine)
+    cohort = prepare_cohort(plan, machine)
+    fit_hash = _fit_hash(plan, cohort)
+    fit(plan, cohort, fit_hash, machine)
+    _make_ready(plan, cohort, fit_hash, machine)
+    return plan.method, cohort, plan.model_grid
 
 
 def checked(answer: Score, volume: Volume, name: str) -> Score:
@@ -209,7 +235,7 @@ def _evaluate_and_record(
     """Evaluate the maps, write pieces, record and pictures."""
     with measured() as cost:
         evaluation = evaluate(
-            cases, plan.protocol.grid, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,
+            cases, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,
             machine.progress,
         )  # fmt: skip
     pieces = path.with_suffix(".npz")
@@ -238,6 +264,8 @@ def _evaluate_and_record(
             }
             for name, members in plan.parts.items()
         },
+        split={"asked": plan.cell.split, "lists": cohort.lists},
+        preparation=account(cohort.taking_part(), plan.cell.preparation),
         excluded=_excluded(plan, cohort),
         data_fingerprint=cohort.fingerprint(),
         fit_hash=hashes[0],
@@ -256,10 +284,10 @@ def _evaluate_and_record(
         },
         subjects=evaluation.subjects,
         thresholds=evaluation.thresholds,
-        summary=summarise(evaluation, plan.protocol.grid.voxel_ml),
+        summary=summarise(evaluation, cases[0].prepared.grid.voxel_size, sizes(cases[0].prepared.grid)),
         pieces={"file": pieces.name, "sha256": record.write_pieces(pieces, evaluation)},
     )
-    drawn = pictures.draw(made, evaluation, cases, plan.protocol.grid, _pictures_folder(machine, plan))
+    drawn = pictures.draw(made, evaluation, cases, _pictures_folder(machine, plan))
     record.write(made, machine.places.results)
     return Outcome(record.read(path), path, cases[0].map_file.parent, tuple(drawn), False)
 
@@ -277,7 +305,12 @@ def _excluded(plan: Plan, cohort: Cohort) -> list[dict[str, str]]:
         for name, found in sources.items()
         for item in found.left_out
     ]
-    return failed + left_out
+    learned_from = [
+        {"partition": f"none of {plan.test.card.name}", "id": subject.id, "reason": splits.LEARNED_FROM}
+        for subject in plan.test.with_contrast(plan.contrast)
+        if splits.partition(subject, plan.test.card) is None
+    ]
+    return failed + left_out + learned_from
 
 
 def evaluate_again(path: Path, machine: Machine) -> Outcome:
@@ -286,14 +319,18 @@ def evaluate_again(path: Path, machine: Machine) -> Outcome:
     plan = make_plan(Cell.of(earlier), machine)
     folder = machine.places.runs / "maps" / earlier.score_hash
     cohort = prepare_cohort(plan, machine)
-    files = [folder / f"{p.key}.safetensors" for part in EVALUATED for p in cohort.model[part]]
+    models = [p for part in EVALUATED for p in cohort.model[part]]
+    files = [folder / f"{p.key}.safetensors" for p in models]
     facts_file = _fit_folder(machine, earlier.fit_hash) / "fit.json"
     if not facts_file.exists() or not all(maps.whole(file) for file in files):
         raise UserError(
             f"The maps of {path} are not under {folder}; `uadbench run --force` makes them again."
         )
     evaluated = [(part, p) for part in EVALUATED for p in cohort.evaluation[part]]
-    cases = [Case(part, p, file, plan.model_grid) for (part, p), file in zip(evaluated, files, strict=True)]
+    cases = [
+        Case(part, p, file, model.grid)
+        for (part, p), file, model in zip(evaluated, files, models, strict=True)
+    ]
     hashes = (earlier.fit_hash, earlier.score_hash)
     return _evaluate_and_record(
         plan, cohort, cases, hashes, json.loads(facts_file.read_text()), machine, path

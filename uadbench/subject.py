@@ -5,6 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+@dataclass(frozen=True)
+class Slice:
+    """The files of one slice of a data set that comes as pictures: all channels, and the labels."""
+
+    image: Path
+    mask: Path
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """Who was scanned, where the files lie, and what is known about them; nothing is read yet.
@@ -20,6 +28,7 @@ class Subject:
     images: Mapping[str, Path]  # contrast ("T1", "T2", "FLAIR", ...) -> NIfTI or Analyze file
     healthy: bool
     session: str = "1"
+    part: str | None = None  # of the release, as its publishers divided it: "training", "test"
     brain_mask: Path | None = None  # values above 0.5 are brain
     contrast_masks: Mapping[str, Path] = field(default_factory=dict)  # where a contrast has one of its own
     lesion_mask: Path | None = None
@@ -34,6 +43,11 @@ class Subject:
     space: str = "native"  # one of cards.SPACES; anything but "MNI152" is registered
     skull_stripped: bool = False
     orientation: str | None = None  # of files that do not say it themselves (Analyze), such as "LAS"
+    # Where the space is "pixels": the slices in their order, from the neck to the crown, and the channel of
+    # each contrast in their files; `images` and `lesion_mask` then name the folder.
+    stack: tuple[Slice, ...] = ()
+    channels: Mapping[str, int] = field(default_factory=dict)
+    slices: str = "all"  # or "lesion-free": preparation drops those that hold lesion (regime `within`)
 
     def mask_of(self, contrast: str) -> Path | None:
         """The brain mask file that goes with a contrast."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from uadbench.grids import Grid
 from uadbench.prepared import Prepared, decode
-from uadbench.protocol import MIN_SLICE_AREA_MM2
+from uadbench.protocol import sizes
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Volume:
 
     image: NDArray[np.float32]
     brain: NDArray[np.bool_]
-    spacing_mm: float
+    spacing_mm: float  # of slices without geometry: pixels of their files, which are about 1 mm wide
     contrasts: tuple[str, ...]  # one per channel
 
 
@@ -32,7 +32,11 @@ class Volumes(Sequence[Volume]):
     """
 
     def __init__(self, prepared: Sequence[Prepared], grid: Grid) -> None:
-        """Volumes of the prepared scans, in the given order."""
+        """Volumes of the prepared scans, in the given order.
+
+        All have the in-plane shape of `grid`, the model grid; of slices without geometry each volume has as
+        many as there are.
+        """
         self.grid = grid
         self._prepared = tuple(prepared)
         order: dict[tuple[str, str], int] = {}
@@ -47,14 +51,14 @@ class Volumes(Sequence[Volume]):
         """One volume, read from the cache."""
         prepared = self._prepared[index]
         image = prepared.image()
-        return Volume(image[None], prepared.brain(), self.grid.spacing_mm, (prepared.contrast,))
+        return Volume(image[None], prepared.brain(), prepared.grid.spacing_mm, (prepared.contrast,))
 
     def slices(self) -> NDArray[np.int64]:
-        """(volume, slice) of every axial slice with at least 2,000 mm2 of brain, shape (n, 2)."""
+        """(volume, slice) of every axial slice with enough brain (protocol, rule 7), shape (n, 2)."""
         found = [
             (volume, position)
             for volume, prepared in enumerate(self._prepared)
-            for position in np.flatnonzero(np.asarray(prepared.facts["slice_area_mm2"]) >= MIN_SLICE_AREA_MM2)
+            for position in np.flatnonzero(sizes(prepared.grid).counted_slices(prepared.facts))
         ]
         return np.array(found, np.int64).reshape(-1, 2)
 

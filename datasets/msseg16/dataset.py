@@ -13,13 +13,14 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     """One subject for each patient with pre-processed scans and a consensus mask."""
     for folder, name in layout.folders(root, r"Patient_(\w+)"):
         above = [part.capitalize() for part in folder.absolute().parts[-3:-1]]
-        part = f"{above[0]}_" if above[0] in ("Training", "Testing") else ""
+        part = above[0] if above[0] in ("Training", "Testing") else ""
         centre = above[1] if above[1].startswith("Center_") else ""
         # Whether numbers repeat between the parts and the centres is not known: all of it is the id.
-        yield _subject(f"{part}{centre}_Patient_{name[1]}".lstrip("_"), centre or None, folder)
+        whole = "_".join(filter(None, [part, centre, f"Patient_{name[1]}"]))
+        yield _subject(whole, centre or None, part.lower() or None, folder)
 
 
-def _subject(name: str, centre: str | None, folder: Path) -> Subject | LeftOut:
+def _subject(name: str, centre: str | None, part: str | None, folder: Path) -> Subject | LeftOut:
     """One patient, or what the folder lacks."""
     inside = {path.name.lower(): path for path in folder.iterdir()}
     scans = inside.get("preprocessed_data", folder / "Preprocessed_Data")
@@ -39,6 +40,7 @@ def _subject(name: str, centre: str | None, folder: Path) -> Subject | LeftOut:
         healthy=False,
         brain_mask=layout.one(masks, r"Brain_Mask\.nii(\.gz)?"),
         lesion_mask=lesion,
+        part=part,
         lesion_kind="ms",
         site=centre,
         space="co-registered",

@@ -57,6 +57,7 @@ def _subject(name: str, found: Mapping[str, Path], masks: Mapping[str, Path]) ->
         healthy=False,
         brain_mask=next(iter(own.values()), None) if kind == "pre" else None,
         contrast_masks=own,
+        part=_part(found["patient"]),
         lesion_mask=lesion,
         ignore_mask=lesion,
         mask_contrast="FLAIR",
@@ -64,3 +65,9 @@ def _subject(name: str, found: Mapping[str, Path], masks: Mapping[str, Path]) ->
         site=name.rsplit("-", 1)[0],
         space="co-registered" if kind == "pre" else "native",
     )
+
+
+def _part(patient: Path) -> str | None:
+    """The part of the challenge that a patient belongs to; the older archives do not say it."""
+    above = [part.lower() for part in patient.absolute().parts[:-2] if part.lower() != "amsterdam"]
+    return above[-1] if above[-1] in ("training", "test") else None

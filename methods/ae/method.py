@@ -1,9 +1,10 @@
-"""Dense auto-encoder of axial slices (Baur et al. 2021). See card.toml."""
+"""Auto-encoders of axial slices (Baur et al. 2021, Bergmann et al. 2019). See card.toml."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,23 +14,39 @@ from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
 from uadbench.volumes import Volumes
 
+NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
 
-def down(channels: int, filters: int) -> nn.Sequential:
+
+def down(channels: int, filters: int, kernel: int, norm: str) -> nn.Sequential:
     """Half the resolution."""
-    convolution = nn.Conv2d(channels, filters, 5, stride=2, padding=2)
-    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(0.2))
+    convolution = nn.Conv2d(channels, filters, kernel, stride=2, padding=kernel // 2)
+    return nn.Sequential(convolution, NORMS[norm](filters), nn.LeakyReLU(0.2))
 
 
-def up(channels: int, filters: int) -> nn.Sequential:
+def up(channels: int, filters: int, kernel: int, norm: str) -> nn.Sequential:
     """Twice the resolution."""
-    convolution = nn.ConvTranspose2d(channels, filters, 5, stride=2, padding=2, output_padding=1)
-    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(0.2))
+    padding = kernel // 2
+    convolution = nn.ConvTranspose2d(channels, filters, kernel, stride=2, padding=padding, output_padding=1)
+    return nn.Sequential(convolution, NORMS[norm](filters), nn.LeakyReLU(0.2))
 
 
-class DenseAutoencoder(nn.Module):
-    """The unified architecture of Baur 2021: four halvings, a dense code, four doublings."""
+class Autoencoder(nn.Module):
+    """The unified architecture of Baur 2021: four halvings, a code, four doublings.
 
-    def __init__(self, rows: int, columns: int, width: int, latent_dim: int, dropout: float) -> None:
+    The code is a vector of `latent_dim` numbers; with `latent_dim` 0 it is a map of width / 2 channels,
+    a 16th of the slice in height and width.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        columns: int,
+        width: int,
+        latent_dim: int,
+        dropout: float,
+        kernel: int = 5,
+        norm: str = "batch",
+    ) -> None:
         """For slices of rows x columns, which are padded to a multiple of 16."""
         super().__init__()
         filters = [width, 2 * width, 4 * width, 4 * width]
@@ -37,17 +54,15 @@ class DenseAutoencoder(nn.Module):
         code = (narrow, -(-rows // 16), -(-columns // 16))
         features = code[0] * code[1] * code[2]
         self.encoder = nn.Sequential(
-            *(down(a, b) for a, b in pairwise([1, *filters])),  # (B, 4 width, R / 16, A / 16)
+            *(down(a, b, kernel, norm) for a, b in pairwise([1, *filters])),  # (B, 4 width, R / 16, A / 16)
             nn.Conv2d(filters[-1], narrow, 1),
-            nn.Flatten(),  # (B, features)
-            nn.Linear(features, latent_dim),
+            *([nn.Flatten(), nn.Linear(features, latent_dim)] if latent_dim else []),  # (B, latent_dim)
             nn.Dropout(dropout),
         )
         self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, features),
-            nn.Unflatten(1, code),  # (B, width / 2, R / 16, A / 16)
-            nn.Conv2d(narrow, filters[-1], 1),
-            *(up(a, b) for a, b in pairwise([filters[-1], *filters[::-1]])),
+            *([nn.Linear(latent_dim, features), nn.Unflatten(1, code)] if latent_dim else []),
+            nn.Conv2d(narrow, filters[-1], 1),  # of (B, width / 2, R / 16, A / 16)
+            *(up(a, b, kernel, norm) for a, b in pairwise([filters[-1], *filters[::-1]])),
             nn.Conv2d(width, 1, 1),  # linear output
         )
 
@@ -65,13 +80,42 @@ def l1_loss(network: nn.Module, batch: training.Batch) -> Tensor:
     return loss
 
 
+def ssim_loss(network: nn.Module, batch: training.Batch) -> Tensor:
+    """1 - SSIM, mean over the windows of 11 x 11 pixels that lie in the slice (Bergmann 2019, eq. 8)."""
+    from monai.losses import SSIMLoss  # here, because the other losses need not wait seconds for monai
+
+    reconstruction = network(batch.image)
+    # A variance is a small difference of large numbers, of which bf16 would leave nothing.
+    with torch.autocast(batch.image.device.type, enabled=False):
+        loss: Tensor = SSIMLoss(spatial_dims=2, data_range=1.0, win_size=11)(reconstruction, batch.image)
+    return loss
+
+
+LOSSES = {"l1": l1_loss, "ssim": ssim_loss}
+
+
 @dataclass
 class AE(NetworkReconstruction):
     """Learns to compress and restore healthy slices; what it cannot restore is anomalous."""
 
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
     width: int = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
-    latent_dim: int = fit_option(128, "length of the code; Baur 2021")
+    bottleneck: str = fit_option(
+        "dense",
+        "dense: the code is a vector; spatial: it is a map of width / 2 channels, a 16th of the slice in "
+        "height and width; both in Baur 2021",
+        choices=("dense", "spatial"),
+    )
+    latent_dim: int = fit_option(128, "length of the dense code; Baur 2021; a spatial one has none")
+    kernel: int = fit_option(5, "side of the convolutions' kernels; Baur 2021: 5; AE-SSIM: 3", choices=(3, 5))
+    norm: str = fit_option(
+        "batch",
+        "batch: Baur 2021's code; instance: AE-SSIM in Meissen 2022's code, blind to a slice's contrast",
+        choices=tuple(NORMS),
+    )
+    loss: str = fit_option(
+        "l1", "what is minimised; l1: Baur 2021; ssim: Bergmann 2019", choices=tuple(LOSSES)
+    )
     dropout: float = fit_option(0.1, "dropout of the code; Baur 2021's code: .1 to .2")
     steps: int = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
     batch: int = fit_option(8, "slices per step; Baur 2021's code")
@@ -81,7 +125,7 @@ class AE(NetworkReconstruction):
     patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
-        """Minimise the L1 reconstruction error of healthy slices."""
+        """Minimise the reconstruction error of healthy slices."""
         schedule = training.Schedule(
             self.steps,
             self.batch,
@@ -91,13 +135,14 @@ class AE(NetworkReconstruction):
             cosine=self.cosine,
         )
         self.network_, self.device_ = self.build(), context.device
-        training.train(self.network_, l1_loss, train, val, context, schedule, "ae")
+        training.train(self.network_, LOSSES[self.loss], train, val, context, schedule, "ae")
         return self
 
-    def build(self) -> DenseAutoencoder:
+    def build(self) -> Autoencoder:
         """The network with fresh weights."""
         rows, columns, _ = grids.grid(self.grid).shape
-        return DenseAutoencoder(rows, columns, self.width, self.latent_dim, self.dropout)
+        latent_dim = self.latent_dim if self.bottleneck == "dense" else 0
+        return Autoencoder(rows, columns, self.width, latent_dim, self.dropout, self.kernel, self.norm)
 
 
 ENTRY = AE

@@ -240,12 +240,13 @@ class FAnoGAN(NetworkReconstruction):
 
     def _fit_encoder(self, critic: Critic, train: Volumes, val: Volumes, context: Context) -> None:
         """Stage 2: the encoder `izi_f`, from image to code to image with a residual of features."""
-        network = self.network_
-        assert isinstance(network, Reconstructor)
+        generator, encoder = self.network_.generator, self.network_.encoder
+        assert isinstance(generator, Generator)
+        assert isinstance(encoder, Critic)
 
         def loss(encoder: Critic, batch: training.Batch) -> Tensor:
             image = to_range(batch.image)
-            return izi_f_loss(critic, image, network.generator(torch.tanh(encoder(image))), self.kappa)
+            return izi_f_loss(critic, image, generator(torch.tanh(encoder(image))), self.kappa)
 
         schedule = training.Schedule(
             self.encoder_steps,
@@ -254,7 +255,7 @@ class FAnoGAN(NetworkReconstruction):
             validate_every=self.validate_every,
             cosine=self.cosine,
         )
-        training.train(network.encoder, loss, train, val, context, schedule, "encoder")
+        training.train(encoder, loss, train, val, context, schedule, "encoder")
 
     def build(self) -> Reconstructor:
         """Generator and encoder with fresh weights; the critic is needed in training only."""

@@ -1,18 +1,24 @@
-"""Variational auto-encoder of axial slices (Kingma & Welling 2014, Baur et al. 2021). See card.toml."""
+"""Variational auto-encoder of axial slices (Kingma & Welling 2014, Baur et al. 2021), and restoration with
+it as the prior (You et al. 2019, Chen et al. 2020). See card.toml."""
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Self, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from uadbench import grids
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
-from uadbench.methods import Context, fit_option
-from uadbench.volumes import Volumes
+from uadbench.methods import Context, fit_option, score_option
+from uadbench.volumes import Volume, Volumes
+
+TV_WEIGHTS = tuple(k / 10 for k in range(20))  # among which restoration chooses: 0, 0.1, ..., 1.9 (Baur 2021)
+SELECTION_SLICES = 16  # healthy slices by which it chooses
 
 
 def down(channels: int, filters: int) -> nn.Sequential:
@@ -89,6 +95,37 @@ def negative_elbo(
     return (error + beta * kl_divergence(mean, log_variance)).mean() / image[0].numel()
 
 
+def total_variation(images: Tensor) -> Tensor:
+    """Absolute differences of pixels that share an edge, summed: (B, 1, R, A) -> (B,)."""
+    rows = (images[..., 1:, :] - images[..., :-1, :]).abs().flatten(1).sum(1)
+    columns = (images[..., 1:] - images[..., :-1]).abs().flatten(1).sum(1)
+    return rows + columns
+
+
+@torch.inference_mode(False)  # gradients are needed although scoring switches them off
+def restore(
+    network: VariationalAutoencoder, image: Tensor, beta: float, tv_weight: float, steps: int, rate: float
+) -> Tensor:
+    """Slices (B, 1, R, A) after gradient descent towards what the network holds for healthy.
+
+    Steps of length `rate` times the gradient, from the image x itself, of
+    L1(x_r, D(mean of E(x_r))) + beta KL + tv_weight TV(x - x_r) (You et al. 2019; Baur 2021).
+    Every term is a sum over the pixels or the code of a slice, and slices are added up: what becomes of a
+    slice depends on itself alone.
+    """
+    image = image.clone()
+    restored = image
+    for _ in range(steps):
+        restored = restored.detach().requires_grad_()
+        mean, log_variance = network.encode(restored)
+        error = (restored - network.decode(mean, *image.shape[-2:])).abs().flatten(1).sum(1)  # (B,)
+        prior = error + beta * kl_divergence(mean, log_variance)
+        objective = prior + tv_weight * total_variation(image - restored)
+        (gradient,) = torch.autograd.grad(objective.sum(), restored)
+        restored = restored.detach() - rate * gradient
+    return restored.detach()
+
+
 @dataclass
 class VAE(NetworkReconstruction):
     """Learns a distribution of healthy slices; what it cannot restore from its code is anomalous."""
@@ -106,6 +143,19 @@ class VAE(NetworkReconstruction):
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
     validate_every: int = fit_option(1500, "steps between validations; an epoch of 120 volumes of 100 slices")
     patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
+    inference: str = score_option(
+        "decoding",
+        "pseudo-healthy slice: `decoding` of the mean of the code, or `restoration` of the slice by gradient "
+        "descent on the negative evidence lower bound (You 2019)",
+        ("decoding", "restoration"),
+    )
+    restoration_steps: int = score_option(150, "steps of the restoration; Baur 2021's code")
+    restoration_rate: float = score_option(1e-3, "length of a step per unit of gradient; Baur 2021's code")
+    tv_weight: float = score_option(
+        -1.0,
+        "weight of the total variation of what restoration changes; negative: the one of 0, 0.1, ..., 1.9 "
+        "that changes healthy slices least (Chen 2020; the grid is Baur 2021's)",
+    )
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Maximise the evidence lower bound of healthy slices."""
@@ -128,6 +178,32 @@ class VAE(NetworkReconstruction):
         code = mean + (0.5 * log_variance).exp() * noise
         reconstruction = network.decode(code, *batch.image.shape[-2:])
         return negative_elbo(batch.image, reconstruction, mean, log_variance, self.beta)
+
+    def calibrate(self, healthy: Volumes, context: Context) -> Self:
+        """Choose the weight of the total variation where it is to be chosen; the fit needs none of it."""
+        if self.inference == "restoration" and self.tv_weight < 0:
+            slices = training.Slices(healthy, context.device)
+            image = slices.take(slices.spread(SELECTION_SLICES)).image
+            with context.progress.stage("weight of total variation", len(TV_WEIGHTS)) as stage:
+                changes = {}
+                for weight in TV_WEIGHTS:
+                    changes[weight] = float((image - self._restored(image, weight)).abs().mean())
+                    stage.advance(note=f"{weight}: {changes[weight]:.4g}")
+            self.tv_weight_ = min(TV_WEIGHTS, key=changes.__getitem__)
+        super().calibrate(healthy, context)
+        return self
+
+    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
+        """Each axial slice decoded from the mean of its code, or restored."""
+        if self.inference == "decoding":
+            return super().reconstruct(volume)
+        weight = self.tv_weight if self.tv_weight >= 0 else self.tv_weight_
+        return training.reconstruct(lambda image: self._restored(image, weight), volume, self.device_)
+
+    def _restored(self, image: Tensor, tv_weight: float) -> Tensor:
+        network, steps, rate = self.network_, self.restoration_steps, self.restoration_rate
+        with training.repeatable(tf32=False):
+            return restore(cast(VariationalAutoencoder, network), image, self.beta, tv_weight, steps, rate)
 
     def build(self) -> VariationalAutoencoder:
         """The network with fresh weights."""

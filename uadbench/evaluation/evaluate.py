@@ -28,11 +28,10 @@ from uadbench.prepared import Prepared
 from uadbench.progress import Progress
 from uadbench.protocol import (
     FALSE_POSITIVE_RATES,
-    MIN_SLICE_AREA_MM2,
     OPERATING_POINTS,
     SCAN_FRACTION,
-    SIZE_BANDS,
     dice,
+    sizes,
 )
 
 T = TypeVar("T")
@@ -40,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Case:
-    """One scan to be evaluated: labels on the evaluation grid, score map on the model grid."""
+    """One scan to be evaluated: labels on its evaluation grid, score map on its model grid."""
 
     partition: str
     prepared: Prepared
@@ -75,14 +74,13 @@ class _Scan:
 
 def extent(prepared: Prepared) -> NDArray[np.bool_]:
     """Brain united with lesion on the slices that count, (R, A, S) (protocol, rules 7 and 8)."""
-    area = np.asarray(prepared.facts["slice_area_mm2"])
-    counted: NDArray[np.bool_] = (prepared.brain() | prepared.lesion()) & (area >= MIN_SLICE_AREA_MM2)
+    slices = sizes(prepared.grid).counted_slices(prepared.facts)
+    counted: NDArray[np.bool_] = (prepared.brain() | prepared.lesion()) & slices
     return counted
 
 
 def evaluate(
     cases: Sequence[Case],
-    grid: Grid,
     profiles: Sequence[str],
     scratch: Path,
     workers: int,
@@ -93,7 +91,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
 
         def first(numbered: tuple[int, Case]) -> _Scan:
-            return _count_scores(numbered[1], grid, profiles, Path(folder) / str(numbered[0]))
+            return _count_scores(numbered[1], profiles, Path(folder) / str(numbered[0]))
 
         scans = _each(first, list(enumerate(cases)), workers, progress, "curves")
         ids = [scan.facts["id"] for scan in scans]
@@ -102,7 +100,7 @@ def evaluate(
             thresholds[profile], pieces[profile] = _operating_points(scans, ids, profile)
 
         def second(scan: _Scan) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-            return {profile: _count_hits(scan, grid, profile, thresholds[profile]) for profile in profiles}
+            return {profile: _count_hits(scan, profile, thresholds[profile]) for profile in profiles}
 
         hits = _each(second, scans, workers, progress, "operating points")
     return Evaluation(
@@ -126,9 +124,10 @@ def _each(
         return results
 
 
-def _count_scores(case: Case, grid: Grid, profiles: Sequence[str], folder: Path) -> _Scan:
+def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
     """First pass over one scan."""
-    prepared, subject = case.prepared, case.prepared.subject
+    prepared, subject, grid = case.prepared, case.prepared.subject, case.prepared.grid
+    unit = sizes(grid).unit
     stored = maps.read(case.map_file)
     brain, lesion, ignored = prepared.brain(), prepared.lesion(), prepared.ignored()
     inside = extent(prepared)
@@ -145,9 +144,9 @@ def _count_scores(case: Case, grid: Grid, profiles: Sequence[str], folder: Path)
         "age": subject.age,
         "lesion_kind": subject.lesion_kind,
         "voxels": int(counted.sum()),
-        "lesion_ml": float(labels.sum() * grid.voxel_ml),
-        "lesion_ml_outside_counted_slices": float((lesion & ~inside).sum() * grid.voxel_ml),
-        "scan_score": scan_score(score_map[brain]),
+        f"lesion_{unit}": float(labels.sum() * grid.voxel_size),
+        f"lesion_{unit}_outside_counted_slices": float((lesion & ~inside).sum() * grid.voxel_size),
+        **(slice_scores(score_map, prepared) if grid.flat else {"scan_score": scan_score(score_map[brain])}),
         "ap": {},
         "auroc": {},
     }
@@ -172,6 +171,16 @@ def scan_score(scores_in_brain: NDArray[np.float32]) -> float:
     """Mean of the highest 1 % of a scan's scores (protocol, rule 5)."""
     count = max(1, round(SCAN_FRACTION * scores_in_brain.size))
     return float(np.partition(scores_in_brain, -count)[-count:].mean(dtype=np.float64))
+
+
+def slice_scores(score_map: NDArray[np.float32], prepared: Prepared) -> dict[str, list[Any]]:
+    """Of each evaluated slice the mean of its highest 1 % of scores, and whether it holds lesion (rule 2)."""
+    brain, lesion = prepared.brain(), prepared.lesion()
+    counted = np.flatnonzero(sizes(prepared.grid).counted_slices(prepared.facts))
+    return {
+        "slice_scores": [scan_score(score_map[..., n][brain[..., n]]) for n in counted],
+        "slice_lesion": [bool(lesion[..., n].any()) for n in counted],
+    }
 
 
 def _restoration(
@@ -230,15 +239,15 @@ def _finite(threshold: float | None) -> float | None:
 
 
 def _count_hits(
-    scan: _Scan, grid: Grid, profile: str, thresholds: Mapping[str, float | None]
+    scan: _Scan, profile: str, thresholds: Mapping[str, float | None]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Second pass over one scan: voxels (points, 3) and lesions (points, size bands, 3)."""
-    prepared = scan.case.prepared
+    prepared, grid = scan.case.prepared, scan.case.prepared.grid
     inside, lesion, ignored = extent(prepared), prepared.lesion(), prepared.ignored()
-    labelled = Lesions(lesion & inside, ignored, grid.voxel_ml)
+    labelled = Lesions(lesion & inside, ignored, grid.voxel_size, sizes(grid), grid.flat)
     vector = np.load(scan.scores[profile])
     voxels = np.zeros((len(OPERATING_POINTS), 3), np.int64)
-    lesions = np.zeros((len(OPERATING_POINTS), len(SIZE_BANDS), 3), np.int64)
+    lesions = np.zeros((len(OPERATING_POINTS), len(sizes(grid).bands), 3), np.int64)
     for row, point in enumerate(OPERATING_POINTS):
         threshold = thresholds[point]
         if threshold is None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadbench.evaluation.components import neighbours
 from uadbench.evaluation.histogram import LOWEST
 from uadbench.evaluation.medians import median
 from uadbench.grids import Grid
@@ -22,7 +23,8 @@ from uadbench.grids import Grid
 class Profile:
     """One way to post-process, in millimetres, so that it means the same on every evaluation grid.
 
-    At 1 mm these are the voxels of the published code. 0 means not at all.
+    At 1 mm these are the voxels of the published code. 0 means not at all. Of slices without geometry a mm is
+    a pixel, a mm3 a pixel of area, and the median's window a square.
     """
 
     name: str
@@ -66,7 +68,10 @@ def filtered(
     window = profile.median_voxels(grid)
     if window > 1:
         inside = np.where(brain, score_map, np.float32(0))
-        score_map = median(inside, window, where=kept, device=device)
+        if grid.flat:
+            score_map = ndimage.median_filter(inside, (window, window, 1))
+        else:
+            score_map = median(inside, window, where=kept, device=device)
     return np.where(kept, score_map, LOWEST).astype(np.float32)
 
 
@@ -84,12 +89,12 @@ def eroded(brain: NDArray[np.bool_], distance_mm: float, grid: Grid) -> NDArray[
 
 
 def drop_components(binary: NDArray[np.bool_], profile: Profile, grid: Grid) -> NDArray[np.bool_]:
-    """The mask (R, A, S) without its 26-connected components of `component_mm3` or less."""
+    """The mask (R, A, S) without its components of `component_mm3` or less: 26- or, flat, 8-connected."""
     _check_shape(binary, grid)
-    largest_dropped = int(profile.component_mm3 / grid.spacing_mm**3)  # voxels
+    largest_dropped = int(profile.component_mm3 / grid.spacing_mm ** (2 if grid.flat else 3))  # voxels
     if not largest_dropped:
         return binary
-    labels, _ = ndimage.label(binary, np.ones((3, 3, 3)))
+    labels, _ = ndimage.label(binary, neighbours(grid.flat))
     large = np.bincount(labels.ravel()) > largest_dropped
     large[0] = False
     return np.asarray(large[labels])

@@ -13,7 +13,8 @@ from uadbench.evaluation.pieces import Pieces
 from uadbench.protocol import (
     FALSE_POSITIVE_RATES,
     OPERATING_POINTS,
-    SIZE_BANDS,
+    VOLUMES,
+    Sizes,
     dice,
     dice_ceiling,
 )
@@ -22,15 +23,22 @@ from uadbench.splits import PARTITIONS
 Subjects = Sequence[Mapping[str, Any]]
 
 
-def summarise(evaluation: Evaluation, voxel_ml: float) -> dict[str, Any]:
-    """Everything a leaderboard row shows, by post-processing profile, and what is common to all."""
+def summarise(evaluation: Evaluation, voxel_ml: float, sizes: Sizes = VOLUMES) -> dict[str, Any]:
+    """Everything a leaderboard row shows, by post-processing profile, and what is common to all.
+
+    `voxel_ml` is the size of a voxel in the unit of `sizes`.
+    """
     subjects = evaluation.subjects
     return {
         "subjects": {partition: len(rows(subjects, partition)) for partition in PARTITIONS},
-        "empty_masks": sum(s["partition"] == "lesion-test" and not s["lesion_ml"] for s in subjects),
-        "scan": _scan_level(subjects),
+        "empty_masks": sum(
+            s["partition"] == "lesion-test" and not s[f"lesion_{sizes.unit}"] for s in subjects
+        ),
+        **_image_level(subjects),
         "restoration": _restoration(subjects),
-        "profiles": {profile: _profile(evaluation, profile, voxel_ml) for profile in evaluation.pieces},
+        "profiles": {
+            profile: _profile(evaluation, profile, voxel_ml, sizes) for profile in evaluation.pieces
+        },
     }
 
 
@@ -71,6 +79,28 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(there)) if there else None
 
 
+def _image_level(subjects: Subjects) -> dict[str, Any]:
+    """Whole scans against each other, or slices where these stand alone: the name says which."""
+    if not any("slice_scores" in s for s in subjects):
+        return {"scan": _scan_level(subjects)}
+    return {"scan": {"auroc": None, "rule": "no scan is healthy: see slice"}, "slice": _slice_level(subjects)}
+
+
+def _slice_level(subjects: Subjects) -> dict[str, Any]:
+    """AUROC of the slices of healthy-test against those of lesion-test that hold lesion (rule 2)."""
+    lesion_free = [score for row in rows(subjects, "healthy-test") for score in subjects[row]["slice_scores"]]
+    with_lesion = [
+        score
+        for row in rows(subjects, "lesion-test")
+        for score, ill in zip(subjects[row]["slice_scores"], subjects[row]["slice_lesion"], strict=True)
+        if ill
+    ]
+    ill = np.repeat([False, True], [len(lesion_free), len(with_lesion)])
+    auroc = measure(np.array(lesion_free + with_lesion, np.float32), ill).auroc if len(ill) else np.nan
+    counts = {"lesion_free": len(lesion_free), "with_lesion": len(with_lesion)}
+    return {"auroc_slice": _number(auroc), "rule": "mean of the slice's top 1 % of in-brain scores", **counts}
+
+
 def _scan_level(subjects: Subjects) -> dict[str, Any]:
     """AUROC of healthy-test against lesion-test scans (protocol, rule 5)."""
     tested = [subjects[row] for part in ("healthy-test", "lesion-test") for row in rows(subjects, part)]
@@ -93,7 +123,7 @@ def _restoration(subjects: Subjects) -> dict[str, float | None]:
     }
 
 
-def _profile(evaluation: Evaluation, profile: str, voxel_ml: float) -> dict[str, Any]:
+def _profile(evaluation: Evaluation, profile: str, voxel_ml: float, sizes: Sizes) -> dict[str, Any]:
     subjects, pieces = evaluation.subjects, evaluation.pieces[profile]
     tested = rows(subjects, "lesion-test")
     kinds = sorted({subjects[row]["lesion_kind"] for row in tested if subjects[row]["lesion_kind"]})
@@ -105,14 +135,16 @@ def _profile(evaluation: Evaluation, profile: str, voxel_ml: float) -> dict[str,
         for chosen in [rows(subjects, "lesion-test", kind)]
     }
     summary["points"] = {
-        point: _point(evaluation, profile, number, voxel_ml)
+        point: _point(evaluation, profile, number, voxel_ml, sizes)
         for number, point in enumerate(OPERATING_POINTS)
         if evaluation.thresholds[profile][point] is not None
     }
     return summary
 
 
-def _point(evaluation: Evaluation, profile: str, number: int, voxel_ml: float) -> dict[str, Any]:
+def _point(
+    evaluation: Evaluation, profile: str, number: int, voxel_ml: float, sizes: Sizes
+) -> dict[str, Any]:
     """Numbers of one operating point (protocol, rules 3, 10 and 11)."""
     subjects, point = evaluation.subjects, OPERATING_POINTS[number]
     tested, healthy = rows(subjects, "lesion-test"), rows(subjects, "healthy-test")
@@ -125,7 +157,7 @@ def _point(evaluation: Evaluation, profile: str, number: int, voxel_ml: float) -
         "dsc_mean": _mean([subjects[row]["dsc"][profile][point] for row in tested]),
         "fpr_lesion_test": _rate(evaluation, profile, number, tested),
         "fpr_healthy_test": _rate(evaluation, profile, number, healthy),
-        "healthy_false_ml": _mean([float(voxels[row, 1] * voxel_ml) for row in healthy]),
+        f"healthy_false_{sizes.unit}": _mean([float(voxels[row, 1] * voxel_ml) for row in healthy]),
         "recall": _share(int(lesions[:, FOUND].sum()), int(lesions[:, LESIONS].sum())),
         "false_components": float(lesions[:, FALSE].sum() / len(tested)) if tested else None,
         "by_size": {
@@ -134,7 +166,7 @@ def _point(evaluation: Evaluation, profile: str, number: int, voxel_ml: float) -
                 "recall": _share(int(lesions[row, FOUND]), int(lesions[row, LESIONS])),
                 "false_components": float(lesions[row, FALSE] / len(tested)) if tested else None,
             }
-            for row, band in enumerate(SIZE_BANDS)
+            for row, band in enumerate(sizes.bands)
         },
     }
     if point in FALSE_POSITIVE_RATES and tested:

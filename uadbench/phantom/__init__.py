@@ -12,6 +12,7 @@ from uadbench.phantom.cohort import (
     members,
     paths,
     write_cohort,
+    write_volume,
 )
 from uadbench.phantom.contrast import CONTRASTS, SITES, Site, make_scan
 from uadbench.phantom.lesions import KINDS, Lesion, make_lesion
@@ -19,5 +20,5 @@ from uadbench.phantom.lesions import KINDS, Lesion, make_lesion
 __all__ = [
     "CONTRASTS", "HEALTHY", "HEALTHY_VARIABLE", "KINDS", "LESIONS_PER_KIND", "SITES", "Anatomy", "Lesion",
     "Member", "Person", "Scans", "Site", "box", "make_anatomy", "make_lesion", "make_member", "make_scan",
-    "make_scans", "members", "paths", "write_cohort",
+    "make_scans", "members", "paths", "write_cohort", "write_volume",
 ]  # fmt: skip

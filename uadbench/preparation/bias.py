@@ -11,7 +11,7 @@ from uadbench.preparation import resampling
 from uadbench.preparation.register import one_thread
 from uadbench.preparation.scan import Scan
 
-N4_VERSION = "1"
+N4_VERSION = "2"
 WORKING_MM = 4.0  # the field is smooth over centimetres
 ITERATIONS = [50] * 4  # per level, as in N4's own defaults
 LIFT = 0.1  # of the brain's range, above which a brain with negative values is lifted
@@ -40,7 +40,9 @@ def corrected(image: Scan, brain: NDArray[np.bool_]) -> Scan:
         method.SetMaximumNumberOfIterations(ITERATIONS)
         method.Execute(small, mask)
         box = resampling.bounding_box(brain)
-        logarithm = sitk.GetArrayViewFromImage(method.GetLogBiasFieldAsImage(picture)).T[box]
+        # A name for the field: a view does not keep its image alive.
+        field = method.GetLogBiasFieldAsImage(picture)
+        logarithm = sitk.GetArrayViewFromImage(field).T[box]
         # Away from the brain the splines run off; what lies there is not used.
         values[box] /= np.exp(logarithm.clip(-STRONGEST, STRONGEST)).astype(np.float32)
     return Scan(values, image.affine)

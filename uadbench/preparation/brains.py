@@ -23,6 +23,7 @@ from uadbench.preparation import external, extract, masks, resampling, rigid, sc
 from uadbench.preparation.scan import Scan
 from uadbench.subject import Subject
 
+GIVEN = ("own mask", "skull-stripped image")  # ways that need no extractor
 FOUND_ON = {"ADC": ("DWI",)}  # computed from the other, and noise outside the head
 
 
@@ -109,6 +110,15 @@ def kept_json(path: Path, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return known
 
 
+def kept_mask(path: Path, shape: tuple[int, ...], find: Callable[[], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """The mask that a file holds; found and written where it is missing or damaged."""
+    known = _read_mask(path, shape)
+    if known is None:
+        known = find()
+        _write_mask(path, known)
+    return known
+
+
 def _found(
     subject: Subject, contrast: str, image: Scan, kept: Kept
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
@@ -116,19 +126,23 @@ def _found(
     name = f"{subject.id} {contrast}"
     if has_own(subject, contrast):
         path = subject.mask_of(contrast)
-        how = "own mask" if path is not None else "skull-stripped image"
+        how = GIVEN[0] if path is not None else GIVEN[1]
         brain = masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
         return brain, {"by": how, "on": contrast}
     path = kept.folder / "brains" / f"{_key(subject, contrast, kept)}.mask"
-    known = _read_mask(path, image.array.shape)
-    if known is None:
+
+    def find() -> NDArray[np.bool_]:
         if kept.extractor == external.DEFAULT:
-            known = extract.extract(image, contrast, name)
+            brain = extract.extract(image, contrast, name)
         else:
-            known = external.extract(image, kept.extractor, name)
-        masks.check_volume(known, image, name)
-        _write_mask(path, known)
-    return known, {"by": kept.extractor, "on": contrast}
+            brain = external.extract(image, kept.extractor, name)
+        masks.check_volume(brain, image, name)
+        return brain
+
+    # The built-in extractor's version is part of the preparation's keys, and stands in the record.
+    builtin = kept.extractor == external.DEFAULT
+    version = {} if builtin else {"version": external.version(kept.extractor)}
+    return kept_mask(path, image.array.shape, find), {"by": kept.extractor, "on": contrast} | version
 
 
 def _key(subject: Subject, contrast: str, kept: Kept) -> str:
@@ -139,8 +153,7 @@ def _key(subject: Subject, contrast: str, kept: Kept) -> str:
         return sha256_json([image, kept.digest(own), *_orientation(subject)])
     if subject.skull_stripped:
         return sha256_json([image, "skull-stripped", *_orientation(subject)])
-    version = extract.EXTRACTION_VERSION if kept.extractor == external.DEFAULT else ""
-    tissue = contrast in extract.T1_LIKE
+    version, tissue = external.version(kept.extractor), contrast in extract.T1_LIKE
     return sha256_json([image, kept.extractor, version, tissue, *_orientation(subject)])
 
 

@@ -1,12 +1,14 @@
 """External extractors: programs for brain extraction that are used where the user has installed them.
 
-They are found on the PATH and never fetched. Their results depend on their version and on their weights,
-which are not known here: a run that used one says so in its record, and its masks stay in the cache.
+They are found on the PATH and never fetched. Their results depend on their version, which is part of the
+cache's keys and of the record as far as it can be told, and on their weights, which are not known here.
 """
 
+import os
 import shutil
 import subprocess
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from uadbench.errors import SubjectError, UserError
 from uadbench.preparation import masks, scan
+from uadbench.preparation.extract import EXTRACTION_VERSION
 from uadbench.preparation.scan import Scan
 
 PROGRAMS = {"hd-bet": "hd-bet", "synthstrip": "mri_synthstrip"}  # extractor -> program
@@ -40,6 +43,25 @@ def check(extractor: str) -> None:
             f"The extractor {extractor} needs the program `{PROGRAMS[extractor]}`, which is not on the PATH: "
             f"install it, or use the built-in extractor '{DEFAULT}'."
         )
+
+
+def version(extractor: str) -> str:
+    """The version of an extractor; "unknown" where the program's surroundings do not tell it."""
+    if extractor == DEFAULT:
+        return EXTRACTION_VERSION
+    program = shutil.which(PROGRAMS[extractor])
+    return _version(extractor, Path(program).resolve().parent.parent) if program else "unknown"
+
+
+@lru_cache
+def _version(extractor: str, home: Path) -> str:
+    """The version of a program in the folder `bin` of its home."""
+    if extractor == "hd-bet":  # a Python package
+        found = sorted(p.name for p in home.glob("lib/python*/site-packages/*.dist-info"))
+        names = [name.lower().replace("-", "_") for name in found]
+        return next((n[7:].removesuffix(".dist_info") for n in names if n.startswith("hd_bet_")), "unknown")
+    stamps = [Path(os.environ.get("FREESURFER_HOME", home)) / "build-stamp.txt", home / "build-stamp.txt"]
+    return next((stamp.read_text().strip() for stamp in stamps if stamp.is_file()), "unknown")
 
 
 def extract(image: Scan, extractor: str, name: str) -> NDArray[np.bool_]:

@@ -4,6 +4,8 @@ canonical RAS → brain mask → affine to MNI152, where the scan is not there y
 inside the brain, on the scan's own voxels → clip, scale to [0, 1], 0 outside the brain → one trilinear
 resampling to the grid (smoothed first where the grid is coarser), masks and labels by nearest neighbour.
 
+Slices without geometry stay on their own pixels, or are resampled in the plane: see `prepare_stack`.
+
 This file decides what is to be made, where it is kept and who makes it; `prepare_scan` makes one scan.
 """
 
@@ -13,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from uadbench import pool, prepared
+from uadbench import pool, prepared, splits
 from uadbench.cards import DatasetCard
 from uadbench.errors import SubjectError, UserError
 from uadbench.files import sha256_json
-from uadbench.grids import Grid
-from uadbench.preparation import brains, external, scan
+from uadbench.grids import Grid, Target
+from uadbench.preparation import brains, external, scan, slice_brains
 from uadbench.preparation.bias import N4_VERSION
-from uadbench.preparation.extract import EXTRACTION_VERSION
 from uadbench.preparation.filememory import FileMemory
 from uadbench.preparation.labels import Labels
 from uadbench.preparation.prepare_scan import (
+    DEFAULTS,
     PREPARATION_VERSION,
     Job,
     Options,
@@ -32,15 +34,14 @@ from uadbench.preparation.prepare_scan import (
     prepare_one,
     reference_of,
 )
+from uadbench.preparation.prepare_stack import STACK_VERSION, prepare_stack
 from uadbench.preparation.register import REGISTRATION_VERSION
 from uadbench.preparation.rigid import RIGID_VERSION
 from uadbench.prepared import Prepared
 from uadbench.progress import Progress
 from uadbench.subject import Subject
 
-__all__ = ["Cohort", "Failure", "Options", "check_voxels", "prepare"]
-
-DEFAULTS = Options()
+__all__ = ["DEFAULTS", "Cohort", "Failure", "Options", "check_voxels", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Cohort:
 def prepare(
     subjects: Sequence[Subject],
     contrast: str,
-    grid: Grid,
+    grid: Target,
     card: DatasetCard,
     cache: Path,
     workers: int,
@@ -76,6 +77,11 @@ def prepare(
     the number of workers.
     """
     external.check(options.extractor)
+    flat = not isinstance(grid, Grid)
+    if flat and options != DEFAULTS:
+        raise UserError(
+            f"The slices of {card.name} have no geometry: no extractor and no N4 can work on them."
+        )
     memory = FileMemory(cache / "files.json")
     with progress.stage(f"prepare {card.name} {contrast} {grid.name}", len(subjects)) as stage:
         memory.hash_all((p for s in subjects for p in _files(s, contrast).values()), workers)
@@ -83,13 +89,19 @@ def prepare(
         memory.keep()
         todo = [p for p, job in jobs.items() if not _is_there(job.path, grid, memory)]
         stage.advance(len(subjects) - len(todo))
-        for index, reason in pool.results(prepare_one, [jobs[p] for p in todo], workers):
+        for index, reason in pool.results(
+            prepare_stack if flat else prepare_one, [jobs[p] for p in todo], workers
+        ):
             if reason is not None:
                 reasons[todo[index]] = reason.reason if isinstance(reason, pool.Died) else reason
             stage.advance(1, subjects[todo[index]].id)
     memory.keep()
     return Cohort(
-        tuple(Prepared(subjects[p], contrast, grid, job.path) for p, job in jobs.items() if p not in reasons),
+        tuple(
+            prepared.opened(subjects[p], contrast, grid, job.path)
+            for p, job in jobs.items()
+            if p not in reasons
+        ),
         tuple(Failure(subjects[p].id, contrast, reasons[p]) for p in sorted(reasons)),
     )
 
@@ -99,18 +111,23 @@ def check_voxels(parts: Mapping[str, Sequence[Prepared]]) -> None:
     seen: dict[str, tuple[str, Subject]] = {}
     for part, members in parts.items():
         for item in members:
-            first_part, first = seen.setdefault(str(item.facts["voxel_sha256"]), (part, item.subject))
-            other_person = (first.cohort, first.person) != (item.subject.cohort, item.subject.person)
-            if other_person or first_part != part:
-                raise UserError(
-                    f"{first.id} of {first.cohort} ({first_part}) and {item.subject.id} of "
-                    f"{item.subject.cohort} ({part}) are the same image voxel by voxel; a person may be in "
-                    "one partition only: remove one of them, or exclude it in the data set's card."
-                )
+            for digest in item.facts.get("slice_sha256", [item.facts["voxel_sha256"]]):
+                first_part, first = seen.setdefault(str(digest), (part, item.subject))
+                other_person = (first.cohort, first.person) != (item.subject.cohort, item.subject.person)
+                if other_person or not splits.may_share(first_part, first, part, item.subject):
+                    what = "share a slice" if "slice_sha256" in item.facts else "are the same image"
+                    raise UserError(
+                        f"{first.id} of {first.cohort} ({first_part}) and {item.subject.id} of "
+                        f"{item.subject.cohort} ({part}) {what} voxel by voxel; a person may be in "
+                        "one partition only: remove one of them, or exclude it in the data set's card."
+                    )
 
 
 def _files(subject: Subject, contrast: str) -> dict[str, Path]:
     """Every file that decides how the prepared volume looks, by its part in it."""
+    if subject.stack:
+        images = {f"image{n:03d}": one.image for n, one in enumerate(subject.stack)}
+        return images | {f"mask{n:03d}": one.mask for n, one in enumerate(subject.stack)}
     reference = reference_of(subject, contrast)
     involved = {"": contrast, "reference": reference, "position": position_of(subject, contrast)}
     for part, one in (("", contrast), ("reference_", reference)):
@@ -148,6 +165,11 @@ def _job(subject: Subject, contrast: str, order: Order, memory: FileMemory) -> J
         raise SubjectError(f"{subject.id} has no {contrast}; it has {', '.join(sorted(subject.images))}.")
     files = _files(subject, contrast)
     sources = {part: memory.hash(path) for part, path in files.items()}
+    if bool(subject.stack) == isinstance(order.grid, Grid):
+        kind = "slices without geometry" if subject.stack else "volumes"
+        raise SubjectError(f"{subject.id} has {kind}, which do not go on {order.grid.name}.")
+    if subject.stack:
+        return _stack_job(subject, contrast, order, sources)
     reference = reference_of(subject, contrast)
     ways = _ways(subject, [contrast] if reference is None else [contrast, reference], order.options)
     reference_ways = _ways(subject, [] if reference is None else [reference], order.options)
@@ -172,30 +194,37 @@ def _job(subject: Subject, contrast: str, order: Order, memory: FileMemory) -> J
     )
 
 
+def _stack_job(subject: Subject, contrast: str, order: Order, sources: dict[str, str]) -> Job:
+    content = [STACK_VERSION, slice_brains.SLICE_BRAINS_VERSION, sources, asdict(order.labels), contrast]
+    key = sha256_json([*content, dict(subject.channels), subject.slices, subject.healthy, asdict(order.grid)])
+    path = order.cache / order.grid.name / f"{key}.safetensors"
+    return Job(subject, contrast, order, sources, {}, path, reference=None, transform_path=path)
+
+
 def _ways(subject: Subject, contrasts: Sequence[str], options: Options) -> list[str]:
     """What decides brain masks that do not come with the data: no more than has a say in them."""
     ways = []
     if any(brains.is_extracted(subject, contrast) for contrast in contrasts):
-        builtin = options.extractor == external.DEFAULT
-        ways += [options.extractor, EXTRACTION_VERSION if builtin else ""]
+        ways += [options.extractor, external.version(options.extractor)]
     if any(brains.source_of(subject, contrast) != contrast for contrast in contrasts):
         ways.append(RIGID_VERSION)
     return ways
 
 
-def _is_there(path: Path, grid: Grid, memory: FileMemory) -> bool:
+def _is_there(path: Path, grid: Target, memory: FileMemory) -> bool:
     """Whether a prepared file is in the cache, whole and as it was written."""
     if not path.is_file():
         return False
-    return memory.word(path, lambda p: _condition(Prepared(_NOBODY, "", grid, p))) == "whole"
+    return memory.word(path, lambda p: _condition(p, grid)) == "whole"
 
 
 _NOBODY = Subject(id="", cohort="", person="", images={}, healthy=True)
 
 
-def _condition(item: Prepared) -> str:
+def _condition(path: Path, grid: Target) -> str:
     """ "whole", or "damaged" for a file that is cut short or whose bytes have changed."""
     try:
+        item = prepared.opened(_NOBODY, "", grid, path)
         checksum = prepared.checksum(np.asarray(item.codes))
         whole = item.codes.shape == _axial(item.grid) and item.facts["codes_crc32"] == checksum
     except (ValueError, KeyError, OSError):  # from JSON, from the file's length, from missing entries

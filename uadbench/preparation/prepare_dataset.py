@@ -8,10 +8,11 @@ from uadbench.cards import dataset_card
 from uadbench.grids import grid as named_grid
 from uadbench.plan import Machine, find
 from uadbench.preparation import sheets
+from uadbench.preparation.account import ways
 from uadbench.preparation.prepare import DEFAULTS, Failure, Options, prepare
 from uadbench.prepared import Prepared
 from uadbench.protocol import protocol
-from uadbench.splits import balance, split
+from uadbench.splits import balance, check_persons, list_path, split, write
 from uadbench.subject import LeftOut
 
 
@@ -21,11 +22,13 @@ class Preparation:
 
     dataset: str
     counts: dict[tuple[str, str], int]
+    brains: dict[tuple[str, str], dict[str, int]]  # how many brain masks were found in which way
     failures: tuple[Failure, ...]
     flagged: tuple[Failure, ...]  # kept, and worth a look at the sheets
     sheets: tuple[Path, ...]
     left_out: tuple[LeftOut, ...]
     balance: dict[str, dict[str, object]]
+    split_list: Path
 
 
 def prepare_dataset(
@@ -37,23 +40,37 @@ def prepare_dataset(
 ) -> Preparation:
     """Prepare all subjects in the named contrasts (default: all there are) on the named grids."""
     card = dataset_card(name)
+    rules = protocol(card.protocol)
     found = find(name, machine)
     there = [c for c in card.contrasts if any(c in subject.images for subject in found.subjects)]
-    on = [named_grid(g) for g in grids] or [protocol(card.protocol).grid]
-    counts, failures, flagged, pages = {}, [], [], []
+    on = [rules.model_target(named_grid(g)) for g in grids] or [rules.grid]
+    counts, brains, failures, flagged, pages = {}, {}, [], [], []
     for contrast in contrasts or there:
         subjects = found.with_contrast(contrast)
         for one in on:
             cache, workers = machine.places.cache, machine.workers
             cohort = prepare(subjects, contrast, one, card, cache, workers, machine.progress, options)
             counts[contrast, one.name] = len(cohort.prepared)
+            brains[contrast, one.name] = ways(cohort.prepared)
             failures += [failure for failure in cohort.failures if failure not in failures]
             flagged += [flag for flag in _flags(cohort.prepared) if flag not in flagged]
-            place = machine.places.runs / "quality" / f"{name}-{contrast}-{one.name}.png"
+            label = f"-{options.label}" if options.label else ""
+            place = machine.places.runs / "quality" / f"{name}-{contrast}-{one.name}{label}.png"
             pages += sheets.draw(cohort.prepared, place)
     parts = split(found.subjects, card)
+    check_persons(parts)
+    lists = machine.places.runs / "splits"
+    write(found.subjects, found.left_out, card, lists)
     return Preparation(
-        name, counts, tuple(failures), tuple(flagged), tuple(pages), found.left_out, balance(parts)
+        dataset=name,
+        counts=counts,
+        brains=brains,
+        failures=tuple(failures),
+        flagged=tuple(flagged),
+        sheets=tuple(pages),
+        left_out=found.left_out,
+        balance=balance(parts),
+        split_list=list_path(card, lists),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from uadbench import prepared
 from uadbench.errors import SubjectError
-from uadbench.grids import Grid
+from uadbench.grids import Grid, Target
 from uadbench.preparation import bias, brains, external, intensities, labels, quality, scan
 from uadbench.preparation.brains import Kept
 from uadbench.preparation.intensities import Brain
@@ -31,12 +31,21 @@ class Options:
     extractor: str = external.DEFAULT  # of brains that come without a mask: see `external`
     n4: bool = False  # remove the bias field
 
+    @property
+    def label(self) -> str:
+        """What differs from the defaults, in a few words for names of rows and files; empty for nothing."""
+        extractor = [] if self.extractor == external.DEFAULT else [f"extractor={self.extractor}"]
+        return ",".join([*extractor, *(["n4"] if self.n4 else [])])
+
+
+DEFAULTS = Options()
+
 
 @dataclass(frozen=True)
 class Order:
     """What is wanted of every scan of a cohort."""
 
-    grid: Grid
+    grid: Target  # a frame for stacks of slices, else a grid
     labels: Labels
     cache: Path
     options: Options
@@ -95,6 +104,7 @@ def prepare_one(job: Job) -> str | None:
 def _write(job: Job) -> None:
     """Every step for one scan."""
     name, grid = f"{job.subject.id} {job.contrast}", job.order.grid
+    assert isinstance(grid, Grid), "slices without geometry have a preparation of their own"
     image = scan.read_image(job.subject.images[job.contrast], job.subject.orientation)
     mask, found_by = brains.of(job.subject, job.contrast, image, job.kept)
     transform, registered = _transform(job, image, mask)

@@ -12,6 +12,7 @@ from uadbench.files import replacing
 from uadbench.preparation import resampling
 from uadbench.preparation.register import WORKING, template
 from uadbench.prepared import Prepared
+from uadbench.protocol import sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,16 +48,17 @@ def _page(members: Sequence[Prepared], number: int, pages: int) -> "Figure":
     rows = -(-len(members) // COLUMNS)
     figure = Figure(figsize=(3.6 * COLUMNS, 1.75 * rows + 0.5), facecolor="white", layout="constrained")
     first = members[0]
+    blue = "brain" if first.grid.flat else "the template's brain"
     figure.suptitle(
         f"{first.subject.cohort} · {first.contrast} · {first.grid.name} · page {number} of {pages} · blue: "
-        "the template's brain, yellow: lesion",
+        f"{blue}, yellow: lesion",
         fontsize=9,
     )
     axes = figure.subplots(rows, COLUMNS, squeeze=False)
     for ax in axes.ravel():
         ax.set_axis_off()
     for ax, item in zip(axes.ravel(), members, strict=False):
-        _scan(ax, item)
+        (_stack if item.grid.flat else _scan)(ax, item)
     return figure
 
 
@@ -74,7 +76,29 @@ def _scan(ax: "Axes", item: Prepared) -> None:
     if outlined.any():
         ax.contour(outlined, [0.5], colors=LESION_COLOUR, linewidths=0.8)
     found = item.facts["quality"]
-    title = f"{item.subject.id}  Dice {found['dice']:.2f}  r {found['correlation']:.2f}"
+    _title(ax, item, f"Dice {found['dice']:.2f}  r {found['correlation']:.2f}")
+
+
+def _stack(ax: "Axes", item: Prepared) -> None:
+    """Three slices of one stack side by side: at the quarters of those that are evaluated."""
+    counted = np.flatnonzero(sizes(item.grid).counted_slices(item.facts))
+    chosen = counted[[len(counted) // 4, len(counted) // 2, 3 * len(counted) // 4]] if len(counted) else [0]
+
+    def beside(volume: NDArray[np.generic]) -> NDArray[np.float32]:
+        return np.concatenate([volume[..., n].T.astype(np.float32) for n in chosen], 1)
+
+    ax.imshow(beside(item.image()), cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="nearest")
+    for mask, colour, width in ((item.brain(), BRAIN_COLOUR, 0.6), (item.lesion(), LESION_COLOUR, 0.8)):
+        outlined = beside(mask)
+        if outlined.any():
+            ax.contour(outlined, [0.5], colors=colour, linewidths=width)
+    found = item.facts["quality"]
+    _title(ax, item, f"{found['counted_slices']} slices, largest {found['largest_pixels']} pixels")
+
+
+def _title(ax: "Axes", item: Prepared, figures: str) -> None:
+    found = item.facts["quality"]
+    title = f"{item.subject.id}  {figures}"
     flags = textwrap.fill("; ".join(found["flags"]), 62)
     ax.set_title(f"{title}\n{flags}" if flags else title, fontsize=6, color=FLAG_COLOUR if flags else "black")
 

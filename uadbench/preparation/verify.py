@@ -1,20 +1,20 @@
 """Verify: compare a download with what its card expects, file by file."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from uadbench import pool
+from uadbench import __version__, pool, splits
 from uadbench.datasets import Found
 from uadbench.errors import SubjectError
-from uadbench.preparation import masks, scan
+from uadbench.preparation import masks, scan, stacks
 from uadbench.preparation.labels import Labels
 from uadbench.preparation.scan import Scan
 from uadbench.progress import Progress
-from uadbench.subject import LeftOut, Subject
+from uadbench.subject import LeftOut, Slice, Subject
 
 
 class Count(NamedTuple):
@@ -52,6 +52,7 @@ class Report:
     left_out: tuple[LeftOut, ...]
     problems: tuple[Finding, ...]  # a file cannot be used, or not as it is
     remarks: tuple[Finding, ...]  # legal, and worth knowing
+    partitions: dict[str, dict[str, object]]  # balance of the split
 
     @property
     def ok(self) -> bool:
@@ -61,7 +62,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         counts = [count._asdict() for count in self.counts]
-        return asdict(self) | {"counts": counts, "ok": self.ok}
+        about = {"version": __version__, "ok": self.ok, "counts": counts}
+        return asdict(self) | about
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,17 @@ class _Checked:
 def verify(found: Found, workers: int, progress: Progress) -> Report:
     """Open every file of every subject and compare; nothing is changed."""
     card = found.card
-    jobs = [_Job(subject, Labels.of(card)) for subject in found.subjects]
+    # The lesion-free slices of a person are files of the whole stack, which is checked.
+    subjects = [subject for subject in found.subjects if subject.slices == "all"]
+    jobs = [_Job(subject, Labels.of(card)) for subject in subjects]
     checked: dict[int, _Checked] = {}
     with progress.stage(f"verify {card.name}", len(jobs)) as stage:
         for position, result in pool.results(_check, jobs, workers):
             checked[position] = _died(jobs[position], result) if isinstance(result, pool.Died) else result
             stage.advance(1, jobs[position].subject.id)
     in_order = [checked[position] for position in range(len(jobs))]
-    problems, remarks = _duplicates(found.subjects, in_order)
+    parts = splits.split(found.subjects, card)
+    problems, remarks = _duplicates(subjects, in_order, parts)
     return Report(
         dataset=card.name,
         root=str(found.root),
@@ -98,8 +103,9 @@ def verify(found: Found, workers: int, progress: Progress) -> Report:
         healthy=sum(subject.healthy for subject in found.subjects),
         counts=tuple(_counts(found)),
         left_out=found.left_out,
-        problems=(*(f for c in in_order for f in c.problems), *problems),
+        problems=(*(f for c in in_order for f in c.problems), *problems, *_torn(parts)),
         remarks=(*(f for c in in_order for f in c.remarks), *remarks),
+        partitions=splits.balance(parts),
     )
 
 
@@ -108,7 +114,7 @@ def _counts(found: Found) -> Iterator[Count]:
     known = dict.fromkeys([*found.card.contrasts, *sorted(there)])
     for contrast in known:
         expected = found.card.expected.get(contrast)
-        count = sum(contrast in subject.images for subject in found.subjects)
+        count = sum(contrast in s.images and s.slices == "all" for s in found.subjects)
         missing, surplus = (max(0, expected - count), max(0, count - expected)) if expected else (0, 0)
         yield Count(contrast, expected, count, missing, surplus)
 
@@ -117,10 +123,24 @@ def _died(job: _Job, died: pool.Died) -> _Checked:
     return _Checked((Finding(job.subject.id, "", died.reason),), (), {})
 
 
+def _torn(parts: Mapping[str, Sequence[Subject]]) -> Iterator[Finding]:
+    """Persons who are in two partitions: a run stops at them."""
+    homes: dict[str, tuple[str, Subject]] = {}
+    for part, members in parts.items():
+        for subject in members:
+            first, other = homes.setdefault(subject.person, (part, subject))
+            if not splits.may_share(first, other, part, subject):
+                reason = (
+                    f"person {subject.person} is in {first} and in {part}: correct the table or the adapter"
+                )
+                yield Finding(subject.id, "", reason)
+
+
 def _duplicates(
-    subjects: Sequence[Subject], checked: Sequence[_Checked]
+    subjects: Sequence[Subject], checked: Sequence[_Checked], parts: Mapping[str, Sequence[Subject]]
 ) -> tuple[list[Finding], list[Finding]]:
     """Problems: the same voxels under two subjects; remarks: under two contrasts of one subject."""
+    home = {subject.id: part for part, members in parts.items() for subject in members}
     seen: dict[str, tuple[Subject, str]] = {}
     problems, remarks = [], []
     for subject, result in zip(subjects, checked, strict=True):
@@ -132,16 +152,20 @@ def _duplicates(
             same = f"{contrast} is the same image voxel by voxel as {first.id} {other}"
             if first.id == subject.id:
                 remarks.append(Finding(subject.id, file, same))
-            else:
-                problems.append(
-                    Finding(subject.id, file, f"{same}: exclude one of them in the data set's card")
-                )
+                continue
+            places = [home.get(one.id, "no partition") for one in (first, subject)]
+            across = "" if places[0] == places[1] else f" ({places[0]} and {places[1]})"
+            reason = f"{same}{across}: exclude one of them in the data set's card"
+            problems.append(Finding(subject.id, file, reason))
     return problems, remarks
 
 
 def _check(job: _Job) -> _Checked:
     """Open every file of one subject."""
     notes = _Notes(job.subject.id, job.subject.orientation)
+    if job.subject.stack:
+        voxels = _check_stack(notes, job)
+        return _Checked(tuple(notes.problems), tuple(notes.remarks), voxels)
     images = {c: notes.opened(path, scan.read_image) for c, path in sorted(job.subject.images.items())}
     there = {contrast: image for contrast, image in images.items() if image is not None}
     if not job.subject.images:
@@ -151,6 +175,37 @@ def _check(job: _Job) -> _Checked:
     _check_labels(notes, job, there)
     voxels = {contrast: scan.voxel_hash(image.array) for contrast, image in there.items()}
     return _Checked(tuple(notes.problems), tuple(dict.fromkeys(notes.remarks)), voxels)
+
+
+def _check_stack(notes: "_Notes", job: _Job) -> dict[str, str]:
+    """Open every picture of a stack; the voxel hash of each contrast that can be used."""
+    subject, there = job.subject, {}
+    for one in subject.stack:
+        for path, read in ((one.image, stacks.read_images), (one.mask, _masks(job.labels))):
+            try:
+                read([one])
+            except SubjectError as error:
+                notes.problem(path, str(error))
+    try:
+        images = stacks.read_images(subject.stack)
+    except SubjectError as error:
+        if not notes.problems:
+            notes.problem(subject.stack[0].image.parent, str(error))
+        return {}
+    for contrast, channel in sorted(subject.channels.items()):
+        file = subject.images[contrast]
+        if channel >= len(images) or images[channel].min() == images[channel].max():
+            notes.problem(file, f"{contrast} has one value in all pixels: it shows nothing; leave it out")
+            continue
+        there[contrast] = scan.voxel_hash(images[channel])
+        for position in np.flatnonzero(stacks.repeated(images, channel, subject.channels["FLAIR"])):
+            picture = subject.stack[position].image.name
+            notes.remark(file, f"{contrast} of {picture} is a copy of FLAIR: the slice is left out")
+    return there
+
+
+def _masks(labels: Labels) -> Callable[[Sequence[Slice]], object]:
+    return lambda stack: stacks.read_masks(stack, labels)
 
 
 class _Notes:

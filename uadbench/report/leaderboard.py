@@ -6,16 +6,19 @@ set, contrast, test split and metric version (protocol, rule 17). Everything els
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from uadbench.cards import dataset_card
 from uadbench.errors import UserError
-from uadbench.protocol import PROFILES
+from uadbench.evaluation.uncertainty import FEW_PERSONS, RESAMPLES
+from uadbench.protocol import PROFILES, protocol
 from uadbench.record import RunRecord
+from uadbench.report.statistics import Evidence, Standing, standings
 
 HEADLINE = PROFILES[-1]
-FORMATS = ("table", "markdown", "csv", "json")
+FORMATS = ("table", "markdown", "csv", "json", "latex")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ COLUMNS = (
     Column("dsc_fpr5", "DSC 5%", "Dice at 5 % false positives on healthy-val"),
     Column("recall_fpr1", "recall 1%", "share of lesions found at 1 % false positives", main=False),
     Column("auroc_scan", "AUROC scan", "healthy-test against lesion-test scans, mean of their top 1 %"),
+    Column("auroc_slice", "AUROC slice", "lesion-free against lesion slices of patients, by their top 1 %"),
 )
 SORTABLE = tuple(column.name for column in COLUMNS)
 
@@ -52,6 +56,7 @@ class Row:
     train: str
     seeds: tuple[int, ...]
     numbers: Mapping[str, float | None]
+    standing: Standing | None = None  # how sure they are; None where the pieces were not asked
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,13 @@ class Table:
     subjects: Mapping[str, int]
     prevalence: float | None
     rows: tuple[Row, ...]
+    sort: str = "ap"
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Scans are told apart where there are healthy ones, else slices (rule 2)."""
+        other = "auroc_scan" if protocol(self.protocol).flat else "auroc_slice"
+        return tuple(column for column in COLUMNS if column.name != other)
 
     @property
     def title(self) -> str:
@@ -87,6 +99,7 @@ def numbers(record: RunRecord) -> dict[str, float | None]:
         **{f"dsc_{name}": points.get(name, {}).get("dsc") for name in ("oracle", "val", "fpr1", "fpr5")},
         "recall_fpr1": points.get("fpr1", {}).get("recall"),
         "auroc_scan": record.summary["scan"]["auroc"],
+        "auroc_slice": record.summary.get("slice", {}).get("auroc_slice"),
     }
 
 
@@ -102,17 +115,25 @@ def _ranking(record: RunRecord) -> tuple[Any, ...]:
     )
 
 
-def tables(records: Iterable[RunRecord], sort: str = "ap") -> list[Table]:
-    """All tables of the records, the rows of each sorted by one column, best first."""
+def tables(
+    records: Iterable[RunRecord],
+    sort: str = "ap",
+    results: Path | None = None,
+    resamples: int = RESAMPLES,
+) -> list[Table]:
+    """All tables of the records, the rows of each sorted by one column, best first.
+
+    With the folder of the records, and so with their pieces, each row gets its `Standing`.
+    """
     if sort not in SORTABLE:
         raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, but '{sort}' came.")
     groups: dict[tuple[Any, ...], list[RunRecord]] = {}
     for record in records:
         groups.setdefault(_ranking(record), []).append(record)
-    return [_table(group, sort) for _, group in sorted(groups.items())]
+    return [_table(group, sort, results, resamples) for _, group in sorted(groups.items())]
 
 
-def _table(group: Sequence[RunRecord], sort: str) -> Table:
+def _table(group: Sequence[RunRecord], sort: str, results: Path | None, resamples: int) -> Table:
     first = group[0]
     by_row: dict[tuple[str, str, str], list[RunRecord]] = {}
     for record in group:
@@ -124,6 +145,13 @@ def _table(group: Sequence[RunRecord], sort: str) -> Table:
     made.sort(
         key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.method, row.variant)
     )
+    if results is not None:
+        evidence = [
+            [Evidence(r, results, resamples) for r in by_row[row.method, row.variant, row.train]]
+            for row in made
+        ]
+        sure = standings([row.numbers for row in made], evidence, sort)
+        made = [replace(row, standing=standing) for row, standing in zip(made, sure, strict=True)]
     profiles = first.summary["profiles"]
     return Table(
         protocol=first.protocol,
@@ -135,6 +163,7 @@ def _table(group: Sequence[RunRecord], sort: str) -> Table:
         subjects=first.summary["subjects"],
         prevalence=(profiles.get("raw") or next(iter(profiles.values())))["prevalence"],
         rows=tuple(made),
+        sort=sort,
     )
 
 
@@ -156,15 +185,48 @@ def shown(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def cells(row: Row, columns: Sequence[Column] = COLUMNS) -> list[str]:
-    """A row as text: method, variant, train set, seeds, then the columns."""
-    measured = [shown(row.numbers[column.name]) for column in columns]
-    return [row.method, row.variant, row.train, str(len(row.seeds)), *measured]
+def ranked(table: Table) -> list[str]:
+    """The rank of each row as text: equal ranks with "=", then the ranks that resampling gives it."""
+    texts = []
+    for place, row in enumerate(table.rows, 1):
+        if row.standing is None:
+            texts.append(str(place))
+            continue
+        shared = sum(r.standing is not None and r.standing.rank == row.standing.rank for r in table.rows) > 1
+        low, high = row.standing.ranks
+        texts.append(
+            f"{row.standing.rank}{'=' if shared else ''}" + (f" ({low}-{high})" if low < high else "")
+        )
+    return texts
 
 
-def headers(columns: Sequence[Column] = COLUMNS) -> list[str]:
+def spread(row: Row, sort: str) -> str:
+    """The interval of the column that a table is sorted by; with "*" where few persons were tested."""
+    if row.standing is None or sort not in row.standing.intervals:
+        return ""
+    found = row.standing.intervals[sort]
+    return f"{shown(found.low)}-{shown(found.high)}" + ("*" if row.standing.few else "")
+
+
+def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
+    """The rows as text: rank, method, variant, train set, seeds, the interval, then the columns."""
+    return [
+        [rank, row.method, row.variant, row.train, str(len(row.seeds)), spread(row, table.sort)]
+        + [shown(row.numbers[column.name]) for column in columns]
+        for rank, row in zip(ranked(table), table.rows, strict=True)
+    ]
+
+
+FACTS = 5  # cells that are text, before the numbers
+
+
+def headers(table: Table, columns: Sequence[Column]) -> list[str]:
     """The titles that belong to `cells`."""
-    return ["method", "variant", "trained on", "seeds", *[column.title for column in columns]]
+    sorted_by = next(column.title for column in COLUMNS if column.name == table.sort)
+    return [
+        *("#", "method", "variant", "trained on", "seeds", f"95 % of {sorted_by}"),
+        *[column.title for column in columns],
+    ]
 
 
 def notes(table: Table) -> list[str]:
@@ -180,6 +242,20 @@ def notes(table: Table) -> list[str]:
             "The phantom checks the machinery: ranks on it are no evidence about brains, and methods that "
             "use the atlas share its priors."
         )
+    if protocol(table.protocol).flat:
+        lines.append("Slices without geometry: sizes are in pixels, components and filters two-dimensional.")
+    if table.regime == "within":
+        lines.append(
+            "Learned from lesion-free slices of other patients of the same set, not of healthy people."
+        )
+    if any(row.standing is not None for row in table.rows):
+        lines.append(
+            "95 %: studentised bootstrap over persons and seeds. Rows share a rank (=) where the paired "
+            "bootstrap does not tell them apart from its first row (5 %, Holm); in brackets the ranks of "
+            "95 % of resamples."
+        )
+    if any(row.standing is not None and row.standing.few for row in table.rows):
+        lines.append(f"* from fewer than {FEW_PERSONS} persons: too narrow more often than 5 % of the time.")
     if table.regime == "none":
         lines.append("No healthy cohort of this contrast: thresholds at a false-positive rate are blank.")
     return lines
@@ -188,13 +264,17 @@ def notes(table: Table) -> list[str]:
 def markdown(found: Sequence[Table], failed: Sequence[tuple[str, str]] = ()) -> str:
     """All tables in Markdown, with what each column means."""
     parts = ["# Leaderboard", ""]
+    used: set[Column] = set()
     for table in found:
         parts += [f"## {table.title}", "", *notes(table), ""]
-        lines = [headers(), ["---"] * 4 + ["---:"] * len(COLUMNS), *[cells(row) for row in table.rows]]
+        columns = table.columns
+        used.update(columns)
+        lines = [headers(table, columns), ["---"] * FACTS + ["---:"] * (1 + len(columns))]
+        lines += cells(table, columns)
         parts += ["| " + " | ".join(line) + " |" for line in lines]
         parts.append("")
     parts += ["Columns:", ""]
-    parts += [f"- **{column.title}**: {column.meaning}." for column in COLUMNS]
+    parts += [f"- **{column.title}**: {column.meaning}." for column in COLUMNS if column in used]
     if failed:
         parts += ["", "Failed runs:", "", *[f"- `{place}`: {reason}" for place, reason in failed]]
     return "\n".join(parts) + "\n"
@@ -210,17 +290,67 @@ def frame(found: Sequence[Table]) -> list[dict[str, Any]]:
             "contrast": table.contrast,
             "split": table.split,
             "metric_version": table.metric_version,
-            "rank": rank,
+            **_standing(row, place),
             "method": row.method,
             "variant": row.variant,
             "train": row.train,
             "seeds": len(row.seeds),
             "prevalence": table.prevalence,
             **row.numbers,
+            **_ends(row),
         }
         for table in found
-        for rank, row in enumerate(table.rows, 1)
+        for place, row in enumerate(table.rows, 1)
     ]
+
+
+def _standing(row: Row, place: int) -> dict[str, Any]:
+    if row.standing is None:
+        return {"rank": place}
+    low, high = row.standing.ranks
+    return {
+        "rank": row.standing.rank,
+        "rank_low": low,
+        "rank_high": high,
+        "p": row.standing.p,
+        "few_persons": row.standing.few,
+    }
+
+
+def _ends(row: Row) -> dict[str, float]:
+    if row.standing is None:
+        return {}
+    found = row.standing.intervals
+    return {f"{name}_low": i.low for name, i in found.items()} | {
+        f"{name}_high": i.high for name, i in found.items()
+    }
+
+
+LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "⌈": r"$\lceil$", "⌉": r"$\rceil$",
+}  # fmt: skip
+
+
+def _latex_text(text: str) -> str:
+    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
+
+
+def latex(found: Sequence[Table]) -> str:
+    """All tables for LaTeX; needs the package booktabs."""
+    parts = []
+    for table in found:
+        columns = table.columns
+        lines = [headers(table, columns), *cells(table, columns)]
+        head, *body = [" & ".join(map(_latex_text, line)) + r" \\" for line in lines]
+        parts += [
+            r"\begin{table}",
+            rf"\caption{{{_latex_text(table.title)}. {_latex_text(' '.join(notes(table)))}}}",
+            rf"\begin{{tabular}}{{{'l' * FACTS}{'r' * (1 + len(columns))}}}",
+            *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+            *(r"\end{tabular}", r"\end{table}", ""),
+        ]
+    return "\n".join(parts)
 
 
 def csv(found: Sequence[Table]) -> str:

@@ -11,7 +11,7 @@ from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import Case, Evaluation
 from uadbench.evaluation.summary import rows, weights
 from uadbench.files import replacing
-from uadbench.grids import Grid, resample
+from uadbench.grids import resample
 from uadbench.record import RunRecord
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ SLICES = 3  # subjects by slices would not fit a page: one subject, three slices
 OUTLINE = "#ffd54a"
 
 
-def draw(
-    record: RunRecord, evaluation: Evaluation, cases: Sequence[Case], grid: Grid, folder: Path
-) -> list[Path]:
+def draw(record: RunRecord, evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> list[Path]:
     """One PNG per lesion kind and a precision-recall plot; returns their paths."""
     written = []
     kinds = sorted(
@@ -32,7 +30,7 @@ def draw(
     )
     for kind in kinds:
         row = _typical(evaluation.subjects, kind)
-        written.append(_save(_page(record, cases[row], grid, kind), folder / f"{kind}.png"))
+        written.append(_save(_page(record, cases[row], kind), folder / f"{kind}.png"))
     written.append(_save(_curves(record, evaluation), folder / "precision_recall.png"))
     return written
 
@@ -40,7 +38,7 @@ def draw(
 def _typical(subjects: Sequence[dict[str, Any]], kind: str) -> int:
     """The row of the subject whose lesion volume is the median of its kind."""
     chosen = sorted(
-        (s["lesion_ml"], row)
+        (s["lesion_ml"] if "lesion_ml" in s else s["lesion_pixels"], row)
         for row, s in enumerate(subjects)
         if s["partition"] == "lesion-test" and (s["lesion_kind"] or "lesion") == kind
     )
@@ -57,10 +55,10 @@ def _lesion_slices(lesion: NDArray[np.bool_]) -> list[int]:
     return sorted(wanted)
 
 
-def _page(record: RunRecord, case: Case, grid: Grid, kind: str) -> "Figure":
+def _page(record: RunRecord, case: Case, kind: str) -> "Figure":
     from matplotlib.figure import Figure
 
-    stored = maps.read(case.map_file)
+    stored, grid = maps.read(case.map_file), case.prepared.grid
     brain, lesion = case.prepared.brain(), case.prepared.lesion()
     score_map = resample(stored.score_map, case.map_grid, grid) * brain
     columns = [("image", case.prepared.image(), "gray", 0.0, 1.0)]
@@ -92,7 +90,8 @@ def _page(record: RunRecord, case: Case, grid: Grid, kind: str) -> "Figure":
                 ax.contour(
                     lesion[..., position][window].T.astype(float), [0.5], colors=OUTLINE, linewidths=0.8
                 )
-        _mark_sides(line[0])
+        if not grid.flat:  # nobody has written down which side of a picture is which
+            _mark_sides(line[0])
     return figure
 
 

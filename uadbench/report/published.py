@@ -1,0 +1,199 @@
+"""Published figures beside ours: what was printed where, and whether the two may be compared at all.
+
+`published.csv` holds every figure with its source as rows, `bands.csv` the ranges in which a correct
+re-implementation is expected (a reading of the figures, itself not published).
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from uadbench.protocol import PROFILES
+from uadbench.record import RunRecord
+
+HERE = Path(__file__).parent
+NONE = "none"
+# Which of our points a published threshold rule is.
+POINTS = {"oracle": "oracle", "oracle_mean": "oracle_mean", "val": "val"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One printed figure; empty text where a fact was not stated."""
+
+    table: str  # letter of the group it was read in
+    method: str  # our row of the same method, "" where we have none
+    label: str  # the method as printed
+    train: str
+    test: str
+    contrast: str
+    metric: str
+    value: float
+    spread: float | None
+    regime: str
+    resolution: str
+    threshold: str  # the rule by which a Dice was thresholded
+    averaging: str
+    note: str
+    status: str  # own, re-run, second hand
+    source: str
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where a correct re-implementation is expected to lie."""
+
+    method: str
+    train: str
+    test: str
+    contrast: str
+    metric: str
+    low: float
+    high: float
+    threshold: str
+    note: str
+
+
+@lru_cache(maxsize=1)
+def figures() -> tuple[Published, ...]:
+    """Every published figure."""
+    return tuple(
+        Published(**row | {"value": float(row["value"]), "spread": float(row["spread"] or 0) or None})
+        for row in _rows("published.csv")
+    )
+
+
+@lru_cache(maxsize=1)
+def bands() -> tuple[Band, ...]:
+    """Every band."""
+    return tuple(
+        Band(**row | {"low": float(row["low"]), "high": float(row["high"])}) for row in _rows("bands.csv")
+    )
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    with open(HERE / name, encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def ours(record: RunRecord, metric: str, threshold: str) -> float | None:
+    """Our figure of the same definition, after the headline post-processing; None where we have none."""
+    profiles = record.summary["profiles"]
+    headline = profiles.get(PROFILES[-1]) or next(iter(profiles.values()))
+    point = headline["points"].get(POINTS.get(threshold, ""), {})
+    simple: dict[str, float | None] = {
+        "AP": headline["ap"],
+        "AP mean": headline["ap_mean"],
+        "AUROC": headline["auroc"],
+        "DSC": point.get("dsc"),
+        "DSC mean": point.get("dsc_mean"),
+    }
+    return simple.get(metric)
+
+
+def definition(figure: Published) -> str:
+    """The metric a figure is of, by our names: several papers average Dice and AP over volumes."""
+    averaged = figure.averaging.startswith("mean over") and figure.metric in ("DSC", "AP")
+    return f"{figure.metric} mean" if averaged else figure.metric
+
+
+def differences(record: RunRecord, figure: Published) -> list[str]:
+    """What keeps a record's figure and a published one from being compared; empty: they are comparable."""
+    reasons = []
+    train = record.train or NONE
+    trained_on = figure.train or "unknown"
+    if record.regime != figure.regime:
+        reasons.append(f"regime {record.regime}, published {figure.regime}")
+    if record.test != figure.test:
+        reasons.append(f"tested on {record.test}, published {figure.test or 'unknown'}")
+    if record.contrast != figure.contrast:
+        reasons.append(f"contrast {record.contrast}, published {figure.contrast or 'unknown'}")
+    if train != trained_on and figure.method not in UNTRAINED:
+        reasons.append(f"trained on {train}, published {trained_on}")
+    millimetres = "2 mm" if record.protocol.endswith("2mm") else "1 mm"
+    if figure.resolution and not figure.resolution.startswith(millimetres):
+        reasons.append(f"resolution {millimetres}, published {figure.resolution}")
+    if figure.metric.startswith("DSC") and figure.threshold not in POINTS:
+        reasons.append(f"threshold rule {figure.threshold or 'unknown'}, which is none of ours")
+    if record.limit is not None:
+        reasons.append(f"at most {record.limit} persons per partition")
+    return reasons
+
+
+UNTRAINED = ("random", "intensity")  # where the figure does not depend on the training cohort
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A record's figure and a published one."""
+
+    record: RunRecord
+    figure: Published
+    ours: float | None
+    reasons: tuple[str, ...]  # why they are not comparable
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less theirs."""
+        return None if self.ours is None else self.ours - self.figure.value
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.ours is None:
+            return "not comparable: this figure is not among ours"
+        return "comparable" if not self.reasons else f"not comparable: {'; '.join(self.reasons)}"
+
+
+def beside(records: Iterable[RunRecord]) -> list[Beside]:
+    """Every published figure of the same method, test set and contrast beside each record."""
+    return [
+        Beside(
+            record,
+            figure,
+            ours(record, definition(figure), figure.threshold),
+            tuple(differences(record, figure)),
+        )
+        for record in records
+        for figure in figures()
+        if figure.method == record.method
+        and figure.test == record.test
+        and figure.contrast == record.contrast
+    ]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A record held against a band."""
+
+    band: Band
+    ours: float | None
+    reasons: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """`inside band`, `outside band` or `not comparable`, with the figures."""
+        if self.ours is None:
+            return f"not comparable: the record has no {self.band.metric} at {self.band.threshold}"
+        where = "inside" if self.band.low <= self.ours <= self.band.high else "outside"
+        text = f"{where} band: {self.ours:.3f}, expected {self.band.low:.2f} to {self.band.high:.2f}"
+        return text if not self.reasons else f"not comparable ({'; '.join(self.reasons)}); {text}"
+
+
+def judge(record: RunRecord) -> list[Judgement]:
+    """A record against every band of its method, test set and contrast."""
+    found = []
+    for band in bands():
+        same = band.method in ("*", record.method) and band.test == record.test
+        if not (same and band.contrast == record.contrast):
+            continue
+        reasons = []
+        if band.train not in (NONE, record.train):
+            reasons.append(f"trained on {record.train or NONE}, the band is for {band.train}")
+        if "half resolution" in band.note and record.protocol != "uad-1-2mm":
+            reasons.append(f"protocol {record.protocol}, the band is for half resolution (uad-1-2mm)")
+        found.append(Judgement(band, ours(record, band.metric, band.threshold), tuple(reasons)))
+    return found
