@@ -151,7 +151,7 @@ def test_the_number_of_weights_is_that_of_the_layers() -> None:
     critic += sum(2 * b for b in filters[2:]) + low + 1
     up = [16, 16, 16, 8, 4]
     generator = latent * low + low + 2 * 16 + sum(9 * a * b + 3 * b for a, b in pairwise(up))
-    generator += width + 1
+    generator += 9 * width + 1
     assert sum(p.numel() for p in module.Critic(48, 56, width, 1).parameters()) == critic
     assert sum(p.numel() for p in module.Generator(48, 56, width, latent).parameters()) == generator
 
