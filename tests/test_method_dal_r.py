@@ -2,6 +2,8 @@
 
 import importlib
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,12 @@ import torch
 from torch.nn import functional
 
 from uadbench import methods
+from uadbench.environment import seed_everything
 from uadbench.grids import GRIDS
 from uadbench.learning.training import Batch
+from uadbench.methods import Context
+from uadbench.prepared import Prepared
+from uadbench.volumes import Volumes
 
 package = methods.load("dal_r").__module__.rpartition(".")[0]
 anatomy, imaging, decoder, restorer, synthesis, disentangle, prior, fields, method, checks = (
@@ -393,3 +399,56 @@ def test_both_stages_have_losses_that_reach_every_weight(classes: int, with_prio
     network.eval()
     losses.disentangle(network, batch)
     assert network.step == 1, "and stand still in validation"
+
+
+@pytest.fixture
+def pairs(toy: Callable[..., list[Prepared]]) -> Volumes:
+    """Two people in T1, one of them in T2 as well."""
+    return Volumes([*toy(range(2), True), *toy([1], True, contrast="T2")], GRIDS["g48"])
+
+
+def test_partners_are_the_same_slice_of_the_same_person_in_another_contrast(pairs: Volumes) -> None:
+    partners = disentangle.Partners(pairs, "cpu")
+    which = np.array([[0, 20], [1, 21], [2, 22]])
+    batch, there = partners.other_contrast(which)
+    assert there.tolist() == [False, True, True]
+    assert batch.which[1:].tolist() == [[2, 21], [1, 22]]
+    np.random.seed(0)
+    assert partners.same_scan(which).which[:, 0].tolist() == [0, 1, 2]
+
+
+def test_a_fit_cut_off_between_its_stages_goes_on_and_ends_the_same(
+    tmp_path: Path, pairs: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"grid": "g48", "width": 2, "decoder_width": 2, "steps": 8, "warmup_share": 0.25, "batch": 2}
+    small |= {"restore_share": 0.375, "ssim_window": 0, "validate_every": 100}
+
+    def fit(folder: str) -> dict[str, np.ndarray]:
+        seed_everything(0)
+        context = Context(folder=tmp_path / folder)
+        return method.DalR(**small).fit(pairs, pairs, context).state()  # type: ignore[no-any-return]
+
+    whole = fit("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(restorer, "dice_loss", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fit("cut")
+    assert {file.stem for file in (tmp_path / "cut").glob("*.checkpoint")} == {"warm-up", "disentangle"}
+    np.testing.assert_equal(fit("cut"), whole)
+
+
+def test_the_atlas_segments_any_contrast_alike() -> None:
+    """Three tissues in three stripes; the inverted contrast and a vague prior give the same classes."""
+    labels = torch.tensor([1] * 8 + [2] * 8 + [3] * 8).expand(1, 24, 24)
+    tissues = functional.one_hot(labels, 4).movedim(-1, 1).float()
+    vague = 0.5 * tissues + 0.5 * torch.tensor([0, 1 / 3, 1 / 3, 1 / 3]).view(1, 4, 1, 1)
+    noise = 0.02 * torch.randn(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    brain = torch.ones(1, 1, 24, 24)
+    for means in ([0.1, 0.5, 0.9], [0.9, 0.6, 0.2]):
+        image = torch.tensor([0, *means])[labels][:, None] + noise
+        seen = anatomy.atlas_log_posterior(image, brain, vague, 4)[:, 1:].argmax(1) + 1
+        assert (seen == labels).all()
+    mixture = torch.tensor([0, 0.1, 0.5, 0.9])[labels][:, None].clone()
+    mixture[:, :, :4, 20:] = 0.7  # half way between grey and white
+    seen = anatomy.atlas_log_posterior(mixture, brain, vague, 6)[:, 1:].argmax(1) + 1
+    assert (seen[:, :4, 20:] == 4).all()

@@ -44,20 +44,20 @@ class AnatomyEncoder(nn.Module):
         """With the four prior maps as input, or without."""
         super().__init__()
         self.classes, self.with_prior = classes, with_prior
-        self.unet = UNet(1 + 4 * with_prior, classes, width)
+        self.unet = UNet(1 + (2 + classes) * with_prior, classes, width)
 
     def forward(self, image: Tensor, brain: Tensor, prior: Tensor) -> Tensor:
         """Logits (B, K, R, A); image and brain (B, 1, R, A), prior (B, 4, R, A).
 
-        What the U-Net says is evidence that is added to the logarithm of the prior (Bayes' rule). In
-        training a fifth of the slices come without prior, so that the prior is not merely copied
-        (design).
+        What the U-Net says is evidence beyond that of the atlas' own segmentation, which it sees too. In
+        training a fifth of the slices come without both, so that they are not merely copied (design).
         """
         if not self.with_prior:
             return only_in_brain(self.unet(image), brain)
         kept = (torch.rand(len(prior), 1, 1, 1, device=prior.device) >= 0.2) | (not self.training)
-        evidence = self.unet(torch.cat([image, prior * kept], 1))
-        return only_in_brain(evidence + kept * class_log_prior(prior, self.classes), brain)
+        segmented = kept * atlas_log_posterior(image, brain, prior, self.classes)
+        evidence = self.unet(torch.cat([image, kept * prior[:, 1:], segmented[:, 1:].exp() * brain], 1))
+        return only_in_brain(evidence + segmented, brain)
 
 
 def only_in_brain(logits: Tensor, brain: Tensor) -> Tensor:
@@ -98,6 +98,36 @@ def class_log_prior(prior: Tensor, classes: int) -> Tensor:
     """Log probabilities (B, K, R, A) of the classes, given those of the tissues (B, 4, R, A)."""
     shares = torch.einsum("btra,kt->bkra", prior, MEANING[:classes].to(prior.device))
     return (shares + 0.03).log()
+
+
+ROUNDS = 5  # of expectation and maximisation
+LEAST_DEVIATION = 0.03  # of intensities within a class
+
+
+@torch.no_grad()
+def atlas_log_posterior(image: Tensor, brain: Tensor, prior: Tensor, classes: int) -> Tensor:
+    """Log probabilities (B, K, R, A) of the classes by a mixture of Gaussians with the atlas as prior.
+
+    Each slice has its own tissue means, found by expectation and maximisation, and one deviation: the
+    same answer in any contrast that keeps tissues apart (Ashburner & Friston, NeuroImage 26, 2005, without
+    deformation and bias field). The free classes lie half way between the two tissues they stand for.
+    """
+    meaning = MEANING[1:classes, 1:].to(image.device)  # (K - 1, 3)
+    log_share = class_log_prior(prior, classes)[:, 1:]
+    weight = log_share.exp() * brain
+    for _ in range(ROUNDS):
+        pure = weight[:, :3]
+        total = pure.sum((2, 3)) + 1  # one pixel of the slice's mean, where a tissue is missing
+        average = (image * brain).sum((2, 3)) / brain.sum((2, 3)).clamp(min=1)
+        tissues = ((pure * image).sum((2, 3)) + average) / total  # (B, 3)
+        means = (tissues @ meaning.T)[:, :, None, None]
+        squares = (image - means) ** 2
+        variance = (weight * squares).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)
+        spread = 2 * (variance + LEAST_DEVIATION**2)[:, None, None, None]
+        log_posterior = functional.log_softmax(log_share - squares / spread, 1)
+        weight = log_posterior.exp() * brain
+    # Never so certain that the U-Net could not overrule it.
+    return torch.cat([torch.zeros_like(image), log_posterior.clamp(min=-6)], 1)
 
 
 def erode(maps: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from uadbench.methods.dal_r.synthesis import Synthetic, draw, other_contrast
 from uadbench.volumes import Volumes
 
 END_TEMPERATURE = 0.5  # of the one-hot operator, from 1 at the beginning of stage 1
-END_PRIOR = 0.2  # weight of agreement with the prior, from 1 at the beginning of stage 1; never 0
+FIRST_PRIOR, LAST_PRIOR = 0.25, 0.05  # weight of agreement with the prior; falls in stage 1, never to 0
 # Weights of the terms of stage 1 (design); the first are those of the reconstructions of the four views.
 WEIGHTS = (10.0, 5.0, 5.0, 2.0)
 STRUCTURE, INVARIANCE, PAIRED, CODE_KL, CODE_CYCLE, VARIATION = 1.0, 1.0, 1.0, 1e-4, 0.05, 0.01
@@ -143,13 +143,13 @@ class Losses:
         return drawn, in_brain(self.at(part), drawn.brain)
 
     def warm_up(self, network: AnatomyEncoder, batch: Batch) -> Tensor:
-        """Stage 0: 3 CE(l, P) + L_syn, so that classes mean tissues before any image is to be explained."""
+        """Stage 0: CE(l, P) and L_syn, so that classes mean tissues before any image is to be explained."""
         brain = batch.brain.float()
         prior = in_brain(self.at(batch), brain)
         drawn, seen = self.synthetic(batch)
         loss = label_loss(network(drawn.image, drawn.brain, seen), drawn.labels, drawn.brain)
         if self.with_prior:
-            loss = loss + 3 * prior_loss(network(batch.image, brain, prior), prior, brain)
+            loss = loss + FIRST_PRIOR * prior_loss(network(batch.image, brain, prior), prior, brain)
         return loss
 
     def disentangle(self, network: Disentangler, batch: Batch) -> Tensor:
@@ -161,7 +161,7 @@ class Losses:
         logits = network.anatomy(views.image, views.brain, views.prior)
         temperature = 1 - (1 - END_TEMPERATURE) * done
         anatomy = one_hot(logits, self.one_hot, temperature, network.training)
-        loss = self.anatomy_loss(logits, views, temperature, 1 - (1 - END_PRIOR) * done)
+        loss = self.anatomy_loss(logits, views, temperature, FIRST_PRIOR + (LAST_PRIOR - FIRST_PRIOR) * done)
         return loss + self.imaging_loss(network, anatomy, views)
 
     def views(self, batch: Batch, partners: Partners) -> Views:

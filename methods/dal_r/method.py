@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uadbench import grids
-from uadbench.learning import training
+from uadbench.learning import scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.dal_r import anatomy, disentangle, restorer
@@ -46,6 +46,11 @@ class Findings:
 class DalR(NetworkReconstruction):
     """Explains a slice as healthy anatomy in this scan's contrast; what it cannot explain is anomalous."""
 
+    score_kind: str = score_option(
+        "zres",
+        "residual; zres first, for K classes leave a residual in healthy tissue (design)",
+        scores.KINDS,
+    )
     grid: str = fit_option("g192", "model grid; design: edges say something at 1 mm only")
     classes: int = fit_option(6, "anatomical classes K: background, CSF, GM, WM and 0 or 2 free ones", (4, 6))
     width: int = fit_option(32, "first width of the U-Nets E_A and R (MONAI BasicUNet's own)")
@@ -56,7 +61,9 @@ class DalR(NetworkReconstruction):
     restorer_input: str = fit_option(
         "edges", "what R sees: `edges` of a, a itself, or the image's edges", INPUTS
     )
-    edges: str = fit_option("agnostic", "edge operator (design)", anatomy.EDGES)
+    edges: str = fit_option(
+        "laplace", "edge operator (design); all but per_class hide the class", anatomy.EDGES
+    )
     corruption: bool = fit_option(True, "train R on spoilt anatomies (design); makes it synthetic")
     synthetic_share: float = fit_option(0.5, "synthetic slices for each real one in training (design)")
     ssim_window: int = fit_option(11, "window of the SSIM term of stage 1; 0: no such term (design)")
