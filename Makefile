@@ -42,7 +42,7 @@ demo: .venv/ready
 	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
 
 test: .venv/ready-test
-	$(BIN)/pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadscope
 
 slow: .venv/ready-test
 	$(BIN)/pytest -q -m slow
