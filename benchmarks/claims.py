@@ -43,11 +43,11 @@ def ap(made: RunRecord, kind: str) -> float:
 def gain(first: RunRecord, second: RunRecord, places: tuple[Path, Path]) -> Interval:
     """Difference in AP of glioma-like lesions with its paired interval."""
     chosen = rows(first.subjects, "lesion-test", CLAIMED)
-    pieces = [
+    ours, theirs = (
         record.pieces_of(made, results, PROFILE).only(chosen)
         for made, results in zip((first, second), places, strict=True)
-    ]
-    return paired_interval(*pieces, [first.subjects[row]["person"] for row in chosen])
+    )
+    return paired_interval(ours, theirs, [first.subjects[row]["person"] for row in chosen])
 
 
 def said(interval: Interval) -> str:
