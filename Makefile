@@ -68,7 +68,7 @@ gpu: .venv/ready
 
 records: .venv/ready
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset demo --force
-	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset ci --force
+	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset ci --force
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
 	$(BIN)/python .ci/readme.py
 
