@@ -6,7 +6,7 @@ set, contrast, test split and metric version (protocol, rule 17). Everything els
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, RESAMPLES
 from uadbench.protocol import PROFILES, protocol
 from uadbench.record import RunRecord
+from uadbench.report.listing import latex_text
 from uadbench.report.statistics import Evidence, Standing, standings
 
 HEADLINE = PROFILES[-1]
-FORMATS = ("table", "markdown", "csv", "json", "latex")
+FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Row:
     seeds: tuple[int, ...]
     numbers: Mapping[str, float | None]
     standing: Standing | None = None  # how sure they are; None where the pieces were not asked
+    records: tuple[RunRecord, ...] = field(default=(), compare=False, repr=False)  # one for each seed
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,11 @@ def _table(group: Sequence[RunRecord], sort: str, results: Path | None, resample
     for record in group:
         by_row.setdefault((record.method, record.variant, record.train or "none"), []).append(record)
     made = [
-        Row(method, variant, train, tuple(sorted(r.seed for r in seeds)), _mean([numbers(r) for r in seeds]))
+        Row(
+            *(method, variant, train, tuple(sorted(r.seed for r in seeds))),
+            _mean([numbers(r) for r in seeds]),
+            records=tuple(sorted(seeds, key=lambda r: r.seed)),
+        )
         for (method, variant, train), seeds in by_row.items()
     ]
     made.sort(
@@ -326,26 +332,16 @@ def _ends(row: Row) -> dict[str, float]:
     }
 
 
-LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "⌈": r"$\lceil$", "⌉": r"$\rceil$",
-}  # fmt: skip
-
-
-def _latex_text(text: str) -> str:
-    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
-
-
 def latex(found: Sequence[Table]) -> str:
     """All tables for LaTeX; needs the package booktabs."""
     parts = []
     for table in found:
         columns = table.columns
         lines = [headers(table, columns), *cells(table, columns)]
-        head, *body = [" & ".join(map(_latex_text, line)) + r" \\" for line in lines]
+        head, *body = [" & ".join(map(latex_text, line)) + r" \\" for line in lines]
         parts += [
             r"\begin{table}",
-            rf"\caption{{{_latex_text(table.title)}. {_latex_text(' '.join(notes(table)))}}}",
+            rf"\caption{{{latex_text(table.title)}. {latex_text(' '.join(notes(table)))}}}",
             rf"\begin{{tabular}}{{{'l' * FACTS}{'r' * (1 + len(columns))}}}",
             *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
             *(r"\end{tabular}", r"\end{table}", ""),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing he
     from uadbench.preparation.prepare_dataset import Preparation
     from uadbench.preparation.verify import Report
     from uadbench.report import leaderboard as board
+    from uadbench.report.listing import Listing
     from uadbench.report.regress import Change
     from uadbench.run import Outcome
 
@@ -96,6 +97,18 @@ def leaderboard(found: "Sequence[board.Table]", failed: Sequence[tuple[str, str]
         console.print(f"Not shown on a screen this narrow: {names}.", style="dim", markup=False)
     for place, reason in failed:
         _line(f"failed: {place}: {reason}")
+
+
+def listings(found: "Sequence[Listing]") -> None:
+    """Listings with their notes."""
+    for listing in found:
+        console.print(f"\n[bold]{escape(listing.title)}[/bold]")
+        table = _table(*listing.headers)
+        for line in listing.lines:
+            table.add_row(*[escape(cell) for cell in line])
+        console.print(table)
+        for note in listing.notes:
+            console.print(note, style="dim", markup=False)
 
 
 def changes(found: "Sequence[Change]") -> None:
