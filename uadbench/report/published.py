@@ -173,7 +173,7 @@ def edition(test: str) -> str:
 
 
 def beside(records: Iterable[RunRecord]) -> list[Beside]:
-    """Every published figure of the same method and contrast beside a record, of its test set in any edition."""
+    """Every published figure of the same method and contrast beside a record; any edition of its set."""
     return [
         Beside(
             record,

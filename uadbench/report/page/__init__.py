@@ -26,6 +26,7 @@ from uadbench.report.statistics import Evidence, Stratum, strata
 RESAMPLES_IN_ALL = 100_000
 FEWEST_RESAMPLES = 200
 EXCLUDED_SHOWN = 50
+NO_COST = 1e-3  # seconds of an untrained method's fit: what it takes to return
 
 POINT_NAMES = {"fpr1": "1 % false positives on healthy-val", "val": "lesion-val", "oracle": "the oracle"}
 
@@ -191,7 +192,10 @@ def _cost(records: Sequence[RunRecord]) -> dict[str, Any]:
 
     def mean(values: Sequence[float | None]) -> float | None:
         there = [value for value in values if value is not None]
-        return float(f"{sum(there) / len(there):.4g}") if there else None
+        if not there:
+            return None
+        found = sum(there) / len(there)
+        return float(f"{found:.4g}") if found >= NO_COST else 0.0
 
     def seconds(record: RunRecord, stage: str) -> float | None:
         return record.timing.get(stage, {}).get("seconds")

@@ -10,7 +10,7 @@ function fill(node, attributes, children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : String(value));
   }
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined && child !== "")
       node.append(child instanceof Node ? child : document.createTextNode(String(child)));
   }
@@ -33,8 +33,7 @@ const COSTS = {
 };
 function costText(value) {
   if (value === null || value === undefined) return "";
-  if (value >= 1000) return Math.round(value).toLocaleString("en");
-  return value === 0 ? "0" : String(Number(value.toPrecision(3)));
+  return value >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
 
 // ---- filters ----------------------------------------------------------------------------------
