@@ -176,7 +176,7 @@ def _outline(view: View) -> str:
     lines = []
     for n in view.slices:
         mask = view.lesion[..., n][view.window].T[::-1].repeat(FINER, 0).repeat(FINER, 1)
-        lines.append(ndimage.binary_dilation(mask) & ~mask if mask.any() else mask)
+        lines.append(ndimage.binary_dilation(mask, iterations=2) & ~mask if mask.any() else mask)
     drawn = np.concatenate(lines, axis=1)
     image = Image.fromarray(drawn.astype(np.uint8), "P")
     image.putpalette([0, 0, 0, 0, 229, 255])

@@ -21,6 +21,8 @@ const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG,
 
 let numbered = 0;
 const fresh = () => `n${numbered++}`;
+const count = (number, one) => `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
+const prose = (text) => text.split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part));
 const shown = (value) => (value === null || value === undefined ? "" : String(value));
 
 // ---- costs ------------------------------------------------------------------------------------
@@ -107,7 +109,7 @@ function sortable(columns, items, caption, options = {}) {
   const body = el("tbody");
   const headers = columns.map((column, index) => {
     const button = el("button", { type: "button", title: column.meaning, onclick: () => sort(index) }, column.title);
-    const classes = [column.number ? "num" : "", column.className || "", column.row ? "stick" : ""].join(" ").trim();
+    const classes = [column.number ? "num" : "", (column.className || "").replace("mono", ""), column.row ? "stick" : ""].join(" ").trim();
     return el("th", { scope: "col", class: classes, "aria-sort": "none" }, button);
   });
   const lines = items.map((item, order) => {
@@ -155,7 +157,7 @@ function leaderboards() {
     const block = el("article", { class: "block", "aria-labelledby": `${table.id}-title` },
       el("h3", { id: `${table.id}-title` }, table.title),
       table.dataset ? el("p", { class: "quiet" }, table.dataset) : null,
-      el("ul", { class: "notes" }, table.notes.map((note) => el("li", {}, note))), made.node);
+      el("ul", { class: "notes" }, table.notes.map((note) => el("li", {}, prose(note)))), made.node);
     byId("tables-body").append(block);
     listeners.push(() => {
       let any = false;
@@ -179,11 +181,12 @@ function tableColumns(table) {
   return [
     { title: "#", meaning: "rank; = shared, in brackets the ranks of 95 % of resamples", value: (row) => order.get(row),
       cell: (row) => row.rank },
-    { title: "method", value: (row) => row.method, row: true, cell: (row, line) => opener(row, line, table, width) },
-    text("family", family),
-    text("variant", (row) => row.variant, { className: "mono" }),
-    text("trained on", (row) => row.train),
-    { title: "seeds", number: true, down: true, value: (row) => row.seeds.length, cell: (row) => row.seeds.length },
+    { title: "method", value: (row) => row.method, row: true, 
+      cell: (row, line) => [opener(row, line, table, width), el("span", { class: "under", "aria-hidden": "true" }, row.variant)] },
+    text("family", family, { className: "fact" }),
+    text("variant", (row) => row.variant, { className: "fact mono" }),
+    text("trained on", (row) => row.train, { className: "fact" }),
+    { title: "seeds", className: "fact", number: true, down: true, value: (row) => row.seeds.length, cell: (row) => row.seeds.length },
     { title: table.spread, meaning: "bootstrap interval over persons and seeds; * from few persons", number: true,
       down: true, value: (row) => (row.spread ? parseFloat(row.spread) : null), cell: (row) => row.spread },
     ...table.columns.map((name, i) => ({
@@ -351,9 +354,9 @@ function strata(body) {
     const names = [...new Map(rows.flatMap((row) => found(row).filter((one) => one[4][state.measure])
       .map((one) => [one[1], one]))).values()];
     if (!names.length) {
-      output.append(el("p", { class: "quiet" }, DATA.resamples
+      output.append(el("p", { class: "quiet" }, prose(DATA.resamples
         ? "None of these rows has this measure in these groups."
-        : "Strata are made from the pieces; of so many records that takes minutes. `uadbench leaderboard --dataset … --format html` makes a page of one test set."));
+        : "Strata are made from the pieces; of so many records that takes minutes. `uadbench leaderboard --dataset … --format html` makes a page of one test set.")));
       return;
     }
     const healthy = state.measure === "fpr";
@@ -366,7 +369,7 @@ function strata(body) {
         value: (row) => { const f = of(row, one[1]); return f ? Number(f[0]) : null; },
         cell: (row) => {
           const f = of(row, one[1]);
-          return f ? [f[0], el("span", { class: "ci" }, `${f[1]}-${f[2]}${f[3] ? "*" : ""}`)] : "";
+          return f ? [f[0], el("span", { class: "ci" }, f[1] === f[2] ? "no spread" : `${f[1]}-${f[2]}${f[3] ? "*" : ""}`)] : "";
         },
       })),
       ...(gap ? [{ title: "widest gap", number: true, down: true, value: (row) => widest(row), cell: (row) => {
@@ -379,7 +382,7 @@ function strata(body) {
     table.node.classList.add("always");
     output.append(table.node, el("p", { class: "quiet" },
       `In brackets the number of scans${state.by === "lesion size" ? " with lesions of that size" : ""}. `,
-      `At the threshold frozen at ${rows[0].point}; 95 % intervals over persons; * from fewer than ${DATA.few_persons} persons.`));
+      `At the threshold frozen at ${rows[0].point}; 95 % intervals over persons; * from fewer than ${DATA.few_persons} persons; no spread: the same for all of them.`));
   }
   redraws.push(draw);
 }
@@ -521,7 +524,7 @@ function curves(body) {
 function pictures() {
   const body = byId("pictures-body");
   if (!DATA.gallery.length) {
-    body.append(el("p", { class: "quiet" }, "No stored maps were found when this page was written; `uadbench run` and `uadbench score` keep them under the runs folder."));
+    body.append(el("p", { class: "quiet" }, prose("No stored maps were found when this page was written; `uadbench run` and `uadbench score` keep them under the runs folder.")));
     return;
   }
   let table = DATA.gallery[0], subject = table.subjects[0], slice = subject.start, outlined = true, frames = [];
@@ -532,7 +535,7 @@ function pictures() {
   const range = el("input", { type: "range", id: "gallery-slice", min: 0, step: 1, oninput: () => { slice = Number(range.value); move(); } });
   const where = el("output", { for: "gallery-slice", id: "gallery-where" });
   const cards = el("div", { class: "cards" });
-  body.append(el("p", {}, "The same subjects for every method: for each kind of lesion the one of median lesion volume, and a healthy one. " +
+  body.append(el("p", {}, "The same subjects for every method whose maps are stored: for each kind of lesion the one of median lesion volume, and a healthy one. " +
     "Score maps are scaled from the 1st to the 99.5th percentile of each scan; the outline is the reference, which no method has seen."),
     el("div", { class: "controls" }, el("label", { class: "field" }, "Comparison group", tables),
       el("label", { class: "field" }, "Subject", subjects),
@@ -593,7 +596,7 @@ function published() {
       value: (line) => (numbers.includes(title) ? (line[i] ? parseFloat(line[i]) : null) : line[i]),
       cell: (line) => (title === "verdict" ? el("span", { class: verdictClass(line[i]) }, line[i]) : line[i]),
     })), listing.lines, listing.title);
-    body.append(el("article", { class: "block" }, el("h3", {}, listing.title), listing.notes.map((note) => el("p", { class: "quiet" }, note)), made.node));
+    body.append(el("article", { class: "block" }, el("h3", {}, listing.title), listing.notes.map((note) => el("p", { class: "quiet" }, prose(note))), made.node));
     listeners.push(() => made.lines.forEach(({ item, row }) => {
       const of = { method: item[at("method")], variant: item[at("variant")], train: item[at("trained on")] };
       const words = filters.text.toLowerCase().split(/\s+/);
@@ -607,13 +610,14 @@ const verdictClass = (text) => (/^(comparable|inside)/.test(text) ? "good" : /^o
 
 function reading() {
   byId("reading-body").append(
-    el("dl", { class: "meanings" }, Object.values(DATA.columns).map(({ title, meaning }) => [el("dt", {}, title), el("dd", {}, meaning)])),
+    el("dl", { class: "meanings" }, Object.values(DATA.columns).map(({ title, meaning }) => [el("dt", {}, title), el("dd", {}, prose(meaning))])),
     el("p", {}, DATA.resamples
       ? `95 % intervals: studentised bootstrap over persons and seeds, ${DATA.resamples} resamples. Rows share a rank (=) where the paired bootstrap does not tell them apart.`
       : "No intervals: there are too many records for the bootstrap while one waits; ranks are in the order of the numbers."),
     el("p", {}, "Regimes: cross (healthy volunteers to patients of another cohort), within (lesion-free slices of patients to other patients of the same set), synthetic, none (untrained, no healthy cohort of the contrast) and phantom (a check of the machinery, no evidence about brains). Numbers of different protocol, regime, contrast, test split or metric version are never ranked together."));
-  byId("summary").textContent = `${DATA.records} records, ${Object.keys(DATA.methods).length} methods, ` +
-    `${new Set(DATA.tables.map((t) => t.test)).size} test sets, ${DATA.tables.length} tables.`;
+  byId("summary").textContent = [
+    count(DATA.records, "record"), count(Object.keys(DATA.methods).length, "method"),
+    count(new Set(DATA.tables.map((t) => t.test)).size, "test set"), count(DATA.tables.length, "table")].join(", ") + ".";
   byId("foot").textContent = `Written by uadbench ${DATA.version} from records alone. The same numbers: uadbench leaderboard --format markdown, csv, json or latex.`;
   if (DATA.failed.length) {
     byId("failures").hidden = false;
