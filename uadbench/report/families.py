@@ -6,11 +6,9 @@ regimes, protocols or test sets (protocol, rule 17).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from statistics import median
 
-from uadbench.cards import FAMILIES, method_card
-from uadbench.errors import UserError
+from uadbench.cards import FAMILIES, method_cards
 from uadbench.record import RunRecord
 from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing
@@ -63,21 +61,13 @@ class Comparison:
         return [family for family in (*FAMILIES, UNKNOWN) if family in there]
 
 
-@cache
-def family_of(method: str) -> str:
-    """The family of a method's card; of a method that is not here, unknown."""
-    try:
-        return method_card(method).family
-    except UserError:
-        return UNKNOWN
-
-
 def comparisons(found: Iterable[board.Table]) -> list[Comparison]:
     """Every table of the leaderboard by family and kind."""
-    return [_comparison(table) for table in found]
+    by_method = {name: card.family for name, card in method_cards().items()}
+    return [_comparison(table, by_method) for table in found]
 
 
-def _comparison(table: board.Table) -> Comparison:
+def _comparison(table: board.Table, by_method: Mapping[str, str]) -> Comparison:
     prevalence: dict[str, float | None] = {ALL: table.prevalence}
     subjects = {ALL: table.subjects.get("lesion-test", 0)}
     members: dict[tuple[str, str], list[Member]] = {}
@@ -93,7 +83,8 @@ def _comparison(table: board.Table) -> Comparison:
                 whole = len(facts) == len(of_row) and None not in values
                 ap = sum(values) / len(values) if whole else None
             if ap is not None:
-                members.setdefault((family_of(row.method), kind), []).append(Member(row, ap))
+                family = by_method.get(row.method, UNKNOWN)  # a method that is not here
+                members.setdefault((family, kind), []).append(Member(row, ap))
     cells = {
         key: Cell(*key, tuple(sorted(rows, key=lambda m: (-m.ap, m.row.method, m.row.variant))))
         for key, rows in members.items()

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from uadbench import __version__
-from uadbench.cards import dataset_card, method_card
+from uadbench.cards import dataset_card, method_cards
 from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, RESAMPLES, Interval
 from uadbench.places import Places
@@ -94,10 +94,10 @@ def data(
 def _methods(names: Iterable[str]) -> dict[str, Any]:
     """What the cards say; a method that is not here has a name and no more."""
     cards: dict[str, Any] = {}
+    known = method_cards()
     for name in sorted(names):
-        try:
-            card = method_card(name)
-        except UserError:
+        card = known.get(name)
+        if card is None:
             cards[name] = {"family": families.UNKNOWN}
             continue
         cards[name] = {
