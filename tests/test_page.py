@@ -157,3 +157,10 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
         assert subject["image"].startswith("data:image/jpeg;base64,")
         assert (subject["outline"] is None) == (subject["kind"] == "healthy")
         assert subject["kind"] == "healthy" or subject["lesion"][subject["start"]]
+
+
+def test_a_cohort_without_healthy_scans_has_a_gallery_of_lesions(records: list[RunRecord]) -> None:
+    lesions_only = [s for s in records[0].subjects if s["partition"] == "lesion-test"]
+    typical = gallery._typical(replace(records[0], subjects=lesions_only))
+    assert typical
+    assert gallery.HEALTHY not in [kind for _, kind in typical]

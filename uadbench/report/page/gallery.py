@@ -74,7 +74,7 @@ def _typical(record: RunRecord) -> list[tuple[str, str]]:
             chosen.setdefault(s["lesion_kind"] or "lesion", []).append((volume, s["id"]))
     typical = [(sorted(of_kind)[len(of_kind) // 2][1], kind) for kind, of_kind in sorted(chosen.items())]
     healthy = sorted(s["id"] for s in record.subjects if s["partition"] == "healthy-test")
-    return typical + [(healthy[len(healthy) // 2], HEALTHY)] * bool(healthy)
+    return typical + [(name, HEALTHY) for name in healthy[len(healthy) // 2 :][:1]]
 
 
 def _subject(
