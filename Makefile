@@ -7,6 +7,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt $(PIP_ARGS)
 METHODS := random intensity atlas_z pca ae vae
+ALL_METHODS = $(shell $(BIN)/python -c "from uadbench import methods; print(*methods.names())")
 
 help:
 	@echo "make demo     run every method on the built-in phantom and show the leaderboard"
@@ -14,7 +15,10 @@ help:
 	@echo "make check    lint and type-check"
 	@echo "make slow     the tests that take minutes"
 	@echo "make bench    measure speed against the usual tools"
+	@echo "make throughput  measure how fast every method trains and scores here, against what the device can do"
+	@echo "make gpu      the next steps of the runs on one GPU, 9 minutes a call; GPU='--data ixi=/data/IXI' adds options"
 	@echo "make records  make the committed phantom records and the leaderboard anew"
+	@echo "make real DATA=folder   run every method on the real scans in a folder of downloads"
 	@echo "make clean    remove what can be made again"
 
 .venv/ready: pyproject.toml .ci/constraints.txt
@@ -54,15 +58,27 @@ bench: .venv/ready-test
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
 
+throughput: .venv/ready
+	$(BIN)/python benchmarks/throughput.py $(THROUGHPUT)
+
+# Run again until it says that nothing is left: each call ends within ten minutes.
+gpu: .venv/ready
+	$(BIN)/python benchmarks/gpu.py $(if $(STEP),--step "$(STEP)") $(GPU)
+
 records: .venv/ready
-	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --force
+	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset demo --force
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset ci --force
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
 	$(BIN)/python .ci/readme.py
+
+# RESULTS=folder for the records; what is done already is not done again.
+RESULTS ?= runs/real/results
+real: .venv/ready
+	$(BIN)/python benchmarks/real.py --data $(DATA) --results $(RESULTS)
 
 clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow check bench records clean
+.PHONY: help demo test slow check bench throughput gpu records real clean
 .DEFAULT_GOAL := help

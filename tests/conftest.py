@@ -1,6 +1,6 @@
 """Small synthetic worlds that the tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,8 +71,10 @@ def toy_subject(
 def toy(tmp_path: Path) -> Callable[..., list[Prepared]]:
     """A maker of prepared toy subjects: `toy(range(4), healthy=True)`."""
 
-    def make(numbers: range, healthy: bool, grid: str = "g48") -> list[Prepared]:
-        return [toy_subject(tmp_path, n, healthy, GRIDS[grid]) for n in numbers]
+    def make(
+        numbers: Iterable[int], healthy: bool, grid: str = "g48", contrast: str = "T1"
+    ) -> list[Prepared]:
+        return [toy_subject(tmp_path / contrast, n, healthy, GRIDS[grid], contrast) for n in numbers]
 
     return make
 

@@ -10,6 +10,7 @@ import pytest
 from uadbench import catalog, methods
 
 HOMES = [catalog.home(kind) for kind in ("methods", "datasets")]
+FOLDERS = {*catalog.names("methods"), *catalog.names("datasets")}
 CODE = sorted(path for home in HOMES for path in home.glob("*/**/*.py"))
 
 
@@ -21,7 +22,8 @@ def imported(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            found |= {f"{module}.{alias.name}" for alias in node.names}
+            separator = "" if module.endswith(".") else "."
+            found |= {f"{module}{separator}{alias.name}" for alias in node.names}
     return found
 
 
@@ -33,10 +35,14 @@ def test_plug_in_folders_are_no_packages(home: Path) -> None:
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_plug_ins_never_import_each_other(path: Path) -> None:
+    own = path.parent.name
     for name in imported(path):
-        assert not name.startswith(("..", "methods.", "datasets.", "uadbench.datasets.")), name
-        if name.startswith("uadbench.methods."):
-            assert name.split(".")[2] not in methods.names(), name
+        kind, _, rest = name.removeprefix("uadbench.").partition(".")
+        if kind in ("methods", "datasets") and rest:
+            assert name.startswith("uadbench."), f"{name}: named by its place in the package"
+            folder = rest.split(".")[0]
+            assert folder == own or folder not in FOLDERS, name
+        assert not name.startswith(".."), f"{name}: relative imports end in the own folder"
 
 
 def test_a_method_is_a_module_of_the_package() -> None:

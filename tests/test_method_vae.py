@@ -121,37 +121,46 @@ def test_restoration_works_where_scoring_switches_gradients_off() -> None:
 
 
 def tiny_vae(**settings: Any) -> Any:
-    return module.ENTRY(grid="g48", width=8, latent_dim=4, steps=0, **settings)
+    return module.ENTRY(grid="g48", width=8, latent_dim=4, steps=0, restoration_steps=2, **settings)
 
 
-def test_the_weight_is_the_one_that_changes_healthy_slices_least(
+def test_the_weight_is_the_one_that_changes_healthy_validation_slices_least(
     toy: Callable[..., list[Prepared]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healthy = Volumes(toy(range(2), healthy=True), GRIDS["g48"])
-    method = tiny_vae(inference="restoration").fit(healthy, healthy, Context(folder=tmp_path))
-    seen: list[tuple[int, ...]] = []
+    train, val = (Volumes(toy(numbers, True), GRIDS["g48"]) for numbers in (range(2), range(5, 6)))
+    slices = training.Slices(val, "cpu")
+    expected = slices.take(slices.spread(16)).image
+    seen: list[float] = []
 
-    def restored(image: Tensor, tv_weight: float) -> Tensor:
-        seen.append(tuple(image.shape))
+    def restored(self: Any, image: Tensor, tv_weight: float) -> Tensor:
+        assert torch.equal(image, expected)
+        seen.append(tv_weight)
         return image + (tv_weight - 0.7) ** 2
 
-    monkeypatch.setattr(method, "_restored", restored)
-    method.calibrate(healthy, Context())
-    assert method.tv_weight_ == 0.7
-    assert seen == [(16, 1, 48, 56)] * 20
+    monkeypatch.setattr(module.ENTRY, "_restored", restored)
+    method = tiny_vae().fit(train, val, Context(folder=tmp_path))
+    assert seen == [k / 10 for k in range(20)]
+    assert float(method.network_.tv_weight) == pytest.approx(0.7)
+    loaded = tiny_vae(inference="restoration").load_state(method.state(), Context())
+    assert float(loaded.network_.tv_weight) == pytest.approx(0.7)
 
 
-def test_nothing_is_chosen_where_nothing_is_to_be(toy: Callable[..., list[Prepared]], tmp_path: Path) -> None:
-    healthy = Volumes(toy(range(2), healthy=True), GRIDS["g48"])
-    for settings in ({}, {"inference": "restoration", "tv_weight": 0.3}):
-        method = tiny_vae(**settings).fit(healthy, healthy, Context(folder=tmp_path))
-        assert not hasattr(method.calibrate(healthy, Context()), "tv_weight_")
+@pytest.mark.parametrize(("option", "used"), [(-1.0, 0.7), (0.0, 0.0), (1.2, 1.2)])
+def test_an_option_overrules_the_chosen_weight(
+    option: float, used: float, toy: Callable[..., list[Prepared]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = tiny_vae(inference="restoration", tv_weight=option)
+    method.network_, method.device_ = method.build(), "cpu"
+    method.network_.tv_weight.fill_(0.7)
+    monkeypatch.setattr(method, "_restored", lambda image, weight: torch.full_like(image, weight))
+    volume = Volumes(toy(range(1), healthy=True), GRIDS["g48"])[0]
+    np.testing.assert_allclose(method.reconstruct(volume)[0], used * volume.brain)
 
 
 def test_the_score_is_what_restoration_changes(toy: Callable[..., list[Prepared]], tmp_path: Path) -> None:
     volumes = Volumes(toy(range(2), healthy=False), GRIDS["g48"])
-    settings = {"restoration_steps": 2, "tv_weight": 0.5}
-    method = tiny_vae(inference="restoration", **settings).fit(volumes, volumes, Context(folder=tmp_path))
+    method = tiny_vae(inference="restoration", tv_weight=0.5)
+    method.fit(volumes, volumes, Context(folder=tmp_path))
     volume: Volume = volumes[0]
     score = method.score(volume)
     image = torch.from_numpy(volume.image[..., 20][None].copy())

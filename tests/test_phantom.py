@@ -274,6 +274,16 @@ def test_files_come_back_through_the_adapter(written: Path) -> None:
     assert np.array_equal(mask.get_fdata() > 0, scans.brain)
 
 
+def test_the_environment_can_ask_for_another_number_of_healthy_members(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(written, root)
+    monkeypatch.setenv(phantom.HEALTHY_VARIABLE, "2")
+    datasets.load("phantom").generate(root, Silent(), lesions_per_kind=0)
+    assert [s.id for s in datasets.find("phantom", root).subjects] == ["sub-0101", "sub-0102"]
+
+
 def test_an_interrupted_generation_goes_on(written: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(written, root)

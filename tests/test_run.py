@@ -293,8 +293,10 @@ def test_a_trained_method_without_a_healthy_partner_says_which_there_are(machine
 
     with pytest.raises(UserError, match="can be tested from ixi"):
         make_plan(Cell(method="ae", dataset="mslub", contrast="T1"), machine)
-    with pytest.raises(UserError, match="no public data set has healthy FLAIR"):
+    with pytest.raises(UserError, match="can be tested from labelmaps, and none of them is under"):
         make_plan(Cell(method="ae", dataset="mslub", contrast="FLAIR"), machine)
+    with pytest.raises(UserError, match="no public data set has healthy T1post"):
+        make_plan(Cell(method="ae", dataset="mslub", contrast="T1post"), machine)
     assert make_plan(Cell(method="intensity", dataset="mslub", contrast="FLAIR"), machine).train is None
 
 

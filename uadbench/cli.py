@@ -308,6 +308,106 @@ def reproduce(
 
 
 @app.command()
+def ablate(
+    method: Annotated[str, typer.Argument(help="Method whose folder has an ablations.toml.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set to test on.")] = "phantom",
+    train: Annotated[
+        str | None, typer.Option(help="Healthy data set to learn from; default: the card's partner.")
+    ] = None,
+    letter: Annotated[
+        list[str] | None, typer.Option("--letter", "-l", help="Only these questions. Repeatable.")
+    ] = None,
+    contrast: Annotated[
+        list[str] | None, typer.Option(help="Test on these contrasts only. Repeatable.")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")
+    ] = "demo",
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of full model and variants. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many persons of each partition.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fit, score and record again.")] = False,
+    results: Results = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Run a method without each of its parts and decide whether the part has earned its place."""
+    from uadbench import ablate as ablations
+    from uadbench.plan import Cell
+
+    machine = _machine(device, workers, quiet, results)
+    settings = dict(_setting(text) for text in set_ or [])
+    cell = Cell(
+        method=method, dataset=dataset, train=train, preset=preset, seed=seed, settings=settings, limit=limit
+    )
+    report = ablations.ablate(
+        ablations.read(method), cell, machine, letter or (), contrast or (), force=force
+    )
+    path = ablations.write(report, machine)
+    typer.echo(ablations.markdown(report))
+    typer.echo(f"records and tables: {path.parent}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")],
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A NIfTI file of the run's contrast.")],
+    out: Annotated[Path, typer.Option(help="Folder for maps, mask, picture and prediction.json.")],
+    brain_mask: Annotated[Path | None, typer.Option(help="Brain mask; default: extracted.")] = None,
+    stripped: Annotated[bool, typer.Option("--stripped", help="The scan shows the brain alone.")] = False,
+    point: Annotated[str, typer.Option(help="Threshold of the mask: fpr1, fpr5 or val.")] = "fpr1",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Apply a trained method to a scan of your own; the maps lie in the scan's own space."""
+    from uadbench.predict import predict as predict_scan
+    from uadbench.report import show
+
+    machine = _machine(device, 1, quiet, None)
+    show.prediction(predict_scan(run, scan, out, machine, brain_mask, stripped, point), out)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Path of a record.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
+    plugins: Plugins = None,
+) -> None:
+    """Two runs on the same persons: every figure's difference with its interval and test."""
+    from uadbench.report import show
+    from uadbench.report.statistics import compare as compare_records
+
+    show.comparison(compare_records(first, second))
+
+
+@app.command("check-record")
+def check_record(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Records (seed-*.json), with pieces.")],
+    plugins: Plugins = None,
+) -> None:
+    """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
+    from uadbench.check_record import check
+
+    wrong = {file: check(file) for file in files}
+    for file, reasons in wrong.items():
+        for reason in reasons:
+            typer.echo(f"{file}: {reason}")
+    refused = sum(bool(reasons) for reasons in wrong.values())
+    if refused:
+        typer.echo(f"{refused} of {len(files)} records refused.")
+        raise typer.Exit(1)
+    typer.echo(f"{len(files)} consistent; nothing here proves that the scores are of the named method.")
+
+
+@app.command()
 def regress(
     reference: Annotated[Path, typer.Option(help="Folder of the committed records.")] = Path("results"),
     preset: Annotated[str, typer.Option(help="Compare the records of this preset.")] = "ci",

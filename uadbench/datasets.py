@@ -2,7 +2,8 @@
 
 A data set is a folder `datasets/<name>/` with a `card.toml` (facts) and a `dataset.py` with the
 function `subjects(root) -> Iterator[Subject | LeftOut]`. One that makes its own files has
-`generate(root, progress)` too.
+`generate(root, progress)` too. One that draws scans from what was downloaded has
+`draw(root, folder, workers, progress)`, and `subjects` is given the folder they were drawn into.
 """
 
 import importlib
@@ -70,8 +71,21 @@ def generate(name: str, root: Path, progress: Progress) -> None:
     load(name).generate(root, progress)
 
 
-def find(name: str, root: Path) -> Found:
-    """Everything a data set has under `root`; an absent or empty root says where to apply."""
+def can_draw(name: str) -> bool:
+    """Whether a data set draws its scans from what was downloaded."""
+    return hasattr(load(name), "draw")
+
+
+def draw(name: str, root: Path, folder: Path, workers: int, progress: Progress) -> None:
+    """Let a data set draw into `folder` the scans that are not there yet; `root` is only read."""
+    load(name).draw(root, folder, workers, progress)
+
+
+def find(name: str, root: Path, drawn: Path | None = None) -> Found:
+    """Everything a data set has under `root`; an absent or empty root says where to apply.
+
+    `drawn` is the folder into which a data set has drawn what it made of the root's files.
+    """
     card = dataset_card(name)
     if not root.is_dir():
         raise UserError(f"The root of {name}, {root}, is not a folder; {_how_to_get(card)}")
@@ -79,7 +93,7 @@ def find(name: str, root: Path) -> Found:
         card = replace(card, population="synthetic")
     subjects: list[Subject] = []
     left_out: list[LeftOut] = []
-    for item in load(name).subjects(root):
+    for item in load(name).subjects(drawn or root):
         if isinstance(item, LeftOut):
             left_out.append(item)
         elif item.id in card.exclusions:

@@ -43,6 +43,10 @@ class Places:
                 return Path(named)
         return self.data / dataset
 
+    def drawn(self, dataset: str) -> Path:
+        """Where a data set that draws its scans from what was downloaded puts them."""
+        return self.runs / "drawn" / dataset
+
     def remember_root(self, dataset: str, root: Path) -> None:
         """Keep a raw folder for the runs that follow."""
         roots = json.loads(self._roots_file().read_text()) if self._roots_file().exists() else {}

@@ -180,11 +180,14 @@ def _check_space(rules: Protocol, card: DatasetCard) -> None:
 
 
 def find(name: str, machine: Machine) -> Found:
-    """The subjects of a data set; one that makes its own files makes those that are missing."""
-    root = machine.places.root(name)
+    """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
+    root, drawn = machine.places.root(name), None
     if datasets.can_generate(name):
         datasets.generate(name, root, machine.progress)
-    return datasets.find(name, root)
+    elif datasets.can_draw(name) and root.is_dir():
+        drawn = machine.places.drawn(name)
+        datasets.draw(name, root, drawn, machine.workers, machine.progress)
+    return datasets.find(name, root, drawn)
 
 
 def _find(name: str, machine: Machine, rule: str) -> Found:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uadbench.evaluation.pieces import Pieces
 
 SCHEMA = 1
+ABLATIONS = "ablations"  # folder below the results whose records are no rows of the leaderboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +151,11 @@ def read(path: Path) -> RunRecord:
 
 
 def read_all(results: Path) -> list[RunRecord]:
-    """Every record below a results folder, in the order of their paths."""
+    """Every record below a results folder, in the order of their paths; not those of ablations."""
     return [
-        read(path) for path in sorted(results.rglob("seed-*.json")) if not path.name.endswith(".failed.json")
+        read(path)
+        for path in sorted(results.rglob("seed-*.json"))
+        if not path.name.endswith(".failed.json") and path.relative_to(results).parts[0] != ABLATIONS
     ]
 
 
@@ -177,4 +180,6 @@ def write_failure(path: Path, reason: str, log: str) -> None:
 def failures(results: Path) -> Iterator[tuple[Path, str]]:
     """Place and reason of every failed run below a results folder."""
     for path in sorted(results.rglob("seed-*.failed.json")):
+        if path.relative_to(results).parts[0] == ABLATIONS:
+            continue
         yield path.relative_to(results), json.loads(path.read_text())["reason"]

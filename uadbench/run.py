@@ -21,7 +21,8 @@ from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
 from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
-from uadbench.methods import Context, Score
+from uadbench.grids import Grid
+from uadbench.methods import Context, Method, Score, State
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.preparation.account import account
 from uadbench.preparation.prepare_scan import PREPARATION_VERSION
@@ -127,6 +128,16 @@ def fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, force: bool
     return facts
 
 
+def fitted_state(machine: Machine, fit_hash: str) -> State:
+    """What a finished fit learned."""
+    from safetensors.numpy import load_file
+
+    file = _fit_folder(machine, fit_hash) / "state.safetensors"
+    if not file.is_file():
+        raise UserError(f"The fit {fit_hash[:12]} is not under {machine.places.runs}: run the method again.")
+    return load_file(file)
+
+
 # ---- score -------------------------------------------------------------------------------------
 
 
@@ -138,17 +149,11 @@ def score(
     plan: Plan, cohort: Cohort, fit_hash: str, folder: Path, machine: Machine, force: bool = False
 ) -> None:
     """Score every evaluated volume whose map is not there yet."""
-    from safetensors.numpy import load_file
-
     volumes = [p for partition in EVALUATED for p in cohort.model[partition]]
     wanted = [p for p in volumes if force or not maps.whole(folder / f"{p.key}.safetensors")]
     if not wanted:
         return
-    state = load_file(_fit_folder(machine, fit_hash) / "state.safetensors")
-    context = _context(plan, fit_hash, machine)
-    plan.method.load_state(state, context)
-    environment.seed_everything(environment.stage_seed(plan.cell.seed, "calibrate"))
-    plan.method.calibrate(Volumes(cohort.train[:CALIBRATION_VOLUMES], plan.model_grid), context)
+    _make_ready(plan, cohort, fit_hash, machine)
     with machine.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
         for prepared, volume in zip(wanted, Volumes(wanted, plan.model_grid), strict=True):
             # Seeded for each volume, so that a score does not depend on what was scored before.
@@ -157,6 +162,26 @@ def score(
                 answer = checked(plan.method.score(volume), volume, plan.card.name)
             maps.write(folder / f"{prepared.key}.safetensors", answer, cost.seconds, cost.peak_memory_mb)
             stage.advance()
+
+
+def _make_ready(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine) -> None:
+    """Give the plan's method what was learned, so that it can score."""
+    context = _context(plan, fit_hash, machine)
+    plan.method.load_state(fitted_state(machine, fit_hash), context)
+    environment.seed_everything(environment.stage_seed(plan.cell.seed, "calibrate"))
+    # Spread over the cohort, which lists one contrast after the other.
+    some = cohort.train[:: max(1, -(-len(cohort.train) // CALIBRATION_VOLUMES))]
+    plan.method.calibrate(Volumes(some, plan.model_grid), context)
+
+
+def fitted(cell: Cell, machine: Machine) -> tuple[Method, Cohort, Grid]:
+    """The method of a cell ready to score, fitted if it is not yet; its cohort, and its model grid."""
+    plan = make_plan(cell, machine)
+    cohort = prepare_cohort(plan, machine)
+    fit_hash = _fit_hash(plan, cohort)
+    fit(plan, cohort, fit_hash, machine)
+    _make_ready(plan, cohort, fit_hash, machine)
+    return plan.method, cohort, plan.model_grid
 
 
 def checked(answer: Score, volume: Volume, name: str) -> Score:

@@ -1,6 +1,7 @@
 """Phantom: synthetic brain MRI that the program makes itself, in a BIDS-like layout."""
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,15 @@ from uadbench.subject import LeftOut, Subject
 def generate(
     root: Path,
     progress: Progress,
-    healthy: int = phantom.HEALTHY,
+    healthy: int | None = None,
     lesions_per_kind: int = phantom.LESIONS_PER_KIND,
 ) -> None:
-    """Write the whole set under `root`; subjects whose files are all there stay as they are."""
+    """Write the whole set under `root`; subjects whose files are all there stay as they are.
+
+    Without a number of `healthy` members it is that of the environment, else that of the card.
+    """
+    if healthy is None:
+        healthy = int(os.environ.get(phantom.HEALTHY_VARIABLE, phantom.HEALTHY))
     phantom.write_cohort(root, phantom.members(healthy, lesions_per_kind), progress)
 
 

@@ -18,7 +18,7 @@ from uadbench.methods import Context, fit_option, score_option
 from uadbench.volumes import Volume, Volumes
 
 TV_WEIGHTS = tuple(k / 10 for k in range(20))  # among which restoration chooses: 0, 0.1, ..., 1.9 (Baur 2021)
-SELECTION_SLICES = 16  # healthy slices by which it chooses
+SELECTION_SLICES = 16  # healthy validation slices by which it chooses
 
 
 def down(channels: int, filters: int) -> nn.Sequential:
@@ -58,6 +58,8 @@ class VariationalAutoencoder(nn.Module):
             *(up(a, b) for a, b in pairwise([filters[-1], *filters[::-1]])),
             nn.Conv2d(width, 1, 1),  # linear output
         )
+        self.tv_weight: Tensor  # of restoration with this network, chosen after training
+        self.register_buffer("tv_weight", torch.zeros(()))
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, Z) of the codes of slices (B, 1, R, A)."""
@@ -143,18 +145,18 @@ class VAE(NetworkReconstruction):
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
     validate_every: int = fit_option(1500, "steps between validations; an epoch of 120 volumes of 100 slices")
     patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
+    restoration_steps: int = fit_option(150, "steps of the restoration; Baur 2021's code")
+    restoration_rate: float = fit_option(1e-3, "length of a step per unit of gradient; Baur 2021's code")
     inference: str = score_option(
         "decoding",
         "pseudo-healthy slice: `decoding` of the mean of the code, or `restoration` of the slice by gradient "
         "descent on the negative evidence lower bound (You 2019)",
         ("decoding", "restoration"),
     )
-    restoration_steps: int = score_option(150, "steps of the restoration; Baur 2021's code")
-    restoration_rate: float = score_option(1e-3, "length of a step per unit of gradient; Baur 2021's code")
     tv_weight: float = score_option(
         -1.0,
         "weight of the total variation of what restoration changes; negative: the one of 0, 0.1, ..., 1.9 "
-        "that changes healthy slices least (Chen 2020; the grid is Baur 2021's)",
+        "that changes healthy validation slices least (Chen 2020; the grid is Baur 2021's)",
     )
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
@@ -169,6 +171,8 @@ class VAE(NetworkReconstruction):
         )
         self.network_, self.device_ = self.build(), context.device
         training.train(self.network_, self._loss, train, val, context, schedule, "vae")
+        # Also where scoring will only decode: with it one fit serves both rows.
+        self.network_.tv_weight.fill_(self._choose_tv_weight(val if len(val) else train))
         return self
 
     def _loss(self, network: VariationalAutoencoder, batch: training.Batch) -> Tensor:
@@ -179,25 +183,19 @@ class VAE(NetworkReconstruction):
         reconstruction = network.decode(code, *batch.image.shape[-2:])
         return negative_elbo(batch.image, reconstruction, mean, log_variance, self.beta)
 
-    def calibrate(self, healthy: Volumes, context: Context) -> Self:
-        """Choose the weight of the total variation where it is to be chosen; the fit needs none of it."""
-        if self.inference == "restoration" and self.tv_weight < 0:
-            slices = training.Slices(healthy, context.device)
-            image = slices.take(slices.spread(SELECTION_SLICES)).image
-            with context.progress.stage("weight of total variation", len(TV_WEIGHTS)) as stage:
-                changes = {}
-                for weight in TV_WEIGHTS:
-                    changes[weight] = float((image - self._restored(image, weight)).abs().mean())
-                    stage.advance(note=f"{weight}: {changes[weight]:.4g}")
-            self.tv_weight_ = min(TV_WEIGHTS, key=changes.__getitem__)
-        super().calibrate(healthy, context)
-        return self
+    def _choose_tv_weight(self, healthy: Volumes) -> float:
+        """The weight of the total variation with which restoration changes healthy slices least."""
+        slices = training.Slices(healthy, self.device_)
+        image = slices.take(slices.spread(SELECTION_SLICES)).image
+        changes = {w: float((image - self._restored(image, w)).abs().mean()) for w in TV_WEIGHTS}
+        return min(TV_WEIGHTS, key=changes.__getitem__)
 
     def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
         """Each axial slice decoded from the mean of its code, or restored."""
         if self.inference == "decoding":
             return super().reconstruct(volume)
-        weight = self.tv_weight if self.tv_weight >= 0 else self.tv_weight_
+        network = cast(VariationalAutoencoder, self.network_)
+        weight = self.tv_weight if self.tv_weight >= 0 else float(network.tv_weight)
         return training.reconstruct(lambda image: self._restored(image, weight), volume, self.device_)
 
     def _restored(self, image: Tensor, tv_weight: float) -> Tensor:

@@ -24,16 +24,23 @@ class Reconstruction(Method):
         """The pseudo-healthy volume (C, R, A, S), in the units of the image; 0 outside the brain."""
 
     def calibrate(self, healthy: Volumes, context: Context) -> Self:
-        """For `zres`: mean and deviation of the absolute residual of healthy volumes, voxel by voxel."""
+        """For `zres`: mean and deviation of the absolute residual of healthy volumes, voxel by voxel.
+
+        Each contrast is standardised by its own; one that was not trained on by those of all volumes.
+        """
         if self.score_kind == "zres":
-            self.healthy_residuals_ = scores.HealthyResiduals.of(healthy, self.reconstruct, context.progress)
+            self.healthy_residuals_ = scores.HealthyResiduals.by_contrast(
+                healthy, self.reconstruct, context.progress
+            )
         return self
 
     def score(self, volume: Volume) -> Score:
         """Residual between the volume and its reconstruction."""
         healthy = self.reconstruct(volume)
         if self.score_kind == "zres":
-            return Score(self.healthy_residuals_.standardise(volume, healthy), healthy)
+            known = self.healthy_residuals_
+            statistics = known.get("+".join(volume.contrasts), known[scores.ANY])
+            return Score(statistics.standardise(volume, healthy), healthy)
         return Score(scores.residual(self.score_kind, volume, healthy), healthy)
 
 

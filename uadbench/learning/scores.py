@@ -17,6 +17,7 @@ from uadbench.progress import Progress
 from uadbench.volumes import Volume, Volumes
 
 SMOOTHING_VOXELS = 1.0  # Gaussian sigma of the statistics of healthy residuals
+ANY = "any contrast"  # statistics for a contrast that was not trained on
 
 Map = NDArray[np.float32]
 
@@ -87,19 +88,36 @@ class HealthyResiduals:
         First and second moment are smoothed by a Gaussian of `SMOOTHING_VOXELS` among brain voxels, so that
         few volumes are enough; voxels that are brain in no volume have mean 0.
         """
+        return cls.by_contrast(healthy, reconstruct, progress)[ANY]
+
+    @classmethod
+    def by_contrast(
+        cls, healthy: Volumes, reconstruct: Callable[[Volume], NDArray[np.float32]], progress: Progress
+    ) -> dict[str, Self]:
+        """Statistics over the volumes of each contrast of which there are two, and over `ANY` of them."""
         if len(healthy) < 2 or len({volume.brain.shape for volume in healthy}) > 1:
             raise UserError(
                 "score_kind=zres standardises each voxel by the residuals of healthy training volumes: it "
                 "needs at least two of them, in template space; choose another score_kind."
             )
-        count, first, second = (np.zeros(healthy[0].brain.shape, np.float64) for _ in range(3))
+        sums: dict[str, list[NDArray[np.float64]]] = {}
+        volumes: dict[str, int] = {}
         with progress.stage("healthy residuals", len(healthy)) as stage:
             for volume in healthy:
-                error = residual("l1", volume, reconstruct(volume))
-                count += volume.brain
-                first += error
-                second += error**2
+                error = residual("l1", volume, reconstruct(volume)).astype(np.float64)
+                for contrast in (ANY, "+".join(volume.contrasts)):
+                    there = sums.setdefault(contrast, [np.zeros(error.shape) for _ in range(3)])
+                    for total, term in zip(there, (volume.brain, error, error**2), strict=True):
+                        np.add(total, term, out=total)
+                    volumes[contrast] = volumes.get(contrast, 0) + 1
                 stage.advance()
+        return {contrast: cls._of_sums(*sums[contrast]) for contrast in sums if volumes[contrast] > 1}
+
+    @classmethod
+    def _of_sums(
+        cls, count: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+    ) -> Self:
+        """Statistics from how often each voxel was brain, its summed residuals and their summed squares."""
         weight, first, second = (gaussian_filter(m, SMOOTHING_VOXELS) for m in (count, first, second))
         weight = np.maximum(weight, 1e-6)
         mean = first / weight

@@ -3,6 +3,7 @@
 from uadbench.phantom.anatomy import Anatomy, Person, box, make_anatomy
 from uadbench.phantom.cohort import (
     HEALTHY,
+    HEALTHY_VARIABLE,
     LESIONS_PER_KIND,
     Member,
     Scans,
@@ -11,12 +12,13 @@ from uadbench.phantom.cohort import (
     members,
     paths,
     write_cohort,
+    write_volume,
 )
 from uadbench.phantom.contrast import CONTRASTS, SITES, Site, make_scan
 from uadbench.phantom.lesions import KINDS, Lesion, make_lesion
 
 __all__ = [
-    "CONTRASTS", "HEALTHY", "KINDS", "LESIONS_PER_KIND", "SITES", "Anatomy", "Lesion", "Member", "Person",
-    "Scans", "Site", "box", "make_anatomy", "make_lesion", "make_member", "make_scan", "make_scans",
-    "members", "paths", "write_cohort",
+    "CONTRASTS", "HEALTHY", "HEALTHY_VARIABLE", "KINDS", "LESIONS_PER_KIND", "SITES", "Anatomy", "Lesion",
+    "Member", "Person", "Scans", "Site", "box", "make_anatomy", "make_lesion", "make_member", "make_scan",
+    "make_scans", "members", "paths", "write_cohort", "write_volume",
 ]  # fmt: skip

@@ -29,6 +29,7 @@ Value = TypeVar("Value", bound=np.generic)
 VERSION = 1  # to be raised with every change that changes a voxel: older files are then made anew
 SEED = 2024
 HEALTHY = 48
+HEALTHY_VARIABLE = "UADBENCH_PHANTOM_HEALTHY"  # asks for another number; more only adds members
 LESIONS_PER_KIND = 6
 # The partition of a member is a hash of its name (uadbench.splits). With these first numbers the
 # parts are in proportion for the whole cohort and for its beginnings: the first 8 healthy members
@@ -131,15 +132,15 @@ def paths(root: Path, member_id: str, lesion: bool) -> dict[str, Path]:
     return named
 
 
-def _write_volume(path: Path, volume: NDArray[np.generic], grid: Grid) -> None:
+def write_volume(path: Path, volume: NDArray[np.generic], grid: Grid, code: str = "mni") -> None:
     """One NIfTI file, compressed lightly: speed matters more here than size. Same volume, same bytes.
 
     By zlib: what isal's faster compressor writes now and then differs between runs (seen in 1 of 420 files).
     """
     image = nibabel.Nifti1Image(volume, grid.affine)
     image.header.set_xyzt_units("mm")
-    image.set_sform(grid.affine, code="mni")
-    image.set_qform(grid.affine, code="mni")
+    image.set_sform(grid.affine, code=code)
+    image.set_qform(grid.affine, code=code)
     with replacing(path) as partial:
         partial.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
 
@@ -151,10 +152,10 @@ def write_member(root: Path, member: Member, grid: Grid) -> None:
         return
     scans = make_scans(member, grid)
     for contrast, image in scans.images.items():
-        _write_volume(files[contrast], np.rint(image).clip(0, 32767).astype(np.int16), grid)
-    _write_volume(files["brain"], scans.brain.astype(np.uint8), grid)
+        write_volume(files[contrast], np.rint(image).clip(0, 32767).astype(np.int16), grid)
+    write_volume(files["brain"], scans.brain.astype(np.uint8), grid)
     if scans.lesion is not None:
-        _write_volume(files["lesion"], scans.lesion.astype(np.uint8), grid)
+        write_volume(files["lesion"], scans.lesion.astype(np.uint8), grid)
 
 
 def write_cohort(root: Path, cohort: list[Member], progress: Progress, grid: Grid = GRIDS["g96"]) -> None:

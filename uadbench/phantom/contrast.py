@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadbench.grids import Grid
 from uadbench.phantom.anatomy import TISSUES, Anatomy, Person
 from uadbench.phantom.fields import Map, smooth_field
 
@@ -105,12 +107,19 @@ def make_scan(
     `parts` are fractions of lesion substances (or of tissues out of place); the sum of them is at most 1.
     """
     signal = _signal(person, site, contrast, anatomy, parts)
-    spacing = anatomy.grid.spacing_mm
+    return exposed(person, site, contrast, signal, anatomy.brain, anatomy.grid)
+
+
+def exposed(
+    person: Person, site: Site, contrast: str, signal: Map, brain: NDArray[np.bool_], grid: Grid
+) -> Map:
+    """A noise-free signal (R, A, S) as it is scanned: point spread, receive field, Rician noise, stripped."""
+    spacing = grid.spacing_mm
     blurred = ndimage.gaussian_filter(signal, [blur / spacing for blur in site.blur_mm], truncate=3.0)
     number = CONTRASTS.index(contrast)
-    field = smooth_field(person.random(_STREAM + 3, number), anatomy.grid, 70.0)
+    field = smooth_field(person.random(_STREAM + 3, number), grid, 70.0)
     received = blurred * np.exp(np.float32(site.bias) * field)
     random = person.random(_STREAM + 4, number)
     deviation = np.float32(site.noise * (2.0 / spacing))
-    real, imaginary = deviation * random.standard_normal((2, *anatomy.grid.shape), np.float32)
-    return np.where(anatomy.brain, np.sqrt((received + real) ** 2 + imaginary**2), 0).astype(np.float32)
+    real, imaginary = deviation * random.standard_normal((2, *grid.shape), np.float32)
+    return np.where(brain, np.sqrt((received + real) ** 2 + imaginary**2), 0).astype(np.float32)

@@ -97,7 +97,9 @@ def read_labels(path: Path, orientation: str | None = None) -> Scan:
     if not np.issubdtype(scan.array.dtype, np.floating):
         return scan
     rounded = np.rint(scan.array)
-    if not (np.abs(scan.array - rounded) <= LABEL_TOLERANCE).all():  # NaN fails this too
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        whole = (np.abs(scan.array - rounded) <= LABEL_TOLERANCE).all()  # NaN fails this too
+    if not whole:
         raise SubjectError(
             f"{path} is a label file, but it has values that are no integers: "
             "supply the labels as they were drawn, without interpolation."

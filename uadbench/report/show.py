@@ -17,11 +17,13 @@ from uadbench.errors import UserError
 from uadbench.places import Places
 
 if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing heavy is loaded for them
+    from uadbench.predict import Prediction
     from uadbench.preparation.prepare_dataset import Preparation
     from uadbench.preparation.verify import Report
     from uadbench.report import leaderboard as board
     from uadbench.report.listing import Listing
     from uadbench.report.regress import Change
+    from uadbench.report.statistics import Comparison
     from uadbench.run import Outcome
 
 # Output that goes to a file or a pipe is as wide as it needs to be, or as COLUMNS says.
@@ -224,8 +226,11 @@ def _found(card: DatasetCard, places: Places) -> str:
     root = places.root(card.name)
     if not root.is_dir():
         return "makes itself" if dataset_modules.can_generate(card.name) else "no"
+    drawn = places.drawn(card.name) if dataset_modules.can_draw(card.name) else None
+    if drawn is not None and not drawn.is_dir():
+        return "drawn when needed"
     try:
-        count = len(dataset_modules.find(card.name, root).subjects)
+        count = len(dataset_modules.find(card.name, root, drawn).subjects)
     except UserError:  # `verify` says what is the matter
         return "unusable"
     return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
@@ -344,3 +349,35 @@ def doctor(places: Places) -> None:
 def _size(folder: Path) -> str:
     total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return f"{total / 2**30:.2f} GiB"
+
+
+def prediction(found: "Prediction", out: Path) -> None:
+    """What was said about one scan, and what speaks against believing it."""
+    where = "unknown" if found.healthy_percentile is None else f"{found.healthy_percentile:.0f} %"
+    _line(f"{found.method} {found.variant}, trained on {found.trained_on or 'nothing'}, {found.contrast}")
+    _line(f"  suspicious volume {found.suspicious_ml:.1f} ml at {found.operating_point}")
+    _line(f"  scan score {found.scan_score:.4g}; healthy test scans below it: {where}")
+    for warning in found.warnings:
+        _line(f"  warning: {warning}", style="yellow")
+    _line(f"  {found.note}", style="dim")
+    _line(f"  files under {out}")
+
+
+def comparison(found: "Comparison") -> None:
+    """Two records, figure by figure."""
+    first, second = found.first, found.second
+    console.print(
+        f"A: {escape(first.method)} {escape(first.variant)} seed {first.seed}\n"
+        f"B: {escape(second.method)} {escape(second.variant)} seed {second.seed}\n"
+        f"{found.persons} persons with lesions, the same for both"
+    )
+    table = _table("figure", "A", "B", "A - B", "95 %", "p", "p (Holm)", numbers_from=1)
+    for name, (a, b, interval, p) in found.differences.items():
+        ends = f"{interval.low:+.3f} to {interval.high:+.3f}"
+        table.add_row(
+            name, f"{a:.3f}", f"{b:.3f}", f"{a - b:+.3f}", ends, f"{p:.3f}", f"{found.corrected[name]:.3f}"
+        )
+    if found.wilcoxon is not None:
+        corrected = found.corrected["wilcoxon"]
+        table.add_row("own AP (Wilcoxon)", "", "", "", "", f"{found.wilcoxon:.3f}", f"{corrected:.3f}")
+    console.print(table)

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import wilcoxon
 
+from uadbench.errors import UserError
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.summary import rows as rows_of
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval, Sampled
 from uadbench.protocol import OPERATING_POINTS, PIXELS, PROFILES, VOLUMES, Sizes, protocol
-from uadbench.record import RunRecord, read_pieces
+from uadbench.record import RunRecord, read, read_pieces
 
 HEADLINE = PROFILES[-1]
 TESTED = ("healthy-test", "lesion-test")
@@ -361,3 +363,61 @@ def _interval(seeds: Sequence[Evidence], parts: Sequence[tuple[Any, Any]], chose
         return None
     sampled = [one.share(chosen, *pair) for one, pair in zip(seeds, parts, strict=True)]
     return uncertainty.interval(uncertainty.over_seeds(sampled))
+
+
+# ---- two records -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """First less second, figure by figure, on the same persons."""
+
+    first: RunRecord
+    second: RunRecord
+    differences: Mapping[str, tuple[float, float, Interval, float]]  # both values, difference, p by bootstrap
+    wilcoxon: float | None  # p of no difference between the subjects' own AP
+    corrected: Mapping[str, float]  # p by Holm over all of these tests
+
+    @property
+    def persons(self) -> int:
+        """How many persons with lesions were tested."""
+        return len({s["person"] for s in self.first.subjects if s["partition"] == "lesion-test"})
+
+
+def compare(first: Path, second: Path) -> Comparison:
+    """Two records of the same test: other protocol, contrast, regime or split is a UserError."""
+    records = [read(path) for path in (first, second)]
+    for name in ("protocol", "regime", "test", "contrast", "metric_version"):
+        values = [getattr(made, name) for made in records]
+        if values[0] != values[1]:
+            raise UserError(
+                f"{first} has the {name} {values[0]} and {second} {values[1]}: two numbers of different "
+                f"{name} are not compared."
+            )
+    listed = [[s["id"] for s in made.subjects if s["partition"] in TESTED] for made in records]
+    if listed[0] != listed[1]:
+        raise UserError(f"{first} and {second} were tested on other subjects: run both on the same split.")
+    evidence = [
+        Evidence(made, Path(*path.parts[: -len(made.place.parts)]))
+        for made, path in zip(records, (first, second), strict=True)
+    ]
+    figures = [one.figures() for one in evidence]
+    found = {
+        name: (one.value, figures[1][name].value, *uncertainty.difference(one, figures[1][name]))
+        for name, one in figures[0].items()
+        if name in figures[1]
+    }
+    own = [
+        [s["ap"].get(HEADLINE) for s in made.subjects if s["partition"] == "lesion-test"] for made in records
+    ]
+    apart = [a - b for a, b in zip(*own, strict=True) if a is not None and b is not None]
+    ranked = float(wilcoxon(apart).pvalue) if any(apart) else None
+    names = [*found, *(["wilcoxon"] if ranked is not None else [])]
+    p_values = [found[name][3] if name in found else ranked or 0.0 for name in names]
+    return Comparison(
+        records[0],
+        records[1],
+        found,
+        ranked,
+        dict(zip(names, uncertainty.holm(p_values), strict=True)),
+    )

@@ -1,0 +1,43 @@
+"""Label maps: healthy scans drawn from segmentations of real people; a person is a segmentation."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from uadbench import phantom
+from uadbench.progress import Progress
+from uadbench.subject import LeftOut, Subject
+
+from . import cohort
+
+DRAWS = 6  # scans of each segmentation
+
+
+def draw(root: Path, folder: Path, workers: int, progress: Progress) -> None:
+    """Draw every segmentation under `root` that is not drawn yet; what is wrong with one is noted."""
+    cohort.write(root, folder, DRAWS, workers, progress)
+
+
+def subjects(drawn: Path) -> Iterator[Subject | LeftOut]:
+    """Every draw of every segmentation, and the files that could not be used."""
+    index = drawn / cohort.INDEX
+    if not index.is_file():
+        return
+    known = json.loads(index.read_text(encoding="utf-8"))
+    for name, reason in known["left_out"].items():
+        yield LeftOut(name, reason)
+    for person, folder in known["drawn"].items():
+        for number in range(1, DRAWS + 1):
+            files = phantom.paths(drawn / folder, f"{person}-{number}", lesion=False)
+            brain = files.pop("brain")
+            yield Subject(
+                id=f"{person}-{number}",
+                cohort="labelmaps",
+                person=person,
+                session=str(number),
+                images=files,
+                healthy=True,
+                brain_mask=brain,
+                space="co-registered",
+                skull_stripped=True,
+            )

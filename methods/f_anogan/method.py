@@ -1,0 +1,266 @@
+"""f-AnoGAN: a Wasserstein GAN of healthy slices and an encoder into it (Schlegl 2019). See card.toml."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uadbench import grids
+from uadbench.learning import training
+from uadbench.learning.reconstruction import NetworkReconstruction
+from uadbench.methods import Context, fit_option
+from uadbench.volumes import Volumes
+
+HALVINGS = 4  # Baur 2021: 128 x 128 slices become 8 x 8
+
+
+def lowest(rows: int, columns: int, width: int) -> tuple[int, int, int]:
+    """Channels, rows and columns at the lowest resolution, of slices padded to a multiple of 16."""
+    return 4 * width, -(-rows // 2**HALVINGS), -(-columns // 2**HALVINGS)
+
+
+def up(channels: int, filters: int) -> nn.Sequential:
+    """Twice the resolution, normalised over the batch; by nearest neighbours, as Schlegl 2019's generator.
+
+    The next layer's convolution smooths the enlarged; to convolve before enlarging costs a quarter.
+    """
+    convolution = nn.Conv2d(channels, filters, 3, padding=1)
+    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2))
+
+
+def down(channels: int, filters: int) -> nn.Sequential:
+    """Half the resolution, normalised slice by slice: one group of all channels is layer normalisation.
+
+    The penalty holds the gradient of each slice's own value; batch normalisation would make a value
+    depend on the other slices (Gulrajani 2017, section 4). The first layer is not normalised, so that
+    the slice's own intensities come through.
+    """
+    convolution = nn.Conv2d(channels, filters, 5, stride=2, padding=2)
+    norm = nn.Identity() if channels == 1 else nn.GroupNorm(1, filters)
+    return nn.Sequential(convolution, norm, nn.LeakyReLU(0.2))
+
+
+class Generator(nn.Module):
+    """Padded slices in [-1, 1] of codes: the decoder of Baur 2021's unified architecture."""
+
+    def __init__(self, rows: int, columns: int, width: int, latent_dim: int) -> None:
+        """For slices of rows x columns."""
+        super().__init__()
+        filters = [4 * width, 4 * width, 4 * width, 2 * width, width]
+        low = lowest(rows, columns, width)
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, math.prod(low)),
+            nn.Unflatten(1, low),
+            nn.BatchNorm2d(low[0]),
+            nn.LeakyReLU(0.2),
+            *(up(a, b) for a, b in pairwise(filters)),
+            nn.Conv2d(width, 1, 3, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Slices (B, 1, R', A') of codes (B, Z)."""
+        return self.layers(code).float()  # type: ignore[no-any-return]
+
+
+class Critic(nn.Module):
+    """The generator mirrored: `outputs` numbers of a padded slice, made from its features."""
+
+    def __init__(self, rows: int, columns: int, width: int, outputs: int) -> None:
+        """For slices of rows x columns; the encoder has as many outputs as the code is long."""
+        super().__init__()
+        filters = [1, width, 2 * width, 4 * width, 4 * width]
+        self.features = nn.Sequential(*(down(a, b) for a, b in pairwise(filters)), nn.Flatten())
+        self.value = nn.Linear(math.prod(lowest(rows, columns, width)), outputs)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, R', A') in [-1, 1] to (B, outputs)."""
+        return self.value(self.features(image)).float()  # type: ignore[no-any-return]
+
+
+def to_range(image: Tensor) -> Tensor:
+    """[0, 1] to the [-1, 1] in which all networks work; padded with background, which is -1 there."""
+    rows, columns = image.shape[-2:]
+    return 2 * functional.pad(image, (0, -columns % 2**HALVINGS, 0, -rows % 2**HALVINGS)) - 1
+
+
+class Reconstructor(nn.Module):
+    """G(E(x)): slices in [0, 1] to slices in [0, 1], by way of a code in [-1, 1]."""
+
+    def __init__(self, rows: int, columns: int, width: int, latent_dim: int) -> None:
+        """For slices of rows x columns."""
+        super().__init__()
+        self.generator = Generator(rows, columns, width, latent_dim)
+        self.encoder = Critic(rows, columns, width, latent_dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reconstructions (B, 1, R, A) of slices (B, 1, R, A), both in [0, 1]."""
+        rows, columns = image.shape[-2:]
+        code = torch.tanh(self.encoder(to_range(image)))  # (Schlegl 2019, section 3.2)
+        reconstruction: Tensor = (self.generator(code) + 1) / 2
+        return reconstruction[..., :rows, :columns]
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """Mean of (|gradient of the critic| - 1)^2 between real and made slices (Gulrajani 2017, eq. 3).
+
+    The norm is over all axes but the batch's. All is float32: bf16 rounds off what is to be punished.
+    """
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = (share * real + (1 - share) * fake).requires_grad_()
+    with torch.autocast(real.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    norm = gradient.flatten(1).norm(dim=1)  # (B, 1, R', A') -> (B,)
+    penalty: Tensor = ((norm - 1) ** 2).mean()
+    return penalty
+
+
+def izi_f_loss(critic: Critic, image: Tensor, restored: Tensor, kappa: float) -> Tensor:
+    """|x - x'|^2 / n + kappa |f(x) - f(x')|^2 / n_d, mean over slices (Schlegl 2019, section 3.2)."""
+    features, wanted = critic.features(restored).float(), critic.features(image).float()
+    return functional.mse_loss(restored, image) + kappa * functional.mse_loss(features, wanted)
+
+
+class Game(nn.Module):
+    """Generator and critic, and what each of them minimises (Gulrajani 2017, algorithm 1)."""
+
+    def __init__(self, generator: Generator, critic: Critic, latent_dim: int, penalty: float) -> None:
+        """`penalty` is the weight of the gradient penalty."""
+        super().__init__()
+        self.generator, self.critic = generator, critic
+        self.latent_dim, self.penalty = latent_dim, penalty
+
+    def make(self, count: int) -> Tensor:
+        """Slices from random codes, each number N(0, 1)."""
+        device = next(self.parameters()).device
+        return self.generator(torch.randn(count, self.latent_dim, device=device))  # type: ignore[no-any-return]
+
+    def distance(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The critic's estimate of the Wasserstein distance between real and made slices."""
+        values: Tensor = self.critic(torch.cat([real, fake]))
+        return values[: len(real)].mean() - values[len(real) :].mean()
+
+    def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The critic maximises the distance, with gradients of norm 1."""
+        return self.penalty * gradient_penalty(self.critic, real, fake) - self.distance(real, fake)
+
+    def generator_loss(self, count: int) -> Tensor:
+        """The generator maximises the critic's value of what it makes."""
+        return -self.critic(self.make(count)).mean()  # type: ignore[no-any-return]
+
+
+def minimise(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """One step of the parameters of one module; the other's keep no gradient."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward(inputs=list(module.parameters()))  # type: ignore[no-untyped-call]
+    optimiser.step()
+
+
+@dataclass
+class FAnoGAN(NetworkReconstruction):
+    """Learns to make healthy slices, then to find the code of one; what it cannot make is anomalous."""
+
+    grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
+    width: int = fit_option(32, "filters at half the resolution; then 2, 4 and 4 times as many (Baur 2021)")
+    latent_dim: int = fit_option(128, "length of the code; Schlegl 2019")
+    steps: int = fit_option(100_000, "steps of the generator; this suite's choice")
+    critic_steps: int = fit_option(5, "steps of the critic for each of the generator; Gulrajani 2017")
+    penalty: float = fit_option(10.0, "weight of the gradient penalty; Gulrajani 2017")
+    batch: int = fit_option(64, "slices of each step of critic, generator and encoder; Gulrajani 2017")
+    learning_rate: float = fit_option(1e-4, "of Adam for generator and critic; Gulrajani 2017")
+    beta1: float = fit_option(0.0, "of that Adam, beta2 is .9; Gulrajani 2017; Baur 2021's code: .5")
+    encoder_steps: int = fit_option(50_000, "training steps of the encoder; this suite's choice")
+    encoder_learning_rate: float = fit_option(1e-4, "of Adam for the encoder; this suite's choice")
+    kappa: float = fit_option(1.0, "weight of the critic's features in the encoder's loss; Schlegl 2019")
+    cosine: bool = fit_option(False, "let the rates fall to 0 along half a cosine; not in the paper")
+    validate_every: int = fit_option(1500, "steps between validations; this suite's choice")
+
+    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
+        """Train generator and critic against each other, then the encoder with both frozen."""
+        self.network_, self.device_ = self.build(), context.device
+        rows, columns, _ = grids.grid(self.grid).shape
+        critic = Critic(rows, columns, self.width, 1)
+        game = Game(self.network_.generator, critic, self.latent_dim, self.penalty)
+        for network in (game, self.network_):
+            network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._fit_game(game, train, val, context)
+        game.requires_grad_(False).eval()
+        self._fit_encoder(critic, train, val, context)
+        return self
+
+    def _fit_game(self, game: Game, train: Volumes, val: Volumes, context: Context) -> None:
+        """Stage 1. A step is one of the generator and all of the critic's, on slices of their own."""
+        settings = (self.learning_rate, (self.beta1, 0.9))
+        critic_optimiser = torch.optim.Adam(game.critic.parameters(), *settings)
+        generator_optimiser = torch.optim.Adam(game.generator.parameters(), *settings)
+
+        def update(batch: training.Batch, step: int) -> Tensor:
+            for optimiser in (critic_optimiser, generator_optimiser):
+                optimiser.param_groups[0]["lr"] = schedule.rate(step)
+            images = to_range(batch.image)
+            with torch.no_grad(), training.autocast(context):
+                made = game.make(len(images))
+            for real, fake in zip(
+                images.chunk(self.critic_steps), made.chunk(self.critic_steps), strict=True
+            ):
+                with training.autocast(context):
+                    critic_loss = game.critic_loss(real, fake)
+                minimise(critic_loss, game.critic, critic_optimiser)
+            with training.autocast(context):
+                loss = game.generator_loss(self.batch)
+            minimise(loss, game.generator, generator_optimiser)
+            return critic_loss.detach() + 0 * loss.detach()  # not finite where either is not
+
+        def distance(game: Game, batch: training.Batch) -> Tensor:
+            return game.distance(to_range(batch.image), game.make(len(batch.image)))
+
+        slices = training.Slices(val, context.device) if len(val) else None
+        schedule = training.Schedule(
+            self.steps,
+            self.critic_steps * self.batch,
+            self.learning_rate,
+            validate_every=self.validate_every,
+            keep_best=False,  # the distance tells how the game stands, not how good the generator is
+            cosine=self.cosine,
+        )
+        training.loop(
+            update,
+            {"game": game.train(), "critic": critic_optimiser, "generator": generator_optimiser},
+            game,
+            (lambda: training.mean_loss(distance, game, slices, context, self.batch)) if slices else None,
+            training.Slices(train, context.device),
+            context,
+            schedule,
+            "gan",
+        )
+
+    def _fit_encoder(self, critic: Critic, train: Volumes, val: Volumes, context: Context) -> None:
+        """Stage 2: the encoder `izi_f`, from image to code to image with a residual of features."""
+        generator, encoder = self.network_.generator, self.network_.encoder
+        assert isinstance(generator, Generator)
+        assert isinstance(encoder, Critic)
+
+        def loss(encoder: Critic, batch: training.Batch) -> Tensor:
+            image = to_range(batch.image)
+            return izi_f_loss(critic, image, generator(torch.tanh(encoder(image))), self.kappa)
+
+        schedule = training.Schedule(
+            self.encoder_steps,
+            self.batch,
+            self.encoder_learning_rate,
+            validate_every=self.validate_every,
+            cosine=self.cosine,
+        )
+        training.train(encoder, loss, train, val, context, schedule, "encoder")
+
+    def build(self) -> Reconstructor:
+        """Generator and encoder with fresh weights; the critic is needed in training only."""
+        rows, columns, _ = grids.grid(self.grid).shape
+        return Reconstructor(rows, columns, self.width, self.latent_dim)
+
+
+ENTRY = FAnoGAN
