@@ -21,7 +21,7 @@ from uadbench.files import sha256, write_json, write_text
 from uadbench.places import Places
 from uadbench.protocol import OPERATING_POINTS, SIZE_BANDS
 from uadbench.record import RunRecord
-from uadbench.report import leaderboard, page
+from uadbench.report import leaderboard, page, statistics
 
 ILL, HEALTHY, VAL = 24, 10, 14
 KINDS = ("glioma", "ms", "stroke", "wmh")
@@ -186,7 +186,7 @@ def main() -> None:
         start = time.perf_counter()
         records = record.read_all(places.results)
         read = time.perf_counter()
-        resamples = page.resamples_for(len(records))
+        resamples = statistics.resamples_for(len(records))
         tables = leaderboard.tables(
             records, results=places.results if resamples else None, resamples=resamples
         )

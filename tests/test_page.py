@@ -14,7 +14,7 @@ import pytest
 from uadbench import record
 from uadbench.places import Places
 from uadbench.record import RunRecord
-from uadbench.report import leaderboard, page
+from uadbench.report import leaderboard, page, statistics
 from uadbench.report.page import gallery
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -110,7 +110,7 @@ def test_curves_are_short_and_rise_in_recall(html: str) -> None:
 
 
 def test_many_records_get_fewer_resamples_and_in_the_end_none() -> None:
-    assert [page.resamples_for(n) for n in (1, 100, 200, 501, 3000)] == [1000, 1000, 500, 0, 0]
+    assert [statistics.resamples_for(n) for n in (1, 100, 200, 501, 3000)] == [1000, 1000, 500, 0, 0]
 
 
 def test_the_gallery_shows_the_same_subjects_of_every_method(

@@ -12,6 +12,7 @@ import pytest
 from uadbench import record
 from uadbench.places import Places
 from uadbench.report import leaderboard, page
+from uadbench.report.page import content
 
 pytestmark = pytest.mark.slow
 RESULTS = Path(__file__).parent.parent / "results"
@@ -67,16 +68,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     tables = leaderboard.tables(records, results=RESULTS, resamples=200)
     places = Places(folder, folder / "runs", RESULTS, folder / "cache")
     failed = [("there", "</script><img src=x onerror=alert(1)>")]
-    content = page.data(tables, failed, places, 200)
+    shown = content.gather(tables, failed, places, 200)
     maps = [{"method": "vae", "variant": "demo", "train": "phantom", "score": PIXEL, "restored": PIXEL}]
     subject = {
         "id": "sub-1", "kind": "glioma", "width": 70, "height": 90, "slices": ["-10 mm", "+0 mm", "+10 mm"],
         "start": 1, "lesion": [False, True, False], "sides": True, "image": PIXEL, "outline": PIXEL,
         "methods": maps,
     }  # fmt: skip
-    content["gallery"] = [{"table": tables[0].title, "subjects": [subject, subject | {"kind": "ms"}]}]
+    shown["gallery"] = [{"table": tables[0].title, "subjects": [subject, subject | {"kind": "ms"}]}]
     file = folder / "page.html"
-    file.write_text(page.render(content), encoding="utf-8")
+    file.write_text(page.render(shown), encoding="utf-8")
     return file.as_uri()
 
 
@@ -179,9 +180,9 @@ def test_the_slider_moves_all_pictures_together(shown: Any) -> None:
 
 def test_charts_are_drawn(shown: Any) -> None:
     assert len(shown.find_elements("css selector", "#cost-body circle")) == 6
-    assert len(shown.find_elements("css selector", "#curves-body .chart path[stroke-width='2']")) == 6
+    assert len(shown.find_elements("css selector", "#curves-body .chart path.curve")) == 6
     shown.find_element("css selector", "#curves-body .legend input").click()
-    assert len(shown.find_elements("css selector", "#curves-body .chart path[stroke-width='2']")) == 5
+    assert len(shown.find_elements("css selector", "#curves-body .chart path.curve")) == 5
     for by in ("sex", "lesion size", "contrast"):
         shown.find_element("css selector", f"#strata-by option[value='{by}']").click()
         assert len(shown.find_elements("css selector", "#strata-body tbody tr")) == 6

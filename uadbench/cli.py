@@ -194,7 +194,8 @@ def leaderboard(
     preset: Annotated[str | None, typer.Option(help="Only this preset; default: all but ci.")] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by: ap, dsc_oracle, auroc, ...")] = "ap",
     by: Annotated[
-        str, typer.Option(help="method, or family: the best and median row by lesion kind.")
+        str,
+        typer.Option(help="method; family (best and median row by lesion kind), stratum, bias or cost."),
     ] = "method",
     published: Annotated[bool, typer.Option("--published", help="Published figures beside ours.")] = False,
     resamples: Annotated[
@@ -211,14 +212,16 @@ def leaderboard(
 ) -> None:
     """Tables of all records, ranked only where a comparison means something."""
     from uadbench import record
-    from uadbench.report import families, listing, page, show
     from uadbench.report import leaderboard as board
+    from uadbench.report import listing, page, show, statistics, views
     from uadbench.report import published as figures
 
     if format_ not in board.FORMATS:
         raise UserError(f"--format expects one of {', '.join(board.FORMATS)}, but '{format_}' came.")
-    if by not in ("method", "family"):
-        raise UserError(f"--by expects method or family, but '{by}' came.")
+    if by not in ("method", *views.BY):
+        raise UserError(f"--by expects one of method, {', '.join(views.BY)}, but '{by}' came.")
+    if format_ == "html" and (by != "method" or published):
+        raise UserError("The page holds all views and the published figures: leave --by and --published out.")
     places = _places(results)
     folder = places.results
     chosen = [
@@ -232,19 +235,15 @@ def leaderboard(
         raise UserError(
             f"There is no such record under {folder}; `uadbench run --method ae --dataset phantom` makes one."
         )
-    if by == "family" or published:
-        listings = families.listings(board.tables(chosen, sort)) if by == "family" else []
+    drawn = statistics.resamples_for(len(chosen)) if resamples is None else resamples
+    if by != "method" or published:
+        listings = views.listings(by, board.tables(chosen, sort), folder, drawn) if by != "method" else []
         listings += figures.listings(chosen) if published else []
-        if format_ == "html":
-            raise UserError(
-                "The page holds families and published figures already: leave --by and --published out."
-            )
         if format_ == "table" and output is None:
             show.listings(listings)
         else:
             _write(listing.FORMATS[format_](listings), output)
         return
-    drawn = page.resamples_for(len(chosen)) if resamples is None else resamples
     found = board.tables(chosen, sort, folder if drawn else None, drawn)
     failed = [(str(place), reason) for place, reason in record.failures(folder)]
     if format_ == "table" and output is None:

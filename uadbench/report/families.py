@@ -4,7 +4,7 @@ The comparison that reviews of the field make, within one table of the leaderboa
 regimes, protocols or test sets (protocol, rule 17).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -61,13 +61,13 @@ class Comparison:
         return [family for family in (*FAMILIES, UNKNOWN) if family in there]
 
 
-def comparisons(found: Iterable[board.Table]) -> list[Comparison]:
-    """Every table of the leaderboard by family and kind."""
-    by_method = {name: card.family for name, card in method_cards().items()}
-    return [_comparison(table, by_method) for table in found]
+def by_method() -> dict[str, str]:
+    """The family of every method that is here."""
+    return {name: card.family for name, card in method_cards().items()}
 
 
-def _comparison(table: board.Table, by_method: Mapping[str, str]) -> Comparison:
+def comparison(table: board.Table, family_of: Mapping[str, str]) -> Comparison:
+    """A table of the leaderboard by family and kind; a method of no known family is `UNKNOWN`."""
     prevalence: dict[str, float | None] = {ALL: table.prevalence}
     subjects = {ALL: table.subjects.get("lesion-test", 0)}
     members: dict[tuple[str, str], list[Member]] = {}
@@ -83,8 +83,7 @@ def _comparison(table: board.Table, by_method: Mapping[str, str]) -> Comparison:
                 whole = len(facts) == len(of_row) and None not in values
                 ap = sum(values) / len(values) if whole else None
             if ap is not None:
-                family = by_method.get(row.method, UNKNOWN)  # a method that is not here
-                members.setdefault((family, kind), []).append(Member(row, ap))
+                members.setdefault((family_of.get(row.method, UNKNOWN), kind), []).append(Member(row, ap))
     cells = {
         key: Cell(*key, tuple(sorted(rows, key=lambda m: (-m.ap, m.row.method, m.row.variant))))
         for key, rows in members.items()
@@ -102,12 +101,8 @@ def _kinds(record: RunRecord) -> Mapping[str, Mapping[str, float]]:
     return kinds
 
 
-def listings(found: Sequence[board.Table]) -> list[Listing]:
-    """By family, for every table: the best row with its AP, and the median of so many rows."""
-    return [_listing(comparison) for comparison in comparisons(found)]
-
-
-def _listing(comparison: Comparison) -> Listing:
+def listing(comparison: Comparison) -> Listing:
+    """By family: the best row with its AP, and the median of so many rows."""
     lines = []
     for family in comparison.families:
         for what in ("best", "median"):
@@ -132,5 +127,6 @@ def _listing(comparison: Comparison) -> Listing:
         (
             f"AP after `{board.HEADLINE}`. {counted}; the prevalence is the AP of random scores. The median "
             "is of the family's rows, each the mean of its seeds.",
+            *board.cautions(comparison.table),
         ),
     )

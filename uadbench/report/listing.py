@@ -17,8 +17,15 @@ class Listing:
     notes: tuple[str, ...] = ()
 
     def facts(self) -> list[dict[str, str]]:
-        """One dictionary per line."""
-        return [{"listing": self.title, **dict(zip(self.headers, line, strict=True))} for line in self.lines]
+        """One dictionary per line, with the title and the notes."""
+        return [
+            {
+                "listing": self.title,
+                **dict(zip(self.headers, line, strict=True)),
+                "notes": " ".join(self.notes),
+            }
+            for line in self.lines
+        ]
 
 
 def markdown(found: Sequence[Listing]) -> str:

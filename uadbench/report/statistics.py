@@ -1,9 +1,8 @@
 """Statistics of leaderboard rows from records and pieces: intervals, ties, ranks and their stability."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,19 @@ from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval, Sample
 from uadbench.protocol import OPERATING_POINTS, PIXELS, PROFILES, VOLUMES, Sizes, protocol
 from uadbench.record import RunRecord, read, read_pieces
 
+# Resamples of all records together that are made while one waits; beyond it there are fewer of each.
+RESAMPLES_IN_ALL = 100_000
+FEWEST_RESAMPLES = 200
+
 HEADLINE = PROFILES[-1]
 TESTED = ("healthy-test", "lesion-test")
 SIGNIFICANT = 1 - LEVEL
+
+
+def resamples_for(records: int) -> int:
+    """How many resamples each of so many records gets: 0 where that would take minutes."""
+    each = RESAMPLES_IN_ALL // max(records, 1)
+    return 0 if each < FEWEST_RESAMPLES else min(each, uncertainty.RESAMPLES)
 
 
 @dataclass(frozen=True)
@@ -234,135 +243,6 @@ def _rank_ranges(rows: Sequence[Sampled | None]) -> list[tuple[int, int]]:
     low, high = np.quantile(ranks, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1, method="nearest").astype(int)
     by_place = {place: (int(low[i]), int(high[i])) for i, place in enumerate(there)}
     return [by_place.get(place, (len(rows), len(rows))) for place in range(len(rows))]
-
-
-# ---- strata ------------------------------------------------------------------------------------
-
-AGES = (40, 60, 80)  # where one band of age ends and the next begins
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """One group of the tested subjects, or of their lesions, and how a row does on it."""
-
-    by: str
-    name: str
-    lesion_scans: int
-    healthy_scans: int
-    # recall of lesions, pooled dsc, and fpr: false positives per voxel of healthy-test scans
-    figures: Mapping[str, Interval] = field(default_factory=dict)
-    few: frozenset[str] = frozenset()  # figures from fewer than 20 persons
-
-
-def strata(seeds: Sequence[Evidence]) -> list[Stratum]:
-    """A row by lesion kind, lesion size, the scan's lesion volume, site, sex, age band and contrast.
-
-    All at one frozen threshold (`Evidence.operating_point`); a group that is not there has no stratum.
-    """
-    first = seeds[0]
-    counted = [one.tested() for one in seeds]
-    subjects = counted[0].subjects
-    ill = np.array([s["partition"] == "lesion-test" for s in subjects])
-    made = [
-        _stratum(seeds, counted, by, name, np.array([group == name for group in groups]), ill)
-        for by, groups in _groups(first, subjects).items()
-        for name in _ordered(by, groups, first.sizes)
-    ]
-    for row, band in enumerate(first.sizes.bands):
-        recall = _recall(seeds, counted, ill, row)
-        if recall is not None:
-            at = counted[0].lesions[:, row, LESIONS] > 0
-            few = frozenset({"recall"} if _persons(subjects, at & ill) < FEW_PERSONS else ())
-            made.append(Stratum("lesion size", band, int((at & ill).sum()), 0, {"recall": recall}, few))
-    return made
-
-
-def _groups(first: Evidence, subjects: Sequence[Mapping[str, Any]]) -> dict[str, list[str | None]]:
-    """The group of each subject, by what they are told apart; None: takes no part."""
-    unit = first.sizes.unit
-    ill = [s["partition"] == "lesion-test" for s in subjects]
-    volume = [float(s.get(f"lesion_{unit}") or 0) for s in subjects]
-    return {
-        "all": ["all"] * len(subjects),
-        "lesion kind": [
-            (s["lesion_kind"] or "lesion") if i else None for s, i in zip(subjects, ill, strict=True)
-        ],
-        "lesion volume of the scan": [
-            _band(v, first.sizes) if i and v else None for v, i in zip(volume, ill, strict=True)
-        ],
-        "site": [s["site"] or UNKNOWN for s in subjects],
-        "sex": [s["sex"] or UNKNOWN for s in subjects],
-        "age": [_age(s["age"]) for s in subjects],
-        "contrast": [first.record.contrast] * len(subjects),
-    }
-
-
-def _band(volume: float, sizes: Sizes) -> str:
-    return sizes.bands[int(np.searchsorted(sizes.limits, volume, "right"))]
-
-
-def _age(age: float | None) -> str:
-    if age is None:
-        return UNKNOWN
-    place = int(np.searchsorted(AGES, age, "right"))
-    return _AGE_BANDS[place]
-
-
-_AGE_BANDS = (
-    f"under {AGES[0]}",
-    *[f"{a} to {b - 1}" for a, b in pairwise(AGES)],
-    f"{AGES[-1]} and over",
-)
-
-
-def _ordered(by: str, groups: Sequence[str | None], sizes: Sizes) -> list[str]:
-    """The names of the groups: bands from small to large, others by the alphabet, unknown last."""
-    bands = [*sizes.bands, *_AGE_BANDS]
-    there = {name for name in groups if name is not None}
-    return sorted(there, key=lambda n: (n == UNKNOWN, bands.index(n) if n in bands else 0, n))
-
-
-def _stratum(
-    seeds: Sequence[Evidence], counted: Sequence[Tested], by: str, name: str, chosen: Any, ill: Any
-) -> Stratum:
-    subjects = counted[0].subjects
-    figures: dict[str, Interval | None] = {"recall": _recall(seeds, counted, chosen & ill)}
-    figures["dsc"] = _interval(
-        seeds, [(c.voxels[:, 0] * 2, c.voxels @ np.array([2.0, 1.0, 1.0])) for c in counted], chosen & ill
-    )
-    voxels = np.array([s["voxels"] for s in subjects], np.float64)
-    figures["fpr"] = _interval(seeds, [(c.voxels[:, 1], voxels) for c in counted], chosen & ~ill)
-    persons = {True: _persons(subjects, chosen & ill), False: _persons(subjects, chosen & ~ill)}
-    return Stratum(
-        by,
-        name,
-        int((chosen & ill).sum()),
-        int((chosen & ~ill).sum()),
-        {key: found for key, found in figures.items() if found is not None},
-        frozenset(key for key in figures if persons[key != "fpr"] < FEW_PERSONS),
-    )
-
-
-def _persons(subjects: Sequence[Mapping[str, Any]], chosen: Any) -> int:
-    return len({s["person"] for s, there in zip(subjects, chosen, strict=True) if there})
-
-
-def _recall(
-    seeds: Sequence[Evidence], counted: Sequence[Tested], chosen: Any, size: int | None = None
-) -> Interval | None:
-    """Share of lesions found, of all sizes or of one."""
-    sizes = slice(None) if size is None else slice(size, size + 1)
-    parts = [(c.lesions[:, sizes, FOUND].sum(1), c.lesions[:, sizes, LESIONS].sum(1)) for c in counted]
-    return _interval(seeds, parts, chosen)
-
-
-def _interval(seeds: Sequence[Evidence], parts: Sequence[tuple[Any, Any]], chosen: Any) -> Interval | None:
-    """The interval of a share over the chosen subjects, mean over seeds; None where there is nothing."""
-    if not (parts[0][1] * chosen).any():
-        return None
-    sampled = [one.share(chosen, *pair) for one, pair in zip(seeds, parts, strict=True)]
-    return uncertainty.interval(uncertainty.over_seeds(sampled))
 
 
 # ---- two records -------------------------------------------------------------------------------
