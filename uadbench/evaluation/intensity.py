@@ -1,4 +1,4 @@
-"""Intensity statistics: ten low-level numbers of a scan, from which the shortcut control is made (rule 14)."""
+"""Intensity statistics: ten low-level numbers of a scan for the shortcut control (rule 14)."""
 
 import numpy as np
 from numpy.typing import NDArray

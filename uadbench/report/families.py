@@ -127,6 +127,6 @@ def listing(comparison: Comparison) -> Listing:
         (
             f"AP after `{board.HEADLINE}`. {counted}; the prevalence is the AP of random scores. The median "
             "is of the family's rows, each the mean of its seeds.",
-            *board.cautions(comparison.table),
         ),
+        board.cautions(comparison.table),
     )

@@ -15,14 +15,20 @@ class Listing:
     headers: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    cautions: Sequence[str] = ()  # notes without which a line must not be read: each line of a CSV has them
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Notes and cautions."""
+        return (*self.notes, *self.cautions)
 
     def facts(self) -> list[dict[str, str]]:
-        """One dictionary per line, with the title and the notes."""
+        """One dictionary per line, with the title and the cautions."""
         return [
             {
                 "listing": self.title,
                 **dict(zip(self.headers, line, strict=True)),
-                "notes": " ".join(self.notes),
+                "caution": " ".join(self.cautions),
             }
             for line in self.lines
         ]
@@ -32,7 +38,7 @@ def markdown(found: Sequence[Listing]) -> str:
     """All listings in Markdown."""
     parts: list[str] = []
     for listing in found:
-        parts += [f"## {listing.title}", "", *[line for note in listing.notes for line in (note, "")]]
+        parts += [f"## {listing.title}", "", *[line for note in listing.remarks for line in (note, "")]]
         lines = [listing.headers, ("---",) * len(listing.headers), *listing.lines]
         parts += ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
         parts.append("")
@@ -78,7 +84,7 @@ def latex(found: Sequence[Listing]) -> str:
         ]
         parts += [
             r"\begin{table}",
-            rf"\caption{{{latex_text('. '.join([listing.title, *listing.notes]))}}}",
+            rf"\caption{{{latex_text('. '.join([listing.title, *listing.remarks]))}}}",
             rf"\begin{{tabular}}{{{'l' * len(listing.headers)}}}",
             *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
             *(r"\end{tabular}", r"\end{table}", ""),

@@ -211,6 +211,7 @@ class Judgement:
             return f"not comparable: the record has no {self.band.metric} at {self.band.threshold}"
         where = "inside" if self.band.low <= self.ours <= self.band.high else "outside"
         text = f"{where} band: {self.ours:.3f}, expected {self.band.low:.2f} to {self.band.high:.2f}"
+        text += f" ({self.band.note})" if self.band.note else ""
         return text if not self.reasons else f"not comparable ({'; '.join(self.reasons)}); {text}"
 
 
@@ -264,7 +265,8 @@ def listings(records: Iterable[RunRecord]) -> list[Listing]:
     chosen = list(records)
     found = sorted(over_seeds(beside(chosen)), key=lambda one: one.verdict != "comparable")
     lines = tuple(line(one) for one in found)
-    made = [Listing("Published figures beside ours", BESIDE_HEADERS, lines, (NOTE,))]
+    note = NOTE if lines else "Nothing is published of these methods on these test sets and contrasts."
+    made = [Listing("Published figures beside ours", BESIDE_HEADERS, lines, (note,))]
     judged = [(record, one) for record in chosen for one in judge(record)]
     if judged:
         bands_of_ours = tuple(band_line(record, one) for record, one in judged)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uadbench import catalog
 from uadbench.cards import dataset_card, method_card
 from uadbench.errors import UserError
+from uadbench.evaluation.uncertainty import FEW_PERSONS
 from uadbench.plan import Cell
 from uadbench.record import RunRecord
 from uadbench.report import published
@@ -89,7 +90,7 @@ def verdicts(asked: Wanted, records: Sequence[RunRecord]) -> Listing:
     """Each published figure and each band with ours: inside band, outside band, or why not comparable."""
     lines = []
     for record in records:
-        remarks = [f"preset {record.preset}, not the paper's"] if record.preset != "paper" else []
+        remarks = _remarks(record)
         for one in published.beside([record]):
             figure = one.figure
             if figure in asked.figures and _made_for(record, figure):
@@ -126,6 +127,15 @@ def verdicts(asked: Wanted, records: Sequence[RunRecord]) -> Listing:
         *[f"Not run: {reason}." for reason in asked.skipped],
     ]
     return Listing("Reproduction", HEADERS, tuple(lines), tuple(notes))
+
+
+def _remarks(record: RunRecord) -> list[str]:
+    """What weakens a verdict, whichever it is."""
+    persons = len({s["person"] for s in record.subjects if s["partition"] == "lesion-test"})
+    return [
+        *([f"preset {record.preset}, not the paper's"] if record.preset != "paper" else []),
+        *([f"{persons} persons only"] if persons < FEW_PERSONS else []),
+    ]
 
 
 def _made_for(record: RunRecord, figure: Published) -> bool:

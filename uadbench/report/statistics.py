@@ -211,7 +211,7 @@ def _figures(seeds: Sequence[Evidence]) -> dict[str, Sampled]:
 def _around(figure: Sampled, value: float | None) -> Interval | None:
     """The interval, moved to the leaderboard's own value, from which binning may part it by 1e-4."""
     found = uncertainty.interval(figure)
-    if found is None or value is None:
+    if found is None or value is None or found.low == found.high:  # no width: there is nothing to resample
         return None
     shift = value - found.value
     return Interval(value, max(found.low + shift, 0.0), min(found.high + shift, 1.0))

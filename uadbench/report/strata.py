@@ -31,6 +31,7 @@ AGE_BANDS = (
     f"{AGES[-1]} and over",
 )
 UNKNOWN = "unknown"
+FEWEST_PERSONS = 5  # no interval from fewer, and no comparison with other groups
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,22 @@ class Stratum:
     lesion_scans: int
     healthy_scans: int
     sampled: Mapping[str, Sampled] = field(repr=False)  # by the names of MEASURES, where there is any
-    few: frozenset[str]  # measures from fewer than 20 persons
+    persons: Mapping[str, int]  # from how many persons each of them is
 
     @cached_property
     def figures(self) -> dict[str, Interval]:
-        """The measures with their intervals."""
-        found = {name: uncertainty.interval(sampled) for name, sampled in self.sampled.items()}
+        """The measures with their intervals, which have no width where they are undefined."""
+        found = {
+            name: uncertainty.interval(sampled)
+            if self.persons[name] >= FEWEST_PERSONS
+            else Interval(*3 * [sampled.value])
+            for name, sampled in self.sampled.items()
+        }
         return {name: interval for name, interval in found.items() if interval is not None}
+
+    def few(self, measure: str) -> bool:
+        """Whether a measure is from fewer than 20 persons."""
+        return self.persons[measure] < FEW_PERSONS
 
 
 @dataclass(frozen=True)
@@ -90,16 +100,16 @@ class _Row:
     def stratum(self, by: str, name: str, chosen: Any) -> Stratum:
         """The measures over the chosen subjects (a mask of all)."""
         ill, healthy = chosen & self.ill, chosen & ~self.ill
+        of_lesions = [(2 * c.voxels[:, 0], c.voxels @ np.array([2.0, 1.0, 1.0])) for c in self.counted]
+        of_healthy = [(c.voxels[:, 1], self.voxels) for c in self.counted]
         found = {
-            "recall": self._recall(ill),
-            "dsc": self._share(
-                [(2 * c.voxels[:, 0], c.voxels @ np.array([2.0, 1.0, 1.0])) for c in self.counted], ill
-            ),
-            "fpr": self._share([(c.voxels[:, 1], self.voxels) for c in self.counted], healthy),
+            "recall": (self._recall(ill), self._persons(ill)),
+            "dsc": (self._share(of_lesions, ill), self._persons(ill)),
+            "fpr": (self._share(of_healthy, healthy), self._persons(healthy)),
         }
-        few = {name for name in found if self._few(healthy if name == "fpr" else ill)}
-        there = {name: sampled for name, sampled in found.items() if sampled is not None}
-        return Stratum(by, name, int(ill.sum()), int(healthy.sum()), there, frozenset(few & set(there)))
+        sampled = {measure: own for measure, (own, _) in found.items() if own is not None}
+        persons = {measure: count for measure, (_, count) in found.items()}
+        return Stratum(by, name, int(ill.sum()), int(healthy.sum()), sampled, persons)
 
     def by_lesion_size(self) -> Iterator[Stratum]:
         """Recall of the lesions of each size; counted are the scans that have one."""
@@ -107,8 +117,8 @@ class _Row:
             recall = self._recall(self.ill, slice(band, band + 1))
             if recall is not None:
                 having = self.ill & (self.counted[0].lesions[:, band, LESIONS] > 0)
-                few = frozenset({"recall"} if self._few(having) else ())
-                yield Stratum("lesion size", name, int(having.sum()), 0, {"recall": recall}, few)
+                persons = {"recall": self._persons(having)}
+                yield Stratum("lesion size", name, int(having.sum()), 0, {"recall": recall}, persons)
 
     def _recall(self, chosen: Any, sizes: slice = slice(None)) -> Sampled | None:
         lesions = [c.lesions[:, sizes] for c in self.counted]
@@ -121,26 +131,25 @@ class _Row:
         each = [one.share(chosen, *pair) for one, pair in zip(self.seeds, parts, strict=True)]
         return uncertainty.over_seeds(each)
 
-    def _few(self, chosen: Any) -> bool:
-        persons = {s["person"] for s, there in zip(self.subjects, chosen, strict=True) if there}
-        return len(persons) < FEW_PERSONS
+    def _persons(self, chosen: Any) -> int:
+        return len({s["person"] for s, there in zip(self.subjects, chosen, strict=True) if there})
 
 
 def gaps(found: Sequence[Stratum]) -> list[Gap]:
-    """For site, sex and age, and each measure: the two groups furthest apart, and by how much."""
+    """For site, sex and age, and each measure: the two groups furthest apart, of at least 5 persons each."""
     made = []
     for by in PEOPLE:
         groups = [one for one in found if one.by == by and one.name != UNKNOWN]
         for measure in MEASURES:
             having = sorted(
-                (one for one in groups if measure in one.figures), key=lambda one: one.figures[measure].value
+                (one for one in groups if one.persons[measure] >= FEWEST_PERSONS and measure in one.figures),
+                key=lambda one: one.figures[measure].value,
             )
-            if len(having) < 2:
-                continue
-            low, high = having[0], having[-1]
-            difference, _ = uncertainty.difference(high.sampled[measure], low.sampled[measure])
-            few = measure in low.few or measure in high.few
-            made.append(Gap(by, measure, low.name, high.name, difference, few))
+            if len(having) > 1:
+                low, high = having[0], having[-1]
+                apart = uncertainty.difference_of_groups(high.sampled[measure], low.sampled[measure])
+                few = low.few(measure) or high.few(measure)
+                made.append(Gap(by, measure, low.name, high.name, apart, few))
     return made
 
 

@@ -4,20 +4,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from uadbench.errors import UserError
-from uadbench.evaluation.uncertainty import FEW_PERSONS
+from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.report import cost, families
 from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing
-from uadbench.report.strata import MEASURES, POINTS, Gap, Stratum, gaps, strata
+from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratum, gaps, strata
 
 ROW = ("method", "variant", "trained on")
 COST_NOTE = "Times compare only where the hardware is the same."
 GAP_NOTE = (
-    "The two groups furthest apart, with the 95 % interval of their difference. They were chosen by looking, "
-    "so that an interval just above 0 is no finding; and groups differ in more than their name: a site has "
-    "its own scanner, and its own patients."
+    f"The two groups of at least {FEWEST_PERSONS} persons furthest apart, with the 95 % interval of their "
+    "difference. They were chosen by looking, so that an interval just above 0 is no finding; and groups "
+    "differ in more than their name: a site has its own scanner, and its own patients."
 )
-FEW = f"* from fewer than {FEW_PERSONS} persons."
+FEW = (
+    f"* from fewer than {FEW_PERSONS} persons; no interval from fewer than {FEWEST_PERSONS}, or from equals."
+)
 
 
 def listings(by: str, found: Sequence[board.Table], results: Path, resamples: int) -> list[Listing]:
@@ -49,16 +51,19 @@ def by_stratum(table: board.Table, results: Path, resamples: int) -> Listing:
         f"FPR healthy: {MEASURES['fpr']}. {FEW}"
     )
     headers = (*ROW, "by", "group", "lesion scans", "healthy scans", "recall", "DSC", "FPR healthy")
-    return Listing(f"{table.title}: by stratum", headers, tuple(lines), (note, *board.cautions(table)))
+    return Listing(f"{table.title}: by stratum", headers, tuple(lines), (note,), board.cautions(table))
 
 
 def shown_stratum(one: Stratum, measure: str) -> str:
     """A measure with its interval as text, "" where the stratum has none."""
     found = one.figures.get(measure)
-    if found is None:
-        return ""
-    mark = "*" if measure in one.few else ""
-    return f"{board.shown(found.value)} ({board.shown(found.low)}-{board.shown(found.high)}){mark}"
+    return "" if found is None else _shown(found, "-", one.few(measure))
+
+
+def _shown(found: Interval, between: str, few: bool) -> str:
+    """A value with its interval, where that is defined, and a mark for few persons."""
+    ends = f" ({board.shown(found.low)}{between}{board.shown(found.high)})" if found.low < found.high else ""
+    return f"{board.shown(found.value)}{ends}{'*' if few else ''}"
 
 
 def by_bias(table: board.Table, results: Path, resamples: int) -> Listing:
@@ -69,15 +74,13 @@ def by_bias(table: board.Table, results: Path, resamples: int) -> Listing:
         for one in gaps(strata(row.evidence(results, resamples)))
     )
     headers = (*ROW, "by", "measure", "lowest", "highest", "gap")
-    notes = (f"{GAP_NOTE} {FEW}", *board.cautions(table))
-    return Listing(f"{table.title}: gaps between groups of people", headers, lines, notes)
+    title = f"{table.title}: gaps between groups of people"
+    return Listing(title, headers, lines, (f"{GAP_NOTE} {FEW}",), board.cautions(table))
 
 
 def shown_gap(one: Gap) -> str:
     """A gap with its interval as text."""
-    found = one.difference
-    ends = f"{board.shown(found.low)} to {board.shown(found.high)}"
-    return f"{board.shown(found.value)} ({ends})" + ("*" if one.few else "")
+    return _shown(one.difference, " to ", one.few)
 
 
 def by_cost(table: board.Table, results: Path, resamples: int) -> Listing:
@@ -88,7 +91,7 @@ def by_cost(table: board.Table, results: Path, resamples: int) -> Listing:
         ap = board.shown(row.numbers["ap"])
         lines.append((*row.facts, ap, *[own.shown(name) for name in cost.COLUMNS], own.hardware))
     headers = (*ROW, "AP", *[title for title, _ in cost.COLUMNS.values()], "hardware")
-    return Listing(f"{table.title}: cost", headers, tuple(lines), (COST_NOTE, *board.cautions(table)))
+    return Listing(f"{table.title}: cost", headers, tuple(lines), (COST_NOTE,), board.cautions(table))
 
 
 BY: Mapping[str, Callable[[board.Table, Path, int], Listing]] = {

@@ -7,7 +7,7 @@ from typing import Any
 from uadbench import __version__
 from uadbench.cards import dataset_card, method_cards
 from uadbench.errors import UserError
-from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
+from uadbench.evaluation.uncertainty import Interval
 from uadbench.places import Places
 from uadbench.record import RunRecord
 from uadbench.report import cost, families, published, views
@@ -31,13 +31,13 @@ def gather(
         "version": __version__,
         "records": len(records),
         "resamples": resamples,
-        "few_persons": FEW_PERSONS,
         "columns": {c.name: {"title": c.title, "meaning": c.meaning} for c in board.COLUMNS},
         "costs": {name: {"title": title, "meaning": what} for name, (title, what) in cost.COLUMNS.items()},
         "cost_note": views.COST_NOTE,
         "measures": MEASURES,
         "people": PEOPLE,
         "gap_note": views.GAP_NOTE,
+        "few_note": views.FEW,
         "headline": board.HEADLINE,
         "methods": _methods({record.method for record in records}),
         "tables": [_table(number, table, places, resamples) for number, table in enumerate(found)],

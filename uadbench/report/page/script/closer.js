@@ -86,8 +86,7 @@ function strata(body) {
     table.node.classList.add("always");
     output.append(table.node, quiet(
       `In brackets the number of scans${state.by === "lesion size" ? " with lesions of that size" : ""}. ` +
-      `At the threshold frozen at ${rows[0].point}; 95 % intervals over persons and seeds; ` +
-      `* from fewer than ${DATA.few_persons} persons.`));
+      `At the threshold frozen at ${rows[0].point}; 95 % intervals over persons and seeds; ${DATA.few_note}`));
   }
   redraws.push(draw);
 }
@@ -121,7 +120,7 @@ function gaps(body) {
       ...Object.entries(DATA.measures).map(column)];
     const table = sortable(columns, rows, `Widest gap between groups by ${state.by}`);
     table.node.classList.add("always");
-    output.append(table.node, quiet(`${DATA.gap_note} * from fewer than ${DATA.few_persons} persons.`));
+    output.append(table.node, quiet(`${DATA.gap_note} ${DATA.few_note}`));
   }
   redraws.push(draw);
 }

@@ -30,7 +30,7 @@ const quiet = (text) => el("p", { class: "quiet" }, prose(text));
 function withInterval(text) {
   if (!text) return "";
   const [number, ends] = text.split(" (");
-  return [number, " ", el("span", { class: "ci" }, `(${ends}`)];
+  return ends ? [number, " ", el("span", { class: "ci" }, `(${ends}`)] : number;
 }
 
 // A table that scrolls sideways in a frame of its own, which takes the focus so that keys can scroll it.
