@@ -112,12 +112,14 @@ function gaps(body) {
   function draw() {
     output.replaceChildren();
     const rows = chosenRows().filter((row) => row.gaps.some((one) => one[0] === state.by));
+    const measured = Object.entries(DATA.measures).filter(([measure]) =>
+      rows.some((row) => row.gaps.some((one) => one[0] === state.by && one[1] === measure)));
     if (!rows.length) {
       output.append(quiet(DATA.resamples ? "There are not two groups to compare." : NO_PIECES));
       return;
     }
     const columns = [{ title: "method", row: true, value: named, cell: named },
-      ...Object.entries(DATA.measures).map(column)];
+      ...measured.map(column)];
     const table = sortable(columns, rows, `Widest gap between groups by ${state.by}`);
     table.node.classList.add("always");
     output.append(table.node, quiet(`${DATA.gap_note} ${DATA.few_note}`));
