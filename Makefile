@@ -37,6 +37,10 @@ help:
 	$(PIP) --group check
 	@touch $@
 
+.venv/ready-browser: .venv/ready-test
+	$(PIP) --group browser
+	@touch $@
+
 demo: .venv/ready
 	UADBENCH_RUNS=runs/demo $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --results runs/demo/results
 	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
@@ -44,7 +48,7 @@ demo: .venv/ready
 test: .venv/ready-test
 	$(BIN)/pytest -q -m "not slow"
 
-slow: .venv/ready-test
+slow: .venv/ready-browser
 	$(BIN)/pytest -q -m slow
 
 check: .venv/ready-check
@@ -52,11 +56,12 @@ check: .venv/ready-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/ready-test
+bench: .venv/ready-browser
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/page.py
 
 throughput: .venv/ready
 	$(BIN)/python benchmarks/throughput.py $(THROUGHPUT)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.browser import Unavailable, chromium
 from uadbench import catalog, record
 from uadbench.cards import FAMILIES
 from uadbench.files import sha256, write_json, write_text
@@ -130,6 +131,7 @@ def _subjects(random: np.random.Generator, cohort: int, skill: float) -> list[di
                 "lesion_ml": float(random.lognormal(1, 1.5)) if ill else 0.0,
                 "voxels": 1_500_000,
                 "scan_score": float(random.normal(skill * ill)),
+                "intensity": random.normal(size=10).tolist(),
                 "ap": {"raw": 0.1, "baur5": 0.2} if ill else {},
                 "auroc": {"raw": 0.7, "baur5": 0.8} if ill else {},
                 "dsc": {"raw": points, "baur5": points},
@@ -201,6 +203,38 @@ def main() -> None:
     for name, seconds in (("read", read - start), ("rank", ranked - read), ("page", end - ranked)):
         print(f"  {name:<6}{seconds:6.2f} s")
     print(f"  all   {end - start:6.2f} s, {len(text) / 1e6:.1f} MB: {out}")
+    browse(out)
+
+
+SORT = """
+const started = performance.now();
+document.querySelectorAll('#tables thead th button')[7].click();
+document.body.offsetHeight;
+return performance.now() - started;"""
+FILTER = """
+const started = performance.now();
+const family = document.getElementById('filter-family');
+family.value = arguments[0];
+family.dispatchEvent(new Event('change'));
+document.body.offsetHeight;
+return performance.now() - started;"""
+
+
+def browse(page_file: Path) -> None:
+    """How long Chromium takes to open the page, to sort a table and to filter all of them."""
+    try:
+        with chromium() as browser:
+            started = time.perf_counter()
+            browser.get(page_file.resolve().as_uri())
+            opened = time.perf_counter() - started
+            sorting, filtering = browser.execute_script(SORT), browser.execute_script(FILTER, "AE")
+            status = browser.find_element("id", "status").text
+            errors = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    except Unavailable as reason:
+        print(f"  not opened in a browser: {reason}")
+        return
+    print(f"  Chromium: opens in {opened:.2f} s, sorts in {sorting:.0f} ms, filters in {filtering:.0f} ms")
+    print(f"  {status} {len(errors)} errors in its console.")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The page in a real headless Chromium: it sorts, filters and slides, and logs no error."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +19,15 @@ RESULTS = Path(__file__).parent.parent / "results"
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 
 
-def tool(variable: str, *names: str) -> str | None:
-    """A program: named by the environment, else found on the path."""
-    return os.environ.get(variable) or next((path for n in names if (path := shutil.which(n))), None)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    from selenium.webdriver.chrome.service import Service
-
-    chromium = tool("CHROMIUM", "chromium", "chromium-browser", "google-chrome")
-    driver = tool("CHROMEDRIVER", "chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "force-prefers-reduced-motion",
-        "window-size=1400,1000",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
-    yield opened
-    opened.quit()
+    helper = pytest.importorskip("benchmarks.browser", reason="only a checkout has the benchmarks")
+    with ExitStack() as opened:
+        try:
+            driver = opened.enter_context(helper.chromium())
+        except helper.Unavailable as reason:
+            pytest.skip(str(reason))
+        yield driver
 
 
 # A picture of one pixel.
@@ -77,6 +57,38 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     }  # fmt: skip
     shown["gallery"] = [{"table": tables[0].title, "subjects": [subject, subject | {"kind": "ms"}]}]
     file = folder / "page.html"
+    file.write_text(page.render(shown), encoding="utf-8")
+    return file.as_uri()
+
+
+HOSTILE = """</script><img src=x onerror=alert(1)>'"${1}&lt;"""
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> str:
+    """A page in which every text that people write is an attack."""
+    (made, *_) = [r for r in record.read_all(RESULTS) if leaderboard.public(r)]
+    texts = {"site": HOSTILE, "lesion_kind": HOSTILE, "id": HOSTILE}
+    subjects = [s | (texts if s["partition"] == "lesion-test" else {"site": HOSTILE}) for s in made.subjects]
+    named = replace(
+        made, method=HOSTILE, variant=HOSTILE, train=HOSTILE, test=HOSTILE, contrast=HOSTILE,
+        preset=HOSTILE, parameters={HOSTILE: HOSTILE}, packages={HOSTILE: HOSTILE}, precision=HOSTILE,
+        hardware={"processor": HOSTILE}, subjects=subjects, score_hash="", code={"commit": HOSTILE},
+        excluded=[{"id": HOSTILE, "partition": HOSTILE, "reason": HOSTILE}],
+    )  # fmt: skip
+    places = Places(tmp_path, tmp_path / "runs", RESULTS, tmp_path / "cache")
+    shown = content.gather(leaderboard.tables([named]), [(HOSTILE, HOSTILE)], places, 0)
+    picture = {"method": HOSTILE, "variant": HOSTILE, "train": HOSTILE, "score": PIXEL, "restored": PIXEL}
+    subject = {
+        "id": HOSTILE, "kind": HOSTILE, "width": 7, "height": 9, "slices": [HOSTILE], "start": 0,
+        "lesion": [True], "sides": True, "image": PIXEL, "outline": PIXEL, "methods": [picture],
+    }  # fmt: skip
+    shown["gallery"] = [{"table": HOSTILE, "subjects": [subject]}]
+    shown["methods"][HOSTILE] = {
+        "family": HOSTILE, "title": HOSTILE, "summary": HOSTILE, "paper": HOSTILE, "differences": [HOSTILE],
+        "link": "javascript:alert(1)",
+    }  # fmt: skip
+    file = tmp_path / "page.html"
     file.write_text(page.render(shown), encoding="utf-8")
     return file.as_uri()
 
@@ -191,6 +203,43 @@ def test_charts_are_drawn(shown: Any) -> None:
 def test_text_of_a_failure_stays_text(shown: Any) -> None:
     assert "<img src=x onerror=alert(1)>" in shown.find_element("id", "failures").text
     assert shown.find_elements("css selector", "#failures img") == []
+
+
+def test_hostile_names_are_text_everywhere(browser: Any, hostile: str) -> None:
+    browser.get(hostile)
+    browser.find_element("css selector", ".opener").click()
+    assert browser.execute_script("return document.querySelectorAll('img, main script').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('a[href^=javascript]').length") == 0
+    for place in ("tables", "families", "closer", "pictures", "failures"):
+        assert HOSTILE in browser.find_element("id", place).text, place
+    assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
+
+
+def test_dark_and_print_follow_what_the_reader_asks_for(shown: Any) -> None:
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    hidden = "return getComputedStyle(document.getElementById('filters')).display"
+    light = shown.execute_script(ground)
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    shown.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    assert shown.execute_script(ground) != light
+    shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", **dark})
+    assert shown.execute_script(ground) == light == "rgb(255, 255, 255)"
+    assert shown.execute_script(hidden) == "none"
+    shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def test_the_keyboard_alone_reaches_and_opens_a_row(shown: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    shown.find_element("id", "reset").click()
+    for _ in range(40):
+        shown.switch_to.active_element.send_keys(Keys.TAB)
+        if shown.switch_to.active_element.get_attribute("class") == "opener":
+            break
+    opener = shown.switch_to.active_element
+    opener.send_keys(Keys.SPACE)
+    assert opener.get_attribute("aria-expanded") == "true"
+    assert shown.find_element("css selector", "tr.details").is_displayed()
 
 
 def test_a_phone_needs_no_sideways_scrolling_of_the_page(shown: Any) -> None:
