@@ -444,7 +444,8 @@ PREPARES = """
 import sys, pickle
 from pathlib import Path
 from uadbench.progress import Silent
-from uadbench import cards, prepare
+from uadbench import cards
+from uadbench.preparation import prepare
 from uadbench.grids import GRIDS
 if __name__ == "__main__":
     subjects = pickle.loads(Path(sys.argv[1]).read_bytes())
