@@ -12,7 +12,7 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """There is no browser here, and why."""
 
 
@@ -28,10 +28,12 @@ def chromium() -> Iterator[Any]:
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
     except ImportError as error:
-        raise Unavailable("selenium is not installed (pip install --group browser)") from error
+        raise UnavailableError("selenium is not installed (pip install --group browser)") from error
     binary, driver = _tool("CHROMIUM", "chromium", "google-chrome"), _tool("CHROMEDRIVER", "chromedriver")
     if binary is None or driver is None:
-        raise Unavailable("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
+        raise UnavailableError(
+            "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for argument in ARGUMENTS:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.browser import Unavailable, chromium
+from benchmarks.browser import UnavailableError, chromium
 from uadbench import catalog, record
 from uadbench.cards import FAMILIES
 from uadbench.files import sha256, write_text
@@ -68,7 +68,9 @@ def _record(
     random = np.random.default_rng([cohort, seed, int(1000 * skill)])
     subjects = _subjects(random, cohort, skill)
     profiles = {profile: _profile(random, skill) for profile in ("raw", "baur5")}
-    thresholds = {profile: dict.fromkeys(OPERATING_POINTS, 0.5) for profile in profiles}
+    thresholds: dict[str, dict[str, float | None]] = {
+        profile: dict.fromkeys(OPERATING_POINTS, 0.5) for profile in profiles
+    }
     parts = {"healthy-test": HEALTHY, "healthy-val": VAL // 2, "lesion-val": VAL // 2, "lesion-test": ILL}
     digest = sha256(test)
     return RunRecord(
@@ -227,7 +229,7 @@ def browse(page_file: Path) -> None:
             sorting, filtering = browser.execute_script(SORT), browser.execute_script(FILTER, "AE")
             status = browser.find_element("id", "status").text
             errors = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
-    except Unavailable as reason:
+    except UnavailableError as reason:
         print(f"  not opened in a browser: {reason}")
         return
     print(f"  Chromium: opens in {opened:.2f} s, sorts in {sorting:.0f} ms, filters in {filtering:.0f} ms")

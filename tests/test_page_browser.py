@@ -25,7 +25,7 @@ def browser() -> Iterator[Any]:
     with ExitStack() as opened:
         try:
             driver = opened.enter_context(helper.chromium())
-        except helper.Unavailable as reason:
+        except helper.UnavailableError as reason:
             pytest.skip(str(reason))
         yield driver
 

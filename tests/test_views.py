@@ -150,7 +150,7 @@ def test_a_shortcut_is_said_in_every_format(made: RunRecord) -> None:
 
 
 def test_ten_statistics_of_a_known_distribution() -> None:
-    values = np.repeat(np.float32([0.25, 0.75]), 500)
+    values = np.repeat(np.array([0.25, 0.75], np.float32), 500)
     found = dict(zip(intensity.STATISTICS, intensity.statistics(values), strict=True))
     assert len(found) == 10
     assert found["mean"] == 0.5

@@ -59,7 +59,5 @@ def read(folder: Path, cache: Path) -> dict[str, Case]:
 
 def _grid(facts: dict[str, Any]) -> Grid:
     kind = Stack if facts.pop("flat") else Grid
-    made: Grid = kind(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
-    )
-    return made
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
+    return kind(**known)

@@ -78,7 +78,7 @@ def comparison(table: board.Table, family_of: Mapping[str, str]) -> Comparison:
                 ap = row.numbers["ap"]
             else:
                 facts = [one[kind] for one in of_row if kind in one]
-                prevalence[kind], subjects[kind] = facts[0]["prevalence"], facts[0]["subjects"]
+                prevalence[kind], subjects[kind] = facts[0]["prevalence"], int(facts[0]["subjects"])
                 values = [one["ap"] for one in facts]
                 whole = len(facts) == len(of_row) and None not in values
                 ap = sum(values) / len(values) if whole else None

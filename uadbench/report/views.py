@@ -38,7 +38,8 @@ def by_family(table: board.Table, results: Path, resamples: int) -> Listing:
 
 def by_stratum(table: board.Table, results: Path, resamples: int) -> Listing:
     """Every row by lesion kind and size, site, sex, age and contrast."""
-    lines, points = [], {}
+    lines: list[tuple[str, ...]] = []
+    points: dict[str, None] = {}
     for row in table.rows:
         evidence = row.evidence(results, resamples)
         points[POINTS[evidence[0].operating_point]] = None
