@@ -31,9 +31,7 @@ def chromium() -> Iterator[Any]:
         raise UnavailableError("selenium is not installed (pip install --group browser)") from error
     binary, driver = _tool("CHROMIUM", "chromium", "google-chrome"), _tool("CHROMEDRIVER", "chromedriver")
     if binary is None or driver is None:
-        raise UnavailableError(
-            "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
-        )
+        raise UnavailableError("chromium and chromedriver are not there (Debian: chromium, chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for argument in ARGUMENTS:

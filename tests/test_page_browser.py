@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from uadbench import record
 from uadbench.places import Places
+from uadbench.record import RunRecord
 from uadbench.report import leaderboard, page
 from uadbench.report.page import content
 
@@ -39,13 +39,10 @@ ROWS = "[...document.querySelectorAll('#tables tbody tr:not(.details):not([hidde
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+def address(demo_records: list[RunRecord], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page of the committed records, with a small gallery and a failed run of a nasty name."""
-    if not RESULTS.is_dir():
-        pytest.skip("the committed records are not here")
     folder = tmp_path_factory.mktemp("page")
-    records = [r for r in record.read_all(RESULTS) if leaderboard.public(r)]
-    tables = leaderboard.tables(records, results=RESULTS, resamples=200)
+    tables = leaderboard.tables(demo_records, results=RESULTS, resamples=200)
     places = Places(folder, folder / "runs", RESULTS, folder / "cache")
     failed = [("there", "</script><img src=x onerror=alert(1)>")]
     shown = content.gather(tables, failed, places, 200)
@@ -65,9 +62,9 @@ HOSTILE = """</script><img src=x onerror=alert(1)>'"${1}&lt;"""
 
 
 @pytest.fixture
-def hostile(tmp_path: Path) -> str:
+def hostile(demo_records: list[RunRecord], tmp_path: Path) -> str:
     """A page in which every text that people write is an attack."""
-    (made, *_) = [r for r in record.read_all(RESULTS) if leaderboard.public(r)]
+    made = demo_records[0]
     texts = {"site": HOSTILE, "lesion_kind": HOSTILE, "id": HOSTILE}
     subjects = [s | (texts if s["partition"] == "lesion-test" else {"site": HOSTILE}) for s in made.subjects]
     named = replace(
@@ -107,9 +104,8 @@ def column(browser: Any, number: int) -> list[str]:
     return found
 
 
-def test_numbers_on_the_page_are_those_of_the_markdown(shown: Any) -> None:
-    records = [r for r in record.read_all(RESULTS) if leaderboard.public(r)]
-    (table,) = leaderboard.tables(records, results=RESULTS, resamples=200)
+def test_numbers_on_the_page_are_those_of_the_markdown(shown: Any, demo_records: list[RunRecord]) -> None:
+    (table,) = leaderboard.tables(demo_records, results=RESULTS, resamples=200)
     lines = leaderboard.cells(table, table.columns)
     for place, line in enumerate(lines):
         cells = shown.execute_script(

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import record
 from uadbench.cli import app
 from uadbench.evaluation import intensity
 from uadbench.places import Places
@@ -24,10 +23,8 @@ PHANTOM = "ranks on it are no evidence about brains"
 
 
 @pytest.fixture(scope="module")
-def tables() -> list[leaderboard.Table]:
-    if not RESULTS.is_dir():
-        pytest.skip("the committed records are not here")
-    return leaderboard.tables([r for r in record.read_all(RESULTS) if leaderboard.public(r)])
+def tables(demo_records: list[RunRecord]) -> list[leaderboard.Table]:
+    return leaderboard.tables(demo_records)
 
 
 @pytest.fixture(scope="module")
