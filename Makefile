@@ -38,6 +38,10 @@ help:
 	$(PIP) --group check
 	@touch $@
 
+.venv/ready-browser: .venv/ready-test
+	$(PIP) --group browser
+	@touch $@
+
 demo: .venv/ready
 	UADBENCH_RUNS=runs/demo $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --results runs/demo/results
 	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
@@ -45,7 +49,7 @@ demo: .venv/ready
 test: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadscope
 
-slow: .venv/ready-test
+slow: .venv/ready-browser
 	$(BIN)/pytest -q -m slow
 
 check: .venv/ready-check
@@ -53,11 +57,12 @@ check: .venv/ready-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/ready-test
+bench: .venv/ready-browser
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/page.py
 
 throughput: .venv/ready
 	$(BIN)/python benchmarks/throughput.py $(THROUGHPUT)

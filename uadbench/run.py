@@ -17,7 +17,7 @@ from uadbench import environment, methods, record, splits
 from uadbench.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.environment import measured
 from uadbench.errors import UserError
-from uadbench.evaluation import maps
+from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
 from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
@@ -60,6 +60,7 @@ def run(cell: Cell, machine: Machine, force: bool = False) -> Outcome:
     ]
     earlier = None if force else _earlier(path, cohort, score_hash, cell.profiles)
     if earlier is not None:
+        scans.write(folder, cases)
         return Outcome(
             earlier, path, folder, tuple(sorted(_pictures_folder(machine, plan).glob("*.png"))), True
         )
@@ -233,6 +234,7 @@ def _evaluate_and_record(
     path: Path,
 ) -> Outcome:
     """Evaluate the maps, write pieces, record and pictures."""
+    scans.write(cases[0].map_file.parent, cases)
     with measured() as cost:
         evaluation = evaluate(
             cases, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,
