@@ -99,8 +99,11 @@ def test_rows_that_differ_in_score_options_share_one_fit(machine: Machine) -> No
 def test_metrics_are_recomputed_from_stored_maps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(CELL, machine)
     monkeypatch.setattr(methods.load("brightness"), "score", None)  # must not be called
+    monkeypatch.setattr("uadbench.environment.hardware", lambda device: {"device": "another"})
 
-    assert content(evaluate_again(first.path, machine).record) == content(first.record)
+    again = evaluate_again(first.path, machine).record
+    assert content(again) == content(first.record)
+    assert again.hardware == first.record.hardware  # what made the maps, not what measured them
 
 
 def test_recomputing_without_maps_says_so(machine: Machine) -> None:

@@ -66,7 +66,10 @@ def run(cell: Cell, machine: Machine, force: bool = False) -> Outcome:
         )
     fit_facts = fit(plan, cohort, fit_hash, machine, force)
     score(plan, cohort, fit_hash, folder, machine, force)
-    return _evaluate_and_record(plan, cohort, cases, (fit_hash, score_hash), fit_facts, machine, path)
+    hardware = environment.hardware(machine.device)
+    return _evaluate_and_record(
+        plan, cohort, cases, (fit_hash, score_hash), fit_facts, hardware, machine, path
+    )
 
 
 # ---- fit ---------------------------------------------------------------------------------------
@@ -230,10 +233,11 @@ def _evaluate_and_record(
     cases: Sequence[Case],
     hashes: tuple[str, str],
     fit_facts: Mapping[str, Any],
+    hardware: Mapping[str, Any],
     machine: Machine,
     path: Path,
 ) -> Outcome:
-    """Evaluate the maps, write pieces, record and pictures."""
+    """Evaluate the maps, write pieces, record and pictures; `hardware`: what they were made on."""
     scans.write(cases[0].map_file.parent, cases)
     with measured() as cost:
         evaluation = evaluate(
@@ -274,7 +278,7 @@ def _evaluate_and_record(
         score_hash=hashes[1],
         code=environment.commit(),
         packages=environment.packages(),
-        hardware=environment.hardware(machine.device),
+        hardware=dict(hardware),
         timing={
             "prepare": {"seconds": cohort.seconds, "peak_memory_mb": cohort.peak_memory_mb},
             "fit": {"seconds": fit_facts["seconds"], "peak_memory_mb": fit_facts["peak_memory_mb"]},
@@ -335,7 +339,7 @@ def evaluate_again(path: Path, machine: Machine) -> Outcome:
     ]
     hashes = (earlier.fit_hash, earlier.score_hash)
     return _evaluate_and_record(
-        plan, cohort, cases, hashes, json.loads(facts_file.read_text()), machine, path
+        plan, cohort, cases, hashes, json.loads(facts_file.read_text()), earlier.hardware, machine, path
     )
 
 
