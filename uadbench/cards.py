@@ -53,6 +53,8 @@ class MethodCard:
     smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
     reported: tuple[Mapping[str, Any], ...] = ()  # published figures with their source
     exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
+    # What a run is to be given where no earlier record says it: by preset, minutes, memory_gb and gpus.
+    needs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
