@@ -1,0 +1,134 @@
+"""A place to run grids in, as a user does: by the command, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uadbench import record
+from uadbench.catalog import PLUGINS_VARIABLE
+from uadbench.files import sha256_file
+
+PLUGINS = (Path(__file__).parent / "plugins", Path(__file__).parents[1] / "plugins")
+GRID = """
+methods = ["tortoise", "random"]
+datasets = ["balls"]
+presets = ["ci"]
+limit = 3
+"""
+PATIENCE_S = 240.0  # the machine may be busy
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_S, every: float = 0.02) -> Any:
+    """What a condition answers as soon as that is true."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(every)
+    return answer
+
+
+class Arena:
+    """Folders, a grid's file, and the commands on it."""
+
+    wait_for = staticmethod(wait_for)
+
+    def __init__(self, home: Path) -> None:
+        """Everything under one folder."""
+        self.home, self.file, self.holds = home, home / "grid.toml", home / "holds"
+        self.runs, self.results, self.data = home / "runs", home / "results", home / "data"
+        self.holds.mkdir(parents=True)
+        self.describe(GRID)
+
+    def describe(self, text: str) -> None:
+        """Write the grid's file."""
+        self.file.write_text(text)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every command here."""
+        folders = {f"UADBENCH_{n.upper()}": str(getattr(self, n)) for n in ("data", "runs", "results")}
+        plugins = {PLUGINS_VARIABLE: os.pathsep.join(map(str, PLUGINS))}
+        return os.environ | folders | plugins | {"UADBENCH_TEST_HOLD": str(self.holds)}
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Begin `uadbench grid`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "uadbench", "grid", *arguments],
+            env=self.environment, cwd=self.home, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def grid(self, *arguments: str, code: int = 0) -> str:
+        """What `uadbench grid FILE` prints; it must end with an exit code."""
+        process = self.start(*arguments or (str(self.file),))
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == code, printed
+        return printed
+
+    # ---- stopping cells where something is to happen to them ---------------------------------
+
+    def hold(self, place: str) -> None:
+        """Let the tortoise stop at a place (`fit-<step>` or `score`)."""
+        (self.holds / place).touch()
+
+    def reached(self, place: str) -> int:
+        """Wait until it stands there; the number of its process."""
+        sign = self.holds / f"{place}.reached"
+        return int(wait_for(lambda: sign.exists() and sign.read_text()))
+
+    def release(self, place: str) -> None:
+        """Let it go on."""
+        (self.holds / place).unlink()
+        (self.holds / f"{place}.reached").unlink(missing_ok=True)
+
+    def worker(self, method: str = "tortoise") -> int:
+        """The process that carries out a cell of a method, from its lease."""
+        found = wait_for(lambda: list(self.runs.glob(f"grid/*/*/*/*/{method}/*/*/lease.*/owner.json")))
+        return int(json.loads(found[0].read_text())["pid"])
+
+    # ---- what came of it ---------------------------------------------------------------------
+
+    def records(self) -> dict[str, Any]:
+        """All records with their pieces, less what a clock or the machine says."""
+        return {
+            str(made.place): record.without_measurements(made)
+            | {"pieces on disk": sha256_file((self.results / made.place).with_suffix(".npz"))}
+            for made in record.read_all(self.results)
+        }
+
+    def threads(self) -> set[Any]:
+        """Threads of all records."""
+        return {made.hardware["threads"] for made in record.read_all(self.results)}
+
+    def failures(self) -> dict[str, str]:
+        """Reason of every recorded failure, by method."""
+        return {place.parts[-3]: reason for place, reason in record.failures(self.results)}
+
+    def fits(self) -> list[int]:
+        """How often a training was begun, fit by fit."""
+        return [len(file.read_text().split()) for file in sorted(self.runs.glob("fits/*/fits.txt"))]
+
+    def log(self, method: str = "tortoise") -> str:
+        """All that the cells of a method have printed."""
+        return "".join(f.read_text() for f in sorted(self.runs.glob(f"grid/*/*/*/*/{method}/*/*/log.txt")))
+
+
+@pytest.fixture
+def arena(tmp_path: Path) -> Arena:
+    """A place of its own."""
+    return Arena(tmp_path / "arena")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The records of the grid when nothing happens to it."""
+    calm = Arena(tmp_path_factory.mktemp("undisturbed") / "arena")
+    calm.grid()
+    return calm.records()
