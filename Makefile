@@ -14,6 +14,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make check    lint and type-check"
 	@echo "make slow     the tests that take minutes"
+	@echo "make slurm    the tests of grids on a real Slurm, which is started here for them"
 	@echo "make bench    measure speed against the usual tools"
 	@echo "make throughput  measure how fast every method trains and scores here, against what the device can do"
 	@echo "make gpu      the next steps of the runs on one GPU, 9 minutes a call; GPU='--data ixi=/data/IXI' adds options"
@@ -42,10 +43,14 @@ demo: .venv/ready
 	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
 
 test: .venv/ready-test
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow and not slurm"
 
 slow: .venv/ready-test
 	$(BIN)/pytest -q -m slow
+
+# Says so, and ends well, where Slurm's packages are not here and cannot be installed.
+slurm: .venv/ready-test
+	bash .ci/slurm
 
 check: .venv/ready-check
 	$(BIN)/ruff check .
@@ -57,6 +62,7 @@ bench: .venv/ready-test
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/grid.py
 
 throughput: .venv/ready
 	$(BIN)/python benchmarks/throughput.py $(THROUGHPUT)
@@ -80,5 +86,5 @@ clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow check bench throughput gpu records real clean
+.PHONY: help demo test slow slurm check bench throughput gpu records real clean
 .DEFAULT_GOAL := help

@@ -1,0 +1,264 @@
+"""Grids on a real Slurm with two nodes, started for each test; each fault befalls real jobs and daemons."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.grid.conftest import Arena
+    from tests.grid.slurm_cluster import Cluster
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluster"]:
+    """A Slurm of its own, which the commands of the test find."""
+    file = Path(__file__).with_name("slurm_cluster.py")
+    spec = importlib.util.spec_from_file_location("slurm_cluster", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Cluster = module.Cluster(tmp_path / "slurm")
+    try:
+        made.check()
+        pytest.importorskip("submitit", reason="pip install uadbench[slurm]")
+        made.start()
+    except module.CannotRunError as error:
+        pytest.skip(f"Slurm cannot run here: {error}")
+    monkeypatch.setenv("SLURM_CONF", str(made.configuration))
+    yield made
+    made.stop()
+
+
+def submit(arena: "Arena", *more: str) -> str:
+    return arena.grid(str(arena.file), "--on", "slurm", *more)
+
+
+def finish(arena: "Arena", cluster: "Cluster") -> None:
+    """Wait until the queue is empty."""
+    arena.wait_for(lambda: not cluster.ask("squeue", "--noheader"), every=0.5)
+
+
+def job(arena: "Arena", method: str = "tortoise") -> str:
+    """The Slurm job of a method's cell."""
+    found = next(arena.runs.glob(f"grid/*/*/*/*/{method}/*/*/job.json"))
+    return str(json.loads(found.read_text())["job"])
+
+
+def restarts(cluster: "Cluster", number: str) -> int:
+    """How often Slurm has put a job back into the queue."""
+    found = re.search(r"Restarts=(\d+)", cluster.ask("scontrol", "show", "job", number))
+    assert found is not None
+    return int(found.group(1))
+
+
+def family(process: int) -> list[int]:
+    """A worker and all above it that belong to its job, the worker first."""
+    import psutil
+
+    chain = [psutil.Process(process)]
+    while (parent := chain[-1].parent()) is not None and parent.name() != "slurmstepd":
+        chain.append(parent)
+    return [one.pid for one in chain]
+
+
+def test_a_grid_ends_with_the_records_of_a_local_one(
+    arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any]
+) -> None:
+    printed = submit(arena)
+    assert "2 jobs submitted" in printed
+    assert "0 to carry out" in submit(arena)  # nothing is submitted twice
+    finish(arena, cluster)
+
+    assert arena.records() == undisturbed
+    assert arena.threads() == {1}
+    assert "2 cells: 2 done" in arena.grid("status", str(arena.file))
+
+
+@pytest.mark.parametrize("moment", ["prepare", "fit-5", "score", "record"])
+def test_a_worker_is_killed_in_its_job(
+    arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any], moment: str
+) -> None:
+    held = moment in ("fit-5", "score")
+    if held:
+        arena.hold(moment)
+    submit(arena)
+    if held:
+        process = arena.reached(moment)
+        arena.release(moment)
+    else:
+        process = arena.worker()
+        wanted = {"prepare": "runs/cache/*/*.safetensors", "record": "results/*/*/*/tortoise/*/seed-0.npz"}
+        arena.wait_for(lambda: list(arena.home.glob(wanted[moment])), every=0.001)
+    os.kill(process, signal.SIGKILL)
+    finish(arena, cluster)
+
+    assert "was killed in stage" in arena.failures()["tortoise"]
+    assert "again: tortoise" in submit(arena, "--retry-failed")
+    finish(arena, cluster)
+    assert arena.records() == undisturbed
+    assert not arena.failures()
+
+
+def test_all_of_a_job_is_killed(arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any]) -> None:
+    arena.hold("fit-5")
+    submit(arena)
+    for process in family(arena.reached("fit-5")):
+        os.kill(process, signal.SIGKILL)
+    arena.release("fit-5")
+    finish(arena, cluster)
+
+    assert not arena.failures()  # nobody was left to record it
+    assert "again: tortoise" in submit(arena)
+    finish(arena, cluster)
+    assert "training goes on after step 5" in arena.log()
+    assert arena.records() == undisturbed
+
+
+@pytest.mark.parametrize("jobs_too", [False, True], ids=["the daemon alone", "with its jobs"])
+def test_a_node_daemon_is_killed_in_the_middle_of_a_job(
+    arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any], jobs_too: bool
+) -> None:
+    arena.hold("fit-5")
+    submit(arena)
+    worker = arena.reached("fit-5")
+    environment = Path(f"/proc/{worker}/environ").read_bytes().decode().split("\0")
+    node = next(v.partition("=")[2] for v in environment if v.startswith("SLURMD_NODENAME="))
+    cluster.kill_node(node, jobs_too)
+    if jobs_too:
+        arena.wait_for(lambda: not Path(f"/proc/{worker}").exists())
+        arena.release("fit-5")
+        arena.wait_for(lambda: restarts(cluster, job(arena)) == 1, every=0.5)
+    else:
+        # Slurm takes the node for lost and begins the job elsewhere, while the first one lives.
+        arena.wait_for(lambda: restarts(cluster, job(arena)) == 1, every=0.5)
+        arena.release("fit-5")
+    finish(arena, cluster)
+
+    assert arena.records() == undisturbed
+    assert not arena.failures()
+    assert ("training goes on after step 5" in arena.log()) == jobs_too
+    assert arena.fits() == [2 if jobs_too else 1]
+
+
+def test_a_job_is_cancelled(arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any]) -> None:
+    arena.hold("fit-5")
+    submit(arena)
+    arena.reached("fit-5")
+    cluster.ask("scancel", job(arena))
+    arena.release("fit-5")
+    finish(arena, cluster)
+
+    assert not arena.failures()
+    assert "1 interrupted" in arena.grid("status", str(arena.file))
+    assert "again: tortoise" in submit(arena)
+    finish(arena, cluster)
+    assert "training goes on after step 5" in arena.log()
+    assert arena.records() == undisturbed
+
+
+def test_a_job_is_preempted_and_goes_on(
+    arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any]
+) -> None:
+    arena.hold("fit-5")
+    submit(arena)
+    arena.reached("fit-5")
+    urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
+    cluster.ask(*urgent, "--wrap=sleep 2")
+    arena.wait_for(lambda: restarts(cluster, job(arena)) == 1, every=0.5)
+    arena.release("fit-5")
+    finish(arena, cluster)
+
+    assert "training goes on after step 5" in arena.log()
+    assert arena.records() == undisturbed
+    assert not arena.failures()
+
+
+def test_a_job_runs_out_of_its_time_and_goes_on(
+    arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any]
+) -> None:
+    arena.describe(arena.file.read_text() + "[slurm]\nminutes = 1\nsignal_s = 20\n")
+    arena.hold("fit-5")
+    submit(arena)
+    arena.reached("fit-5")
+    arena.wait_for(lambda: restarts(cluster, job(arena)) == 1, every=0.5)
+    arena.release("fit-5")
+    finish(arena, cluster)
+
+    assert "training goes on after step 5" in arena.log()
+    assert arena.records() == undisturbed
+    assert not arena.failures()
+
+
+def test_the_controller_is_restarted(arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any]) -> None:
+    arena.hold("fit-5")
+    submit(arena)
+    arena.reached("fit-5")
+    cluster.kill_controller()
+    assert "Slurm does not answer" in arena.grid(str(arena.file), "--on", "slurm", code=2)
+    cluster.start_controller()
+    arena.release("fit-5")
+    finish(arena, cluster)
+
+    assert arena.records() == undisturbed
+    assert arena.fits() == [1]
+
+
+def test_two_grids_are_submitted_together_and_one_runs_here(
+    arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any]
+) -> None:
+    processes = [arena.start(str(arena.file), "--on", "slurm") for _ in range(2)]
+    processes.append(arena.start(str(arena.file), "--jobs", "1"))
+    printed = "".join(process.communicate()[0] for process in processes)
+    finish(arena, cluster)
+
+    assert [process.returncode for process in processes] == [0, 0, 0], printed
+    assert printed.count("tortoise ci,limit=3 on balls T1 seed 0: Slurm job") <= 1
+    assert arena.records() == undisturbed
+    assert arena.fits() == [1]
+
+
+# ---- the same records everywhere ---------------------------------------------------------------
+
+MATRIX = """
+methods = ["random", "intensity", "atlas_z", "pca"]
+datasets = ["mslub", "msseg16", "isles22"]
+contrasts = ["FLAIR"]
+train = "phantom"
+seeds = [0, 1]
+presets = ["ci"]
+protocol = "uad-1-4mm"
+"""
+
+
+def test_four_methods_on_three_fixtures_with_two_seeds_are_the_same_everywhere(
+    arena: "Arena", cluster: "Cluster"
+) -> None:
+    """Here with one and with two workers, and on Slurm, each from an empty cache."""
+    for name in ("mslub", "msseg16", "isles22"):
+        command = ["fixture", name, "--out", str(arena.data / name), "--subjects", "4"]
+        subprocess.run([sys.executable, "-m", "uadbench", *command], env=arena.environment, check=True)
+    arena.describe(MATRIX)
+    made = {}
+    for name, options in {"one": ["--jobs", "1"], "two": ["--jobs", "2"], "slurm": ["--on", "slurm"]}.items():
+        arena.runs, arena.results = arena.home / name / "runs", arena.home / name / "results"
+        process = arena.start(str(arena.file), *options)
+        printed, _ = process.communicate()
+        assert process.returncode == 0, printed
+        finish(arena, cluster)
+        made[name] = arena.records()
+
+    assert len(made["one"]) == 24
+    assert made["two"] == made["one"]
+    assert made["slurm"] == made["one"]
