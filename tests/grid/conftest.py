@@ -97,11 +97,11 @@ class Arena:
 
     def records(self) -> dict[str, Any]:
         """All records with their pieces, less what a clock or the machine says."""
-        return {
-            str(made.place): record.without_measurements(made)
-            | {"pieces on disk": sha256_file((self.results / made.place).with_suffix(".npz"))}
-            for made in record.read_all(self.results)
-        }
+        made = {str(one.place): record.without_measurements(one) for one in record.read_all(self.results)}
+        for place, content in made.items():
+            del content["code"]  # a checkout may be worked on while its tests run
+            content["pieces on disk"] = sha256_file((self.results / place).with_suffix(".npz"))
+        return made
 
     def threads(self) -> set[Any]:
         """Threads of all records."""

@@ -3,8 +3,8 @@
 python tests/grid/slurm_cluster.py start FOLDER   # then: export SLURM_CONF=FOLDER/slurm.conf
 python tests/grid/slurm_cluster.py stop FOLDER
 
-Needs root (a node daemon starts jobs as their owner) and the Debian packages slurm-wlm and munge. Everything it
-writes lies in the folder, which `stop` removes with all that was started.
+Needs root (a node daemon starts jobs as their owner) and the Debian packages slurm-wlm and munge. Everything
+it writes lies in the folder, which `stop` removes with all that was started.
 """
 
 import os
@@ -107,14 +107,9 @@ class Cluster:
         home = self.folder / "munge"
         (home / "key").write_bytes(os.urandom(128))
         (home / "key").chmod(0o400)
-        files = {
-            "key-file": "key",
-            "socket": "socket",
-            "pid-file": "pid",
-            "log-file": "log",
-            "seed-file": "seed",
-        }
-        _run("munged", "--force", *(f"--{option}={home / name}" for option, name in files.items()))
+        options = ("key-file", "socket", "pid-file", "log-file", "seed-file")
+        files = [f"--{option}={home / option.removesuffix('-file')}" for option in options]
+        _run("munged", "--force", *files)
 
     def start_controller(self) -> None:
         """Start the controller, which takes up what an earlier one has saved."""
