@@ -15,8 +15,6 @@ from uadbench import __version__, catalog
 from uadbench.errors import UserError
 
 if TYPE_CHECKING:
-    import click
-
     from uadbench.places import Places
     from uadbench.plan import Cell, Machine
     from uadbench.progress import Progress
@@ -178,7 +176,7 @@ def _run_all(cells: "list[Cell]", machine: "Machine", force: bool) -> None:
 class _FileFirst(TyperGroup):
     """`uadbench grid FILE` without the word `run`: what is no command of the group is an argument of it."""
 
-    def parse_args(self, ctx: "click.Context", args: list[str]) -> list[str]:
+    def parse_args(self, ctx: "typer.Context", args: list[str]) -> list[str]:
         """Put the word in."""
         if args and args[0] not in (*self.commands, "--help"):
             args = ["run", *args]

@@ -47,7 +47,9 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
 
     found = [(c.method, dict(c.settings), c.dataset, c.contrast, c.seed) for c in cells]
     pca = [("pca", s, "brats13", "FLAIR", n) for n in (0, 1) for s in ({}, {"components": "4"})]
-    random = [("random", {}, d, c, 0) for d, c in (("brats13", "FLAIR"), ("mslub", "T1"), ("mslub", "FLAIR"))]
+    random: list[tuple[str, dict[str, str], str, str, int]] = [
+        ("random", {}, d, c, 0) for d, c in (("brats13", "FLAIR"), ("mslub", "T1"), ("mslub", "FLAIR"))
+    ]
     assert sorted(map(repr, found)) == sorted(map(repr, pca + random))
     assert asked.left_out() == ["brats13 has no T1", "brats13 has no PD", "mslub has no PD"]
     assert {c.train for c in cells if c.dataset == "brats13"} == {"ixi"}

@@ -106,7 +106,7 @@ def test_a_worker_is_killed_and_its_cell_is_retried(
     assert len(arena.records()) == 1  # the other cell
     again = arena.grid(str(arena.file), "--retry-failed")
     assert "again: tortoise" in again
-    assert "was failed the process was killed" in again
+    assert "before: failed, the process was killed" in again
     assert arena.records() == undisturbed
     assert not arena.failures()
     if moment == "fit-5":
@@ -127,7 +127,7 @@ def test_the_whole_grid_is_killed_and_goes_on(arena: "Arena", undisturbed: dict[
 
     assert "1 interrupted" in arena.grid("status", str(arena.file)) or not arena.failures()
     again = arena.grid()
-    assert "interrupted: training" in again
+    assert "before: interrupted, training" in again
     assert "training goes on after step 5" in again
     assert "which is gone: taken over" in again
     assert arena.records() == undisturbed
@@ -162,7 +162,7 @@ def test_a_cell_that_takes_too_long_is_recorded_as_failed(
     assert "took longer than 0.7 minutes (--timeout), in stage 'tortoise: score'" in printed
     assert list(arena.failures()) == ["tortoise"]
     arena.release("score")
-    assert "was failed took longer" in arena.grid(str(arena.file), "--retry-failed")
+    assert "before: failed, took longer" in arena.grid(str(arena.file), "--retry-failed")
     assert arena.records() == undisturbed
 
 

@@ -48,15 +48,15 @@ class Request:
 class Job:
     """What runs in a Slurm job: one cell."""
 
-    def __init__(self, task: Task, orders: Orders, device: str) -> None:
+    def __init__(self, task: Task, orders: Orders, device: str, timeout_s: float | None) -> None:
         """Of a cell, on a device that is looked for where the job runs."""
-        self._task, self._orders, self._device = task, orders, device
+        self._task, self._orders, self._device, self._timeout_s = task, orders, device, timeout_s
 
     def __call__(self) -> str:
         """Carry out the cell; how it ended."""
         orders = replace(self._orders, job=leases.slurm_job())
         devices = [resolve_device(self._device)]
-        ended: list[Result] = local.carry_out([self._task], orders, devices, {}, None, _tell)
+        ended: list[Result] = local.carry_out([self._task], orders, devices, {}, self._timeout_s, _tell)
         if ended[-1].kind == "interrupted":
             # No result: Slurm ends this job now, and puts it back into the queue unless it was cancelled.
             raise SystemExit(f"interrupted by {ended[-1].note}")
@@ -99,7 +99,8 @@ def request(
     task: Task, needs: Estimate, asked: Slurm, threads: int, fits: bool, minutes: float | None
 ) -> Request:
     """What one cell is asked for: what the description says, else the estimate with slack."""
-    time_min = asked.minutes or minutes or max(LEAST_MINUTES, SLACK * needs.seconds(fits) / 60)
+    named = minutes + LEAST_MINUTES if minutes else None  # the cell itself ends at its timeout
+    time_min = asked.minutes or named or max(LEAST_MINUTES, SLACK * needs.seconds(fits) / 60)
     memory = asked.memory_gb or max(LEAST_GB, round(SLACK * needs.memory_mb / 1024))
     gpus = estimate.gpus(task) if asked.gpus is None else asked.gpus
     return Request(-(-int(time_min * 60) // 60), float(memory), threads, gpus)
@@ -119,7 +120,7 @@ def submit(
 ) -> dict[str, str]:
     """Submit cells; the Slurm job of each by its label.
 
-    `at_once`: so many jobs of an array at a time; `minutes`: time of a job, if it was named.
+    `at_once`: so many jobs of an array at a time; `minutes`: the longest that a cell may take.
     """
     first: dict[str, Task] = {}
     for task in tasks:
@@ -153,7 +154,8 @@ def _submit_arrays(
     jobs: dict[str, str] = {}
     for wanted, members in arrays.items():
         executor = _executor(wanted, asked, orders, at_once, after)
-        made = executor.submit_array([Job(task, orders, device) for task in members])
+        timeout_s = None if minutes is None else 60 * minutes
+        made = executor.submit_array([Job(task, orders, device, timeout_s) for task in members])
         for task, job in zip(members, made, strict=True):
             jobs[task.label] = str(job.job_id)
             task.say("job.json", {"job": str(job.job_id), "submitted": time.time(), "asked": vars(wanted)})

@@ -123,7 +123,7 @@ def read(path: Path) -> Description:
         raise UserError(f"There is no file {path}; a grid is described in a TOML file, see the README.")
     content = cards.parse(path)
     slurm = _made(Slurm, content.pop("slurm", {}), f"[slurm] of {path}")
-    made = _made(Description, content | {"slurm": slurm}, str(path))
+    made: Description = _made(Description, content | {"slurm": slurm}, str(path))
     for rule in made.exclude:
         _check_keys(rule, EXCLUDED_BY, f"[[exclude]] of {path}")
     for one in made.variant:

@@ -256,7 +256,7 @@ def _words(state: Mapping[str, object]) -> str:
     redone = state.get("redone")
     words = [f"AP {state['ap']:.3f}"] if isinstance(state.get("ap"), float) else []
     words += ["the record was there"] if state.get("reused") else []
-    words += [f"was {state['again']}"] if state.get("again") else []
+    words += [f"before: {state['again']}"] if state.get("again") else []
     words += [str(one) for one in redone] if isinstance(redone, list) else []
     return "; ".join(words)
 

@@ -16,7 +16,7 @@ from uadbench.environment import resolve_device
 from uadbench.errors import UserError
 from uadbench.grid import cluster, description, local, status
 from uadbench.grid.description import Description
-from uadbench.grid.estimate import estimates
+from uadbench.grid.estimate import Estimate, estimates
 from uadbench.grid.local import Result
 from uadbench.grid.tasks import Standing, Task, look_closely, plan_tasks, standing
 from uadbench.grid.worker import Orders
@@ -127,8 +127,16 @@ def _announce(stands: Sequence[tuple[Task, Standing]], todo: Sequence[Task], wis
             typer.echo(f"refused: {task.label}: {task.mistake}", err=True)
 
 
+def _needs(todo: Sequence[Task], orders: Orders, asked: Description) -> dict[Path, Estimate]:
+    """What each cell needs, with the memory that the description names."""
+    found = estimates(todo, orders.machine.places)
+    if asked.memory_gb is None:
+        return found
+    return {path: replace(need, memory_mb=1024 * asked.memory_gb) for path, need in found.items()}
+
+
 def _submit(todo: Sequence[Task], orders: Orders, asked: Description, wish: Wish) -> int:
-    needs = estimates(todo, orders.machine.places)
+    needs = _needs(todo, orders, asked)
     minutes = wish.timeout_minutes or asked.timeout_minutes
     jobs = cluster.submit(todo, orders, asked.device, asked.slurm, needs, wish.jobs, minutes)
     for label, number in jobs.items():
@@ -138,9 +146,7 @@ def _submit(todo: Sequence[Task], orders: Orders, asked: Description, wish: Wish
 
 
 def _carry_out(todo: Sequence[Task], orders: Orders, asked: Description, wish: Wish) -> int:
-    needs = estimates(todo, orders.machine.places)
-    if asked.memory_gb is not None:
-        needs = {path: replace(need, memory_mb=1024 * asked.memory_gb) for path, need in needs.items()}
+    needs = _needs(todo, orders, asked)
     minutes = wish.timeout_minutes or asked.timeout_minutes
     told = 0
 

@@ -16,7 +16,7 @@ from uadbench import leases, pool, run
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.errors import UserError
 from uadbench.files import sha256_file
-from uadbench.grid.tasks import Standing, Task, at_rest, begun
+from uadbench.grid.tasks import Standing, Task, at_rest, begun, look_closely
 from uadbench.plan import Machine
 from uadbench.progress import Stage
 
@@ -135,9 +135,9 @@ def _carry_out(task: Task, orders: Orders) -> int:
     before = at_rest(task)
     if _is_done(task, before, orders):
         return DONE  # by another process since it was asked for
-    again = "" if before.kind in ("waiting", "recorded", "done") else f"{before.kind} {before.note}".strip()
+    again = "" if before.kind in ("waiting", "recorded", "done") else f"{before.kind}, {before.note}"
     report = Report(task, begun(task, again))
-    logger.info("%s: %s", task.label, again or "begun")
+    logger.info("%s: begun%s", task.label, f" again; before: {again}" if again else "")
     report.tell()
     watch = _Redone(report)
     logger.addHandler(watch)
@@ -160,8 +160,9 @@ def _carry_out(task: Task, orders: Orders) -> int:
 
 
 def _is_done(task: Task, before: Standing, orders: Orders) -> bool:
-    forced = orders.force and before.kind == "done" and task.path.stat().st_mtime < orders.older_than
-    return before.kind == "done" and not forced
+    if before.kind != "done" or not look_closely(task):
+        return False
+    return not (orders.force and task.path.stat().st_mtime < orders.older_than)
 
 
 def _end(task: Task, made: run.Outcome) -> Mapping[str, Any]:
