@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,11 +17,13 @@ from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.files import sha256_file
 
 PLUGINS = (Path(__file__).parent / "plugins", Path(__file__).parents[1] / "plugins")
+# Four cells with a fit each.
 GRID = """
-methods = ["tortoise", "random"]
+methods = ["tortoise"]
 datasets = ["balls"]
 presets = ["ci"]
-limit = 3
+limit = 1
+seeds = [0, 1, 2, 3]
 """
 PATIENCE_S = 240.0  # the machine may be busy
 
@@ -75,7 +78,7 @@ class Arena:
     # ---- stopping cells where something is to happen to them ---------------------------------
 
     def hold(self, place: str) -> None:
-        """Let the tortoise stop at a place (`fit-<step>` or `score`)."""
+        """Let a cell stop at a place: `fit-<step> <seed>` or `score <seed>`."""
         (self.holds / place).touch()
 
     def reached(self, place: str) -> int:
@@ -86,12 +89,24 @@ class Arena:
     def release(self, place: str) -> None:
         """Let it go on."""
         (self.holds / place).unlink()
-        (self.holds / f"{place}.reached").unlink(missing_ok=True)
 
-    def worker(self, method: str = "tortoise") -> int:
-        """The process that carries out a cell of a method, from its lease."""
-        found = wait_for(lambda: list(self.runs.glob(f"grid/*/*/*/*/{method}/*/*/lease.*/owner.json")))
-        return int(json.loads(found[0].read_text())["pid"])
+    def kill(self, moment: str, seed: int) -> None:
+        """Kill the process of a cell with -9 in `prepare`, `fit-<step>`, `score` or `record`."""
+        if moment in ("prepare", "record"):
+            process = wait_for(lambda: self.worker(seed), every=0.001)
+            wanted = {"prepare": "runs/cache/*/*.safetensors", "record": f"results/*/*/*/*/*/seed-{seed}.npz"}
+            wait_for(lambda: list(self.home.glob(wanted[moment])), every=0.001)
+        else:
+            process = self.reached(f"{moment} {seed}")
+        os.kill(process, signal.SIGKILL)
+        if moment not in ("prepare", "record"):
+            self.release(f"{moment} {seed}")
+
+    def worker(self, seed: int) -> int:
+        """The process that carries out a cell, from its lease; 0: none."""
+        for owner in self.runs.glob(f"grid/*/*/*/*/*/*/seed-{seed}/lease.*/owner.json"):
+            return int(json.loads(owner.read_text())["pid"])
+        return 0
 
     # ---- what came of it ---------------------------------------------------------------------
 
@@ -108,16 +123,16 @@ class Arena:
         return {made.hardware["threads"] for made in record.read_all(self.results)}
 
     def failures(self) -> dict[str, str]:
-        """Reason of every recorded failure, by method."""
-        return {place.parts[-3]: reason for place, reason in record.failures(self.results)}
+        """Reason of every recorded failure, by the seed of its cell."""
+        return {place.name.split(".")[0]: reason for place, reason in record.failures(self.results)}
 
     def fits(self) -> list[int]:
         """How often a training was begun, fit by fit."""
         return [len(file.read_text().split()) for file in sorted(self.runs.glob("fits/*/fits.txt"))]
 
-    def log(self, method: str = "tortoise") -> str:
-        """All that the cells of a method have printed."""
-        return "".join(f.read_text() for f in sorted(self.runs.glob(f"grid/*/*/*/*/{method}/*/*/log.txt")))
+    def log(self, seed: int = 0) -> str:
+        """All that the processes of the cells with a seed have printed."""
+        return "".join(f.read_text() for f in sorted(self.runs.glob(f"grid/*/*/*/*/*/*/seed-{seed}/log.txt")))
 
 
 @pytest.fixture
@@ -127,8 +142,14 @@ def arena(tmp_path: Path) -> Arena:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The records of the grid when nothing happens to it."""
-    calm = Arena(tmp_path_factory.mktemp("undisturbed") / "arena")
-    calm.grid()
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Arena:
+    """A place where the grid was carried out and nothing happened to it; to be left as it is."""
+    made = Arena(tmp_path_factory.mktemp("calm") / "arena")
+    made.grid()
+    return made
+
+
+@pytest.fixture
+def undisturbed(calm: Arena) -> dict[str, Any]:
+    """The records that the grid ends with when nothing happens to it."""
     return calm.records()

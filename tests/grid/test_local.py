@@ -5,7 +5,7 @@ has to end with exactly those.
 """
 
 import json
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -56,80 +56,76 @@ def test_a_crash_and_a_nan_take_their_own_cell_only_and_one_fit_serves_all(arena
     assert "--retry-failed tries it again" in again
 
 
-def test_two_grids_over_the_same_cells_do_each_cell_once(arena: "Arena") -> None:
-    arena.describe('methods = ["tortoise"]\ndatasets = ["balls"]\npresets = ["ci"]\nlimit = 1')
-    arena.hold("score")
-    first, second = arena.start(str(arena.file), "--jobs", "1"), arena.start(str(arena.file), "--jobs", "1")
-    arena.reached("score")
-    arena.release("score")
+@pytest.mark.slow
+def test_two_grids_over_the_same_cells_do_each_cell_once(arena: "Arena", undisturbed: dict[str, Any]) -> None:
+    processes = [arena.start(str(arena.file), "--jobs", "1") for _ in range(2)]
+    printed = [process.communicate()[0] for process in processes]
 
-    printed = [process.communicate()[0] for process in (first, second)]
-
-    assert [first.returncode, second.returncode] == [0, 0], printed
-    assert len(arena.records()) == 1
-    assert arena.fits() == [1]
-    assert arena.log().count("begun") == 1
+    assert [process.returncode for process in processes] == [0, 0], printed
+    assert arena.records() == undisturbed
+    assert arena.fits() == [1, 1, 1, 1]
+    assert "".join(arena.log(seed) for seed in range(4)).count("begun") == 4
 
 
 # ---- killed ------------------------------------------------------------------------------------
 
 
-def kill(process: int) -> None:
-    os.kill(process, signal.SIGKILL)
-
-
-def kill_when(arena: "Arena", moment: str) -> None:
-    """Kill the tortoise's process in a stage."""
-    if moment in ("fit-5", "score"):
-        process = arena.reached(moment)
-        arena.release(moment)
-    else:
-        process = arena.worker()
-        wanted = {"prepare": "runs/cache/*/*.safetensors", "record": "results/*/*/*/tortoise/*/seed-0.npz"}
-        arena.wait_for(lambda: list(arena.home.glob(wanted[moment])), every=0.001)
-    kill(process)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["prepare", "fit-5", "score", "record"])
-def test_a_worker_is_killed_and_its_cell_is_retried(
-    arena: "Arena", undisturbed: dict[str, Any], moment: str
-) -> None:
-    if moment in ("fit-5", "score"):
-        arena.hold(moment)
+def test_workers_are_killed_in_every_stage(arena: "Arena", undisturbed: dict[str, Any]) -> None:
+    """In prepare, fit, score and while the record is written: each takes its own cell only."""
+    for place in ("fit-5 1", "score 2"):
+        arena.hold(place)
     process = arena.start(str(arena.file), "--jobs", "1")
-    kill_when(arena, moment)
+    for seed, moment in enumerate(("prepare", "fit-5", "score", "record")):
+        arena.kill(moment, seed)
     printed, _ = process.communicate()
 
     assert process.returncode == 1, printed
-    assert "was killed in stage" in arena.failures()["tortoise"]
-    assert len(arena.records()) == 1  # the other cell
+    failures = arena.failures()
+    assert sorted(failures) == ["seed-0", "seed-1", "seed-2", "seed-3"]
+    assert all("the process was killed in stage" in reason for reason in failures.values())
+    assert "prepare" in failures["seed-0"]
+    assert "4 failed" in arena.grid("status", str(arena.file))
     again = arena.grid(str(arena.file), "--retry-failed")
-    assert "again: tortoise" in again
-    assert "before: failed, the process was killed" in again
+    assert again.count("before: failed, the process was killed") == 4
+    assert "training goes on after step 5" in again
     assert arena.records() == undisturbed
     assert not arena.failures()
-    if moment == "fit-5":
-        assert "training goes on after step 5" in again
-    if moment in ("score", "record"):
-        assert arena.fits() == [1]
+    assert arena.fits() == sorted(arena.fits())
+    assert sorted(arena.fits()) == [1, 1, 1, 2]  # what was fitted is not fitted again
 
 
 @pytest.mark.slow
-def test_the_whole_grid_is_killed_and_goes_on(arena: "Arena", undisturbed: dict[str, Any]) -> None:
-    arena.hold("fit-5")
-    process = arena.start(str(arena.file))
-    worker = arena.reached("fit-5")
-    kill(process.pid)
+def test_the_whole_grid_is_killed_and_its_checkpoints_are_intact_of_another_version_and_damaged(
+    arena: "Arena", undisturbed: dict[str, Any]
+) -> None:
+    for seed in range(4):
+        arena.hold(f"fit-5 {seed}")
+    process = arena.start(str(arena.file), "--jobs", "4")
+    workers = [arena.reached(f"fit-5 {seed}") for seed in range(4)]
+    process.kill()
     process.communicate()
-    arena.release("fit-5")
-    arena.wait_for(lambda: not Path(f"/proc/{worker}").exists())  # it does not outlive the grid
+    for seed, worker in enumerate(workers):  # none outlives the grid
+        arena.wait_for(lambda worker=worker: not Path(f"/proc/{worker}").exists())
+        arena.release(f"fit-5 {seed}")
+    checkpoints = {
+        torch.load(path, weights_only=True)["of"]["seed"]: path
+        for path in arena.runs.glob("fits/*/*.checkpoint")
+    }
+    content = torch.load(checkpoints[1], weights_only=True)
+    torch.save(content | {"of": content["of"] | {"torch": "1.0"}}, checkpoints[1])
+    checkpoints[2].write_bytes(checkpoints[2].read_bytes()[:1000])
+    flip(checkpoints[3], 0.02)
 
-    assert "1 interrupted" in arena.grid("status", str(arena.file)) or not arena.failures()
     again = arena.grid()
-    assert "before: interrupted, training" in again
-    assert "training goes on after step 5" in again
+
+    assert again.count("before: interrupted, training") == 4
     assert "which is gone: taken over" in again
+    assert "training goes on after step 5" in arena.log(0)
+    assert "is of another training or version (torch): training begins afresh" in arena.log(1)
+    for seed in (2, 3):
+        assert "checkpoint is damaged" in arena.log(seed)
+        assert "training begins afresh" in arena.log(seed)
     assert arena.records() == undisturbed
 
 
@@ -137,16 +133,17 @@ def test_the_whole_grid_is_killed_and_goes_on(arena: "Arena", undisturbed: dict[
 def test_ctrl_c_ends_everything_and_the_same_command_goes_on(
     arena: "Arena", undisturbed: dict[str, Any]
 ) -> None:
-    arena.hold("fit-5")
-    process = arena.start(str(arena.file))
-    arena.reached("fit-5")
+    arena.hold("fit-5 1")
+    process = arena.start(str(arena.file), "--jobs", "1")
+    arena.reached("fit-5 1")
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate()
-    arena.release("fit-5")
+    arena.release("fit-5 1")
 
     assert process.returncode == 130, printed
-    assert "goes on from here" in printed
+    assert "the same command goes on from here" in printed
     assert not arena.failures()
+    assert "4 cells: 1 done, 1 interrupted, 2 waiting" in arena.grid("status", str(arena.file))
     assert "training goes on after step 5" in arena.grid()
     assert arena.records() == undisturbed
 
@@ -155,13 +152,16 @@ def test_ctrl_c_ends_everything_and_the_same_command_goes_on(
 def test_a_cell_that_takes_too_long_is_recorded_as_failed(
     arena: "Arena", undisturbed: dict[str, Any]
 ) -> None:
-    arena.hold("score")
+    arena.grid()
+    place = next(arena.results.rglob("seed-2.json"))
+    shutil.rmtree(arena.runs / "maps" / record.read(place).score_hash)
+    place.unlink()
+    arena.hold("score 2")
 
-    printed = arena.grid(str(arena.file), "--timeout", "0.7", code=1)
+    printed = arena.grid(str(arena.file), "--timeout", "0.25", code=1)
 
-    assert "took longer than 0.7 minutes (--timeout), in stage 'tortoise: score'" in printed
-    assert list(arena.failures()) == ["tortoise"]
-    arena.release("score")
+    assert "took longer than 0.25 minutes (--timeout), in stage 'tortoise: score'" in printed
+    arena.release("score 2")
     assert "before: failed, took longer" in arena.grid(str(arena.file), "--retry-failed")
     assert arena.records() == undisturbed
 
@@ -184,55 +184,24 @@ DAMAGE = {
 
 
 @pytest.mark.slow
-def test_damaged_caches_are_found_and_made_again(arena: "Arena", undisturbed: dict[str, Any]) -> None:
-    arena.grid()
-    shutil.rmtree(arena.results)
+def test_damaged_caches_and_records_are_found_and_made_again(
+    arena: "Arena", calm: "Arena", undisturbed: dict[str, Any]
+) -> None:
+    for name in ("data", "runs", "results"):
+        shutil.copytree(getattr(calm, name), getattr(arena, name))
     for pattern in DAMAGE:
         flip(max(arena.home.glob(pattern), key=lambda path: path.stat().st_size), 0.9)
+    flip(next(arena.results.rglob("seed-0.npz")))
+    for seed in (1, 2, 3):
+        next(arena.results.rglob(f"seed-{seed}.json")).unlink()
 
-    arena.grid()
+    printed = arena.grid()
 
-    for said in DAMAGE.values():
-        assert any(said.split(" .* ")[-1] in line for line in arena.log().splitlines()), said
+    for said in (*DAMAGE.values(), "the record is damaged and made again"):
+        assert re.search(said, printed), said
     assert arena.records() == undisturbed
-
-
-@pytest.mark.slow
-def test_a_damaged_record_is_found_and_made_again(arena: "Arena", undisturbed: dict[str, Any]) -> None:
-    arena.grid()
-    pieces = next(arena.results.glob("*/*/*/tortoise/*/seed-0.npz"))
-    flip(pieces)
-
-    assert "its record is damaged" in arena.grid()
-    assert arena.records() == undisturbed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", ["version", "cut short", "changed"])
-def test_a_checkpoint_that_cannot_be_taken_up(
-    arena: "Arena", undisturbed: dict[str, Any], damage: str
-) -> None:
-    arena.hold("fit-5")
-    process = arena.start(str(arena.file))
-    arena.reached("fit-5")
-    kill(process.pid)
-    process.communicate()
-    arena.release("fit-5")
-    checkpoint = next(arena.runs.glob("fits/*/*.checkpoint"))
-    if damage == "version":
-        content = torch.load(checkpoint, weights_only=True)
-        content["of"]["torch"] = "1.0"
-        torch.save(content, checkpoint)
-    elif damage == "cut short":
-        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    else:
-        flip(checkpoint, 0.02)
-
-    again = arena.grid()
-
-    wanted = "another training or version (torch)" if damage == "version" else "checkpoint is damaged"
-    assert wanted in again
-    assert "training begins afresh" in again
+    flip(next(arena.results.rglob("seed-3.npz")))
+    assert "seed 3 (its record is damaged)" in arena.grid()
     assert arena.records() == undisturbed
 
 
@@ -241,12 +210,10 @@ def test_a_checkpoint_that_cannot_be_taken_up(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 kB."""
+    """A disk of 2 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)], capture_output=True
-    )
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)], capture_output=True)
     if made.returncode:
         pytest.skip(f"a file system cannot be mounted here: {made.stderr.decode().strip()}")
     yield place
@@ -271,15 +238,15 @@ def test_a_full_disk_while_a_checkpoint_is_written(
 ) -> None:
     arena.runs.mkdir()
     (arena.runs / "fits").symlink_to(small_disk)
-    arena.hold("fit-5")
-    process = arena.start(str(arena.file))
-    arena.reached("fit-5")
+    arena.hold("fit-5 0")
+    arena.hold("fit-7 0")
+    process = arena.start(str(arena.file), "--jobs", "1")
+    arena.reached("fit-5 0")
     ballast = fill(small_disk)
-    arena.hold("fit-7")
-    arena.release("fit-5")
-    arena.reached("fit-7")
+    arena.release("fit-5 0")
+    arena.reached("fit-7 0")
     ballast.unlink()
-    arena.release("fit-7")
+    arena.release("fit-7 0")
     printed, _ = process.communicate()
 
     assert process.returncode == 0, printed
@@ -292,18 +259,21 @@ def test_a_full_disk_while_a_record_is_written(
     arena: "Arena", undisturbed: dict[str, Any], small_disk: Path
 ) -> None:
     arena.results.symlink_to(small_disk)
-    arena.hold("score")
-    process = arena.start(str(arena.file))
-    arena.reached("score")
+    arena.hold("score 0")
+    process = arena.start(str(arena.file), "--jobs", "1")
+    arena.reached("score 0")
     ballast = fill(small_disk)
-    arena.release("score")
+    arena.hold("score 1")
+    arena.release("score 0")
+    arena.reached("score 1")
+    ballast.unlink()
+    arena.release("score 1")
     printed, _ = process.communicate()
 
     assert process.returncode == 1, printed
     assert "No space left on device" in printed
-    ballast.unlink()
-    again = arena.grid(str(arena.file), "--retry-failed")
-    assert "again: tortoise" in again
+    assert "1 failed" in printed
+    assert "again: tortoise" in (again := arena.grid(str(arena.file), "--retry-failed")), again
     assert arena.records() == undisturbed
 
 

@@ -1,7 +1,7 @@
 """Tortoise: learns a little, waits where a file tells it to, and meets the end that an option names.
 
-Where the variable UADBENCH_TEST_HOLD names a folder that has a file `<place>`, whoever comes to that place
-makes `<place>.reached` there and waits until the file is gone. Nothing of that changes a number.
+Where the variable UADBENCH_TEST_HOLD names a folder that has a file `<place> <seed>`, whoever comes to that place
+makes `<place> <seed>.reached` there and waits until the file is gone. Nothing of that changes a number.
 """
 
 import os
@@ -49,7 +49,7 @@ class Tortoise(Method):
 
         def loss(network: nn.Module, batch: Batch) -> Tensor:
             if network.training:
-                pass_by(f"fit-{next(calls)}")
+                pass_by(f"fit-{next(calls)} {context.seed}")
             value: Tensor = functional.mse_loss(network(batch.image), batch.image)
             return value
 
@@ -59,7 +59,7 @@ class Tortoise(Method):
 
     def score(self, volume: Volume) -> Score:
         """What the convolution changes."""
-        pass_by("score")
+        pass_by(f"score {self.seed_}")
         meet(self.fate)
         with torch.inference_mode():
             image = torch.from_numpy(np.ascontiguousarray(volume.image.transpose(3, 0, 1, 2)))
@@ -73,6 +73,7 @@ class Tortoise(Method):
 
     def load_state(self, state: State, context: Context) -> Self:
         """The weights again."""
+        self.seed_ = context.seed
         self.network_ = nn.Conv2d(1, 1, 3, padding=1)
         training.load_weights(self.network_, state, context.device)
         return self
