@@ -290,10 +290,13 @@ def _resident_mb(pid: int | None) -> float:
 def free_mb() -> float:
     """Memory that is free here: of the machine, or of the control group that limits this process."""
     free = psutil.virtual_memory().available / 2**20
-    with suppress(OSError, ValueError, StopIteration):
+    with suppress(OSError, ValueError, KeyError, StopIteration):
         groups = Path("/proc/self/cgroup").read_text().splitlines()
         own = next(line.removeprefix("0::") for line in groups if line.startswith("0::"))
         group = Path("/sys/fs/cgroup") / own.lstrip("/")
         limit = int((group / "memory.max").read_text())  # "max" is no number: no limit
-        free = min(free, (limit - int((group / "memory.current").read_text())) / 2**20)
+        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        files = int(facts["active_file"]) + int(facts["inactive_file"])  # given up when memory is wanted
+        used = int((group / "memory.current").read_text()) - files
+        free = min(free, (limit - used) / 2**20)
     return float(free)
