@@ -242,6 +242,8 @@ def _condition(path: Path, grid: Target) -> str:
         item = prepared.opened(_NOBODY, "", grid, path)
         checksum = prepared.checksum(np.asarray(item.codes))
         whole = item.codes.shape == _axial(item.grid) and item.facts["codes_crc32"] == checksum
+        if item.labels is not None and "labels_crc32" in item.facts:  # older files do not say it
+            whole = whole and item.facts["labels_crc32"] == prepared.checksum(np.asarray(item.labels))
     except (ValueError, KeyError, OSError):  # from JSON, from the file's length, from missing entries
         return "damaged"
     return "whole" if whole else "damaged"
