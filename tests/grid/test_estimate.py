@@ -67,12 +67,16 @@ def test_a_job_is_asked_for_twice_the_estimate_or_what_the_description_says(mach
 
 
 def test_cells_of_one_fit_are_told_from_others(machine: Machine) -> None:
-    dark, other = replace(CELL, settings={"sign": "-1"}), replace(CELL, seed=1)
+    cell = replace(CELL, method="ae")
+    same, other = replace(cell, settings={"score_kind": "zres"}), replace(cell, seed=1)
+    untrained = [CELL, replace(CELL, settings={"sign": "-1"})]
 
-    first, same_fit, other_fit, wrong = plan_tasks([CELL, dark, other, replace(CELL, method="x")], machine)
+    tasks = plan_tasks([cell, same, other, *untrained, replace(CELL, method="x")], machine)
 
+    first, same_fit, other_fit, bright, dark, wrong = tasks
     assert first.fit_group == same_fit.fit_group != other_fit.fit_group
-    assert len({first.path, same_fit.path, other_fit.path}) == 3
+    assert bright.fit_group != dark.fit_group  # nothing to wait for
+    assert len({task.path for task in tasks}) == 6
     assert standing(first).kind == "waiting"
     assert standing(wrong).kind == "refused"
     assert "no method 'x'" in standing(wrong).note

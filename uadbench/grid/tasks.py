@@ -105,9 +105,10 @@ def _label(cell: Cell, variant: str, contrast: str) -> str:
 
 def _fit_group(plan: Plan) -> str:
     """What decides a fit, as far as it is known before the scans are prepared."""
-    train = plan.train.card.name if plan.train and plan.card.trained else None
-    healthy = ("healthy-train", "healthy-val")
-    people = {part: [s.id for s in plan.parts[part]] for part in healthy} if train else {}
+    if not plan.card.trained:
+        return str(plan.place())  # nothing to wait for
+    train = plan.train.card.name if plan.train else None
+    people = {part: [s.id for s in plan.parts[part]] for part in ("healthy-train", "healthy-val")}
     facts = [plan.card.folder, methods.parameters(plan.method, "fit"), plan.cell.seed, plan.cell.precision]
     return sha256_json([*facts, train, plan.train_contrasts, people, plan.cell.preparation.label])
 
