@@ -19,6 +19,7 @@ help:
 	@echo "make throughput  measure how fast every method trains and scores here, against what the device can do"
 	@echo "make gpu      the next steps of the runs on one GPU, 9 minutes a call; GPU='--data ixi=/data/IXI' adds options"
 	@echo "make records  make the committed phantom records and the leaderboard anew"
+	@echo "make claims   every method on the phantom against random scores and its untrained self"
 	@echo "make real DATA=folder   run every method on the real scans in a folder of downloads"
 	@echo "make clean    remove what can be made again"
 
@@ -43,7 +44,7 @@ demo: .venv/ready
 	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
 
 test: .venv/ready-test
-	$(BIN)/pytest -q -m "not slow and not slurm"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist loadscope
 
 slow: .venv/ready-test
 	$(BIN)/pytest -q -m slow
@@ -77,6 +78,9 @@ records: .venv/ready
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
 	$(BIN)/python .ci/readme.py
 
+claims: .venv/ready
+	$(BIN)/python benchmarks/claims.py --output results/claims/phantom-demo.md
+
 # RESULTS=folder for the records; what is done already is not done again.
 RESULTS ?= runs/real/results
 real: .venv/ready
@@ -86,5 +90,5 @@ clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow slurm check bench throughput gpu records real clean
+.PHONY: help demo test slow slurm check bench throughput gpu records claims real clean
 .DEFAULT_GOAL := help

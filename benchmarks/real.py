@@ -40,11 +40,13 @@ class Pair:
     test: str
     contrast: str
     protocol: str | None  # None: that of the test set's card
+    learned: tuple[str, ...] = ()  # contrasts to learn from, where they are not the tested one: a transfer
 
 
 def pairs(protocol: str) -> list[Pair]:
     return [
         Pair("ixi", "mslub", "T1", protocol),
+        Pair("ixi", "brats13", "T1ce", protocol, learned=("T1",)),
         Pair("lgg", "lgg", "FLAIR", None),
         Pair("labelmaps", "mslub", "FLAIR", protocol),
         Pair("labelmaps", "mslub", "T2", protocol),
@@ -80,6 +82,7 @@ def run_all(machine: Machine, options: argparse.Namespace) -> list[str]:
                 dataset=pair.test,
                 train=pair.train,
                 contrast=pair.contrast,
+                train_contrasts=pair.learned,
                 preset=options.preset,
                 protocol=pair.protocol,
             )

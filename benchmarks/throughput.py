@@ -605,8 +605,8 @@ def conclusions(content: dict[str, Any], bench: Bench) -> None:
         content["trainer"] = trainer
         notes.append(
             f"The trainer takes {100 * trainer['overhead']:.1f} % more time a step than a plain PyTorch loop "
-            f"(`ae`: {number(trainer['trainer'])} and {number(trainer['plain loop'])} slices/s; median of five "
-            f"rounds, from {100 * trainer['least']:.1f} to {100 * trainer['most']:.1f} %; goal: 5 %)."
+            f"(`ae`: {number(trainer['trainer'])} and {number(trainer['plain loop'])} slices/s; median of "
+            f"five rounds, from {100 * trainer['least']:.1f} to {100 * trainer['most']:.1f} %; goal: 5 %)."
         )
     slow = [
         f"{name} {ratio(row['scoring'], 'volumes_per_s', 'batch 1')}"

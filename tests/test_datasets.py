@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from uadbench import catalog, datasets
+from uadbench import catalog, datasets, fixtures
 from uadbench.cards import dataset_card
 from uadbench.errors import UserError
+from uadbench.preparation.verify import verify
+from uadbench.progress import Silent
 from uadbench.protocol import PROTOCOLS, regime
 
 EVERY = pytest.mark.parametrize("name", datasets.names())
@@ -73,3 +75,17 @@ def test_an_adapter_is_one_short_file(name: str) -> None:
     lines = (catalog.locate("datasets", name) / "dataset.py").read_text().splitlines()
 
     assert len(lines) <= 90
+
+
+# What a data set draws is the subject of its own tests.
+WITH_FIXTURE = [name for name in fixtures.names() if not datasets.can_draw(name)]
+
+
+@pytest.mark.parametrize("name", WITH_FIXTURE)
+def test_a_fixture_is_what_its_adapter_reads(name: str, tmp_path: Path) -> None:
+    fixtures.write_fixture(name, tmp_path / "fixture", subjects=1)
+    found = datasets.find(name, tmp_path / "fixture")
+
+    assert found.left_out == ()
+    assert {contrast for s in found.subjects for contrast in s.images} <= set(found.card.contrasts)
+    assert verify(found, 1, Silent()).ok

@@ -112,7 +112,8 @@ def voxels(subject: Subject, contrast: str) -> NDArray[np.float32]:
 # ---- layouts -----------------------------------------------------------------------------------
 
 
-def test_every_data_set_that_is_downloaded_has_a_fixture() -> None:
+def test_every_data_set_that_is_downloaded_has_a_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(catalog.PLUGINS_VARIABLE, raising=False)
     assert fixtures.names() == sorted([*ALL, "lgg"])  # lgg: slices, see test_lgg.py
     assert sorted(IDS) == sorted((name, variant) for name in SCANNED for variant in fixtures.layouts(name))
 

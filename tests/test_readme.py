@@ -1,5 +1,11 @@
-"""The README is executed: what it shows must work, and its table must be that of the records."""
+"""The README is executed: what it shows must work, and its table must be that of the records.
 
+A comment above each block says what becomes of it: `test` and `slow` (its commands run, one after the
+other, in an empty folder), `not run: <reason>` (its commands must at least be understood), or `file: <path>`
+(it shows that file), or `slurm: <part>` (followed on a real Slurm by `tests/grid/test_slurm.py`).
+"""
+
+import os
 import re
 import shlex
 import subprocess
@@ -7,27 +13,83 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperGroup
 
 from uadbench import record
+from uadbench.cli import app
 from uadbench.report import leaderboard
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="only a checkout has the README")
+TEXT = README.read_text() if README.exists() else ""
+BLOCKS = re.findall(
+    r"(?:<!-- ([^\n]*) -->\n)?```(\w*)\n(.*?)```", TEXT, re.DOTALL
+)  # (fate, language, content)
 
 
-def marked_commands() -> list[str]:
-    """Commands of the blocks below `<!-- test -->`, without their comments."""
-    blocks = re.findall(r"<!-- test -->\n```sh\n(.*?)```", README.read_text(), re.DOTALL)
+def commands(fate: str) -> list[str]:
+    """The shell lines of the blocks of one fate (a whole one, or that before the colon), without comments."""
+    blocks = [content for said, _, content in BLOCKS if fate in (said, said.split(":")[0])]
     return [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
 
 
-@pytest.mark.parametrize("command", marked_commands() if README.exists() else [])
-def test_a_command_of_the_readme_works(command: str) -> None:
-    program, *arguments = shlex.split(command)
-    assert program == "uadbench"
+def mentioned() -> list[str]:
+    """The commands of the text between the blocks that are whole: without `...` and alternatives."""
+    prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
+    found = [" ".join(words.split()) for words in re.findall(r"`(uadbench [^`]*)`", prose)]
+    return [command.replace("<name>", "NAME") for command in found if "..." not in command]
 
-    subprocess.run([sys.executable, "-m", "uadbench", *arguments], check=True, capture_output=True, cwd=ROOT)
+
+def run(line: str, folder: Path) -> None:
+    """A command line of this program, as a user without settings types it."""
+    program, *arguments = shlex.split(line)
+    assert program == "uadbench"
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("UADBENCH_")}
+    command = [sys.executable, "-m", "uadbench", *arguments]
+    done = subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+def test_every_block_says_what_becomes_of_it() -> None:
+    assert len(BLOCKS) == TEXT.count("```") // 2
+    for fate, language, content in BLOCKS:
+        if language == "sh":
+            assert re.fullmatch(r"test|slow|slurm: \w+|not run: \w+ .+", fate), content
+        else:
+            kind, _, name = fate.partition(": ")
+            assert kind == "file", content
+            assert content == (ROOT / name).read_text(), name
+
+
+def test_commands_that_are_quick_work(tmp_path: Path) -> None:
+    assert commands("test")
+    for line in commands("test"):
+        run(line, tmp_path)
+
+
+@pytest.mark.slow
+def test_commands_that_take_their_time_work_one_after_the_other(tmp_path: Path) -> None:
+    assert commands("slow")
+    for line in commands("slow"):
+        run(line, tmp_path)
+
+
+@pytest.mark.parametrize("line", [*commands("not run"), *mentioned()])
+def test_a_command_that_is_not_run_is_understood(line: str) -> None:
+    program, *arguments = shlex.split(line)
+    if program == "make":
+        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    assert program == "uadbench"
+    command = typer.main.get_command(app)
+    while isinstance(command, TyperGroup):
+        if arguments[0] not in command.commands:
+            arguments = ["run", *arguments]  # `uadbench grid FILE`
+        name, *arguments = arguments
+        command = command.commands[name]
+    command.make_context(name, arguments)  # an option that is not there is an error
 
 
 def test_the_table_is_that_of_the_committed_records() -> None:
@@ -37,9 +99,9 @@ def test_the_table_is_that_of_the_committed_records() -> None:
     assert (ROOT / "results" / "LEADERBOARD.md").read_text() == expected
     for line in expected.splitlines():
         if line.startswith("|"):
-            assert line in README.read_text()
+            assert line in TEXT
 
 
 def test_every_path_that_the_readme_names_is_there() -> None:
-    for name in re.findall(r"`((?:methods|datasets|tests|results|benchmarks)/[\w./-]+)`", README.read_text()):
-        assert (ROOT / name).exists(), name
+    for name in re.findall(r"`((?:methods|datasets|tests|results|benchmarks|uadbench)/[\w./-]+)`", TEXT):
+        assert "NAME" in name or (ROOT / name).exists(), name

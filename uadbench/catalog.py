@@ -15,6 +15,17 @@ def home(folder: str) -> Path:
     return shipped if shipped.is_dir() else package.parent / folder
 
 
+def checkout() -> Path | None:
+    """The folder of the project, with `methods/` beside the package; None where a wheel was installed."""
+    package = Path(__file__).resolve().parent
+    return None if (package / "methods").is_dir() else package.parent
+
+
+def plugins() -> list[Path]:
+    """The folders that a user has added."""
+    return [Path(p) for p in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if p]
+
+
 def add_plugins(path: Path) -> None:
     """Let a folder outside the project, with `methods/` or `datasets/` in it, take part.
 
@@ -24,14 +35,12 @@ def add_plugins(path: Path) -> None:
         raise UserError(
             f"--plugins expects a folder with methods/ or datasets/ in it, but {path} has neither."
         )
-    known = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
-    os.environ[PLUGINS_VARIABLE] = os.pathsep.join([p for p in known if p] + [str(path.resolve())])
+    os.environ[PLUGINS_VARIABLE] = os.pathsep.join(map(str, [*plugins(), path.resolve()]))
 
 
 def folders(kind: str) -> list[Path]:
     """Every folder that holds plug-ins of a kind (`methods` or `datasets`), the project's first."""
-    outside = [Path(p) / kind for p in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if p]
-    return [home(kind), *[folder for folder in outside if folder.is_dir()]]
+    return [home(kind), *[path / kind for path in plugins() if (path / kind).is_dir()]]
 
 
 def names(kind: str) -> list[str]:

@@ -25,6 +25,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # Rich's help alone would cost more time than all the rest of `--help`
 )
 
+new = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(new, name="new", help="Begin a method or a data set of your own.")
+
 
 def _add_plugins(paths: list[Path] | None) -> list[Path] | None:
     for path in paths or []:
@@ -54,6 +57,12 @@ Extractor = Annotated[
     str, typer.Option(help="Of brains that come without a mask: atlas (built in), hd-bet or synthstrip.")
 ]
 N4 = Annotated[bool, typer.Option("--n4", help="Remove the bias field of every scan first.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Its methods/ or datasets/ is written to; default: that of --plugins, else the checkout."
+    ),
+]
 Results = Annotated[Path | None, typer.Option(help="Folder of the records (or UADBENCH_RESULTS).")]
 
 
@@ -520,6 +529,26 @@ def fixture(
     typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")
 
 
+@new.command("method")
+def new_method(
+    name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")],
+    folder: Folder = None,
+    plugins: Plugins = None,
+) -> None:
+    """Write a small method that works, to be changed."""
+    _write_new("methods", name, folder)
+
+
+@new.command("dataset")
+def new_dataset(
+    name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")],
+    folder: Folder = None,
+    plugins: Plugins = None,
+) -> None:
+    """Write a small data set that works, to be changed."""
+    _write_new("datasets", name, folder)
+
+
 @app.command()
 def doctor(plugins: Plugins = None) -> None:
     """Versions, device, memory, caches and the data found: what to send with a question."""
@@ -529,6 +558,14 @@ def doctor(plugins: Plugins = None) -> None:
 
 
 # ---- shared ------------------------------------------------------------------------------------
+
+
+def _write_new(kind: str, name: str, folder: Path | None) -> None:
+    from uadbench.new import next_steps, write
+
+    target = write(kind, name, folder)
+    files = ", ".join(sorted(file.name for file in target.iterdir()))
+    typer.echo(f"{target} holds {files}; it works as it is. Next:\n\n{next_steps(kind, target)}", nl=False)
 
 
 def _setting(text: str) -> tuple[str, str]:

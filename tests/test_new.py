@@ -1,0 +1,113 @@
+"""New: what is written works before its first change, and nothing is ever written over."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from uadbench import catalog, new, record
+from uadbench.catalog import PLUGINS_VARIABLE
+from uadbench.cli import app
+from uadbench.errors import UserError
+from uadbench.plan import Cell, Machine
+from uadbench.run import run
+
+TESTS = Path(__file__).parent
+FILES = {"methods": {"card.toml", "method.py"}, "datasets": {"card.toml", "dataset.py", "fixture.py"}}
+KINDS = pytest.mark.parametrize("kind", FILES)
+
+
+def uadbench(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    return done.stdout
+
+
+@KINDS
+def test_a_template_is_whole_and_keeps_nothing_of_its_own_name(kind: str, tmp_path: Path) -> None:
+    target = new.write(kind, "mine", tmp_path)
+
+    assert target == tmp_path / kind / "mine"
+    assert {file.name for file in target.iterdir()} == FILES[kind]
+    for file in target.iterdir():
+        assert new.PLACEHOLDERS[kind] not in file.read_text()
+        assert "mine" in file.read_text()
+
+
+def test_what_is_written_keeps_the_contracts(tmp_path: Path) -> None:
+    new.write("methods", "new_method_here", tmp_path)
+    new.write("datasets", "new_dataset_here", tmp_path)
+    suites = [str(TESTS / "test_methods.py"), str(TESTS / "test_datasets.py")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "_here", *suites],
+        cwd=TESTS.parent,
+        env=os.environ | {PLUGINS_VARIABLE: str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert (found := re.search(r"(\d+) passed", done.stdout))
+    assert int(found[1]) >= 20
+    assert "skipped" not in done.stdout
+
+
+def test_a_new_method_learns_scores_and_has_a_record(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new.write("methods", "mine", tmp_path / "plugins")
+    monkeypatch.setenv(
+        PLUGINS_VARIABLE, os.pathsep.join([os.environ[PLUGINS_VARIABLE], str(tmp_path / "plugins")])
+    )
+    ours = run(Cell(method="mine", dataset="balls", preset="ci"), machine).record
+    chance = run(Cell(method="random", dataset="balls", preset="ci"), machine).record
+
+    assert ours.summary["profiles"]["raw"]["ap"] > 2 * chance.summary["profiles"]["raw"]["ap"]
+    assert len(record.read_all(machine.places.results)) == 2
+
+
+def test_what_to_type_next_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = uadbench("new", "dataset", "mine", "--folder", str(tmp_path))
+    for step in ("fixture mine", "verify mine", "run --method", "pytest tests/test_datasets.py -k mine"):
+        assert step in printed
+    assert f"export {PLUGINS_VARIABLE}={tmp_path}\n" in printed
+
+    monkeypatch.setenv(PLUGINS_VARIABLE, str(tmp_path))
+    assert "export" not in uadbench("new", "method", "mine")
+    assert (tmp_path / "methods/mine/method.py").is_file()
+
+
+def test_without_a_folder_it_is_that_of_the_user_then_the_checkout_then_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PLUGINS_VARIABLE, raising=False)
+    monkeypatch.setattr(catalog, "checkout", lambda: None)
+    assert new.default_folder() == Path()
+    monkeypatch.setattr(catalog, "checkout", lambda: tmp_path)
+    assert new.default_folder() == tmp_path
+    monkeypatch.setenv(PLUGINS_VARIABLE, os.pathsep.join(["/first", "/last"]))
+    assert new.default_folder() == Path("/last")
+
+
+@pytest.mark.parametrize("name", ["Mine", "my-method", "2d", "class", "a b", "../up", ""])
+def test_a_name_that_no_module_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected are small letters"):
+        new.write("methods", name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
+    for kind, name in (("methods", "vae"), ("methods", "vae_restoration"), ("datasets", "ixi")):
+        with pytest.raises(UserError, match=rf"There is a \w+ '{name}' already"):
+            new.write(kind, name, tmp_path)
+    new.write("methods", "ixi", tmp_path)  # a method may be called as a data set is
+    card = tmp_path / "methods/ixi/card.toml"
+    card.write_text("changed")
+    with pytest.raises(UserError, match="is there already"):
+        new.write("methods", "ixi", tmp_path)
+    assert card.read_text() == "changed"

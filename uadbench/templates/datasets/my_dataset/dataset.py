@@ -1,0 +1,27 @@
+"""my_dataset: one folder for each patient. See card.toml."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from uadbench import layout
+from uadbench.subject import LeftOut, Subject
+
+
+def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+    """One subject for each patient whose tumour was outlined."""
+    for image, _ in layout.files(root, r"flair\.nii\.gz"):
+        patient = image.parent
+        tumour = layout.one(patient, r"tumour\.nii\.gz")
+        if tumour is None:
+            yield LeftOut(patient.name, "has no tumour.nii.gz")
+            continue
+        yield Subject(
+            id=patient.name,
+            cohort="my_dataset",
+            person=patient.name,
+            images={"FLAIR": image},
+            healthy=False,
+            brain_mask=layout.one(patient, r"brain\.nii\.gz"),
+            lesion_mask=tumour,
+            lesion_kind="tumour",
+        )
