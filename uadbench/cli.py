@@ -6,7 +6,7 @@ Heavy modules are imported inside the commands, so that `--help` stays fast.
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -185,7 +185,7 @@ def _run_all(cells: "list[Cell]", machine: "Machine", force: bool) -> None:
 class _FileFirst(TyperGroup):
     """`uadbench grid FILE` without the word `run`: what is no command of the group is an argument of it."""
 
-    def parse_args(self, ctx: "typer.Context", args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the word in."""
         if args and args[0] not in (*self.commands, "--help"):
             args = ["run", *args]

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,10 @@ def test_workers_are_killed_in_every_stage(arena: "Arena", undisturbed: dict[str
     assert sorted(arena.fits()) == [1, 1, 1, 2]  # what was fitted is not fitted again
 
 
+def has_ended(process: int) -> bool:
+    return not Path(f"/proc/{process}").exists()
+
+
 @pytest.mark.slow
 def test_the_whole_grid_is_killed_and_its_checkpoints_are_intact_of_another_version_and_damaged(
     arena: "Arena", undisturbed: dict[str, Any]
@@ -105,7 +110,7 @@ def test_the_whole_grid_is_killed_and_its_checkpoints_are_intact_of_another_vers
     process.kill()
     process.communicate()
     for seed, worker in enumerate(workers):  # none outlives the grid
-        arena.wait_for(lambda worker=worker: not Path(f"/proc/{worker}").exists())
+        arena.wait_for(partial(has_ended, worker))
         arena.release(f"fit-5 {seed}")
     checkpoints = {
         torch.load(path, weights_only=True)["of"]["seed"]: path
