@@ -158,8 +158,8 @@ def test_a_job_is_cancelled(arena: "Arena", cluster: "Cluster", alone: dict[str,
     submit(arena)
     arena.reached("fit-5 0")
     cluster.ask("scancel", job(arena))
-    arena.release("fit-5 0")
     finish(arena, cluster)
+    arena.release("fit-5 0")
 
     assert not arena.failures()
     assert "1 interrupted" in arena.grid("status", str(arena.file))
