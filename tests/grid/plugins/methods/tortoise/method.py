@@ -1,7 +1,7 @@
 """Tortoise: learns a little, waits where a file tells it to, and meets the end that an option names.
 
-Where the variable UADBENCH_TEST_HOLD names a folder that has a file `<place> <seed>`, whoever comes to that place
-makes `<place> <seed>.reached` there and waits until the file is gone. Nothing of that changes a number.
+Where the variable UADBENCH_TEST_HOLD names a folder that has a file `<place> <seed>`, whoever comes there
+makes `<place> <seed>.reached` and waits until the file is gone. Nothing of that changes a number.
 """
 
 import os
