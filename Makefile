@@ -39,6 +39,10 @@ help:
 	$(PIP) --group check
 	@touch $@
 
+.venv/ready-browser: .venv/ready-test
+	$(PIP) --group browser
+	@touch $@
+
 demo: .venv/ready
 	UADBENCH_RUNS=runs/demo $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --results runs/demo/results
 	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
@@ -46,7 +50,7 @@ demo: .venv/ready
 test: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist loadscope
 
-slow: .venv/ready-test
+slow: .venv/ready-browser
 	$(BIN)/pytest -q -m slow
 
 # Says so, and ends well, where Slurm's packages are not here and cannot be installed.
@@ -58,12 +62,13 @@ check: .venv/ready-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/ready-test
+bench: .venv/ready-browser
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/grid.py
+	$(BIN)/python benchmarks/page.py
 
 throughput: .venv/ready
 	$(BIN)/python benchmarks/throughput.py $(THROUGHPUT)
@@ -74,7 +79,7 @@ gpu: .venv/ready
 
 records: .venv/ready
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset demo --force
-	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset ci --force
+	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset ci --force
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
 	$(BIN)/python .ci/readme.py
 

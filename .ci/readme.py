@@ -1,5 +1,6 @@
-"""Put the table of results/LEADERBOARD.md into the README, between its markers."""
+"""Put the first table of results/LEADERBOARD.md into the README, between its markers."""
 
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -9,7 +10,8 @@ BEGIN, END = "<!-- demo -->", "<!-- /demo -->"
 def main() -> None:
     """Rewrite the README."""
     lines = (ROOT / "results/LEADERBOARD.md").read_text().splitlines()
-    table = [line for line in lines if line.startswith("|")]
+    below = dropwhile(lambda line: not line.startswith("|"), lines)
+    table = takewhile(lambda line: line.startswith("|"), below)
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(BEGIN, 1)
     after = rest.split(END, 1)[1]

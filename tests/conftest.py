@@ -18,6 +18,24 @@ from uadbench.subject import Subject
 
 if TYPE_CHECKING:
     from uadbench.plan import Machine
+    from uadbench.record import RunRecord
+
+RESULTS = Path(__file__).parent.parent / "results"
+SIX = ("random", "intensity", "atlas_z", "pca", "ae", "vae")
+
+
+@pytest.fixture(scope="session")
+def demo_records() -> "list[RunRecord]":
+    """The committed records of the demo's six methods: one table of six rows, whatever else is committed."""
+    from uadbench import record
+
+    if not RESULTS.is_dir():
+        pytest.skip("the committed records are not here")
+    return [
+        r
+        for r in record.read_all(RESULTS)
+        if (r.test, r.contrast, r.variant, r.seed) == ("phantom", "T1", "demo", 0) and r.method in SIX
+    ]
 
 
 def ellipsoid(

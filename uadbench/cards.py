@@ -161,7 +161,15 @@ def method_card(name: str) -> MethodCard:
     rows = _rows()
     if name not in rows:
         raise UserError(f"There is no method '{name}'; known are: {', '.join(sorted(rows))}.")
-    path = rows[name]
+    return _method_card(name, rows[name])
+
+
+def method_cards() -> dict[str, MethodCard]:
+    """The cards of all rows by name; each file is read once."""
+    return {name: _method_card(name, path) for name, path in sorted(_rows().items())}
+
+
+def _method_card(name: str, path: Path) -> MethodCard:
     facts = _row(parse(path), name) | {"name": name, "folder": path.parent.name}
     card: MethodCard = _build(path, facts, MethodCard)
     if card.family not in FAMILIES:

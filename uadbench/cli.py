@@ -266,20 +266,37 @@ def leaderboard(
     contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
     preset: Annotated[str | None, typer.Option(help="Only this preset; default: all but ci.")] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by: ap, dsc_oracle, auroc, ...")] = "ap",
-    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv, json or latex.")] = "table",
+    by: Annotated[
+        str,
+        typer.Option(help="method; family (best and median row by lesion kind), stratum, bias or cost."),
+    ] = "method",
+    published: Annotated[bool, typer.Option("--published", help="Published figures beside ours.")] = False,
+    resamples: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the bootstrap, 0 for none; default: 1000, fewer of many records."),
+    ] = None,
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="table, markdown, csv, json, latex, or html: a page with pictures."),
+    ] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
     """Tables of all records, ranked only where a comparison means something."""
     from uadbench import record
-    from uadbench.files import write_text
     from uadbench.report import leaderboard as board
-    from uadbench.report import show
+    from uadbench.report import listing, page, show, statistics, views
+    from uadbench.report import published as figures
 
     if format_ not in board.FORMATS:
         raise UserError(f"--format expects one of {', '.join(board.FORMATS)}, but '{format_}' came.")
-    folder = _places(results).results
+    if by not in ("method", *views.BY):
+        raise UserError(f"--by expects one of method, {', '.join(views.BY)}, but '{by}' came.")
+    if format_ == "html" and (by != "method" or published):
+        raise UserError("The page holds all views and the published figures: leave --by and --published out.")
+    places = _places(results)
+    folder = places.results
     chosen = [
         r
         for r in record.read_all(folder)
@@ -291,7 +308,16 @@ def leaderboard(
         raise UserError(
             f"There is no such record under {folder}; `uadbench run --method ae --dataset phantom` makes one."
         )
-    found = board.tables(chosen, sort, folder)
+    drawn = statistics.resamples_for(len(chosen)) if resamples is None else resamples
+    if by != "method" or published:
+        listings = views.listings(by, board.tables(chosen, sort), folder, drawn) if by != "method" else []
+        listings += figures.listings(chosen) if published else []
+        if format_ == "table" and output is None:
+            show.listings(listings)
+        else:
+            _write(listing.FORMATS[format_](listings), output)
+        return
+    found = board.tables(chosen, sort, folder if drawn else None, drawn)
     failed = [(str(place), reason) for place, reason in record.failures(folder)]
     if format_ == "table" and output is None:
         show.leaderboard(found, failed)
@@ -302,11 +328,55 @@ def leaderboard(
         "csv": lambda: board.csv(found),
         "json": lambda: board.as_json(found),
         "latex": lambda: board.latex(found),
+        "html": lambda: page.write(found, failed, places, drawn),
     }[format_]()
+    _write(text, output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    from uadbench.files import write_text
+
     if output is None:
         typer.echo(text, nl=False)
     else:
         write_text(output, text)
+
+
+@app.command()
+def reproduce(
+    method: Annotated[str, typer.Argument(help="Method.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set to test on.")],
+    train: Annotated[
+        str | None, typer.Option(help="Another healthy data set than the published one.")
+    ] = None,
+    contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
+    preset: Annotated[str, typer.Option(help="paper; a smaller one is said beside the verdict.")] = "paper",
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Fit, score and record again.")] = False,
+    results: Results = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Run what the published figures of a method on a test set need, and say which are met."""
+    from uadbench.report import show
+    from uadbench.report.reproduce import verdicts, wanted
+    from uadbench.run import run_recording_failure
+
+    asked = wanted(method, dataset, train, contrast, preset, seed)
+    if not asked.cells:
+        raise UserError(
+            f"No published figure of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
+        )
+    machine = _machine(device, workers, quiet, results)
+    done = [run_recording_failure(cell, machine, force) for cell in asked.cells]
+    show.listings([verdicts(asked, [outcome.record for outcome in done if not isinstance(outcome, str)])])
+    failed = [outcome for outcome in done if isinstance(outcome, str)]
+    for reason in failed:
+        typer.echo(f"uadbench: {method} on {dataset} failed and is recorded as failed: {reason}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

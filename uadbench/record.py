@@ -8,6 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,11 +161,13 @@ def read(path: Path) -> RunRecord:
 
 def read_all(results: Path) -> list[RunRecord]:
     """Every record below a results folder, in the order of their paths; not those of ablations."""
-    return [
-        read(path)
+    paths = [
+        path
         for path in sorted(results.rglob("seed-*.json"))
         if not path.name.endswith(".failed.json") and path.relative_to(results).parts[0] != ABLATIONS
     ]
+    with ThreadPoolExecutor() as pool:  # most of the time is waiting for the disk
+        return list(pool.map(read, paths))
 
 
 def pieces_of(record: RunRecord, results: Path, profile: str) -> "Pieces":

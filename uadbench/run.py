@@ -19,7 +19,7 @@ from uadbench import environment, leases, methods, record, splits
 from uadbench.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.environment import measured
 from uadbench.errors import UserError
-from uadbench.evaluation import maps
+from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
 from uadbench.files import replacing, sha256, sha256_file, sha256_json, write_json, write_text
@@ -68,6 +68,7 @@ def run(cell: Cell, machine: Machine, force: bool = False, older_than: float = m
     ]
     earlier = _earlier(path, cohort, score_hash, cell.profiles, redo)
     if earlier is not None:
+        scans.write(folder, cases)
         return Outcome(
             earlier, path, folder, tuple(sorted(_pictures_folder(machine, plan).glob("*.png"))), True
         )
@@ -296,6 +297,7 @@ def _evaluate_and_record(
     path: Path,
 ) -> Outcome:
     """Evaluate the maps, write pieces, record and pictures."""
+    scans.write(cases[0].map_file.parent, cases)
     with measured() as cost:
         evaluation = evaluate(
             cases, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,

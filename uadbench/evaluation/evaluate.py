@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation import maps, postprocess
+from uadbench.evaluation import intensity, maps, postprocess
 from uadbench.evaluation.components import Lesions
 from uadbench.evaluation.histogram import ScoreHistogram
 from uadbench.evaluation.metrics import measure
@@ -147,6 +147,7 @@ def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
         f"lesion_{unit}": float(labels.sum() * grid.voxel_size),
         f"lesion_{unit}_outside_counted_slices": float((lesion & ~inside).sum() * grid.voxel_size),
         **(slice_scores(score_map, prepared) if grid.flat else {"scan_score": scan_score(score_map[brain])}),
+        "intensity": intensity.statistics(prepared.image()[brain & ~lesion & ~ignored]),
         "ap": {},
         "auroc": {},
     }

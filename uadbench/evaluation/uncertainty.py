@@ -307,6 +307,17 @@ def difference(first: Sampled, second: Sampled, level: float = LEVEL) -> tuple[I
     return Interval(apart, *ends), p
 
 
+def difference_of_groups(first: Sampled, second: Sampled, level: float = LEVEL) -> Interval:
+    """First less second of two groups of persons, shares in [0, 1]; with no width where it is undefined.
+
+    Not by the ratio as in `difference`: groups vary apart from each other, and one of few persons may lie
+    at nearly 0 in a resample.
+    """
+    apart = first - second
+    reach, _ = _reach(apart, level)
+    return Interval(apart.value, max(apart.value - reach, -1.0), min(apart.value + reach, 1.0))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction for several tests (Holm 1979): in the order given."""
     order = np.argsort(p_values, kind="stable")

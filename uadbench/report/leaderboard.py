@@ -6,7 +6,7 @@ set, contrast, test split and metric version (protocol, rule 17). Everything els
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, RESAMPLES
 from uadbench.protocol import PROFILES, protocol
 from uadbench.record import RunRecord
+from uadbench.report import cost
+from uadbench.report.listing import latex_text
+from uadbench.report.shortcut import Shortcut, control
 from uadbench.report.statistics import Evidence, Standing, standings
 
 HEADLINE = PROFILES[-1]
-FORMATS = ("table", "markdown", "csv", "json", "latex")
+FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,16 @@ class Row:
     seeds: tuple[int, ...]
     numbers: Mapping[str, float | None]
     standing: Standing | None = None  # how sure they are; None where the pieces were not asked
+    records: tuple[RunRecord, ...] = field(default=(), compare=False, repr=False)  # one for each seed
+
+    @property
+    def facts(self) -> tuple[str, str, str]:
+        """What names the row: method, variant and train set."""
+        return self.method, self.variant, self.train
+
+    def evidence(self, results: Path, resamples: int = RESAMPLES) -> list[Evidence]:
+        """The pieces of each seed."""
+        return [Evidence(record, results, resamples) for record in self.records]
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class Table:
     prevalence: float | None
     rows: tuple[Row, ...]
     sort: str = "ap"
+    shortcut: Shortcut | None = None  # the control of rule 14, where the records carry its statistics
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -139,17 +153,18 @@ def _table(group: Sequence[RunRecord], sort: str, results: Path | None, resample
     for record in group:
         by_row.setdefault((record.method, record.variant, record.train or "none"), []).append(record)
     made = [
-        Row(method, variant, train, tuple(sorted(r.seed for r in seeds)), _mean([numbers(r) for r in seeds]))
+        Row(
+            *(method, variant, train, tuple(sorted(r.seed for r in seeds))),
+            _mean([numbers(r) for r in seeds]),
+            records=tuple(sorted(seeds, key=lambda r: r.seed)),
+        )
         for (method, variant, train), seeds in by_row.items()
     ]
     made.sort(
         key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.method, row.variant)
     )
     if results is not None:
-        evidence = [
-            [Evidence(r, results, resamples) for r in by_row[row.method, row.variant, row.train]]
-            for row in made
-        ]
+        evidence = [row.evidence(results, resamples) for row in made]
         sure = standings([row.numbers for row in made], evidence, sort)
         made = [replace(row, standing=standing) for row, standing in zip(made, sure, strict=True)]
     profiles = first.summary["profiles"]
@@ -164,6 +179,7 @@ def _table(group: Sequence[RunRecord], sort: str, results: Path | None, resample
         prevalence=(profiles.get("raw") or next(iter(profiles.values())))["prevalence"],
         rows=tuple(made),
         sort=sort,
+        shortcut=next((found for record in group if (found := control(record.subjects))), None),
     )
 
 
@@ -237,11 +253,7 @@ def notes(table: Table) -> list[str]:
         f"Scored: {counted}. Lesion prevalence {prevalence}, which is the AP of random scores. "
         f"Test split {table.split}."
     ]
-    if table.regime == "phantom":
-        lines.append(
-            "The phantom checks the machinery: ranks on it are no evidence about brains, and methods that "
-            "use the atlas share its priors."
-        )
+    lines += cautions(table)
     if protocol(table.protocol).flat:
         lines.append("Slices without geometry: sizes are in pixels, components and filters two-dimensional.")
     if table.regime == "within":
@@ -258,6 +270,28 @@ def notes(table: Table) -> list[str]:
         lines.append(f"* from fewer than {FEW_PERSONS} persons: too narrow more often than 5 % of the time.")
     if table.regime == "none":
         lines.append("No healthy cohort of this contrast: thresholds at a false-positive rate are blank.")
+    return lines
+
+
+def cautions(table: Table) -> list[str]:
+    """What forbids to read a table's ranks, or its scan AUROC, as evidence about brains."""
+    lines = []
+    if table.regime == "phantom":
+        lines.append(
+            "The phantom checks the machinery: ranks on it are no evidence about brains, and methods that "
+            "use the atlas share its priors."
+        )
+    if table.shortcut is not None:
+        found = table.shortcut.auroc
+        verdict = (
+            "so the image-level AUROC says little about lesions"
+            if table.shortcut.separates
+            else "which is not beyond chance"
+        )
+        lines.append(
+            "Shortcut control: ten intensity statistics outside the lesions tell the healthy from the lesion "
+            f"scans with AUROC {shown(found.value)} ({shown(found.low)}-{shown(found.high)}), {verdict}."
+        )
     return lines
 
 
@@ -298,6 +332,8 @@ def frame(found: Sequence[Table]) -> list[dict[str, Any]]:
             "prevalence": table.prevalence,
             **row.numbers,
             **_ends(row),
+            **{name: cost.of(row.records).number(name) for name in cost.COLUMNS},
+            "caution": " ".join(cautions(table)),
         }
         for table in found
         for place, row in enumerate(table.rows, 1)
@@ -326,26 +362,16 @@ def _ends(row: Row) -> dict[str, float]:
     }
 
 
-LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "⌈": r"$\lceil$", "⌉": r"$\rceil$",
-}  # fmt: skip
-
-
-def _latex_text(text: str) -> str:
-    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
-
-
 def latex(found: Sequence[Table]) -> str:
     """All tables for LaTeX; needs the package booktabs."""
     parts = []
     for table in found:
         columns = table.columns
         lines = [headers(table, columns), *cells(table, columns)]
-        head, *body = [" & ".join(map(_latex_text, line)) + r" \\" for line in lines]
+        head, *body = [" & ".join(map(latex_text, line)) + r" \\" for line in lines]
         parts += [
             r"\begin{table}",
-            rf"\caption{{{_latex_text(table.title)}. {_latex_text(' '.join(notes(table)))}}}",
+            rf"\caption{{{latex_text(table.title)}. {latex_text(' '.join(notes(table)))}}}",
             rf"\begin{{tabular}}{{{'l' * FACTS}{'r' * (1 + len(columns))}}}",
             *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
             *(r"\end{tabular}", r"\end{table}", ""),

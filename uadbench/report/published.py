@@ -13,6 +13,7 @@ from typing import Any
 
 from uadbench.protocol import PROFILES
 from uadbench.record import RunRecord
+from uadbench.report.listing import Listing
 
 HERE = Path(__file__).parent
 NONE = "none"
@@ -147,9 +148,32 @@ class Beside:
             return "not comparable: this figure is not among ours"
         return "comparable" if not self.reasons else f"not comparable: {'; '.join(self.reasons)}"
 
+    @property
+    def band(self) -> tuple[float, float]:
+        """How far from the printed figure a correct re-implementation may lie: a reading of ours.
+
+        A fifth of the figure, 0.03 or twice its printed spread, whichever is most: the same systems, run
+        by others on the same data, differ by that much (groups A and B of the collection).
+        """
+        reach = max(0.2 * self.figure.value, 0.03, 2 * (self.figure.spread or 0.0))
+        return max(self.figure.value - reach, 0.0), min(self.figure.value + reach, 1.0)
+
+    @property
+    def judgement(self) -> str:
+        """`inside band`, `outside band` or `not comparable`, with the reason."""
+        if self.ours is None or self.reasons:
+            return self.verdict
+        low, high = self.band
+        return f"{'inside' if low <= self.ours <= high else 'outside'} band {low:.3f} to {high:.3f}"
+
+
+def edition(test: str) -> str:
+    """A test set without its year: other editions are shown beside, and said not to be comparable."""
+    return test.rstrip("0123456789")
+
 
 def beside(records: Iterable[RunRecord]) -> list[Beside]:
-    """Every published figure of the same method, test set and contrast beside each record."""
+    """Every published figure of the same method and contrast beside a record; any edition of its set."""
     return [
         Beside(
             record,
@@ -158,11 +182,18 @@ def beside(records: Iterable[RunRecord]) -> list[Beside]:
             tuple(differences(record, figure)),
         )
         for record in records
-        for figure in figures()
-        if figure.method == record.method
-        and figure.test == record.test
-        and figure.contrast == record.contrast
+        for figure in _of_method().get(record.method, ())
+        if edition(figure.test) == edition(record.test) and figure.contrast == record.contrast
     ]
+
+
+@lru_cache(maxsize=1)
+def _of_method() -> dict[str, list[Published]]:
+    by_method: dict[str, list[Published]] = {}
+    for figure in figures():
+        if figure.method:
+            by_method.setdefault(figure.method, []).append(figure)
+    return by_method
 
 
 @dataclass(frozen=True)
@@ -180,6 +211,7 @@ class Judgement:
             return f"not comparable: the record has no {self.band.metric} at {self.band.threshold}"
         where = "inside" if self.band.low <= self.ours <= self.band.high else "outside"
         text = f"{where} band: {self.ours:.3f}, expected {self.band.low:.2f} to {self.band.high:.2f}"
+        text += f" ({self.band.note})" if self.band.note else ""
         return text if not self.reasons else f"not comparable ({'; '.join(self.reasons)}); {text}"
 
 
@@ -197,3 +229,81 @@ def judge(record: RunRecord) -> list[Judgement]:
             reasons.append(f"protocol {record.protocol}, the band is for half resolution (uad-1-2mm)")
         found.append(Judgement(band, ours(record, band.metric, band.threshold), tuple(reasons)))
     return found
+
+
+# ---- listings ----------------------------------------------------------------------------------
+
+BESIDE_HEADERS = (
+    "method", "variant", "trained on", "test", "contrast", "regime", "metric", "threshold", "ours",
+    "published", "difference", "verdict", "as printed", "status", "source",
+)  # fmt: skip
+BAND_HEADERS = (
+    "method", "variant", "trained on", "test", "contrast", "metric", "threshold", "ours", "band", "verdict"
+)  # fmt: skip
+
+
+def over_seeds(found: Iterable[Beside]) -> list[Beside]:
+    """One line for each figure and row of the leaderboard: ours is the mean over its seeds."""
+    groups: dict[tuple[Any, ...], list[Beside]] = {}
+    for one in found:
+        r = one.record
+        key = (r.protocol, r.regime, r.train, r.test, r.contrast, r.method, r.variant, one.figure)
+        groups.setdefault(key, []).append(one)
+    return [
+        Beside(group[0].record, group[0].figure, _mean([one.ours for one in group]), group[0].reasons)
+        for group in groups.values()
+    ]
+
+
+def _mean(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if len(there) == len(values) else None
+
+
+def listings(records: Iterable[RunRecord]) -> list[Listing]:
+    """Published figures beside ours, and ours against the bands; comparable ones first."""
+    chosen = list(records)
+    found = sorted(over_seeds(beside(chosen)), key=lambda one: one.verdict != "comparable")
+    lines = tuple(line(one) for one in found)
+    note = NOTE if lines else "Nothing is published of these methods on these test sets and contrasts."
+    made = [Listing("Published figures beside ours", BESIDE_HEADERS, lines, (note,))]
+    judged = [(record, one) for record in chosen for one in judge(record)]
+    if judged:
+        bands_of_ours = tuple(band_line(record, one) for record, one in judged)
+        made.append(
+            Listing("Bands in which a correct re-implementation is expected", BAND_HEADERS, bands_of_ours)
+        )
+    return made
+
+
+NOTE = (
+    "A difference is a finding only where the verdict is `comparable`: same regime, test set, contrast, "
+    "training cohort, resolution and threshold rule. Figures of other editions of a challenge are shown and "
+    "never comparable."
+)
+
+
+def line(one: Beside) -> tuple[str, ...]:
+    """A published figure beside ours as text, under `BESIDE_HEADERS`."""
+    r, figure = one.record, one.figure
+    spread = f" ± {figure.spread:.3f}" if figure.spread else ""
+    return (
+        *(r.method, r.variant, r.train or NONE, r.test, r.contrast, r.regime, definition(figure)),
+        *(figure.threshold, _shown(one.ours), f"{figure.value:.3f}{spread}"),
+        "" if one.difference is None else f"{one.difference:+.3f}",
+        *(one.verdict, f"{figure.table}: {figure.label}", figure.status, figure.source),
+    )
+
+
+def band_line(record: RunRecord, one: Judgement) -> tuple[str, ...]:
+    """A record against a band as text, under `BAND_HEADERS`."""
+    variant = f"{record.variant} seed {record.seed}"
+    return (
+        *(record.method, variant, record.train or NONE, record.test, record.contrast),
+        *(one.band.metric, one.band.threshold, _shown(one.ours)),
+        *(f"{one.band.low:.2f} to {one.band.high:.2f}", one.verdict),
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

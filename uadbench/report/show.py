@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing he
     from uadbench.preparation.prepare_dataset import Preparation
     from uadbench.preparation.verify import Report
     from uadbench.report import leaderboard as board
+    from uadbench.report.listing import Listing
     from uadbench.report.regress import Change
     from uadbench.report.statistics import Comparison
     from uadbench.run import Outcome
@@ -98,6 +99,31 @@ def leaderboard(found: "Sequence[board.Table]", failed: Sequence[tuple[str, str]
         console.print(f"Not shown on a screen this narrow: {names}.", style="dim", markup=False)
     for place, reason in failed:
         _line(f"failed: {place}: {reason}")
+
+
+LONG = ("source", "status", "regime")  # columns of a listing that a screen leaves out
+
+
+def listings(found: "Sequence[Listing]") -> None:
+    """Listings with their notes; without their long columns where these would fold the others."""
+    left_out: dict[str, None] = {}
+    for listing in found:
+        console.print(f"\n[bold]{escape(listing.title)}[/bold]")
+        hidden = LONG if console.width < WIDE else LONG[:1]
+        places = [place for place, name in enumerate(listing.headers) if name not in hidden]
+        table = _table(*[listing.headers[place] for place in places])
+        for line in listing.lines:
+            table.add_row(*[escape(line[place]) for place in places])
+        if listing.lines:
+            left_out |= dict.fromkeys(name for name in listing.headers if name in hidden)
+            console.print(table)
+        for note in listing.remarks:
+            console.print(note, style="dim", markup=False)
+    if left_out:
+        names = ", ".join(left_out)
+        console.print(
+            f"Not shown on a screen: {names}; --format markdown has all.", style="dim", markup=False
+        )
 
 
 def changes(found: "Sequence[Change]") -> None:

@@ -15,12 +15,22 @@ from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.summary import rows as rows_of
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval, Sampled
-from uadbench.protocol import OPERATING_POINTS, PROFILES
+from uadbench.protocol import OPERATING_POINTS, PIXELS, PROFILES, VOLUMES, Sizes, protocol
 from uadbench.record import RunRecord, read, read_pieces
+
+# Resamples of all records together that are made while one waits; beyond it there are fewer of each.
+RESAMPLES_IN_ALL = 100_000
+FEWEST_RESAMPLES = 200
 
 HEADLINE = PROFILES[-1]
 TESTED = ("healthy-test", "lesion-test")
 SIGNIFICANT = 1 - LEVEL
+
+
+def resamples_for(records: int) -> int:
+    """How many resamples each of so many records gets: 0 where that would take minutes."""
+    each = RESAMPLES_IN_ALL // max(records, 1)
+    return 0 if each < FEWEST_RESAMPLES else min(each, uncertainty.RESAMPLES)
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,54 @@ class Evidence:
         by_kind = counts.sum(1).astype(np.float64)  # over sizes: (subjects, kinds of counts)
         return uncertainty.ratio(by_kind[:, FOUND], by_kind[:, LESIONS], self.ill_weights)
 
+    @property
+    def sizes(self) -> Sizes:
+        """In what the sizes of lesions are counted."""
+        return PIXELS if protocol(self.record.protocol).flat else VOLUMES
+
+    @property
+    def operating_point(self) -> str:
+        """The point at which strata are told apart: 1 % false positives, else val, else the oracle."""
+        known = self.record.thresholds[self._headline]
+        return next((p for p in ("fpr1", "val") if known.get(p) is not None), "oracle")
+
+    def share(self, chosen: Any, parts: Any, wholes: Any) -> Sampled:
+        """Sum of parts over sum of wholes, of the chosen among the tested subjects; all (tested,)."""
+        return uncertainty.ratio(parts * chosen, wholes * chosen, self.weights)
+
+    def tested(self) -> "Tested":
+        """Counts of the tested subjects at the operating point."""
+        point = OPERATING_POINTS.index(self.operating_point)
+        arrays = self._arrays[self._headline]
+        return Tested(
+            subjects=[self.record.subjects[row] for row in self._chosen],
+            voxels=arrays["voxels"][self._chosen, point].astype(np.float64),
+            lesions=arrays["lesions"][self._chosen, point].astype(np.float64),
+        )
+
+    def curve(self, points: int = 100) -> list[tuple[float, float]]:
+        """Recall and precision over all voxels of lesion-test, at about so many recalls."""
+        arrays = self._arrays[self._headline]
+        stored = Pieces.from_arrays({k: v for k, v in arrays.items() if k not in ("voxels", "lesions")})
+        true, false = (
+            counts[self._ill].sum(0, dtype=np.int64)[::-1].cumsum()
+            for counts in (stored.positives, stored.negatives)
+        )
+        if not true.size or not true[-1]:
+            return []
+        recall, precision = true / true[-1], true / np.maximum(true + false, 1)
+        wanted = np.searchsorted(recall, np.linspace(0.005, 1, points)).clip(max=len(recall) - 1)
+        return [(round(float(recall[i]), 4), round(float(precision[i]), 4)) for i in np.unique(wanted)]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The tested subjects of a record, with TP, FP, FN (subjects, 3) and lesions (subjects, sizes, kinds)."""
+
+    subjects: Sequence[Mapping[str, Any]]
+    voxels: Any
+    lesions: Any
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -153,7 +211,7 @@ def _figures(seeds: Sequence[Evidence]) -> dict[str, Sampled]:
 def _around(figure: Sampled, value: float | None) -> Interval | None:
     """The interval, moved to the leaderboard's own value, from which binning may part it by 1e-4."""
     found = uncertainty.interval(figure)
-    if found is None or value is None:
+    if found is None or value is None or found.low == found.high:  # no width: there is nothing to resample
         return None
     shift = value - found.value
     return Interval(value, max(found.low + shift, 0.0), min(found.high + shift, 1.0))

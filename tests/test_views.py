@@ -1,0 +1,218 @@
+"""Views of the leaderboard: strata, gaps between people, costs and the shortcut control, in every format."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from uadbench.cli import app
+from uadbench.evaluation import intensity
+from uadbench.places import Places
+from uadbench.record import RunRecord
+from uadbench.report import cost, leaderboard, listing, shortcut, views
+from uadbench.report.page import content
+from uadbench.report.statistics import Evidence
+from uadbench.report.strata import FEWEST_PERSONS, MEASURES, Stratum, age_band, gaps, strata
+
+RESULTS = Path(__file__).parent.parent / "results"
+PHANTOM = "ranks on it are no evidence about brains"
+
+
+@pytest.fixture(scope="module")
+def tables(demo_records: list[RunRecord]) -> list[leaderboard.Table]:
+    return leaderboard.tables(demo_records)
+
+
+@pytest.fixture(scope="module")
+def made(tables: list[leaderboard.Table]) -> RunRecord:
+    return tables[0].rows[0].records[0]
+
+
+@pytest.fixture(scope="module")
+def groups(made: RunRecord) -> list[Stratum]:
+    return strata([Evidence(made, RESULTS, 200)])
+
+
+# ---- strata and gaps ---------------------------------------------------------------------------
+
+
+def test_all_subjects_together_have_the_figures_of_the_record(groups: list[Stratum], made: RunRecord) -> None:
+    (whole,) = [one for one in groups if one.by == "all"]
+    point = made.summary["profiles"]["baur5"]["points"]["fpr1"]
+    assert whole.figures["recall"].value == pytest.approx(point["recall"], abs=1e-6)
+    assert whole.figures["dsc"].value == pytest.approx(point["dsc"], abs=1e-6)
+    assert whole.figures["fpr"].value == pytest.approx(point["fpr_healthy_test"], abs=1e-6)
+
+
+def test_recall_by_size_is_that_of_the_record(groups: list[Stratum], made: RunRecord) -> None:
+    by_size = made.summary["profiles"]["baur5"]["points"]["fpr1"]["by_size"]
+    found = {one.name: one.figures["recall"].value for one in groups if one.by == "lesion size"}
+    assert found == pytest.approx({name: facts["recall"] for name, facts in by_size.items()}, abs=1e-6)
+
+
+@pytest.mark.parametrize("by", ["lesion kind", "site", "sex", "age"])
+def test_groups_share_out_the_lesion_scans(groups: list[Stratum], made: RunRecord, by: str) -> None:
+    assert sum(one.lesion_scans for one in groups if one.by == by) == 24
+
+
+def test_few_persons_are_marked_and_very_few_have_no_interval(groups: list[Stratum]) -> None:
+    for one in groups:
+        for measure, found in one.figures.items():
+            assert one.few(measure) == (one.persons[measure] < 20)
+            assert found.low <= found.value <= found.high
+            if one.persons[measure] < FEWEST_PERSONS:
+                assert found.low == found.high
+                assert "(" not in views.shown_stratum(one, measure)
+
+
+def test_a_gap_lies_between_the_extreme_groups(groups: list[Stratum]) -> None:
+    found = gaps(groups)
+    assert {one.by for one in found} == {"site", "sex", "age"}
+    for gap in found:
+        own = [one for one in groups if one.by == gap.by and one.persons[gap.measure] >= FEWEST_PERSONS]
+        values = [one.figures[gap.measure].value for one in own]
+        assert gap.difference.value == pytest.approx(max(values) - min(values))
+        assert -1 <= gap.difference.low <= gap.difference.value <= gap.difference.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("age", "band"),
+    [(None, "unknown"), (39.9, "under 40"), (40, "40 to 59"), (79, "60 to 79"), (80, "80 and over")],
+)
+def test_bands_of_age(age: float | None, band: str) -> None:
+    assert age_band(age) == band
+
+
+# ---- cost --------------------------------------------------------------------------------------
+
+
+def test_costs_are_means_over_seeds_and_per_scan(made: RunRecord) -> None:
+    timing = {
+        "fit": {"seconds": 10.0, "peak_memory_mb": 100.0},
+        "score": {"seconds": 4.0, "peak_memory_mb": 300.0},
+    }
+    slower = {**timing, "fit": {"seconds": 2030.0, "peak_memory_mb": 100.0}}
+    own = cost.of([replace(made, timing=timing), replace(made, timing=slower)])
+    assert own.shown("training_s") == "1,020"
+    assert own.number("scoring_s") == pytest.approx(4 / len(made.subjects))
+    assert own.shown("memory_mb") == "300"
+    assert own.shown("parameters") == f"{made.n_parameters:,}"
+    assert cost.of([replace(made, timing={})]).shown("training_s") == ""
+
+
+# ---- shortcut control --------------------------------------------------------------------------
+
+
+def cohort(made: RunRecord, shift: float, persons: int = 15) -> RunRecord:
+    """A record whose lesion cohort is brighter by `shift` deviations."""
+    random = np.random.default_rng(1)
+    subjects = []
+    for partition in ("healthy-test", "lesion-test"):
+        template = next(s for s in made.subjects if s["partition"] == partition)
+        for number in range(persons):
+            statistics = random.normal(size=10) + shift * (partition == "lesion-test")
+            name = f"{partition}-{number}"
+            subjects.append(template | {"id": name, "person": name, "intensity": statistics.tolist()})
+    return replace(made, subjects=subjects)
+
+
+def test_the_control_finds_a_shift_and_only_a_shift(made: RunRecord) -> None:
+    shifted, alike = (shortcut.control(cohort(made, shift).subjects) for shift in (2.0, 0.0))
+    assert shifted is not None
+    assert alike is not None
+    assert shifted.auroc.value > 0.95
+    assert shifted.separates
+    assert not alike.separates
+
+
+def test_the_control_needs_statistics_and_persons(made: RunRecord) -> None:
+    without = [{k: v for k, v in s.items() if k != "intensity"} for s in made.subjects]
+    assert shortcut.control(without) is None
+    assert shortcut.control(cohort(made, 2.0, persons=9).subjects) is None
+    assert shortcut.control([]) is None
+
+
+def test_a_shortcut_is_said_in_every_format(made: RunRecord) -> None:
+    tables = leaderboard.tables([cohort(made, 2.0)])
+    sentence = "so the image-level AUROC says little about lesions"
+    for text in (
+        leaderboard.markdown(tables), leaderboard.csv(tables), leaderboard.latex(tables),
+        leaderboard.as_json(tables),
+    ):  # fmt: skip
+        assert sentence in text
+
+
+def test_ten_statistics_of_a_known_distribution() -> None:
+    values = np.repeat(np.array([0.25, 0.75], np.float32), 500)
+    found = dict(zip(intensity.STATISTICS, intensity.statistics(values), strict=True))
+    assert len(found) == 10
+    assert found["mean"] == 0.5
+    assert found["deviation"] == 0.25
+    assert found["skewness"] == 0
+    assert found["kurtosis"] == pytest.approx(1)
+    assert found["percentile 95"] == 0.75
+    assert found["entropy"] == 1
+    assert intensity.statistics(np.zeros(0, np.float32)) == [0.0] * 10
+
+
+# ---- every format ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", list(views.BY))
+def test_a_view_has_the_same_cells_and_the_caution_in_every_format(
+    by: str, tables: list[leaderboard.Table]
+) -> None:
+    found = views.listings(by, tables, RESULTS, 200)
+    written = {name: write(found) for name, write in listing.FORMATS.items()}
+    for text in written.values():
+        assert PHANTOM in text
+    rows = list(csv.DictReader(io.StringIO(written["csv"])))
+    assert [tuple(row.values())[1:-1] for row in rows] == [line for one in found for line in one.lines]
+    for line in found[0].lines:
+        assert "| " + " | ".join(line) + " |" in written["markdown"]
+        assert " & ".join(map(listing.latex_text, line)) in written["latex"]
+
+
+def test_the_page_has_the_digits_of_the_views(tables: list[leaderboard.Table], tmp_path: Path) -> None:
+    places = Places(tmp_path, tmp_path, RESULTS, tmp_path)
+    page = content.gather(tables, [], places, 200)
+    (by_stratum,), (by_bias,), (by_cost,) = (
+        views.listings(by, tables, RESULTS, 200) for by in ("stratum", "bias", "cost")
+    )
+    rows = page["tables"][0]["rows"]
+    strata_shown = [
+        (*map(str, one[:4]), *[one[4].get(measure, [""])[0] for measure in MEASURES])
+        for row in rows for one in row["strata"]
+    ]  # fmt: skip
+    assert strata_shown == [line[3:] for line in by_stratum.lines]
+    assert [one[4] for row in rows for one in row["gaps"]] == [line[-1] for line in by_bias.lines]
+    costs = [tuple(row["cost"][name][0] for name in cost.COLUMNS) for row in rows]
+    assert costs == [line[4:-1] for line in by_cost.lines]
+
+
+@pytest.mark.parametrize("format_", ["markdown", "csv", "json", "latex", "table"])
+def test_no_format_lacks_what_the_phantom_is_worth(format_: str) -> None:
+    command = ["leaderboard", "--resamples", "0", "--results", str(RESULTS), "--format", format_]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0
+    assert PHANTOM in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--by", "colour"], "--by expects one of method, family, stratum, bias, cost"),
+        (["--by", "bias", "--resamples", "0"], "--by bias of so many records takes minutes"),
+        (["--by", "cost", "--format", "html"], "The page holds all views"),
+        (["--published", "--format", "html"], "The page holds all views"),
+    ],
+)
+def test_views_that_cannot_be_shown(options: list[str], reason: str) -> None:
+    result = CliRunner().invoke(app, ["leaderboard", "--results", str(RESULTS), *options])
+    message = result.output + str(result.exception)
+    assert result.exit_code != 0
+    assert reason in " ".join(message.split())

@@ -1,0 +1,95 @@
+"""Listing: a table of text with a title and notes, written as Markdown, CSV, JSON or LaTeX."""
+
+import csv as writer
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Lines of text under headers."""
+
+    title: str
+    headers: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    cautions: Sequence[str] = ()  # notes without which a line must not be read: each line of a CSV has them
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Notes and cautions."""
+        return (*self.notes, *self.cautions)
+
+    def facts(self) -> list[dict[str, str]]:
+        """One dictionary per line, with the title and the cautions."""
+        return [
+            {
+                "listing": self.title,
+                **dict(zip(self.headers, line, strict=True)),
+                "caution": " ".join(self.cautions),
+            }
+            for line in self.lines
+        ]
+
+
+def markdown(found: Sequence[Listing]) -> str:
+    """All listings in Markdown."""
+    parts: list[str] = []
+    for listing in found:
+        parts += [f"## {listing.title}", "", *[line for note in listing.remarks for line in (note, "")]]
+        lines = [listing.headers, ("---",) * len(listing.headers), *listing.lines]
+        parts += ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def csv(found: Sequence[Listing]) -> str:
+    """All lines as comma-separated values, under the headers of all."""
+    facts = _facts(found)
+    stream = io.StringIO()
+    out = writer.DictWriter(stream, list(dict.fromkeys(key for line in facts for key in line)), restval="")
+    out.writeheader()
+    out.writerows(facts)
+    return stream.getvalue().replace("\r\n", "\n")
+
+
+def as_json(found: Sequence[Listing]) -> str:
+    """All lines as a JSON list."""
+    return json.dumps(_facts(found), indent=1, ensure_ascii=False) + "\n"
+
+
+def _facts(found: Sequence[Listing]) -> list[dict[str, str]]:
+    return [line for listing in found for line in listing.facts()]
+
+
+LATEX_SPECIAL: Mapping[str, str] = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "⌈": r"$\lceil$", "⌉": r"$\rceil$", "±": r"$\pm$",
+}  # fmt: skip
+
+
+def latex_text(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
+
+
+def latex(found: Sequence[Listing]) -> str:
+    """All listings for LaTeX; needs the package booktabs."""
+    parts: list[str] = []
+    for listing in found:
+        head, *body = [
+            " & ".join(map(latex_text, line)) + r" \\" for line in (listing.headers, *listing.lines)
+        ]
+        parts += [
+            r"\begin{table}",
+            rf"\caption{{{latex_text('. '.join([listing.title, *listing.remarks]))}}}",
+            rf"\begin{{tabular}}{{{'l' * len(listing.headers)}}}",
+            *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+            *(r"\end{tabular}", r"\end{table}", ""),
+        ]
+    return "\n".join(parts)
+
+
+FORMATS = {"table": markdown, "markdown": markdown, "csv": csv, "json": as_json, "latex": latex}

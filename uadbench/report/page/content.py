@@ -1,0 +1,258 @@
+"""Content: everything the page shows, as data that fits JSON; numbers are there as they are printed."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from uadbench import __version__
+from uadbench.cards import dataset_card, method_cards
+from uadbench.errors import UserError
+from uadbench.evaluation.uncertainty import Interval
+from uadbench.places import Places
+from uadbench.record import RunRecord
+from uadbench.report import cost, families, published, views
+from uadbench.report import leaderboard as board
+from uadbench.report.page import gallery
+from uadbench.report.strata import MEASURES, PEOPLE, POINTS, Gap, Stratum, gaps, strata
+
+EXCLUDED_SHOWN = 50
+
+
+def gather(
+    found: Sequence[board.Table],
+    failed: Sequence[tuple[str, str]],
+    places: Places,
+    resamples: int,
+) -> dict[str, Any]:
+    """All that the page shows."""
+    records = [record for table in found for row in table.rows for record in row.records]
+    known = families.by_method()
+    return {
+        "version": __version__,
+        "records": len(records),
+        "resamples": resamples,
+        "columns": {c.name: {"title": c.title, "meaning": c.meaning} for c in board.COLUMNS},
+        "costs": {name: {"title": title, "meaning": what} for name, (title, what) in cost.COLUMNS.items()},
+        "cost_note": views.COST_NOTE,
+        "measures": MEASURES,
+        "people": PEOPLE,
+        "gap_note": views.GAP_NOTE,
+        "few_note": views.FEW,
+        "headline": board.HEADLINE,
+        "methods": _methods({record.method for record in records}),
+        "tables": [_table(number, table, places, resamples) for number, table in enumerate(found)],
+        "families": [_families(families.comparison(one, known)) for one in found],
+        "published": _published(records),
+        "gallery": gallery.build(found, places),
+        "failed": [[place, reason] for place, reason in failed],
+    }
+
+
+def _methods(names: Iterable[str]) -> dict[str, Any]:
+    """What the cards say; a method that is not here has a name and no more."""
+    cards: dict[str, Any] = {}
+    known = method_cards()
+    for name in sorted(names):
+        card = known.get(name)
+        if card is None:
+            cards[name] = {"family": families.UNKNOWN}
+            continue
+        cards[name] = {
+            "family": card.family,
+            "title": card.title,
+            "summary": card.summary,
+            "paper": f"{card.paper} ({card.year})",
+            "link": card.link,
+            "differences": list(card.differences),
+            "trained": card.trained,
+            "synthetic": card.synthetic,
+        }
+    return cards
+
+
+def _dataset_title(name: str) -> str:
+    try:
+        return dataset_card(name).title
+    except UserError:
+        return ""
+
+
+# ---- tables ------------------------------------------------------------------------------------
+
+
+def _table(number: int, table: board.Table, places: Places, resamples: int) -> dict[str, Any]:
+    rows = [
+        _row(row, rank, table, places, resamples)
+        for row, rank in zip(table.rows, board.ranked(table), strict=True)
+    ]
+    return {
+        "id": f"t{number}",
+        "title": table.title,
+        "dataset": _dataset_title(table.test),
+        "protocol": table.protocol,
+        "regime": table.regime,
+        "test": table.test,
+        "contrast": table.contrast,
+        "split": table.split,
+        "sort": table.sort,
+        "spread": board.headers(table, ())[board.FACTS],
+        "prevalence": _number(table.prevalence),
+        "notes": board.notes(table),
+        "columns": [column.name for column in table.columns],
+        "rows": rows,
+    }
+
+
+def _row(row: board.Row, rank: str, table: board.Table, places: Places, resamples: int) -> dict[str, Any]:
+    standing = row.standing
+    evidence = row.evidence(places.results, resamples) if resamples else []
+    groups = strata(evidence) if evidence else []
+    return {
+        "rank": rank,
+        "method": row.method,
+        "variant": row.variant,
+        "preset": row.records[0].preset,
+        "train": row.train,
+        "seeds": list(row.seeds),
+        "spread": board.spread(row, table.sort),
+        "few": standing is not None and standing.few,
+        "p": None if standing is None else _number(standing.p),
+        "cells": [_cell(row, column.name) for column in table.columns],
+        "cost": _costs(row.records),
+        "curve": evidence[0].curve() if evidence else [],
+        "point": POINTS[evidence[0].operating_point] if evidence else "",
+        "strata": [_stratum(one) for one in groups],
+        "gaps": [
+            [
+                one.by,
+                one.measure,
+                one.lowest,
+                one.highest,
+                views.shown_gap(one),
+                _number(one.difference.value),
+            ]
+            for one in gaps(groups)
+        ],
+        "details": [_provenance(record) for record in row.records],
+    }
+
+
+def _cell(row: board.Row, name: str) -> list[Any]:
+    """The number as text, for sorting, and its interval as text."""
+    value = row.numbers[name]
+    found = row.standing.intervals.get(name) if row.standing is not None else None
+    return [board.shown(value), _number(value), *(_ends(found) if found else ())]
+
+
+def _ends(found: Interval) -> list[str]:
+    return [board.shown(found.low), board.shown(found.high)]
+
+
+def _stratum(one: Stratum) -> list[Any]:
+    figures = {
+        name: [views.shown_stratum(one, name), _number(found.value)] for name, found in one.figures.items()
+    }
+    return [one.by, one.name, one.lesion_scans, one.healthy_scans, figures]
+
+
+def _gap(one: Gap) -> list[Any]:
+    groups = [one.by, one.measure, one.lowest, one.highest]
+    return [*groups, views.shown_gap(one), _number(one.difference.value)]
+
+
+def _costs(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Each cost as text and for sorting, and on which hardware."""
+    own = cost.of(records)
+    return {name: [own.shown(name), _number(own.number(name))] for name in cost.COLUMNS} | {
+        "hardware": own.hardware
+    }
+
+
+def _provenance(record: RunRecord) -> dict[str, Any]:
+    """Protocol and provenance of one run."""
+    points = _headline(record)["points"]
+    return {
+        "seed": record.seed,
+        "record": record.place.as_posix(),
+        "parameters": record.parameters,
+        "n_parameters": record.n_parameters,
+        "precision": record.precision,
+        "limit": record.limit,
+        "train_contrasts": record.train_contrasts,
+        "code": record.code,
+        "packages": record.packages,
+        "hardware": record.hardware,
+        "timing": {stage: cost.digits(facts.get("seconds")) for stage, facts in record.timing.items()},
+        "splits": record.splits,
+        "split": record.split,
+        "preparation": record.preparation,
+        "excluded": [
+            f"{e['id']} ({e['partition']}): {e['reason']}" for e in record.excluded[:EXCLUDED_SHOWN]
+        ],
+        "excluded_count": len(record.excluded),
+        "hashes": {
+            "data": record.data_fingerprint,
+            "fit": record.fit_hash,
+            "score": record.score_hash,
+            "pieces": record.pieces.get("sha256", ""),
+        },
+        "points": {
+            name: {
+                key: board.shown(facts.get(key))
+                for key in ("threshold", "dsc", "dsc_mean", "fpr_healthy_test", "fpr_lesion_test", "ceiling")
+            }
+            for name, facts in points.items()
+        },
+        "ap_error": _number(_headline(record).get("ap_error")),
+        "restoration": {k: board.shown(v) for k, v in record.summary.get("restoration", {}).items()},
+        "scan_rule": record.summary["scan"].get("rule", ""),
+    }
+
+
+def _headline(record: RunRecord) -> Mapping[str, Any]:
+    profiles = record.summary["profiles"]
+    headline: Mapping[str, Any] = profiles.get(board.HEADLINE) or next(iter(profiles.values()))
+    return headline
+
+
+def _number(value: float | None) -> float | None:
+    """Six digits, None where it is none."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+# ---- families and published figures ------------------------------------------------------------
+
+
+def _families(comparison: families.Comparison) -> dict[str, Any]:
+    return {
+        "table": comparison.table.title,
+        "kinds": [
+            [kind, comparison.subjects[kind], board.shown(comparison.prevalence[kind])]
+            for kind in comparison.kinds
+        ],
+        "rows": [
+            [
+                family,
+                [
+                    None
+                    if (cell := comparison.cells.get((family, kind))) is None
+                    else [
+                        board.shown(cell.best.ap),
+                        cell.best.row.method,
+                        board.shown(cell.median),
+                        len(cell.members),
+                    ]
+                    for kind in comparison.kinds
+                ],
+            ]
+            for family in comparison.families
+        ],
+    }
+
+
+def _published(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    return [
+        {"title": one.title, "notes": one.notes, "headers": one.headers, "lines": one.lines}
+        for one in published.listings(records)
+        if one.lines
+    ]

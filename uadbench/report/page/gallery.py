@@ -1,0 +1,205 @@
+"""Gallery: image, pseudo-healthy image, score map and outline of the same subjects, for every method.
+
+Slices lie side by side in one picture (a sprite), which the page shifts; all on one grid, so that methods
+compare. As many subjects as fit `LIMIT`; without stored maps there is no gallery.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.errors import UserError
+from uadbench.evaluation import maps, scans
+from uadbench.evaluation.evaluate import Case
+from uadbench.grids import GRIDS, Grid, resample
+from uadbench.places import Places
+from uadbench.record import RunRecord
+from uadbench.report import leaderboard as board
+
+LIMIT = 8_000_000  # characters of all pictures together
+SLICES = 13
+HEALTHY = "healthy"
+DISPLAY = GRIDS["g96"]
+FINER = 3  # the outline is drawn on so many pixels per voxel
+QUALITY = 78
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of a subject is shown: a window of the axial plane, and slices."""
+
+    grid: Grid
+    window: tuple[slice, slice]
+    slices: Sequence[int]
+    lesion: NDArray[np.bool_]
+    brain: NDArray[np.bool_]
+    image: NDArray[np.float32]
+
+
+def build(found: Sequence[board.Table], places: Places) -> list[dict[str, Any]]:
+    """By table: subjects with their image, and of every row the maps of them; within `LIMIT` altogether."""
+    made: list[dict[str, Any]] = []
+    room = LIMIT
+    for table in found:
+        stored = {
+            number: scans.read(places.runs / "maps" / row.records[0].score_hash, places.cache)
+            for number, row in enumerate(table.rows)
+            if row.records and row.records[0].score_hash
+        }
+        if not any(stored.values()):
+            continue
+        subjects = []
+        for name, kind in _typical(table.rows[0].records[0]):
+            shown = _subject(name, kind, table, stored)
+            size = _size(shown) if shown else 0
+            if shown and size <= room:
+                subjects.append(shown)
+                room -= size
+        if subjects:
+            made.append({"table": table.title, "subjects": subjects})
+    return made
+
+
+def _typical(record: RunRecord) -> list[tuple[str, str]]:
+    """Of each lesion kind the subject of median lesion volume, and a healthy one."""
+    chosen: dict[str, list[tuple[float, str]]] = {}
+    for s in record.subjects:
+        volume = float(s.get("lesion_ml") or s.get("lesion_pixels") or 0)
+        if s["partition"] == "lesion-test":
+            chosen.setdefault(s["lesion_kind"] or "lesion", []).append((volume, s["id"]))
+    typical = [(sorted(of_kind)[len(of_kind) // 2][1], kind) for kind, of_kind in sorted(chosen.items())]
+    healthy = sorted(s["id"] for s in record.subjects if s["partition"] == "healthy-test")
+    return typical + [(name, HEALTHY) for name in healthy[len(healthy) // 2 :][:1]]
+
+
+def _subject(
+    name: str, kind: str, table: board.Table, stored: dict[int, dict[str, Case]]
+) -> dict[str, Any] | None:
+    """The pictures of one subject; None where no row has maps of it."""
+    with_maps = {number: cases[name] for number, cases in stored.items() if name in cases}
+    if not with_maps:
+        return None
+    first = next(iter(with_maps.values()))
+    try:
+        view = _view(first)
+    except (OSError, ValueError, KeyError):  # a file that is being written, or of another version
+        return None
+    methods = []
+    for number, case in with_maps.items():
+        drawn = _maps(case, view)
+        if drawn is not None:
+            row = table.rows[number]
+            methods.append({"method": row.method, "variant": row.variant, "train": row.train, **drawn})
+    spacing, origin = view.grid.spacing_mm, view.grid.origin_mm[2]
+    return {
+        "id": name,
+        "kind": kind,
+        "width": view.window[0].stop - view.window[0].start,
+        "height": view.window[1].stop - view.window[1].start,
+        "slices": [
+            f"slice {n + 1}" if view.grid.flat else f"{origin + spacing * n:+.0f} mm" for n in view.slices
+        ],
+        "start": _start(view),
+        "lesion": [bool(view.lesion[..., n].any()) for n in view.slices],
+        "sides": not view.grid.flat,
+        "image": _jpeg(_sprite(view.image, view)),
+        "outline": _outline(view) if view.lesion.any() else None,
+        "methods": methods,
+    }
+
+
+def _view(case: Case) -> View:
+    own = case.prepared.grid
+    grid = own if own.flat else DISPLAY
+
+    def shown(volume: NDArray[Any]) -> NDArray[np.float32]:
+        return resample(volume.astype(np.float32), own, grid)
+
+    brain, lesion = shown(case.prepared.brain()) > 0.5, shown(case.prepared.lesion()) > 0.5
+    ranges = []
+    for axis in (0, 1, 2):
+        there = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
+        ranges.append((int(there[0]), int(there[-1])))
+    window = tuple(
+        slice(max(0, low - 2), min(n, high + 3))
+        for (low, high), n in zip(ranges[:2], brain.shape[:2], strict=True)
+    )
+    low, high = ranges[2]
+    margin = 0 if grid.flat else (high - low) // 8
+    slices = {int(n) for n in np.linspace(low + margin, high - margin, SLICES).round()}
+    if lesion.any():  # the slice with most lesion takes the place of its neighbour
+        largest = int(lesion.sum((0, 1)).argmax())
+        slices = slices - {min(slices, key=lambda n: abs(n - largest))} | {largest}
+    return View(grid, (window[0], window[1]), sorted(slices), lesion, brain, shown(case.prepared.image()))
+
+
+def _start(view: View) -> int:
+    areas = [int(view.lesion[..., n].sum()) for n in view.slices]
+    return int(np.argmax(areas)) if any(areas) else len(areas) // 2
+
+
+def _maps(case: Case, view: View) -> dict[str, Any] | None:
+    import matplotlib
+
+    try:
+        stored = maps.read(case.map_file)
+        score = resample(stored.score_map, case.map_grid, view.grid)
+    except (OSError, ValueError, UserError):
+        return None
+    low, high = (float(v) for v in np.percentile(score[view.brain], [1, 99.5]))
+    scaled = np.where(view.brain, (score - low) / max(high - low, 1e-6), 0).clip(0, 1)
+    coloured = matplotlib.colormaps["magma"](_sprite(scaled, view))[..., :3]
+    restored = None
+    if stored.pseudo_healthy is not None:
+        restored = resample(stored.pseudo_healthy[0], case.map_grid, view.grid) * view.brain
+    return {
+        "score": _jpeg(coloured),
+        "restored": None if restored is None else _jpeg(_sprite(restored, view)),
+    }
+
+
+def _sprite(volume: NDArray[Any], view: View) -> NDArray[Any]:
+    """The slices side by side, as pictures: (height, slices * width), anterior up."""
+    return np.concatenate([volume[..., n][view.window].T[::-1] for n in view.slices], axis=1)
+
+
+def _outline(view: View) -> str:
+    """The lesions' contours on a transparent ground."""
+    from PIL import Image
+    from scipy import ndimage
+
+    lines = []
+    for n in view.slices:
+        mask = view.lesion[..., n][view.window].T[::-1].repeat(FINER, 0).repeat(FINER, 1)
+        lines.append(ndimage.binary_dilation(mask, iterations=2) & ~mask if mask.any() else mask)
+    drawn = np.concatenate(lines, axis=1)
+    image = Image.fromarray(drawn.astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, 0, 229, 255])
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True, transparency=0, bits=1)
+    return _uri("image/png", stream.getvalue())
+
+
+def _jpeg(picture: NDArray[Any]) -> str:
+    """A picture in [0, 1], grey (H, W) or colour (H, W, 3)."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    pixels = (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=QUALITY, optimize=True)
+    return _uri("image/jpeg", stream.getvalue())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _size(shown: dict[str, Any]) -> int:
+    pictures = [shown["image"], shown["outline"]]
+    pictures += [one[key] for one in shown["methods"] for key in ("score", "restored")]
+    return sum(len(picture) for picture in pictures if picture)

@@ -1,0 +1,61 @@
+"""Shortcut control: can simple intensity statistics tell the healthy from the lesion cohort (rule 14)?
+
+If they can, a method may reach a high scan AUROC without seeing a lesion.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from uadbench.evaluation import uncertainty
+from uadbench.evaluation.uncertainty import Interval
+
+FOLDS = 5
+FEWEST = 2 * FOLDS  # persons of each cohort, below which a classifier learns nothing
+TESTED = ("healthy-test", "lesion-test")
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """How well a classifier on the statistics alone tells the two cohorts apart, on persons it never saw."""
+
+    auroc: Interval
+
+    @property
+    def separates(self) -> bool:
+        """Whether it does so beyond chance."""
+        return self.auroc.low > 0.5
+
+
+def control(subjects: Sequence[Mapping[str, Any]]) -> Shortcut | None:
+    """The control of a record's subjects; None where they carry no statistics or are too few.
+
+    Logistic regression on the standardised statistics, cross-validated over persons.
+    """
+    tested = [s for s in subjects if s["partition"] in TESTED and s.get("intensity")]
+    ill = np.array([s["partition"] == "lesion-test" for s in tested], bool)
+    persons = np.array([s["person"] for s in tested])
+    if min((len(set(persons[ill == cohort])) for cohort in (False, True)), default=0) < FEWEST:
+        return None
+    found = uncertainty.interval(
+        uncertainty.scan_auroc(
+            list(_out_of_fold(np.array([s["intensity"] for s in tested]), ill, persons)),
+            list(ill),
+            uncertainty.draw(list(persons), [s["partition"] for s in tested], uncertainty.RESAMPLES),
+        )
+    )
+    return None if found is None else Shortcut(found)
+
+
+def _out_of_fold(statistics: Any, ill: Any, persons: Any) -> Any:
+    """The probability of a lesion scan by a classifier that has not seen the person, (subjects,)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    return cross_val_predict(model, statistics, ill, groups=persons, cv=folds, method="predict_proba")[:, 1]
