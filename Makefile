@@ -14,6 +14,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make check    lint and type-check"
 	@echo "make slow     the tests that take minutes"
+	@echo "make slurm    the tests of grids on a real Slurm, which is started here for them"
 	@echo "make bench    measure speed against the usual tools"
 	@echo "make throughput  measure how fast every method trains and scores here, against what the device can do"
 	@echo "make gpu      the next steps of the runs on one GPU, 9 minutes a call; GPU='--data ixi=/data/IXI' adds options"
@@ -47,10 +48,14 @@ demo: .venv/ready
 	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
 
 test: .venv/ready-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist loadscope
 
 slow: .venv/ready-browser
 	$(BIN)/pytest -q -m slow
+
+# Says so, and ends well, where Slurm's packages are not here and cannot be installed.
+slurm: .venv/ready-test
+	bash .ci/slurm
 
 check: .venv/ready-check
 	$(BIN)/ruff check .
@@ -62,6 +67,7 @@ bench: .venv/ready-browser
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/grid.py
 	$(BIN)/python benchmarks/page.py
 
 throughput: .venv/ready
@@ -89,5 +95,5 @@ clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow check bench throughput gpu records claims real clean
+.PHONY: help demo test slow slurm check bench throughput gpu records claims real clean
 .DEFAULT_GOAL := help

@@ -2,7 +2,7 @@
 
 A comment above each block says what becomes of it: `test` and `slow` (its commands run, one after the
 other, in an empty folder), `not run: <reason>` (its commands must at least be understood), or `file: <path>`
-(it shows that file).
+(it shows that file), or `slurm: <part>` (followed on a real Slurm by `tests/grid/test_slurm.py`).
 """
 
 import os
@@ -56,7 +56,7 @@ def test_every_block_says_what_becomes_of_it() -> None:
     assert len(BLOCKS) == TEXT.count("```") // 2
     for fate, language, content in BLOCKS:
         if language == "sh":
-            assert re.fullmatch(r"test|slow|not run: \w+ .+", fate), content
+            assert re.fullmatch(r"test|slow|slurm: \w+|not run: \w+ .+", fate), content
         else:
             kind, _, name = fate.partition(": ")
             assert kind == "file", content
@@ -85,6 +85,8 @@ def test_a_command_that_is_not_run_is_understood(line: str) -> None:
     assert program == "uadbench"
     command = typer.main.get_command(app)
     while isinstance(command, TyperGroup):
+        if arguments[0] not in command.commands:
+            arguments = ["run", *arguments]  # `uadbench grid FILE`
         name, *arguments = arguments
         command = command.commands[name]
     command.make_context(name, arguments)  # an option that is not there is an error

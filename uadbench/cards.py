@@ -5,7 +5,9 @@ Reading a card imports no plug-in code, so that listing methods stays fast and n
 
 import tomllib
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,8 @@ class MethodCard:
     smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
     reported: tuple[Mapping[str, Any], ...] = ()  # published figures with their source
     exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
+    # What a run is to be given where no earlier record says it: by preset, minutes, memory_gb and gpus.
+    needs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,14 @@ def _build(path: Path, facts: Mapping[str, Any], card_type: type[Any]) -> Any:
 
 
 def parse(path: Path) -> dict[str, Any]:
-    """The content of a TOML file; a syntax error names the file."""
+    """The content of a TOML file, a copy for the caller; a syntax error names the file."""
+    state = path.stat()
+    return deepcopy(_parsed(path, state.st_mtime_ns, state.st_size))
+
+
+@cache
+def _parsed(path: Path, changed_ns: int, size: int) -> dict[str, Any]:
+    """The content of a TOML file as it was then; the plan of one cell reads every card several times."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:

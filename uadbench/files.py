@@ -28,13 +28,13 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         with open(partial, "rb") as written:
             os.fsync(written.fileno())
-        partial.chmod(0o666 & ~_umask())  # mkstemp made it the owner's alone
+        partial.chmod(0o666 & ~umask())  # mkstemp made it the owner's alone
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _umask() -> int:
+def umask() -> int:
     """The file mode mask of this process, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)

@@ -47,6 +47,10 @@ class Places:
         """Where a data set that draws its scans from what was downloaded puts them."""
         return self.runs / "drawn" / dataset
 
+    def lease(self, work: str) -> Path:
+        """The lease of a piece of work that is done once under `runs`."""
+        return self.runs / "leases" / work
+
     def remember_root(self, dataset: str, root: Path) -> None:
         """Keep a raw folder for the runs that follow."""
         roots = json.loads(self._roots_file().read_text()) if self._roots_file().exists() else {}

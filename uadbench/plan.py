@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from uadbench import datasets, methods, splits
+from uadbench import datasets, leases, methods, splits
 from uadbench.cards import DatasetCard, MethodCard, dataset_card, method_card
 from uadbench.datasets import Found
 from uadbench.errors import UserError
@@ -123,8 +123,12 @@ class Plan:
         return self.test.card
 
 
-def make_plan(cell: Cell, machine: Machine) -> Plan:
-    """Answer every question of a cell; each mistake in it is a UserError."""
+def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] | None = None) -> Plan:
+    """Answer every question of a cell; each mistake in it is a UserError.
+
+    `known` keeps what was found of each data set from one plan to the next, for plans made in one go.
+    """
+    known = {} if known is None else known
     card = method_card(cell.method)
     method = methods.build(cell.method, cell.preset, cell.settings)
     grid(method.grid)
@@ -150,10 +154,10 @@ def make_plan(cell: Cell, machine: Machine) -> Plan:
             f"{cell.method} compares places of the brain in MNI152, and {cell.dataset} has slices that lie "
             "in no space: choose a method that looks at slices."
         )
-    test = _find(cell.dataset, machine, cell.split)
+    test = _find(cell.dataset, machine, cell.split, known)
     train_name = _train_name(cell, card, test_card, contrast, machine.places)
     own = train_name == cell.dataset
-    train = (test if own else _find(train_name, machine, cell.split)) if train_name else None
+    train = (test if own else _find(train_name, machine, cell.split, known)) if train_name else None
     train_contrasts = (cell.train_contrasts or (contrast,)) if train and card.trained else ()
     return Plan(
         cell=cell,
@@ -183,17 +187,22 @@ def find(name: str, machine: Machine) -> Found:
     """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
     root, drawn = machine.places.root(name), None
     if datasets.can_generate(name):
-        datasets.generate(name, root, machine.progress)
+        with leases.held(machine.places.lease(f"generate-{name}")):
+            datasets.generate(name, root, machine.progress)
     elif datasets.can_draw(name) and root.is_dir():
         drawn = machine.places.drawn(name)
-        datasets.draw(name, root, drawn, machine.workers, machine.progress)
+        with leases.held(machine.places.lease(f"draw-{name}")):
+            datasets.draw(name, root, drawn, machine.workers, machine.progress)
     return datasets.find(name, root, drawn)
 
 
-def _find(name: str, machine: Machine, rule: str) -> Found:
+def _find(name: str, machine: Machine, rule: str, known: dict[tuple[str, str], Found]) -> Found:
     """The subjects of a data set; its card forgets its published parts where they are not to be followed."""
-    found = find(name, machine)
-    return found if rule == "published" else replace(found, card=replace(found.card, published_split={}))
+    if (name, rule) not in known:
+        found = find(name, machine)
+        own = found.card if rule == "published" else replace(found.card, published_split={})
+        known[name, rule] = replace(found, card=own)
+    return known[name, rule]
 
 
 def _train_name(

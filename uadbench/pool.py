@@ -53,7 +53,7 @@ def _until_one_dies(
     """Results of the jobs at some positions; ends early, without an error, when a process dies."""
     # "spawn": a forked process would share the locks of whatever threads run here (torch, SimpleITK).
     count = min(workers, len(positions))
-    executor = ProcessPoolExecutor(count, get_context("spawn"), initializer=_end_with_the_parent)
+    executor = ProcessPoolExecutor(count, get_context("spawn"), initializer=end_with_the_parent)
     try:
         futures: dict[Future[Result], int] = {executor.submit(work, jobs[p]): p for p in positions}
         for future in as_completed(futures):
@@ -64,7 +64,7 @@ def _until_one_dies(
         executor.shutdown(cancel_futures=True)
 
 
-def _end_with_the_parent() -> None:
+def end_with_the_parent() -> None:
     """Let this worker end when its parent is killed: it would wait for work for good otherwise."""
     parent = parent_process()
 

@@ -92,8 +92,13 @@ class Prepared:
         """Brain mask (R, A, S)."""
         return np.ascontiguousarray((np.asarray(self.codes) > 0).transpose(1, 2, 0))
 
+    @property
+    def labels(self) -> NDArray[np.uint8] | None:
+        """The packed labels (S, R, A), memory-mapped; None where there are none. For evaluation only."""
+        return self._content[1].get("labels")
+
     def _label(self, bit: int) -> NDArray[np.bool_]:
-        labels = self._content[1].get("labels")
+        labels = self.labels
         if labels is None:
             return np.zeros(self.grid.shape, bool)
         return np.ascontiguousarray((np.asarray(labels) & bit > 0).transpose(1, 2, 0))
@@ -136,10 +141,11 @@ def write_codes(
     tensors: dict[str, NDArray[Any]] = {"codes": codes}
     if labels is not None:
         tensors["labels"] = np.ascontiguousarray(labels.transpose(2, 0, 1))
+        facts = dict(facts) | {"labels_crc32": checksum(tensors["labels"])}
     with replacing(path) as partial:
         partial.write_bytes(save(tensors, metadata={"facts": json.dumps(facts, sort_keys=True)}))
 
 
-def checksum(codes: NDArray[np.uint16]) -> int:
-    """CRC-32 of the packed image's bytes."""
-    return int(isal_zlib.crc32(np.ascontiguousarray(codes).data.cast("B")))
+def checksum(packed: NDArray[Any]) -> int:
+    """CRC-32 of the bytes of packed codes or labels."""
+    return int(isal_zlib.crc32(np.ascontiguousarray(packed).data.cast("B")))

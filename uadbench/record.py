@@ -71,8 +71,16 @@ class RunRecord:
         return Path(self.protocol, pair, self.contrast, self.method, self.variant, f"seed-{self.seed}.json")
 
 
-# What two runs with the same seed may differ in.
-CIRCUMSTANCES = ("timing", "hardware", "packages", "code")
+# What a clock or the machine says. Two runs of the same code and packages with the same seed and number of
+# threads, on processors of one kind, are equal in all the rest: figures, hashes, pieces.
+MEASUREMENTS = ("timing", "hardware")
+# What two runs with the same seed may differ in when the code has been changed in between.
+CIRCUMSTANCES = (*MEASUREMENTS, "packages", "code")
+
+
+def without_measurements(record: RunRecord) -> dict[str, Any]:
+    """All of a record that must not depend on when, where and how fast it was made."""
+    return {key: value for key, value in asdict(record).items() if key not in MEASUREMENTS}
 
 
 def write_pieces(path: Path, evaluation: "Evaluation") -> str:

@@ -5,22 +5,24 @@ goes on where it stopped, and one fit serves every test set.
 """
 
 import json
+import logging
+import math
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from uadbench import environment, methods, record, splits
+from uadbench import environment, leases, methods, record, splits
 from uadbench.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.environment import measured
 from uadbench.errors import UserError
 from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
-from uadbench.files import replacing, sha256, sha256_json, write_json, write_text
+from uadbench.files import replacing, sha256, sha256_file, sha256_json, write_json, write_text
 from uadbench.grids import Grid
 from uadbench.methods import Context, Method, Score, State
 from uadbench.plan import Cell, Machine, Plan, make_plan
@@ -31,6 +33,7 @@ from uadbench.record import RunRecord
 from uadbench.report import pictures
 from uadbench.volumes import Volume, Volumes
 
+logger = logging.getLogger(__name__)
 CALIBRATION_VOLUMES = 64  # healthy-train volumes from which a score may take statistics of residuals
 
 
@@ -45,8 +48,13 @@ class Outcome:
     reused: bool  # the record was there already
 
 
-def run(cell: Cell, machine: Machine, force: bool = False) -> Outcome:
-    """Carry out one cell: prepare what is missing, fit or reuse the fit, score, evaluate, record."""
+def run(cell: Cell, machine: Machine, force: bool = False, older_than: float = math.inf) -> Outcome:
+    """Carry out one cell: prepare what is missing, fit or reuse the fit, score, evaluate, record.
+
+    With `force` fit, maps and record are made again where they are older than `older_than`, a time of change
+    of files (s): runs that share a fit and are forced together name the same moment, and fit once.
+    """
+    redo = older_than if force else -math.inf
     plan = make_plan(cell, machine)
     path = machine.places.results / plan.place()
     cohort = prepare_cohort(plan, machine)
@@ -58,14 +66,14 @@ def run(cell: Cell, machine: Machine, force: bool = False) -> Outcome:
         for partition in EVALUATED
         for on_evaluation, on_model in zip(cohort.evaluation[partition], cohort.model[partition], strict=True)
     ]
-    earlier = None if force else _earlier(path, cohort, score_hash, cell.profiles)
+    earlier = _earlier(path, cohort, score_hash, cell.profiles, redo)
     if earlier is not None:
         scans.write(folder, cases)
         return Outcome(
             earlier, path, folder, tuple(sorted(_pictures_folder(machine, plan).glob("*.png"))), True
         )
-    fit_facts = fit(plan, cohort, fit_hash, machine, force)
-    score(plan, cohort, fit_hash, folder, machine, force)
+    fit_facts = fit(plan, cohort, fit_hash, machine, redo)
+    score(plan, cohort, fit_hash, folder, machine, redo)
     hardware = environment.hardware(machine.device)
     return _evaluate_and_record(
         plan, cohort, cases, (fit_hash, score_hash), fit_facts, hardware, machine, path
@@ -104,31 +112,66 @@ def _context(plan: Plan, fit_hash: str, machine: Machine) -> Context:
     return Context(machine.device, plan.cell.precision, plan.cell.seed, folder, machine.progress)
 
 
-def fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, force: bool = False) -> dict[str, Any]:
-    """Fit, or find the fit of the same hash; its facts: seconds, peak memory, parameter count."""
+def fit(
+    plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, redo: float = -math.inf
+) -> dict[str, Any]:
+    """Fit, or find the fit of the same hash; its facts: seconds, peak memory, parameter count.
+
+    Of several processes that want the same fit one makes it and the others wait.
+    """
+    folder = _fit_folder(machine, fit_hash)
+    found = _found_fit(folder, redo)
+    if found is not None:
+        return found
+    with leases.held(folder / "lease"):
+        return _found_fit(folder, redo) or _fit(plan, cohort, fit_hash, machine, redo)
+
+
+def _found_fit(folder: Path, redo: float) -> dict[str, Any] | None:
+    """The facts of a fit that is there, whole, and not to be made again."""
+    file, state = folder / "fit.json", folder / "state.safetensors"
+    if not file.exists() or file.stat().st_mtime < redo:
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        # Fits made before the hash was noted have none.
+        if facts.get("state_sha256") in (None, sha256_file(state)):
+            return facts
+    except (OSError, ValueError):
+        pass
+    logger.warning("the fit %s is damaged: made again", folder)
+    return None
+
+
+def _fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, redo: float) -> dict[str, Any]:
+    """Fit and write down what was learned."""
     from safetensors.numpy import save
 
     facts_file = _fit_folder(machine, fit_hash) / "fit.json"
-    if facts_file.exists() and not force:
-        facts: dict[str, Any] = json.loads(facts_file.read_text())
-        return facts
+    _drop(file for file in facts_file.parent.glob("*.checkpoint") if file.stat().st_mtime < redo)
     context = _context(plan, fit_hash, machine)
     environment.seed_everything(environment.stage_seed(plan.cell.seed, "fit"))
     with measured() as cost:
         plan.method.fit(Volumes(cohort.train, plan.model_grid), Volumes(cohort.val, plan.model_grid), context)
+    state = save({k: np.ascontiguousarray(v) for k, v in plan.method.state().items()})
     with replacing(facts_file.with_name("state.safetensors")) as partial:
-        partial.write_bytes(save({k: np.ascontiguousarray(v) for k, v in plan.method.state().items()}))
+        partial.write_bytes(state)
     facts = {
         "method": plan.card.name,
         "options": methods.parameters(plan.method, "fit"),
         "n_parameters": plan.method.parameter_count(),
         "seconds": cost.seconds,
         "peak_memory_mb": cost.peak_memory_mb,
+        "state_sha256": sha256(state),
     }
     write_json(facts_file, facts)
-    for checkpoint in facts_file.parent.glob("*.checkpoint"):
-        checkpoint.unlink()  # the state has taken its place
+    _drop(facts_file.parent.glob("*.checkpoint"))  # the state has taken their place
     return facts
+
+
+def _drop(checkpoints: Iterable[Path]) -> None:
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
 
 
 def fitted_state(machine: Machine, fit_hash: str) -> State:
@@ -149,13 +192,17 @@ def _score_hash(plan: Plan, fit_hash: str) -> str:
 
 
 def score(
-    plan: Plan, cohort: Cohort, fit_hash: str, folder: Path, machine: Machine, force: bool = False
+    plan: Plan, cohort: Cohort, fit_hash: str, folder: Path, machine: Machine, redo: float = -math.inf
 ) -> None:
     """Score every evaluated volume whose map is not there yet."""
     volumes = [p for partition in EVALUATED for p in cohort.model[partition]]
-    wanted = [p for p in volumes if force or not maps.whole(folder / f"{p.key}.safetensors")]
+    wanted = [p for p in volumes if _is_wanted(folder / f"{p.key}.safetensors", redo)]
     if not wanted:
         return
+    if len(wanted) < len(volumes):
+        logger.info(
+            "%d of %d maps are there: %d to score", len(volumes) - len(wanted), len(volumes), len(wanted)
+        )
     _make_ready(plan, cohort, fit_hash, machine)
     with machine.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
         for prepared, volume in zip(wanted, Volumes(wanted, plan.model_grid), strict=True):
@@ -165,6 +212,16 @@ def score(
                 answer = checked(plan.method.score(volume), volume, plan.card.name)
             maps.write(folder / f"{prepared.key}.safetensors", answer, cost.seconds, cost.peak_memory_mb)
             stage.advance()
+
+
+def _is_wanted(map_file: Path, redo: float) -> bool:
+    """Whether a map is to be made."""
+    if not map_file.exists() or map_file.stat().st_mtime < redo:
+        return True
+    if maps.whole(map_file):
+        return False
+    logger.warning("the map %s is damaged: made again", map_file)
+    return True
 
 
 def _make_ready(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine) -> None:
@@ -207,11 +264,17 @@ def checked(answer: Score, volume: Volume, name: str) -> Score:
 # ---- evaluation and record ---------------------------------------------------------------------
 
 
-def _earlier(path: Path, cohort: Cohort, score_hash: str, profiles: tuple[str, ...]) -> RunRecord | None:
+def _earlier(
+    path: Path, cohort: Cohort, score_hash: str, profiles: tuple[str, ...], redo: float
+) -> RunRecord | None:
     """The record that is there, if it is of this very run; one of another run is not overwritten."""
-    if not path.exists():
+    if not path.exists() or path.stat().st_mtime < redo:
         return None
-    earlier = record.read(path)
+    try:
+        earlier = record.read(path)
+    except UserError as error:
+        logger.warning("the record is damaged and made again: %s", error)
+        return None
     same = (
         earlier.score_hash == score_hash
         and earlier.data_fingerprint == cohort.fingerprint()
@@ -343,14 +406,16 @@ def evaluate_again(path: Path, machine: Machine) -> Outcome:
     )
 
 
-def run_recording_failure(cell: Cell, machine: Machine, force: bool = False) -> Outcome | str:
+def run_recording_failure(
+    cell: Cell, machine: Machine, force: bool = False, older_than: float = math.inf
+) -> Outcome | str:
     """Like `run`, but anything that goes wrong in the run is recorded and returned as its reason.
 
     A mistake in what was asked for is still a UserError.
     """
     place = machine.places.results / make_plan(cell, machine).place()
     try:
-        return run(cell, machine, force)
+        return run(cell, machine, force, older_than)
     except UserError:
         raise
     except Exception as error:

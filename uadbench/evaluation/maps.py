@@ -1,9 +1,11 @@
 """Maps: score map and pseudo-healthy volume of one scan, stored on the model grid."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from uadbench.files import replacing
@@ -27,9 +29,17 @@ def write(path: Path, score: Score, seconds: float, peak_memory_mb: float) -> No
     tensors = {"score_map": np.ascontiguousarray(score.score_map)}
     if score.pseudo_healthy is not None:
         tensors["pseudo_healthy"] = np.ascontiguousarray(score.pseudo_healthy)
-    cost = {"seconds": repr(seconds), "peak_memory_mb": repr(peak_memory_mb)}
+    facts = {"seconds": repr(seconds), "peak_memory_mb": repr(peak_memory_mb), "crc32": _checksum(tensors)}
     with replacing(path) as partial:
-        partial.write_bytes(save(tensors, metadata=cost))
+        partial.write_bytes(save(tensors, metadata=facts))
+
+
+def _checksum(tensors: Mapping[str, NDArray[np.float32]]) -> str:
+    """CRC-32 of the arrays' bytes, in the order of their names."""
+    total = 0
+    for name in sorted(tensors):
+        total = isal_zlib.crc32(tensors[name].data.cast("B"), total)
+    return str(total)
 
 
 def read(path: Path) -> StoredMap:
@@ -48,13 +58,15 @@ def read(path: Path) -> StoredMap:
 
 
 def whole(path: Path) -> bool:
-    """Whether a stored score is there and can be read."""
-    from safetensors import SafetensorError
+    """Whether a stored score is there, and its bytes are those that were written."""
+    from safetensors import SafetensorError, safe_open
 
     if not path.exists():
         return False
     try:
-        read(path)
+        with safe_open(path, framework="np") as stored:
+            tensors = {name: stored.get_tensor(name) for name in list(stored.keys())}
+            expected = (stored.metadata() or {}).get("crc32")
     except SafetensorError:
         return False
-    return True
+    return expected in (None, _checksum(tensors))  # older files have no checksum

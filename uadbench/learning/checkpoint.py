@@ -1,5 +1,6 @@
 """Checkpoint: a training under way, in a file from which it goes on as if it had not been interrupted."""
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from uadbench.files import replacing
 from uadbench.methods import Context
+
+FORMAT = 2
+logger = logging.getLogger(__name__)
 
 
 class Stateful(Protocol):
@@ -39,6 +43,8 @@ class Checkpoint:
         self._device, self._parts, self._generator = context.device, parts, generator
         self._every_s, self._saved = every_s, time.monotonic()
         self._of = dict(of) | {
+            "format": FORMAT,
+            "torch": str(torch.__version__),  # another version may give other numbers
             "seed": context.seed,
             "device": context.device.split(":")[0],
             "precision": context.precision,
@@ -47,17 +53,28 @@ class Checkpoint:
     def resume(self) -> dict[str, Any] | None:
         """Put parts and generators back and return `history` and `best` as they were saved.
 
-        None where there is no file, or one of another training.
+        None where there is no file, or one that is damaged or of another training or version: what cannot
+        be taken up is begun afresh, and the log says why.
         """
         if not self._path.exists():
             return None
-        content: dict[str, Any] = torch.load(self._path, map_location=self._device, weights_only=True)
-        if content["of"] != self._of:
+        try:
+            content: dict[str, Any] = torch.load(self._path, map_location=self._device, weights_only=True)
+            other = sorted(k for k in {*content["of"], *self._of} if content["of"].get(k) != self._of.get(k))
+        except Exception as error:  # of many types, by where the damage lies
+            logger.warning("%s is damaged (%s): training begins afresh", self._path, type(error).__name__)
+            return None
+        if other:
+            logger.warning(
+                "%s is of another training or version (%s): training begins afresh",
+                self._path, ", ".join(other),
+            )  # fmt: skip
             return None
         for name, part in self._parts.items():
             part.load_state_dict(content["parts"][name])
         self._generator.set_state(content["generator"].cpu())
         set_random_states(content["random"], self._device)
+        logger.warning("%s: training goes on after step %s", self._path.name, content["history"].get("step"))
         return content
 
     def due(self) -> bool:
@@ -65,7 +82,10 @@ class Checkpoint:
         return time.monotonic() - self._saved >= self._every_s
 
     def save(self, history: Mapping[str, Any], best: Mapping[str, Tensor]) -> None:
-        """Write the file atomically; plain types and tensors only, so that no code is in it."""
+        """Write the file atomically; plain types and tensors only, so that no code is in it.
+
+        A file that cannot be written (a full disk) is no end of the training: the one before stays.
+        """
         content = {
             "of": self._of,
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
@@ -74,8 +94,11 @@ class Checkpoint:
             "history": dict(history),
             "best": dict(best),
         }
-        with replacing(self._path) as partial:
-            torch.save(content, partial)
+        try:
+            with replacing(self._path) as partial:
+                torch.save(content, partial)
+        except (OSError, RuntimeError) as error:  # RuntimeError: torch's own writer
+            logger.warning("%s cannot be written, training goes on without: %s", self._path.name, error)
         self._saved = time.monotonic()
 
 

@@ -9,13 +9,14 @@ Slices without geometry stay on their own pixels, or are resampled in the plane:
 This file decides what is to be made, where it is kept and who makes it; `prepare_scan` makes one scan.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from uadbench import pool, prepared, splits
+from uadbench import leases, pool, prepared, splits
 from uadbench.cards import DatasetCard
 from uadbench.errors import SubjectError, UserError
 from uadbench.files import sha256_json
@@ -41,6 +42,7 @@ from uadbench.prepared import Prepared
 from uadbench.progress import Progress
 from uadbench.subject import Subject
 
+logger = logging.getLogger(__name__)
 __all__ = ["DEFAULTS", "Cohort", "Failure", "Options", "check_voxels", "prepare"]
 
 
@@ -87,14 +89,22 @@ def prepare(
         memory.hash_all((p for s in subjects for p in _files(s, contrast).values()), workers)
         jobs, reasons = _jobs(subjects, contrast, Order(grid, Labels.of(card), cache, options), memory)
         memory.keep()
-        todo = [p for p, job in jobs.items() if not _is_there(job.path, grid, memory)]
+        todo = _missing(jobs, grid, memory)
         stage.advance(len(subjects) - len(todo))
-        for index, reason in pool.results(
-            prepare_stack if flat else prepare_one, [jobs[p] for p in todo], workers
-        ):
-            if reason is not None:
-                reasons[todo[index]] = reason.reason if isinstance(reason, pool.Died) else reason
-            stage.advance(1, subjects[todo[index]].id)
+        if todo:
+            # One for each data set, because its grids share brain masks and transforms to MNI152.
+            with leases.held(cache / "leases" / f"prepare-{card.name}"):
+                before, todo = len(todo), _missing(jobs, grid, memory)
+                stage.advance(before - len(todo))  # another process has made them
+                for position in todo:
+                    if jobs[position].path.exists():
+                        logger.warning("%s is damaged: prepared again", jobs[position].path)
+                for index, reason in pool.results(
+                    prepare_stack if flat else prepare_one, [jobs[p] for p in todo], workers
+                ):
+                    if reason is not None:
+                        reasons[todo[index]] = reason.reason if isinstance(reason, pool.Died) else reason
+                    stage.advance(1, subjects[todo[index]].id)
     memory.keep()
     return Cohort(
         tuple(
@@ -211,6 +221,11 @@ def _ways(subject: Subject, contrasts: Sequence[str], options: Options) -> list[
     return ways
 
 
+def _missing(jobs: Mapping[int, Job], grid: Target, memory: FileMemory) -> list[int]:
+    """Positions of the jobs whose result is not in the cache."""
+    return [position for position, job in jobs.items() if not _is_there(job.path, grid, memory)]
+
+
 def _is_there(path: Path, grid: Target, memory: FileMemory) -> bool:
     """Whether a prepared file is in the cache, whole and as it was written."""
     if not path.is_file():
@@ -227,6 +242,8 @@ def _condition(path: Path, grid: Target) -> str:
         item = prepared.opened(_NOBODY, "", grid, path)
         checksum = prepared.checksum(np.asarray(item.codes))
         whole = item.codes.shape == _axial(item.grid) and item.facts["codes_crc32"] == checksum
+        if item.labels is not None and "labels_crc32" in item.facts:  # older files do not say it
+            whole = whole and item.facts["labels_crc32"] == prepared.checksum(np.asarray(item.labels))
     except (ValueError, KeyError, OSError):  # from JSON, from the file's length, from missing entries
         return "damaged"
     return "whole" if whole else "damaged"

@@ -1,0 +1,86 @@
+"""What cells are estimated to need, and what a cluster is asked for."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from uadbench import cards
+from uadbench.grid import cluster, estimate, local
+from uadbench.grid.description import Slurm
+from uadbench.grid.tasks import plan_tasks, standing
+from uadbench.plan import Cell, Machine
+
+CELL = Cell(method="brightness", dataset="balls", preset="ci", limit=1)
+
+
+def earlier(machine: Machine, name: str, test: str, seconds: float, memory_mb: float) -> None:
+    """A record that says what its run took."""
+    stage = {"seconds": seconds, "peak_memory_mb": memory_mb}
+    facts = {"method": "brightness", "preset": "ci", "test": test, "variant": "ci"}
+    hashes = {"fit_hash": f"fit-{name}", "score_hash": f"score-{name}"}
+    timing = dict.fromkeys(("prepare", "fit", "score", "evaluate"), stage)
+    path = machine.places.results / f"seed-{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts | hashes | {"timing": timing}))
+
+
+def test_needs_come_from_earlier_records_of_the_same_test_set(machine: Machine) -> None:
+    (task,) = plan_tasks([CELL], machine)
+    earlier(machine, "0", "balls", 10, 100)
+    earlier(machine, "1", "balls", 30, 300)
+    earlier(machine, "2", "elsewhere", 1000, 9000)
+    maps = machine.places.runs / "maps" / "score-1"
+    maps.mkdir(parents=True)
+    (maps / "a.safetensors").write_bytes(bytes(3_000_000))
+
+    found = estimate.estimates([task], machine.places)[task.path]
+
+    assert (found.fit_s, found.rest_s, found.memory_mb, found.disk_mb) == (20, 40, 300, 3)
+    assert found.source == "2 earlier records"
+
+
+def test_without_records_the_card_is_asked_and_then_the_preset(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (task,) = plan_tasks([CELL], machine)
+    scans, voxels = 3, 48 * 56 * 48
+    assert estimate.estimates([task], machine.places)[task.path].source == "preset ci, not measured"
+
+    card = replace(cards.method_card("brightness"), needs={"ci": {"minutes": 2, "memory_gb": 0.5}})
+    monkeypatch.setattr(estimate, "method_card", lambda name: card)
+    found = estimate.estimates([task], machine.places)[task.path]
+
+    assert (found.seconds(fit=True), found.memory_mb, found.source) == (120, 512, "the card")
+    assert found.disk_mb == pytest.approx(4e-6 * scans * voxels, rel=0.7)
+
+
+def test_a_job_is_asked_for_twice_the_estimate_or_what_the_description_says(machine: Machine) -> None:
+    (task,) = plan_tasks([CELL], machine)
+    needs = estimate.Estimate(fit_s=3600, rest_s=600, memory_mb=3000, disk_mb=1, source="")
+
+    assert cluster.request(task, needs, Slurm(), 4, True, None) == cluster.Request(140, 6.0, 4, 0)
+    assert cluster.request(task, needs, Slurm(), 4, False, None).minutes == 20
+    named = Slurm(minutes=7, memory_gb=1.5, gpus=2)
+    assert cluster.request(task, needs, named, 1, True, None) == cluster.Request(7, 1.5, 1, 2)
+
+
+def test_cells_of_one_fit_are_told_from_others(machine: Machine) -> None:
+    cell = replace(CELL, method="ae")
+    same, other = replace(cell, settings={"score_kind": "zres"}), replace(cell, seed=1)
+    untrained = [CELL, replace(CELL, settings={"sign": "-1"})]
+
+    tasks = plan_tasks([cell, same, other, *untrained, replace(CELL, method="x")], machine)
+
+    first, same_fit, other_fit, bright, dark, wrong = tasks
+    assert first.fit_group == same_fit.fit_group != other_fit.fit_group
+    assert bright.fit_group != dark.fit_group  # nothing to wait for
+    assert len({task.path for task in tasks}) == 6
+    assert standing(first).kind == "waiting"
+    assert standing(wrong).kind == "refused"
+    assert "no method 'x'" in standing(wrong).note
+
+
+def test_free_memory_is_not_more_than_the_machine_has(tmp_path: Path) -> None:
+    assert 0 < local.free_mb() < 1e8

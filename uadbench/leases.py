@@ -1,0 +1,219 @@
+"""Leases: one process at a time does a piece of work, on one machine or on several that share a folder.
+
+A lease is a folder `<name>.<generation>` with the file `owner.json`. It comes into being by one atomic
+rename, which fails where the folder is there already, and the highest generation is the one that counts.
+Whoever finds it released, or its owner dead, tries to make the next generation: of several only one can.
+No file lock is used, which network file systems implement in different ways or not at all.
+
+An owner on this machine is dead when its process is gone. One elsewhere is dead when its lease has not been
+touched for `SILENCE_S`; it touches it every `BEAT_S`. Ages are differences of times of change of files on the
+shared folder, so that the clocks of the machines play no part.
+
+What a lease guards must be whole files that are replaced atomically: an owner that was suspended and takes
+itself for alive after its lease was taken over does work twice, and spoils nothing.
+"""
+
+import errno
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil
+
+from uadbench.files import umask
+
+BEAT_S = 15.0
+SILENCE_S = 120.0  # eight beats
+PATIENCE_S = 0.2  # between two looks at a lease that another holds
+OWNER, RELEASED = "owner.json", "released.json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, in words that mean the same on every machine."""
+
+    host: str
+    boot: str  # of the machine and the name space in which `pid` counts; other: cannot be looked up here
+    pid: int
+    started: float  # seconds since 1970; a later process may get the same pid
+    job: str  # of Slurm; "" outside
+
+    @classmethod
+    def me(cls) -> "Owner":
+        """The process that calls."""
+        pid = os.getpid()
+        return cls(socket.gethostname(), _boot(), pid, psutil.Process(pid).create_time(), slurm_job())
+
+    def __str__(self) -> str:
+        job = f", Slurm job {self.job}" if self.job else ""
+        return f"process {self.pid} on {self.host}{job}"
+
+    def here(self) -> bool:
+        """Whether it is a process that this one could see."""
+        return (self.host, self.boot) == (socket.gethostname(), _boot())
+
+    def gone(self) -> bool:
+        """Whether it has ended; to be asked of one that is `here` only."""
+        try:
+            process = psutil.Process(self.pid)
+            # Two ways to work out the start of a process differ by a tick of the clock.
+            other = abs(process.create_time() - self.started) > 1
+            return other or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+
+def slurm_job() -> str:
+    """The Slurm job in which this process runs, as `squeue` names it; "" outside."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
+@cache
+def _boot() -> str:
+    """What tells this start of this machine, and this name space of its processes, from others."""
+    parts = []
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+# ---- looking -----------------------------------------------------------------------------------
+
+
+def _generations(path: Path) -> list[int]:
+    """The generations of a lease that are there, ascending."""
+    found = (place.name.rpartition(".")[2] for place in path.parent.glob(f"{path.name}.*"))
+    return sorted(int(number) for number in found if number.isdigit())
+
+
+def _place(path: Path, generation: int) -> Path:
+    return path.with_name(f"{path.name}.{generation}")
+
+
+def holder(path: Path) -> Owner | None:
+    """The living owner of a lease, if it has one."""
+    there = _generations(path)
+    owner = _owner(_place(path, there[-1])) if there else None
+    return owner if owner is not None and _alive(owner, _place(path, there[-1])) else None
+
+
+def _owner(place: Path) -> Owner | None:
+    """Whose a generation is; None: released."""
+    try:
+        return Owner(**json.loads((place / OWNER).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # released, swept away by a later generation, or damaged
+
+
+def _alive(owner: Owner, place: Path) -> bool:
+    if owner.here():
+        return not owner.gone()
+    try:
+        return _now(place.parent) - (place / OWNER).stat().st_mtime < SILENCE_S
+    except OSError:
+        return False
+
+
+def _now(folder: Path) -> float:
+    """The time of the file system's own clock."""
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b".")
+        probe.flush()
+        return os.fstat(probe.fileno()).st_mtime
+
+
+# ---- holding -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lease while the block runs; waits for it, and says once in the log who has it."""
+    told = False
+    while True:
+        with trying(path) as mine:
+            if mine:
+                yield
+                return
+            owner = holder(path)
+        if owner is not None and not told:
+            told = True
+            logger.info("%s is held by %s: waiting for it", path.name, owner)
+        time.sleep(PATIENCE_S)
+
+
+@contextmanager
+def trying(path: Path) -> Iterator[bool]:
+    """Hold a lease while the block runs, if nobody else does; whether it is held."""
+    place = _taken(path)
+    if place is None:
+        yield False
+        return
+    ended = Event()
+    beat = Thread(target=_beat, args=(place, ended), daemon=True)
+    beat.start()
+    try:
+        yield True
+    finally:
+        ended.set()
+        beat.join()
+        with suppress(OSError):  # the folder stays, so that generations only grow; a full disk is no bar
+            os.replace(place / OWNER, place / RELEASED)
+
+
+def _taken(path: Path) -> Path | None:
+    """The generation of a lease that is now this process's; None: another's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    there = _generations(path)
+    latest = there[-1] if there else 0
+    before = _owner(_place(path, latest)) if there else None
+    if before is not None and _alive(before, _place(path, latest)):
+        return None
+    place = _place(path, latest + 1)
+    if not _made(place):
+        return None
+    # A slow process may have made a generation that others have passed and swept away meanwhile.
+    if _generations(path)[-1] != latest + 1:
+        shutil.rmtree(place, ignore_errors=True)
+        return None
+    if before is not None:
+        logger.warning("%s was left by %s, which is gone: taken over", path.name, before)
+    for old in there:
+        shutil.rmtree(_place(path, old), ignore_errors=True)
+    return place
+
+
+def _made(place: Path) -> bool:
+    """Make a generation that names this process; False where it is there already."""
+    draft = Path(tempfile.mkdtemp(prefix=f".{place.name}-", suffix=".draft", dir=place.parent))
+    try:
+        draft.chmod(0o777 & ~umask())  # mkdtemp made it the owner's alone
+        (draft / OWNER).write_text(json.dumps(asdict(Owner.me())), encoding="utf-8")
+        os.rename(draft, place)  # fails where there is a folder that is not empty
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def _beat(place: Path, ended: Event) -> None:
+    """Touch a lease until it is given back."""
+    while not ended.wait(BEAT_S):
+        with suppress(OSError):
+            os.utime(place / OWNER)
