@@ -62,6 +62,7 @@ def test_every_row_runs_on_every_pair_that_is_there(
     ]
     assert said == [
         "ixi to mslub T1: no ixi there",
+        "ixi to brats13 T1ce: no brats13 and no ixi there",
         "lgg to lgg FLAIR: no lgg there",
         "ae, labelmaps to mslub FLAIR: no such thing",
         "pca, labelmaps to mslub FLAIR failed: broken",
