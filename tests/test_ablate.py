@@ -73,6 +73,7 @@ def test_the_questions_about_dal_r_are_well_formed() -> None:
                 methods.build("dal_r", "demo", variant.set)
         names = {variant.name for variant in ablation.variants}
         assert all(set(rule.variants) <= names for rule in ablation.rules)
+        assert all(set(variant.contrasts) <= set(ablation.contrasts) for variant in ablation.variants)
     assert method_card("dal_r").synthetic
 
 
@@ -102,3 +103,12 @@ def test_rules_by_hand(rule: dict[str, object], passed: bool | None) -> None:
     answer = Answer("a", Variant(name="v", method="m"), comparisons=[ONE], checks={"copy rate T1": 0.5})
     checks = {"copy rate T1": 0.4, "leakage": 0.1}
     assert _decide(replace(Rule(text="", quantity="", test=""), **rule), answer, checks).passed is passed  # type: ignore[arg-type]
+
+
+def test_a_variant_is_tested_on_its_own_contrasts_alone(machine: Machine) -> None:
+    asked = read("brightness")
+    question = asked.ablations[0]
+    elsewhere = replace(question.variants[0], contrasts=("T2",))
+    report = ablate(replace(asked, ablations=(replace(question, variants=(elsewhere,)),)), CELL, machine)
+    assert report.answers[0].comparisons == []
+    assert report.answers[0].verdicts[0].passed is None

@@ -57,6 +57,7 @@ class Variant:
     name: str
     method: str
     set: Mapping[str, str] = field(default_factory=dict)
+    contrasts: tuple[str, ...] = ()  # the only ones that it can be tested on; empty: those of its question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +152,7 @@ def _ablation(method: str, contrasts: tuple[str, ...], entry: Mapping[str, Any])
             name=one["name"],
             method=one.get("method", method),
             set={key: _text(value) for key, value in one.get("set", {}).items()},
+            contrasts=tuple(one.get("contrasts", ())),
         )
         for one in entry["variant"]
     )
@@ -211,7 +213,8 @@ def ablate(
             if variant.method not in method_names():
                 answer.skipped = f"there is no method '{variant.method}' here"
                 continue
-            for contrast in [c for c in ablation.contrasts if c in tested]:
+            possible = variant.contrasts or ablation.contrasts
+            for contrast in [c for c in ablation.contrasts if c in tested and c in possible]:
                 found = _run(variant, contrast, asked, cell, machine, force)
                 if isinstance(found, str):
                     answer.skipped = found
