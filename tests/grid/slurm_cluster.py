@@ -124,6 +124,13 @@ class Cluster:
         """Until every node can be given jobs."""
         _wait(lambda: self.ask("sinfo", "--noheader", "--Node", "--format=%T").count("idle") >= len(NODES))
 
+    def logs(self, lines: int = 80) -> str:
+        """The queue, and the last lines of what each daemon has written."""
+        parts = [f"== {log.name}\n{log.read_text(errors='replace')}" for log in self.folder.glob("*.log")]
+        with suppress(subprocess.SubprocessError):
+            parts.insert(0, self.ask("scontrol", "show", "job"))
+        return "\n".join("\n".join(part.splitlines()[-lines:]) for part in parts)
+
     def stop(self) -> None:
         """End everything that was started, and remove the folder."""
         with suppress(subprocess.SubprocessError, FileNotFoundError):
@@ -145,8 +152,10 @@ class Cluster:
             with suppress(AssertionError):
                 _wait(lambda: not psutil.pid_exists(pid), 20)
 
-    def kill_controller(self) -> None:
-        """As a crash would."""
+    def kill_controller(self, number: str) -> None:
+        """As a crash would, once the controller has saved what it knows of a job: it saves after seconds."""
+        self.ask("scontrol", "update", f"JobId={number}", "Comment=known")
+        _wait(lambda: b"known" in (self.folder / "state" / "job_state").read_bytes())
         self.kill(self.folder / "slurmctld.pid")
 
     def kill_node(self, node: str, jobs_too: bool) -> None:
@@ -198,7 +207,7 @@ def _run(*command: str) -> None:
 def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while True:
-        with suppress(subprocess.SubprocessError):
+        with suppress(subprocess.SubprocessError, FileNotFoundError):
             if condition():
                 return
         assert time.monotonic() < end, "Slurm did not come to that state"

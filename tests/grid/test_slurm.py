@@ -39,6 +39,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluste
         pytest.skip(f"Slurm cannot run here: {error}")
     monkeypatch.setenv("SLURM_CONF", str(made.configuration))
     yield made
+    print(made.logs())  # pytest shows it where the test has failed
     made.stop()
 
 
@@ -204,7 +205,7 @@ def test_the_controller_is_restarted(arena: "Arena", cluster: "Cluster", alone: 
     arena.hold("fit-5 0")
     submit(arena)
     arena.reached("fit-5 0")
-    cluster.kill_controller()
+    cluster.kill_controller(job(arena))
     assert "Slurm does not answer" in arena.grid(str(arena.file), "--on", "slurm", code=2)
     cluster.start_controller()
     arena.release("fit-5 0")
