@@ -20,7 +20,7 @@ from uadbench.files import write_text
 from uadbench.places import Places
 from uadbench.plan import Cell, Machine
 from uadbench.progress import Bars, Silent
-from uadbench.report import leaderboard
+from uadbench.report import formats, leaderboard
 from uadbench.run import run_recording_failure
 
 FOLDERS = {  # data set -> what its folder is called, in lower case
@@ -121,7 +121,7 @@ def main() -> None:
     said = run_all(machine, options)
     records = record.read_all(options.results)
     failed = [(str(place), reason) for place, reason in record.failures(options.results)]
-    text = leaderboard.markdown(leaderboard.tables(records, "ap"), failed)
+    text = formats.markdown(leaderboard.tables(records, "ap"), failed)
     write_text(options.results / "LEADERBOARD.md", text)
     print(text)
     print("\n".join(["Not done:", *said] if said else ["Every row is done."]))

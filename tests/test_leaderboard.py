@@ -10,7 +10,7 @@ import pytest
 
 from uadbench.errors import UserError
 from uadbench.record import RunRecord
-from uadbench.report import leaderboard
+from uadbench.report import formats, leaderboard
 
 
 def made(**change: Any) -> RunRecord:
@@ -74,17 +74,17 @@ def test_an_unknown_column_lists_the_known_ones() -> None:
 def test_markdown_csv_and_json_say_the_same() -> None:
     found = leaderboard.tables([made(ap=0.12345), made(method="ae", ap=0.5)])
 
-    rows = list(csv.DictReader(io.StringIO(leaderboard.csv(found))))
-    parsed = json.loads(leaderboard.as_json(found))
-    text = leaderboard.markdown(found)
+    rows = list(csv.DictReader(io.StringIO(formats.csv(found))))
+    parsed = json.loads(formats.as_json(found))
+    text = formats.markdown(found)
 
     assert [float(row["ap"]) for row in rows] == [row["ap"] for row in parsed] == [0.5, 0.12345]
     assert "| 2 | vae | demo | phantom | 1 |  | 0.123 |" in text
-    assert r"2 & vae & demo & phantom & 1 &  & 0.123 &" in leaderboard.latex(found)
+    assert r"2 & vae & demo & phantom & 1 &  & 0.123 &" in formats.latex(found)
 
 
 def test_the_phantom_is_said_to_be_no_evidence_about_brains() -> None:
-    assert "no evidence about brains" in leaderboard.markdown(leaderboard.tables([made()]))
+    assert "no evidence about brains" in formats.markdown(leaderboard.tables([made()]))
 
 
 def test_records_of_the_preset_ci_are_not_public() -> None:

@@ -28,7 +28,7 @@ from uadbench.preparation.verify import Report, verify
 from uadbench.prepared import Prepared
 from uadbench.progress import Silent
 from uadbench.protocol import PIXELS, protocol
-from uadbench.report import leaderboard
+from uadbench.report import formats, leaderboard
 from uadbench.run import run
 from uadbench.subject import Slice, Subject
 from uadbench.volumes import Volumes
@@ -410,7 +410,7 @@ def test_verify_prepare_run_and_leaderboard(here: Machine) -> None:
     assert set(points["val"]["by_size"]) == set(PIXELS.bands)
     assert "_ml" not in json.dumps(record.summary) + json.dumps(record.subjects)
     assert all(picture.is_file() for picture in outcome.pictures)
-    text = leaderboard.markdown(leaderboard.tables([record]))
+    text = formats.markdown(leaderboard.tables([record]))
     assert "AUROC slice" in text
     assert "AUROC scan" not in text
 

@@ -13,7 +13,7 @@ import pytest
 
 from uadbench.places import Places
 from uadbench.record import RunRecord
-from uadbench.report import leaderboard, page, statistics
+from uadbench.report import formats, leaderboard, page, statistics
 from uadbench.report.page import gallery
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -50,10 +50,10 @@ def content(html: str) -> dict[str, Any]:
 def test_page_markdown_csv_and_latex_agree_to_the_last_printed_digit(
     tables: list[leaderboard.Table], html: str
 ) -> None:
-    markdown, latex = leaderboard.markdown(tables), leaderboard.latex(tables)
-    flat = list(csv.DictReader(io.StringIO(leaderboard.csv(tables))))
+    markdown, latex = formats.markdown(tables), formats.latex(tables)
+    flat = list(csv.DictReader(io.StringIO(formats.csv(tables))))
     for shown, table in zip(content(html)["tables"], tables, strict=True):
-        assert shown["notes"] == leaderboard.notes(table)
+        assert shown["notes"] == formats.notes(table)
         for row in shown["rows"]:
             printed = [cell[0] for cell in row["cells"]]
             facts = [row["rank"], row["method"], row["variant"], row["train"], str(len(row["seeds"]))]
@@ -61,10 +61,10 @@ def test_page_markdown_csv_and_latex_agree_to_the_last_printed_digit(
             assert "| " + " | ".join(line) + " |" in markdown
             assert " & ".join(line).replace("_", "\\_") + r" \\" in latex
             own = next(f for f in flat if (f["method"], f["variant"]) == (row["method"], row["variant"]))
-            assert [leaderboard.shown(float(own[n]) if own[n] else None) for n in shown["columns"]] == printed
+            assert [formats.shown(float(own[n]) if own[n] else None) for n in shown["columns"]] == printed
             for name, cell in zip(shown["columns"], row["cells"], strict=True):
                 if len(cell) > 2:
-                    ends = [leaderboard.shown(float(own[f"{name}_{end}"])) for end in ("low", "high")]
+                    ends = [formats.shown(float(own[f"{name}_{end}"])) for end in ("low", "high")]
                     assert ends == cell[2:]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from uadbench.places import Places
 from uadbench.record import RunRecord
-from uadbench.report import leaderboard, page
+from uadbench.report import formats, leaderboard, page
 from uadbench.report.page import content
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ def column(browser: Any, number: int) -> list[str]:
 
 def test_numbers_on_the_page_are_those_of_the_markdown(shown: Any, demo_records: list[RunRecord]) -> None:
     (table,) = leaderboard.tables(demo_records, results=RESULTS, resamples=200)
-    lines = leaderboard.cells(table, table.columns)
+    lines = formats.cells(table, table.columns)
     for place, line in enumerate(lines):
         cells = shown.execute_script(
             f"return [...{ROWS}[arguments[0]].children].map(c => c.innerText.trim())", place

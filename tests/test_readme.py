@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from uadbench import record
 from uadbench.cli import app
-from uadbench.report import leaderboard
+from uadbench.report import formats, leaderboard
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -94,7 +94,7 @@ def test_a_command_that_is_not_run_is_understood(line: str) -> None:
 
 def test_the_table_is_that_of_the_committed_records() -> None:
     records = [r for r in record.read_all(ROOT / "results") if leaderboard.public(r)]
-    expected = leaderboard.markdown(leaderboard.tables(records, results=ROOT / "results"))
+    expected = formats.markdown(leaderboard.tables(records, results=ROOT / "results"))
 
     assert (ROOT / "results" / "LEADERBOARD.md").read_text() == expected
     for line in expected.splitlines():

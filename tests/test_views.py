@@ -13,7 +13,7 @@ from uadbench.cli import app
 from uadbench.evaluation import intensity
 from uadbench.places import Places
 from uadbench.record import RunRecord
-from uadbench.report import cost, leaderboard, listing, shortcut, views
+from uadbench.report import cost, formats, leaderboard, listing, shortcut, views
 from uadbench.report.page import content
 from uadbench.report.statistics import Evidence
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, Stratum, age_band, gaps, strata
@@ -140,8 +140,8 @@ def test_a_shortcut_is_said_in_every_format(made: RunRecord) -> None:
     tables = leaderboard.tables([cohort(made, 2.0)])
     sentence = "so the image-level AUROC says little about lesions"
     for text in (
-        leaderboard.markdown(tables), leaderboard.csv(tables), leaderboard.latex(tables),
-        leaderboard.as_json(tables),
+        formats.markdown(tables), formats.csv(tables), formats.latex(tables),
+        formats.as_json(tables),
     ):  # fmt: skip
         assert sentence in text
 

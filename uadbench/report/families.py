@@ -10,6 +10,7 @@ from statistics import median
 
 from uadbench.cards import FAMILIES, method_cards
 from uadbench.record import RunRecord
+from uadbench.report import formats
 from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing
 
@@ -112,12 +113,12 @@ def listing(comparison: Comparison) -> Listing:
                 if cell is None:
                     line.append("")
                 elif what == "best":
-                    line.append(f"{board.shown(cell.best.ap)} {cell.best.row.method}")
+                    line.append(f"{formats.shown(cell.best.ap)} {cell.best.row.method}")
                 else:
-                    line.append(f"{board.shown(cell.median)} of {len(cell.members)}")
+                    line.append(f"{formats.shown(cell.median)} of {len(cell.members)}")
             lines.append(tuple(line))
     counted = "; ".join(
-        f"{kind} {comparison.subjects[kind]} scans, prevalence {board.shown(comparison.prevalence[kind])}"
+        f"{kind} {comparison.subjects[kind]} scans, prevalence {formats.shown(comparison.prevalence[kind])}"
         for kind in comparison.kinds
     )
     return Listing(
@@ -128,5 +129,5 @@ def listing(comparison: Comparison) -> Listing:
             f"AP after `{board.HEADLINE}`. {counted}; the prevalence is the AP of random scores. The median "
             "is of the family's rows, each the mean of its seeds.",
         ),
-        board.cautions(comparison.table),
+        formats.cautions(comparison.table),
     )

@@ -81,18 +81,18 @@ WIDE = 130  # characters from which all columns of a leaderboard fit
 
 def leaderboard(found: "Sequence[board.Table]", failed: Sequence[tuple[str, str]]) -> None:
     """All tables; on a narrow screen the main columns only."""
-    from uadbench.report import leaderboard as board
+    from uadbench.report import formats
 
     hidden: dict[str, None] = {}
     for table in found:
         columns = [column for column in table.columns if column.main or console.width >= WIDE]
         hidden |= {column.title: None for column in table.columns if column not in columns}
         console.print(f"\n[bold]{escape(table.title)}[/bold]")
-        shown = _table(*board.headers(table, columns), numbers_from=board.FACTS - 1)
-        for row in board.cells(table, columns):
+        shown = _table(*formats.headers(table, columns), numbers_from=formats.FACTS - 1)
+        for row in formats.cells(table, columns):
             shown.add_row(*[escape(cell) for cell in row])
         console.print(shown)
-        for note in board.notes(table):
+        for note in formats.notes(table):
             console.print(note, style="dim", markup=False)
     if hidden:
         names = ", ".join(hidden)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
-from uadbench.report import cost, families
+from uadbench.report import cost, families, formats
 from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratum, gaps, strata
@@ -52,7 +52,7 @@ def by_stratum(table: board.Table, results: Path, resamples: int) -> Listing:
         f"FPR healthy: {MEASURES['fpr']}. {FEW}"
     )
     headers = (*ROW, "by", "group", "lesion scans", "healthy scans", "recall", "DSC", "FPR healthy")
-    return Listing(f"{table.title}: by stratum", headers, tuple(lines), (note,), board.cautions(table))
+    return Listing(f"{table.title}: by stratum", headers, tuple(lines), (note,), formats.cautions(table))
 
 
 def shown_stratum(one: Stratum, measure: str) -> str:
@@ -63,8 +63,10 @@ def shown_stratum(one: Stratum, measure: str) -> str:
 
 def _shown(found: Interval, between: str, few: bool) -> str:
     """A value with its interval, where that is defined, and a mark for few persons."""
-    ends = f" ({board.shown(found.low)}{between}{board.shown(found.high)})" if found.low < found.high else ""
-    return f"{board.shown(found.value)}{ends}{'*' if few else ''}"
+    ends = (
+        f" ({formats.shown(found.low)}{between}{formats.shown(found.high)})" if found.low < found.high else ""
+    )
+    return f"{formats.shown(found.value)}{ends}{'*' if few else ''}"
 
 
 def by_bias(table: board.Table, results: Path, resamples: int) -> Listing:
@@ -76,7 +78,7 @@ def by_bias(table: board.Table, results: Path, resamples: int) -> Listing:
     )
     headers = (*ROW, "by", "measure", "lowest", "highest", "gap")
     title = f"{table.title}: gaps between groups of people"
-    return Listing(title, headers, lines, (f"{GAP_NOTE} {FEW}",), board.cautions(table))
+    return Listing(title, headers, lines, (f"{GAP_NOTE} {FEW}",), formats.cautions(table))
 
 
 def shown_gap(one: Gap) -> str:
@@ -89,10 +91,10 @@ def by_cost(table: board.Table, results: Path, resamples: int) -> Listing:
     lines = []
     for row in table.rows:
         own = cost.of(row.records)
-        ap = board.shown(row.numbers["ap"])
+        ap = formats.shown(row.numbers["ap"])
         lines.append((*row.facts, ap, *[own.shown(name) for name in cost.COLUMNS], own.hardware))
     headers = (*ROW, "AP", *[title for title, _ in cost.COLUMNS.values()], "hardware")
-    return Listing(f"{table.title}: cost", headers, tuple(lines), (COST_NOTE,), board.cautions(table))
+    return Listing(f"{table.title}: cost", headers, tuple(lines), (COST_NOTE,), formats.cautions(table))
 
 
 BY: Mapping[str, Callable[[board.Table, Path, int], Listing]] = {

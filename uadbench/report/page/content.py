@@ -10,7 +10,7 @@ from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.places import Places
 from uadbench.record import RunRecord
-from uadbench.report import cost, families, published, views
+from uadbench.report import cost, families, formats, published, views
 from uadbench.report import leaderboard as board
 from uadbench.report.page import gallery
 from uadbench.report.strata import MEASURES, PEOPLE, POINTS, Gap, Stratum, gaps, strata
@@ -83,7 +83,7 @@ def _dataset_title(name: str) -> str:
 def _table(number: int, table: board.Table, places: Places, resamples: int) -> dict[str, Any]:
     rows = [
         _row(row, rank, table, places, resamples)
-        for row, rank in zip(table.rows, board.ranked(table), strict=True)
+        for row, rank in zip(table.rows, formats.ranked(table), strict=True)
     ]
     return {
         "id": f"t{number}",
@@ -95,9 +95,9 @@ def _table(number: int, table: board.Table, places: Places, resamples: int) -> d
         "contrast": table.contrast,
         "split": table.split,
         "sort": table.sort,
-        "spread": board.headers(table, ())[board.FACTS],
+        "spread": formats.headers(table, ())[formats.FACTS],
         "prevalence": _number(table.prevalence),
-        "notes": board.notes(table),
+        "notes": formats.notes(table),
         "columns": [column.name for column in table.columns],
         "rows": rows,
     }
@@ -114,7 +114,7 @@ def _row(row: board.Row, rank: str, table: board.Table, places: Places, resample
         "preset": row.records[0].preset,
         "train": row.train,
         "seeds": list(row.seeds),
-        "spread": board.spread(row, table.sort),
+        "spread": formats.spread(row, table.sort),
         "few": standing is not None and standing.few,
         "p": None if standing is None else _number(standing.p),
         "cells": [_cell(row, column.name) for column in table.columns],
@@ -141,11 +141,11 @@ def _cell(row: board.Row, name: str) -> list[Any]:
     """The number as text, for sorting, and its interval as text."""
     value = row.numbers[name]
     found = row.standing.intervals.get(name) if row.standing is not None else None
-    return [board.shown(value), _number(value), *(_ends(found) if found else ())]
+    return [formats.shown(value), _number(value), *(_ends(found) if found else ())]
 
 
 def _ends(found: Interval) -> list[str]:
-    return [board.shown(found.low), board.shown(found.high)]
+    return [formats.shown(found.low), formats.shown(found.high)]
 
 
 def _stratum(one: Stratum) -> list[Any]:
@@ -198,13 +198,13 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
         },
         "points": {
             name: {
-                key: board.shown(facts.get(key))
+                key: formats.shown(facts.get(key))
                 for key in ("threshold", "dsc", "dsc_mean", "fpr_healthy_test", "fpr_lesion_test", "ceiling")
             }
             for name, facts in points.items()
         },
         "ap_error": _number(_headline(record).get("ap_error")),
-        "restoration": {k: board.shown(v) for k, v in record.summary.get("restoration", {}).items()},
+        "restoration": {k: formats.shown(v) for k, v in record.summary.get("restoration", {}).items()},
         "scan_rule": record.summary["scan"].get("rule", ""),
     }
 
@@ -227,7 +227,7 @@ def _families(comparison: families.Comparison) -> dict[str, Any]:
     return {
         "table": comparison.table.title,
         "kinds": [
-            [kind, comparison.subjects[kind], board.shown(comparison.prevalence[kind])]
+            [kind, comparison.subjects[kind], formats.shown(comparison.prevalence[kind])]
             for kind in comparison.kinds
         ],
         "rows": [
@@ -237,9 +237,9 @@ def _families(comparison: families.Comparison) -> dict[str, Any]:
                     None
                     if (cell := comparison.cells.get((family, kind))) is None
                     else [
-                        board.shown(cell.best.ap),
+                        formats.shown(cell.best.ap),
                         cell.best.row.method,
-                        board.shown(cell.median),
+                        formats.shown(cell.median),
                         len(cell.members),
                     ]
                     for kind in comparison.kinds

@@ -1,0 +1,70 @@
+"""The command line: verbs on subjects, methods, protocols and records. Parse, call, print."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from uadbench import __version__
+from uadbench.cli import data, grids, listing, new, reading, running
+from uadbench.cli.options import Plugins
+from uadbench.errors import UserError
+
+COMMANDS = (
+    # make records
+    running.run, running.score, running.reproduce, running.ablate, running.predict, running.regress,
+    # read records
+    reading.leaderboard, reading.compare, reading.check_record,
+    # what there is
+    listing.methods, listing.datasets, listing.doctor,
+    # data
+    data.verify, data.prepare, data.fixture,
+)  # fmt: skip
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _common(
+    plugins: Plugins = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _group(about: str, **more: Any) -> typer.Typer:
+    # Rich's help alone would cost more time than all the rest of `--help`.
+    return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None, **more)
+
+
+app = _group("Benchmark unsupervised anomaly detection in brain MRI: run methods, read the leaderboard.")
+app.callback()(_common)
+for command in COMMANDS:
+    app.command()(command)
+
+grid = _group(
+    "Many methods, data sets and seeds from one file: `grid FILE`, and `grid status FILE` to watch.",
+    cls=grids.FileFirst,
+)
+grid.command()(grids.run)
+grid.command()(grids.status)
+app.add_typer(grid, name="grid")
+
+begin = _group("Begin a method or a data set of your own.")
+begin.command()(new.method)
+begin.command()(new.dataset)
+app.add_typer(begin, name="new")
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"uadbench: {error}", err=True)
+        sys.exit(2)

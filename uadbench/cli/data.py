@@ -1,0 +1,88 @@
+"""Commands on data: verify, prepare, fixture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uadbench.cli.options import N4, Extractor, Plugins, Quiet, Workers, machine_for
+from uadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from uadbench.places import Places
+
+Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; remembered for later runs.")]
+
+
+def verify(
+    dataset: Annotated[str, typer.Argument(help="Data set.")],
+    root: Root = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
+    from uadbench.files import write_json
+    from uadbench.plan import find
+    from uadbench.preparation.verify import verify as verify_dataset
+    from uadbench.report import show
+
+    machine = machine_for("cpu", workers, quiet, None)
+    _remember(machine.places, dataset, root)
+    found = verify_dataset(find(dataset, machine), machine.workers, machine.progress)
+    show.report(found)
+    if report is not None:
+        write_json(report, found.as_dict())
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="Data set.")],
+    root: Root = None,
+    contrast: Annotated[list[str] | None, typer.Option(help="Contrasts; default: all. Repeatable.")] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="Grids; default: the evaluation grid. Repeatable.")
+    ] = None,
+    extractor: Extractor = "atlas",
+    n4: N4 = False,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
+    from uadbench.preparation.prepare import Options
+    from uadbench.preparation.prepare_dataset import prepare_dataset
+    from uadbench.report import show
+
+    machine = machine_for("cpu", workers, quiet, None)
+    _remember(machine.places, dataset, root)
+    options = Options(extractor, n4)
+    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
+
+
+def fixture(
+    dataset: Annotated[str, typer.Argument(help="Data set whose layout is written.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
+    subjects: Annotated[int, typer.Option(min=1, help="How many phantom people.")] = 6,
+    trap: Annotated[list[str] | None, typer.Option(help="A fault that real files have. Repeatable.")] = None,
+    layout: Annotated[str | None, typer.Option(help="A variant of the layout; default: the first.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the phantom people.")] = 0,
+    plugins: Plugins = None,
+) -> None:
+    """Write phantom people in the layout of a data set: to try every command without a download."""
+    from uadbench.fixtures import write_fixture
+
+    write_fixture(dataset, out, subjects, trap or (), seed, layout)
+    typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")
+
+
+def _remember(places: "Places", dataset: str, root: Path | None) -> None:
+    from uadbench.cards import dataset_card
+
+    dataset_card(dataset)
+    if root is not None:
+        if not root.is_dir():
+            raise UserError(f"--root expects a folder, but there is none at {root}.")
+        places.remember_root(dataset, root)

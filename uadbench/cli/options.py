@@ -1,0 +1,81 @@
+"""Options that several commands have, and what commands make of them.
+
+Here and in the commands, heavy modules are imported inside functions, so that `--help` stays fast.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uadbench import catalog
+from uadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from uadbench.places import Places
+    from uadbench.plan import Machine
+
+
+def _add_plugins(paths: list[Path] | None) -> list[Path] | None:
+    for path in paths or []:
+        catalog.add_plugins(path)
+    return paths
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugins",
+        callback=_add_plugins,
+        is_eager=True,
+        help="A folder with methods/ or datasets/ of your own (or UADBENCH_PLUGINS). Repeatable.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Workers = Annotated[int, typer.Option(help="Processes that share the work on subjects; 0: one per core.")]
+Extractor = Annotated[
+    str, typer.Option(help="Of brains that come without a mask: atlas (built in), hd-bet or synthstrip.")
+]
+N4 = Annotated[bool, typer.Option("--n4", help="Remove the bias field of every scan first.")]
+Results = Annotated[Path | None, typer.Option(help="Folder of the records (or UADBENCH_RESULTS).")]
+Train = Annotated[
+    str | None, typer.Option(help="Healthy data set to learn from; default: the card's partner.")
+]
+Preset = Annotated[str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many persons of each partition.")]
+Force = Annotated[bool, typer.Option("--force", help="Fit, score and record again.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")]
+
+
+def settings_from(texts: list[str] | None) -> dict[str, str]:
+    """Options of a method from `--set key=value`."""
+    pairs = [text.partition("=") for text in texts or []]
+    for key, equals, value in pairs:
+        if not (key and equals):
+            raise UserError(f"--set expects key=value, but '{key}{equals}{value}' came.")
+    return {key: value for key, _, value in pairs}
+
+
+def places_for(results: Path | None) -> "Places":
+    """Where data, runs and records lie."""
+    from dataclasses import replace
+
+    from uadbench.places import Places
+
+    places = Places.default()
+    return places if results is None else replace(places, results=results)
+
+
+def machine_for(device: str, workers: int, quiet: bool, results: Path | None) -> "Machine":
+    """What a command works with."""
+    from uadbench.environment import resolve_device
+    from uadbench.plan import Machine
+    from uadbench.progress import Bars, Silent
+
+    if workers < 0:
+        raise UserError(f"--workers expects 0 or more, but {workers} came.")
+    progress = Silent() if quiet else Bars()
+    return Machine(places_for(results), progress, resolve_device(device), workers or os.cpu_count() or 1)

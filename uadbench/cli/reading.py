@@ -1,0 +1,114 @@
+"""Commands that read records: leaderboard, compare, check-record."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uadbench.cli.options import Plugins, Results, places_for
+from uadbench.errors import UserError
+
+
+def leaderboard(
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only this test set.")] = None,
+    contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Only this preset; default: all but ci.")] = None,
+    sort: Annotated[str, typer.Option(help="Column to sort by: ap, dsc_oracle, auroc, ...")] = "ap",
+    by: Annotated[
+        str,
+        typer.Option(help="method; family (best and median row by lesion kind), stratum, bias or cost."),
+    ] = "method",
+    published: Annotated[bool, typer.Option("--published", help="Published figures beside ours.")] = False,
+    resamples: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the bootstrap, 0 for none; default: 1000, fewer of many records."),
+    ] = None,
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="table, markdown, csv, json, latex, or html: a page with pictures."),
+    ] = "table",
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
+    results: Results = None,
+    plugins: Plugins = None,
+) -> None:
+    """Tables of all records, ranked only where a comparison means something."""
+    from uadbench import record
+    from uadbench.report import formats, listing, page, show, statistics, views
+    from uadbench.report import leaderboard as board
+    from uadbench.report import published as figures
+
+    if format_ not in formats.FORMATS:
+        raise UserError(f"--format expects one of {', '.join(formats.FORMATS)}, but '{format_}' came.")
+    if by not in ("method", *views.BY):
+        raise UserError(f"--by expects one of method, {', '.join(views.BY)}, but '{by}' came.")
+    if format_ == "html" and (by != "method" or published):
+        raise UserError("The page holds all views and the published figures: leave --by and --published out.")
+    places = places_for(results)
+    folder = places.results
+    chosen = board.choose(record.read_all(folder), dataset, contrast, preset)
+    if not chosen:
+        raise UserError(
+            f"There is no such record under {folder}; `uadbench run --method ae --dataset phantom` makes one."
+        )
+    drawn = statistics.resamples_for(len(chosen)) if resamples is None else resamples
+    if by != "method" or published:
+        listings = views.listings(by, board.tables(chosen, sort), folder, drawn) if by != "method" else []
+        listings += figures.listings(chosen) if published else []
+        if format_ == "table" and output is None:
+            show.listings(listings)
+        else:
+            _write(listing.FORMATS[format_](listings), output)
+        return
+    found = board.tables(chosen, sort, folder if drawn else None, drawn)
+    failed = [(str(place), reason) for place, reason in record.failures(folder)]
+    if format_ == "table" and output is None:
+        show.leaderboard(found, failed)
+        return
+    text = {
+        "table": lambda: formats.markdown(found, failed),
+        "markdown": lambda: formats.markdown(found, failed),
+        "csv": lambda: formats.csv(found),
+        "json": lambda: formats.as_json(found),
+        "latex": lambda: formats.latex(found),
+        "html": lambda: page.write(found, failed, places, drawn),
+    }[format_]()
+    _write(text, output)
+
+
+def _write(text: str, output: Path | None) -> None:
+    from uadbench.files import write_text
+
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(output, text)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Path of a record.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
+    plugins: Plugins = None,
+) -> None:
+    """Two runs on the same persons: every figure's difference with its interval and test."""
+    from uadbench.report import show
+    from uadbench.report.statistics import compare as compare_records
+
+    show.comparison(compare_records(first, second))
+
+
+def check_record(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Records (seed-*.json), with pieces.")],
+    plugins: Plugins = None,
+) -> None:
+    """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
+    from uadbench.check_record import check
+
+    wrong = {file: check(file) for file in files}
+    for file, reasons in wrong.items():
+        for reason in reasons:
+            typer.echo(f"{file}: {reason}")
+    refused = sum(bool(reasons) for reasons in wrong.values())
+    if refused:
+        typer.echo(f"{refused} of {len(files)} records refused.")
+        raise typer.Exit(1)
+    typer.echo(f"{len(files)} consistent; nothing here proves that the scores are of the named method.")
