@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 
 from uadbench import record
-from uadbench.ablate import Answer, Comparison, Rule, Variant, _decide, ablate, markdown, read, write
+from uadbench.ablation.ablate import ablate, place
+from uadbench.ablation.questions import Rule, Variant, read
+from uadbench.ablation.tables import markdown, write
+from uadbench.ablation.verdicts import Answer, Comparison, decide
 from uadbench.cards import method_card
 from uadbench.errors import UserError
 from uadbench.evaluation.pieces import Interval
@@ -34,7 +37,7 @@ def test_variants_are_run_compared_and_judged(machine: Machine) -> None:
 
 def test_records_and_tables_lie_apart_from_the_leaderboard(machine: Machine) -> None:
     report = ablate(read("brightness"), CELL, machine, letters=["a"])
-    path = write(report, machine)
+    path = write(report, place(machine, "brightness"))
 
     assert path == machine.places.results / "ablations" / "brightness" / "ABLATIONS.md"
     assert record.read_all(machine.places.results) == []
@@ -102,7 +105,7 @@ ONE = Comparison("T1", FULL, OTHER, {"": Interval(0.1, -0.01, 0.2), "mimic": Int
 def test_rules_by_hand(rule: dict[str, object], passed: bool | None) -> None:
     answer = Answer("a", Variant(name="v", method="m"), comparisons=[ONE], checks={"copy rate T1": 0.5})
     checks = {"copy rate T1": 0.4, "leakage": 0.1}
-    assert _decide(replace(Rule(text="", quantity="", test=""), **rule), answer, checks).passed is passed  # type: ignore[arg-type]
+    assert decide(replace(Rule(text="", quantity="", test=""), **rule), answer, checks).passed is passed  # type: ignore[arg-type]
 
 
 def test_a_variant_is_tested_on_its_own_contrasts_alone(machine: Machine) -> None:

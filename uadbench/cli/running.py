@@ -140,7 +140,9 @@ def ablate(
     plugins: Plugins = None,
 ) -> None:
     """Run a method without each of its parts and decide whether the part has earned its place."""
-    from uadbench import ablate as ablations
+    from uadbench.ablation import ablate as ablation
+    from uadbench.ablation.questions import read
+    from uadbench.ablation.tables import markdown, write
     from uadbench.plan import Cell
 
     machine = machine_for(device, workers, quiet, results)
@@ -148,11 +150,9 @@ def ablate(
     cell = Cell(
         method=method, dataset=dataset, train=train, preset=preset, seed=seed, settings=settings, limit=limit
     )
-    report = ablations.ablate(
-        ablations.read(method), cell, machine, letter or (), contrast or (), force=force
-    )
-    path = ablations.write(report, machine)
-    typer.echo(ablations.markdown(report))
+    report = ablation.ablate(read(method), cell, machine, letter or (), contrast or (), force=force)
+    path = write(report, ablation.place(machine, method))
+    typer.echo(markdown(report))
     typer.echo(f"records and tables: {path.parent}")
 
 

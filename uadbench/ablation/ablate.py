@@ -1,0 +1,124 @@
+"""Ablate: run a method without each of its parts, and decide whether the part has earned its place.
+
+Every variant is a run like any other, compared with the full model on the same subjects; the `checks.py` of
+the method's folder, where there is one, adds numbers that a score map does not show.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from uadbench import catalog, methods, record
+from uadbench.ablation.questions import Ablations, Variant
+from uadbench.ablation.verdicts import Answer, Report, compare, decide
+from uadbench.cards import method_card, method_names
+from uadbench.cohort import Cohort
+from uadbench.errors import UserError
+from uadbench.plan import Cell, Machine
+from uadbench.record import RunRecord
+from uadbench.run import fitted, run_recording_failure
+from uadbench.volumes import Volumes
+
+
+def ablate(
+    asked: Ablations,
+    cell: Cell,
+    machine: Machine,
+    letters: Sequence[str] = (),
+    contrasts: Sequence[str] = (),
+    force: bool = False,
+) -> Report:
+    """Run the full model and every variant, compare, and decide the rules.
+
+    `cell` says data set, preset, seed and limit. Records go to a folder of their own: they are no rows of
+    the leaderboard.
+    """
+    unknown = sorted(set(letters) - {one.letter for one in asked.ablations})
+    if unknown:
+        raise UserError(
+            f"{asked.method} has no ablation {', '.join(unknown)}; "
+            f"it has {', '.join(one.letter for one in asked.ablations)}."
+        )
+    machine = replace(machine, places=replace(machine.places, results=place(machine, asked.method)))
+    wanted = [one for one in asked.ablations if one.letter in (letters or one.letter)]
+    tested = [c for c in asked.contrasts if c in (contrasts or asked.contrasts)]
+    whole = Variant(name="full model", method=asked.method)
+    full = {c: _run(whole, c, asked, cell, machine, force) for c in tested}
+    failed = [found for found in full.values() if isinstance(found, str)]
+    if failed:
+        raise UserError(f"The full model did not run: {failed[0]}.")
+    known: dict[str, Mapping[str, float]] = {}  # checks by fit
+    report = Report(asked, cell.dataset, cell.preset, cell.seed, cell.limit, {}, [])
+    first: RunRecord = next(iter(full.values()))  # type: ignore[assignment]
+    report.checks = known[first.fit_hash] = _checks(whole, tested, asked, cell, machine)
+    for ablation in wanted:
+        for variant in ablation.variants:
+            answer = Answer(ablation.letter, variant)
+            report.answers.append(answer)
+            if variant.method not in method_names():
+                answer.skipped = f"there is no method '{variant.method}' here"
+                continue
+            possible = variant.contrasts or ablation.contrasts
+            for contrast in [c for c in ablation.contrasts if c in tested and c in possible]:
+                found = _run(variant, contrast, asked, cell, machine, force)
+                if isinstance(found, str):
+                    answer.skipped = found
+                    break
+                answer.comparisons.append(compare(full[contrast], found, machine.places.results))  # type: ignore[arg-type]
+                if variant.method == asked.method and found.fit_hash not in known:
+                    known[found.fit_hash] = _checks(variant, tested, asked, cell, machine)
+                answer.checks = known.get(found.fit_hash, {})
+            answer.verdicts = [
+                decide(rule, answer, report.checks)
+                for rule in ablation.rules
+                if variant.name in (rule.variants or (variant.name,)) and not answer.skipped
+            ]
+    return report
+
+
+def place(machine: Machine, method: str) -> Path:
+    """Folder of the records and tables of a method's ablations."""
+    return machine.places.results / record.ABLATIONS / method
+
+
+def _cell(variant: Variant, contrast: str, asked: Ablations, cell: Cell) -> Cell:
+    return replace(
+        cell,
+        method=variant.method,
+        contrast=contrast,
+        train_contrasts=asked.train_contrasts,
+        settings=dict(cell.settings) | dict(variant.set) if variant.method == asked.method else variant.set,
+    )
+
+
+def _run(
+    variant: Variant, contrast: str, asked: Ablations, cell: Cell, machine: Machine, force: bool
+) -> RunRecord | str:
+    """The record of a variant on one contrast, or why there is none."""
+    outcome = run_recording_failure(_cell(variant, contrast, asked, cell), machine, force)
+    return outcome if isinstance(outcome, str) else outcome.record
+
+
+def _checks(
+    variant: Variant, contrasts: Sequence[str], asked: Ablations, cell: Cell, machine: Machine
+) -> Mapping[str, float]:
+    """Numbers of the folder's own `checks.py` about a fitted method, on healthy and lesion test scans."""
+    folder = method_card(variant.method).folder
+    if not (catalog.locate("methods", folder) / "checks.py").is_file():
+        return {}
+    methods.load(variant.method)
+    module = importlib.import_module(f"uadbench.methods.{folder}.checks")
+    cohorts: list[Cohort] = []
+    for contrast in contrasts:
+        method, cohort, grid = fitted(_cell(variant, contrast, asked, cell), machine)
+        cohorts.append(cohort)
+    healthy = [
+        p for cohort in cohorts for part in ("healthy-val", "healthy-test") for p in cohort.model[part]
+    ]
+    patients = [p for cohort in cohorts for p in cohort.model["lesion-test"]]
+    lesions = [p.lesion() for p in patients]
+    found: Mapping[str, float] = module.checks(
+        method, Volumes(healthy, grid), Volumes(patients, grid), lesions, asked.train_contrasts
+    )
+    return found
