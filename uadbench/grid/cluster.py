@@ -109,57 +109,47 @@ def request(
 # ---- submitting --------------------------------------------------------------------------------
 
 
-def submit(
-    tasks: Sequence[Task],
-    orders: Orders,
-    device: str,
-    asked: Slurm,
-    estimates: Mapping[Path, Estimate],
-    at_once: int | None,
-    minutes: float | None,
-) -> dict[str, str]:
-    """Submit cells; the Slurm job of each by its label.
+@dataclass(frozen=True)
+class Submission:
+    """How cells are submitted."""
 
-    `at_once`: so many jobs of an array at a time; `minutes`: the longest that a cell may take.
-    """
-    first: dict[str, Task] = {}
-    for task in tasks:
-        first.setdefault(task.fit_group, task)
-    leaders = [task for task in tasks if first[task.fit_group] is task]
-    jobs = _submit_arrays(leaders, orders, device, asked, estimates, at_once, minutes, True, "")
-    for leader in leaders:
-        others = [t for t in tasks if t.fit_group == leader.fit_group and t is not leader]
-        # After it whether or not it succeeds: what did not fit then tries it itself.
-        after = f"afterany:{jobs[leader.label]}"
-        jobs |= _submit_arrays(others, orders, device, asked, estimates, at_once, minutes, False, after)
-    return jobs
+    orders: Orders
+    device: str
+    asked: Slurm
+    estimates: Mapping[Path, Estimate]
+    at_once: int | None  # jobs of an array at a time
+    minutes: float | None  # the longest that a cell may take
 
+    def submit(self, tasks: Sequence[Task]) -> dict[str, str]:
+        """Submit cells, those with one fit after the first of them; the Slurm job of each by its label."""
+        first: dict[str, Task] = {}
+        for task in tasks:
+            first.setdefault(task.fit_group, task)
+        leaders = [task for task in tasks if first[task.fit_group] is task]
+        jobs = self._submit_arrays(leaders, fits=True, after="")
+        for leader in leaders:
+            others = [t for t in tasks if t.fit_group == leader.fit_group and t is not leader]
+            # After it whether or not it succeeds: what did not fit then tries it itself.
+            jobs |= self._submit_arrays(others, fits=False, after=f"afterany:{jobs[leader.label]}")
+        return jobs
 
-def _submit_arrays(
-    tasks: Sequence[Task],
-    orders: Orders,
-    device: str,
-    asked: Slurm,
-    estimates: Mapping[Path, Estimate],
-    at_once: int | None,
-    minutes: float | None,
-    fits: bool,
-    after: str,
-) -> dict[str, str]:
-    """One array for each request."""
-    arrays: dict[Request, list[Task]] = {}
-    for task in tasks:
-        wanted = request(task, estimates[task.path], asked, orders.threads, fits, minutes)
-        arrays.setdefault(wanted, []).append(task)
-    jobs: dict[str, str] = {}
-    for wanted, members in arrays.items():
-        executor = _executor(wanted, asked, orders, at_once, after)
-        timeout_s = None if minutes is None else 60 * minutes
-        made = executor.submit_array([Job(task, orders, device, timeout_s) for task in members])
-        for task, job in zip(members, made, strict=True):
-            jobs[task.label] = str(job.job_id)
-            task.say("job.json", {"job": str(job.job_id), "submitted": time.time(), "asked": vars(wanted)})
-    return jobs
+    def _submit_arrays(self, tasks: Sequence[Task], fits: bool, after: str) -> dict[str, str]:
+        """One array for each request."""
+        arrays: dict[Request, list[Task]] = {}
+        for task in tasks:
+            needs = self.estimates[task.path]
+            wanted = request(task, needs, self.asked, self.orders.threads, fits, self.minutes)
+            arrays.setdefault(wanted, []).append(task)
+        jobs: dict[str, str] = {}
+        timeout_s = None if self.minutes is None else 60 * self.minutes
+        for wanted, members in arrays.items():
+            executor = _executor(wanted, self.asked, self.orders, self.at_once, after)
+            made = executor.submit_array([Job(task, self.orders, self.device, timeout_s) for task in members])
+            for task, job in zip(members, made, strict=True):
+                number = str(job.job_id)
+                jobs[task.label] = number
+                task.say("job.json", {"job": number, "submitted": time.time(), "asked": vars(wanted)})
+        return jobs
 
 
 def _executor(wanted: Request, asked: Slurm, orders: Orders, at_once: int | None, after: str) -> Any:

@@ -138,7 +138,8 @@ def _needs(todo: Sequence[Task], orders: Orders, asked: Description) -> dict[Pat
 def _submit(todo: Sequence[Task], orders: Orders, asked: Description, wish: Wish) -> int:
     needs = _needs(todo, orders, asked)
     minutes = wish.timeout_minutes or asked.timeout_minutes
-    jobs = cluster.submit(todo, orders, asked.device, asked.slurm, needs, wish.jobs, minutes)
+    submission = cluster.Submission(orders, asked.device, asked.slurm, needs, wish.jobs, minutes)
+    jobs = submission.submit(todo)
     for label, number in jobs.items():
         typer.echo(f"{label}: Slurm job {number}")
     typer.echo(f"{len(jobs)} jobs submitted; `uadbench grid status FILE` shows them.")
