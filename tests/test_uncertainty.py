@@ -87,6 +87,13 @@ def test_pooled_figures_are_those_of_the_curve() -> None:
     assert found.best_dice.value == pytest.approx(curve.best_dice, abs=1e-9)
 
 
+def test_an_interval_of_two_persons_that_differ_ends_at_0_and_1() -> None:
+    """Its logarithm reaches further than the exponential of a float: no warning, an error in these tests."""
+    values, errors = np.array([0.1, 0.4, 0.01, 0.3]), np.full((4, 2), 1e-4)
+    figure = Sampled(0.2, np.array([0.2, -0.2]), values, errors, np.ones((4, 2), np.int64))
+    assert interval(figure) == (0.2, 0.0, 1.0)
+
+
 def test_few_bins_keep_the_spread() -> None:
     random = np.random.default_rng(4)
     scores = random.normal(size=(12, 4000)) + np.linspace(0, 1, 12)[:, None]

@@ -284,7 +284,8 @@ def interval(figure: Sampled, level: float = LEVEL) -> Interval | None:
     if figure.value <= 0:
         return Interval(figure.value, figure.value, figure.value)
     reach, _ = _reach(figure.logarithm(), level)
-    return Interval(figure.value, figure.value * np.exp(-reach), min(figure.value * np.exp(reach), 1.0))
+    high = figure.value * np.exp(reach) if reach < -np.log(figure.value) else 1.0
+    return Interval(figure.value, figure.value * np.exp(-reach), high)
 
 
 def difference(first: Sampled, second: Sampled, level: float = LEVEL) -> tuple[Interval, float]:
