@@ -224,6 +224,20 @@ def test_dark_and_print_follow_what_the_reader_asks_for(shown: Any) -> None:
     shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
+def test_paper_has_all_columns_and_the_whole_legend(shown: Any) -> None:
+    """A narrow page is no reason to leave anything out, as it is on a narrow screen."""
+    style = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    size = {"width": 700, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    shown.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    assert shown.execute_script(style, "#tables td.fact", "display") == "none"
+    shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert shown.execute_script(style, "#tables td.fact", "display") == "table-cell"
+    assert shown.execute_script(style, "#tables thead th > button", "display") == "contents"
+    assert shown.execute_script(style, ".legend", "maxHeight") == "none"
+    shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    shown.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_the_keyboard_alone_reaches_and_opens_a_row(shown: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
