@@ -145,7 +145,7 @@ def test_slices_of_every_grid_come_back_in_their_shape(grid: str) -> None:
     network = method.DalR(grid=grid, width=4, decoder_width=4).build().eval()
     image = torch.rand(1, 1, rows, columns)
     maps = network["disentangler"].anatomy(image, torch.ones_like(image), torch.rand(1, 4, rows, columns))
-    assert maps.shape == (1, 6, rows, columns)
+    assert maps.shape == (1, 4, rows, columns)
     assert network["restorer"](image, image, torch.rand(1, 4, rows, columns)).shape == maps.shape
     made = network["disentangler"].decoder(maps.softmax(1), torch.zeros(1, 16), image, torch.ones_like(image))
     assert made.shape == image.shape

@@ -52,7 +52,9 @@ class DalR(NetworkReconstruction):
         scores.KINDS,
     )
     grid: str = fit_option("g192", "model grid; design: edges say something at 1 mm only")
-    classes: int = fit_option(6, "anatomical classes K: background, CSF, GM, WM and 0 or 2 free ones", (4, 6))
+    classes: int = fit_option(
+        4, "anatomical classes K: background, CSF, GM, WM (design); 6: two free ones more", (4, 6)
+    )
     width: int = fit_option(32, "first width of the U-Nets E_A and R (MONAI BasicUNet's own)")
     decoder_width: int = fit_option(32, "filters of D's texture layers (design)")
     one_hot: str = fit_option("straight_through", "differentiable one-hot operator (design)", anatomy.ONE_HOT)
