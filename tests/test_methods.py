@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from sklearn.metrics import average_precision_score
 
-from uadbench import methods
+from uadbench import methods, prepared
 from uadbench.cards import PRESETS, method_card
 from uadbench.environment import seed_everything
-from uadbench.grids import GRIDS
+from uadbench.grids import GRIDS, in_plane
 from uadbench.methods import Context, Method, Score
 from uadbench.prepared import Prepared
 from uadbench.volumes import Volume, Volumes
@@ -58,6 +58,7 @@ class World:
 # One fit serves all tests of a method, and all rows that share it; so does the second fit of the same seed.
 _worlds: dict[str, World] = {}
 _second_fits: dict[str, Method] = {}
+_stacked_fits: dict[str, str] = {}  # fit -> row that was tried
 
 
 def fit_of(name: str) -> str:
@@ -217,6 +218,31 @@ def test_saved_and_loaded_it_gives_the_same_answer(name: str, world: World) -> N
     np.testing.assert_array_equal(after.score_map, before.score_map)
     np.testing.assert_equal(after.pseudo_healthy, before.pseudo_healthy)
     assert loaded.parameter_count() == world.method.parameter_count()
+
+
+def stacked(scan: Prepared, slices: int) -> Prepared:
+    """The middle slices of a toy scan, without geometry, as lgg has them."""
+    first = (len(scan.codes) - slices) // 2
+    codes = np.asarray(scan.codes[first : first + slices])
+    grid = in_plane(scan.grid).stack(scan.grid.shape[:2], slices)
+    path = scan.path.with_name(f"stack-{scan.path.name}")
+    pixels = [1e4 * float(one.any()) for one in codes]
+    prepared.write_codes(path, codes, None, {**scan.facts, "slice_area_pixels": pixels})
+    return Prepared(scan.subject, scan.contrast, grid, path)
+
+
+def test_stacks_may_have_unequal_numbers_of_slices(name: str, toy: Toy, tmp_path: Path) -> None:
+    if method_card(name).template_space:
+        pytest.skip(f"{name} needs volumes in MNI152")
+    if fit_of(name) in _stacked_fits:
+        pytest.skip(f"{name} shares the fit of {_stacked_fits[fit_of(name)]}")
+    _stacked_fits[fit_of(name)] = name
+    method = smoke(name)
+    scans = [stacked(scan, 9 + 2 * number) for number, scan in enumerate(toy(range(5), True, method.grid))]
+    train, val = (Volumes(part, GRIDS[method.grid]) for part in (scans[:4], scans[4:]))
+    seed_everything(SEED)
+    method.fit(train, val, Context(seed=SEED, folder=tmp_path / "fit"))
+    assert scored(method, val[0]).score_map.shape == val[0].brain.shape
 
 
 def test_what_is_learned_finds_lesions_that_intensity_hides(name: str, world: World, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Volumes(Sequence[Volume]):
 
     With several contrasts each contrast of a subject is a volume of its own;
     `groups[i] == groups[j]` says that i and j show the same person at the same session.
+    `depths[i]` is the number of axial slices of i.
     """
 
     def __init__(self, prepared: Sequence[Prepared], grid: Grid) -> None:
@@ -42,6 +43,7 @@ class Volumes(Sequence[Volume]):
         order: dict[tuple[str, str], int] = {}
         self.groups = tuple(order.setdefault((p.subject.cohort, p.subject.id), len(order)) for p in prepared)
         self.contrasts = tuple(p.contrast for p in prepared)
+        self.depths = tuple(p.grid.shape[2] for p in prepared)
 
     def __len__(self) -> int:
         """How many volumes there are."""

@@ -104,7 +104,10 @@ def anomalous(image: Tensor, brain: Tensor, foreign: Tensor, kind: str, size: in
 
 
 def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArray[np.float32]:
-    """For each (volume, slice) of `own` that slice of a random other person of `train`: (B, 1, R, A)."""
+    """For each (volume, slice) of `own` that slice of a random other person of `train`: (B, 1, R, A).
+
+    Volumes without geometry may have unequal numbers of slices: there, the slice as far up, as a share.
+    """
     groups, contrasts = np.array(train.groups), np.array(train.contrasts)
     drawn = []
     for volume, position in which:
@@ -113,7 +116,8 @@ def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArr
             allowed &= groups != groups[volume]
         if not allowed.any():
             raise UserError("DISYRE blends slices of two persons: each contrast needs two of them to train.")
-        drawn.append((np.random.choice(np.flatnonzero(allowed)), position))
+        other = np.random.choice(np.flatnonzero(allowed))
+        drawn.append((other, position * train.depths[other] // own.depths[volume]))
     return train.read_slices(np.array(drawn, np.int64))[0]
 
 
