@@ -666,13 +666,13 @@ def main(arguments: list[str] | None = None) -> None:
         output = output / f"{device_slug(hardware)}.md"
     compile = given.compile if given.compile is not None else ["ae"] if device.startswith("cuda") else []
     content: dict[str, Any] = {"facts": facts, "methods": {}}
-    if output.with_suffix(".json").exists() and not given.force:
+    if output.with_suffix(".json").exists():
         earlier = json.loads(output.with_suffix(".json").read_text())
         content["methods"] = earlier["methods"] if earlier["facts"] == facts else {}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(device, given.preset, given.seconds, tuple(compile), Path(folder))
         for name in given.methods or methods.names():
-            if "error" in content["methods"].get(name, {"error": ""}):
+            if given.force or "error" in content["methods"].get(name, {"error": ""}):
                 start = time.perf_counter()
                 try:
                     row = bench.row(name)
