@@ -13,7 +13,9 @@ pytestmark = pytest.mark.skipif(not RULES.exists(), reason="docs/ is in the repo
 
 
 def test_every_cited_rule_exists() -> None:
-    there = {int(number) for number in re.findall(r"^(\d+)\. ", RULES.read_text(encoding="utf-8"), re.MULTILINE)}
+    there = {
+        int(number) for number in re.findall(r"^(\d+)\. ", RULES.read_text(encoding="utf-8"), re.MULTILINE)
+    }
     assert there == set(range(1, 18))
     missing = [
         f"{path.relative_to(ROOT)}: rule {number}"
