@@ -5,4 +5,4 @@ Shape letters, the same in every docstring:
     R, A, S voxels towards the patient's right, front and top (RAS+); axial slices are the last axis.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
