@@ -41,6 +41,14 @@ class Published:
     note: str
     status: str  # own, re-run, second hand
     source: str
+    family: str  # one of report.field.words.FAMILIES
+    kind: str  # of lesion: tumour, stroke, MS, small vessel disease, several
+    part: str  # of the test set, where only that was tested
+    low: float | None  # of the printed 95 % interval
+    high: float | None
+    false_alarms: float | None  # share of the lesion-free slices with one, at the threshold of a Dice
+    version: str  # of a source that printed other values before or after
+    other_version: float | None  # the value that the other version prints
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,13 @@ class Band:
 @lru_cache(maxsize=1)
 def figures() -> tuple[Published, ...]:
     """Every published figure."""
+    optional = ("spread", "low", "high", "false_alarms", "other_version")
     return tuple(
-        Published(**row | {"value": float(row["value"]), "spread": float(row["spread"] or 0) or None})
+        Published(
+            **row
+            | {"value": float(row["value"])}
+            | {name: float(row[name]) if row[name] else None for name in optional}
+        )
         for row in _rows("published.csv")
     )
 
@@ -107,7 +120,7 @@ def differences(record: RunRecord, figure: Published) -> list[str]:
     train = record.train or NONE
     trained_on = figure.train or "unknown"
     if record.regime != figure.regime:
-        reasons.append(f"regime {record.regime}, published {figure.regime}")
+        reasons.append(f"regime {record.regime}, published {figure.regime or 'unknown'}")
     if record.test != figure.test:
         reasons.append(f"tested on {record.test}, published {figure.test or 'unknown'}")
     if record.contrast != figure.contrast:
