@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from uadbench import __version__
-from uadbench.cli import data, grids, listing, new, reading, running
+from uadbench.cli import data, grids, listing, new, published, reading, running
 from uadbench.cli.options import Plugins
 from uadbench.errors import UserError
 
@@ -15,6 +15,8 @@ COMMANDS = (
     running.run, running.score, running.reproduce, running.ablate, running.predict, running.regress,
     # read records
     reading.leaderboard, reading.compare, reading.check_record,
+    # read what others have printed
+    published.published,
     # what there is
     listing.methods, listing.datasets, listing.doctor,
     # data

@@ -1,0 +1,56 @@
+"""Command that shows what others have printed: published."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uadbench.cli.options import Plugins
+from uadbench.errors import UserError
+
+
+def published(
+    by: Annotated[
+        str,
+        typer.Option(
+            help="family: best and median by kind of lesion; test: every value by test set and contrast."
+        ),
+    ] = "family",
+    test: Annotated[
+        str | None, typer.Option(help="Only this test set (brats21), or all its editions (brats).")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Only this family: AE, VAE, GAN, diffusion, ...")] = None,
+    metric: Annotated[str | None, typer.Option(help="Only this metric: AP, Dice, AUROC, ...")] = None,
+    method: Annotated[str | None, typer.Option(help="Only this method, as printed or as our row.")] = None,
+    contrast: Annotated[
+        str | None, typer.Option(help='Only this MR contrast (modality); "not stated" for none.')
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv, json or latex.")] = "table",
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
+    plugins: Plugins = None,
+) -> None:
+    """What the field has published, each value with its source; needs no data and no records."""
+    from uadbench.files import write_text
+    from uadbench.report.field import findings, formats, views
+    from uadbench.report.field.collection import collection, narrowed
+
+    for name, value, expected in (("--by", by, views.BY), ("--format", format_, formats.FORMATS)):
+        if value not in expected:
+            raise UserError(f"{name} expects one of {', '.join(expected)}, got '{value}'.")
+    whole = collection()
+    chosen = narrowed(whole, test=test, contrast=contrast, family=family, metric=metric, method=method)
+    if format_ in ("csv", "json"):
+        lines = formats.lines(chosen) if by == "test" else formats.cell_lines(views.cells(chosen))
+        text = formats.csv(lines) if format_ == "csv" else formats.as_json(lines)
+    else:
+        sheets = views.by_test(chosen) if by == "test" else [views.overview(chosen), *views.by_family(chosen)]
+        lead = findings.summary(chosen)
+        missing = findings.findings(whole) if len(chosen) == len(whole) else []
+        if format_ == "table" and output is None:
+            formats.terminal(sheets, lead, missing)
+            return
+        text = (formats.latex if format_ == "latex" else formats.markdown)(sheets, lead, missing)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(output, text)
