@@ -149,6 +149,13 @@ def test_best_and_median_of_a_cell_worked_out_by_hand(whole: pandas.DataFrame) -
     ]
     assert (cell.best["label"], cell.best["value"]) == ("FAE", 0.536)
     assert (cell.median, len(cell.values), cell.keys) == (0.394, 2, ["9"])
+    (atlas,) = [
+        cell
+        for cell in views.cells(whole)
+        if (cell.family, cell.kind, cell.threshold) == ("feature", "stroke", "val")
+    ]
+    assert (len(atlas.values), atlas.methods) == (9, 3), "FAE, RD and PatchCore on three parts of ATLAS"
+    assert atlas.median == 0.130
 
 
 def test_eight_families_have_values_on_four_kinds_of_lesion(whole: pandas.DataFrame) -> None:

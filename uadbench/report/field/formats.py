@@ -61,21 +61,23 @@ NARROW = 100  # characters: a narrower terminal has no room for a spare column
 
 
 def _widths(sheet: Sheet, room: int) -> list[int]:
-    """Widths of the columns in characters: the widest that may be folded gives way first, until all fit.
+    """Widths of the columns in characters.
 
-    Words are only broken where nothing else helps.
+    Where not all fit, headers are folded first, then the widest column that may be; words are only broken
+    where nothing else helps.
     """
     columns = [[row[place] for row in sheet.rows] for place in range(len(sheet.headers))]
-    headers = [max(map(len, header.split())) for header in sheet.headers]
+    content = [max(map(len, cells)) for cells in columns]
     longest = [
-        max([header, *[len(word) for cell in cells for word in cell.split()]])
-        for header, cells in zip(headers, columns, strict=True)
+        max(len(word) for cell in (header, *cells) for word in cell.split())
+        for header, cells in zip(sheet.headers, columns, strict=True)
     ]
-    widths = [max([header, *map(len, cells)]) for header, cells in zip(headers, columns, strict=True)]
+    widths = [max(len(header), width) for header, width in zip(sheet.headers, content, strict=True)]
     free = [place for place, header in enumerate(sheet.headers) if header not in sheet.whole]
     for _ in range(sum(widths) + GAP * (len(widths) - 1) - room):
         unbroken = [place for place in free if widths[place] > longest[place]]
-        widest = max(unbroken or free, key=lambda place: widths[place])
+        slack = [place for place in unbroken if widths[place] > content[place]]
+        widest = max(slack or unbroken or free, key=lambda place: widths[place])
         widths[widest] = max(widths[widest] - 1, 1)
     return widths
 
@@ -191,6 +193,7 @@ def cell_lines(cells: Sequence[Cell]) -> pandas.DataFrame:
                 "threshold": cell.threshold,
                 "setting_of": cell.apart,
                 "n": len(cell.values),
+                "methods": cell.methods,
                 "best": float(cell.best["value"]),
                 "best_method": str(cell.best["name"]),
                 "median": cell.median,

@@ -67,6 +67,11 @@ class Cell:
         return round(float(self.values["value"].median()), 4)
 
     @property
+    def methods(self) -> int:
+        """How many methods the values are of."""
+        return int(self.values["label"].nunique())
+
+    @property
     def keys(self) -> list[str]:
         """The sources of all values."""
         return list(sources(self.values))
@@ -159,7 +164,8 @@ def _setting_sheet(group: list[Cell]) -> Sheet:
 
 def _cell(cell: Cell) -> str:
     best = f"{shown(cell.best['value'])} {cell.best['name']}"
-    rest = f"; median {shown(cell.median)}, n {len(cell.values)}" if len(cell.values) > 1 else ""
+    several = f" of {cell.methods} methods" if 1 < cell.methods < len(cell.values) else ""
+    rest = f"; median {shown(cell.median)}, n {len(cell.values)}{several}" if len(cell.values) > 1 else ""
     return f"{best}{rest} [{', '.join(cell.keys)}]"
 
 
@@ -167,12 +173,18 @@ def _cell(cell: Cell) -> str:
 
 
 def by_test(frame: pandas.DataFrame) -> list[Sheet]:
-    """One sheet for every test set and contrast: all values, by setting, best first."""
+    """One sheet for every test set and contrast: all values, by setting, best first.
+
+    What is not stated comes last.
+    """
     sheets = []
-    for (test, contrast), group in frame.groupby(["test", "contrast"], sort=True):
+    places = sorted(frame.groupby(["test", "contrast"]), key=lambda one: [(not key, key) for key in one[0]])
+    for (test, contrast), group in places:
         kinds = "/".join(dict.fromkeys(kind or f"lesion {words.NOT_STATED}" for kind in group["kind"]))
         sections: dict[str, list[tuple[str, ...]]] = {}
-        ordered = group.sort_values(["level", "quantity", "regime"], ascending=[False, True, True])
+        ordered = group.assign(stated=group["apart"] == "").sort_values(
+            ["level", "stated", "quantity", "regime"], ascending=[False, False, True, True]
+        )
         for (quantity, regime, apart), values in ordered.groupby(["quantity", "regime", "apart"], sort=False):
             title = f"{quantity}; {words.SETTINGS.get(str(regime), regime)}"
             best = values.sort_values("value", ascending=False, kind="stable")
