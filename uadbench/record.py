@@ -45,6 +45,11 @@ class RunRecord:
     limit: int | None
     precision: str
     parameters: dict[str, Any]
+    model_grid: str  # at which the maps were made
+    headline: str  # profile by which the row is ranked: the test set's card says it
+    card_version: int  # of the test set
+    draws: int  # of noise, whose mean is a score; 1 where nothing is drawn
+    stochastic: bool
     n_parameters: int
     splits: dict[str, dict[str, Any]]  # by partition: subjects, persons and hash
     excluded: list[dict[str, str]]  # partition, id and reason
