@@ -100,7 +100,7 @@ class Plan:
         """What the method sees of scans that were prepared on its model grid."""
         on = self.model_target
         if isinstance(on, Frame):  # all slices of a frame have its pixels, unless it takes them as they are
-            pixels = on.pixels or (members[0].grid.shape[:2] if members else (0, 0))
+            pixels = on.pixels or (members[0].grid.shape[:2] if members else (1, 1))
             on = on.stack((pixels[0], pixels[1]), 0)
         return Volumes(members, on)
 
@@ -271,10 +271,10 @@ def _check_there(name: str, cell: Cell, card: MethodCard, partners: Sequence[str
     else:
         needs = f"{cell.method} takes its thresholds from healthy scans"
         ways.append(f"say --train {NONE} to do without")
+    which = name if cell.train else f"{name}, the first partner of {cell.dataset},"
     raise UserError(
-        f"{needs}: {'those asked for' if cell.train else f'the first partner of {cell.dataset}'} are "
-        f"{name}, which is not under {places.root(name)}; `uadbench datasets {name}` says how to get it"
-        f"{''.join(f', or {way}' for way in ways)}."
+        f"{needs}, and {which} is not under {places.root(name)}: `uadbench datasets {name}` says how to get "
+        f"it{''.join(f', or {way}' for way in ways)}."
     )
 
 

@@ -24,7 +24,7 @@ from uadbench.preparation import brains, resampling
 from uadbench.preparation import scan as scans
 from uadbench.preparation.prepare import prepare
 from uadbench.prepared import Prepared
-from uadbench.protocol import sizes, template_scale
+from uadbench.protocol import sizes, template_scale, voxel_size
 from uadbench.record import RunRecord
 from uadbench.run import load_fit
 from uadbench.subject import Subject
@@ -47,7 +47,7 @@ class Prediction:
     profile: str  # of post-processing: that by which the run is ranked
     operating_point: str | None  # "given" for a threshold that was asked for as a number
     threshold: float | None
-    suspicious_ml: float | None  # of the mask as it is written: the patient's own millilitres
+    suspicious_ml: float | None  # of the mask on the evaluation grid, in the patient's own millilitres
     scan_score: float
     healthy_percentile: float | None  # share of the run's healthy test scans with a lower score, percent
     warnings: tuple[str, ...]
@@ -105,7 +105,7 @@ def predict(
         profile=made.headline,
         operating_point=name,
         threshold=threshold,
-        suspicious_ml=_millilitres(own["mask"], original.affine) if "mask" in own else None,
+        suspicious_ml=None if mask is None else _volume(mask, evaluation),
         scan_score=scan_score(score_map[brain]),
         healthy_percentile=_percentile(made, scan_score(score_map[brain])),
         warnings=tuple(_warnings(made, evaluation, model, answer, scan_score(score_map[brain]))),
@@ -178,6 +178,11 @@ def _mask(
     above = postprocess.filtered(score_map, brain, profile, grid) >= np.float32(threshold)
     scale = template_scale(evaluation.facts)
     return postprocess.drop_components(above & counted, profile, grid, scale)
+
+
+def _volume(mask: NDArray[np.bool_], evaluation: Prepared) -> float:
+    """Volume of a mask on the evaluation grid in the patient's own millilitres."""
+    return float(mask.sum() * voxel_size(evaluation.grid, evaluation.facts))
 
 
 def _restored(answer: Score, model: Prepared, evaluation: Prepared) -> dict[str, NDArray[np.float32]]:
@@ -254,11 +259,6 @@ def _in_scan(
     if mask is not None:
         own["mask"] = resampling.nearest(mask.astype(np.uint8), to_grid, shape) * brain
     return own
-
-
-def _millilitres(mask: NDArray[np.uint8], affine: NDArray[np.float64]) -> float:
-    """Volume of a mask in the voxels of a file with this affine."""
-    return float(np.count_nonzero(mask) * abs(np.linalg.det(affine[:3, :3])) / 1000)
 
 
 def _write(out: Path, original: Any, volumes: dict[str, NDArray[Any]]) -> None:

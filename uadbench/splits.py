@@ -170,7 +170,7 @@ def write(
 
 def list_path(card: DatasetCard, folder: Path) -> Path:
     """Where the list of a data set is written; one that does not follow the published parts is another."""
-    usual = rule(card) == rule(dataset_card(card.name))
+    usual = rule(card) in ("published", rule(dataset_card(card.name)))
     return folder / f"{card.name}{'' if usual else f'-{rule(card)}'}.csv"
 
 
