@@ -451,7 +451,7 @@ def test_a_method_that_needs_an_atlas_is_refused_with_exit_code_2(
 def test_the_protocol_has_no_grid_of_its_own() -> None:
     assert protocol("uad-1-2d").flat
     assert not protocol("uad-1").flat
-    assert protocol("uad-1").model_target(GRIDS["g96"]) is GRIDS["g96"]
+    assert protocol("uad-1").model_target("g96") is GRIDS["g96"]
 
 
 # ---- real patients -----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from uadbench import methods
+from uadbench import methods, scoring
 from uadbench.methods import Context
 from uadbench.volumes import Volume, Volumes
 
@@ -12,7 +12,7 @@ NOBODY = Volumes([], None)  # type: ignore[arg-type]  # never looked at
 
 
 def scores(seed: int, volume: Volume = VOLUME) -> np.ndarray:
-    return methods.load("random")().fit(NOBODY, NOBODY, Context(seed=seed)).score(volume).score_map
+    return scoring.answer(methods.load("random")(), volume, seed, "random").score.score_map
 
 
 def test_scores_are_uniform_between_0_and_1() -> None:

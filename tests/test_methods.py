@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from sklearn.metrics import average_precision_score
 
-from uadbench import methods, prepared
+from uadbench import methods, prepared, scoring
 from uadbench.cards import PRESETS, method_card
 from uadbench.environment import seed_everything
-from uadbench.grids import GRIDS, in_plane
-from uadbench.methods import Context, Method, Score
+from uadbench.grids import EVALUATION, GRIDS, in_plane
+from uadbench.methods import Context, Method, Score, Stochastic
 from uadbench.prepared import Prepared
 from uadbench.volumes import Volume, Volumes
 
@@ -52,7 +52,7 @@ class World:
         """A fitted method, or the row that shares its fit and scores otherwise."""
         if methods.parameters(fitted) == methods.parameters(wanted):
             return fitted
-        return wanted.load_state(fitted.state(), Context()).calibrate(self.train, Context())
+        return wanted.load_state(fitted.state(), Context()).calibrate(self.val, Context())
 
 
 # One fit serves all tests of a method, and all rows that share it; so does the second fit of the same seed.
@@ -105,9 +105,8 @@ def reloaded(name: str, method: Method) -> Method:
 
 
 def scored(method: Method, volume: Volume) -> Score:
-    """A method's answer as the harness gets it: seeds first, so that no score depends on earlier draws."""
-    seed_everything(SEED)
-    return method.score(volume)
+    """A method's answer as the harness gets it: noise belongs to the volume, not to what came before."""
+    return scoring.answer(method, volume, SEED, "it").score
 
 
 # What can be seen without fitting.
@@ -148,7 +147,13 @@ def test_every_option_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_builds_on_a_known_grid(name: str, preset: str) -> None:
-    assert methods.build(name, preset).grid in GRIDS
+    assert methods.build(name, preset).grid in (*GRIDS, EVALUATION)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_baselines_of_every_table_run_on_the_evaluation_grid(preset: str) -> None:
+    for baseline in ("random", "intensity", "atlas_z", "pca"):
+        assert methods.build(baseline, preset).grid == EVALUATION
 
 
 def test_the_defaults_are_the_paper_preset(name: str) -> None:
@@ -201,6 +206,25 @@ def test_a_volume_alone_scores_as_among_others(name: str, world: World) -> None:
     for index in (2, 0):
         alone = scored(reloaded(name, world.method), world.patients[index]).score_map
         np.testing.assert_array_equal(alone, among[index])
+
+
+def test_who_draws_says_so_and_noise_belongs_to_the_volume(name: str, world: World) -> None:
+    volume, method = world.patients[0], world.method
+    scored(method, world.patients[1])
+    first = scored(method, volume).score_map
+    again = replace(volume, image=volume.image.copy(), brain=volume.brain.copy())
+    np.testing.assert_array_equal(scored(method, again).score_map, first)
+    other_seed = scoring.answer(method, volume, SEED + 1, name).score.score_map
+    if not isinstance(method, Stochastic):
+        np.testing.assert_array_equal(other_seed, first)
+        return
+    assert (other_seed != first)[volume.brain].mean() > 0.5
+    touched = replace(volume, image=volume.image.copy())  # a voxel in a corner of one slice: another scan
+    place = tuple(np.argwhere(volume.brain)[0])
+    touched.image[0][place] = 1 - touched.image[0][place]
+    far = volume.brain.copy()
+    far[..., place[2]] = False
+    assert (scored(method, touched).score_map != first)[far].mean() > 0.5
 
 
 def test_the_same_seed_gives_the_same_map(name: str, world: World, tmp_path: Path) -> None:

@@ -87,8 +87,9 @@ def test_a_nan_reaches_the_measurement_that_refuses_it() -> None:
 
 
 def test_profiles_are_those_of_the_protocol() -> None:
-    assert list(PROFILES) == ["raw", "baur5", "dae20", "median4"]
+    assert list(PROFILES) == ["raw", "median3", "baur5", "dae20", "median4"]
     assert PROFILES["raw"] == Profile("raw", 0, 0, 0)
+    assert PROFILES["median3"] == Profile("median3", 0, 3, 0)
     assert PROFILES["baur5"] == Profile("baur5", 3, 5, 7)
     assert PROFILES["dae20"] == Profile("dae20", 0, 0, 20)
     assert PROFILES["median4"] == Profile("median4", 0, 4, 0)

@@ -71,7 +71,7 @@ def test_a_figure_of_the_same_definition_is_comparable(measured: RunRecord) -> N
     [
         ({"regime": "synthetic", "train": "labelmaps"}, "regime synthetic, published cross"),
         ({"train": "camcan"}, "trained on camcan, published ixi"),
-        ({"protocol": "uad-1"}, "resolution 1 mm, published 2 mm"),
+        ({"protocol": "uad-1", "model_grid": "g192"}, "resolution 1 mm, published 2 mm"),
         ({"limit": 3}, "at most 3 persons"),
     ],
 )
@@ -79,6 +79,14 @@ def test_what_differs_is_said(measured: RunRecord, changed: dict[str, object], r
     for found in published.beside([replace(measured, **changed)]):  # type: ignore[arg-type]
         assert found.verdict.startswith("not comparable: ")
         assert reason in found.verdict
+
+
+def test_a_map_made_at_2_mm_is_never_called_1_mm(measured: RunRecord) -> None:
+    made = replace(measured, protocol="uad-1", model_grid="g96")
+    assert published.resolution(made) == "2 mm"
+    assert published.resolution(replace(made, model_grid="g192")) == "1 mm"
+    assert published.resolution(replace(made, model_grid="g128")) == "128 x 128 slices"
+    assert published.resolution(replace(made, model_grid="g192", protocol="uad-1-2mm")) == "2 mm"
 
 
 def test_a_record_is_judged_against_its_band(measured: RunRecord) -> None:

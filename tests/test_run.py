@@ -25,7 +25,8 @@ from uadbench.preparation import bias
 from uadbench.preparation.prepare_scan import Options
 from uadbench.preparation.scan import Scan
 from uadbench.record import CIRCUMSTANCES, RunRecord
-from uadbench.run import checked, evaluate_again, run, run_recording_failure
+from uadbench.run import evaluate_again, run, run_recording_failure
+from uadbench.scoring import checked
 from uadbench.volumes import Volume
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -155,9 +156,12 @@ def test_the_split_by_hash_where_parts_are_published_is_another_row(
     monkeypatch.setenv(PLUGINS_VARIABLE, os.pathsep.join([str(PLUGINS), str(tmp_path / "mine")]))
     cell = replace(CELL, dataset="halves")
 
-    with pytest.raises(UserError, match="split by published parts puts none .*, or use --split hash"):
+    with pytest.raises(
+        UserError,
+        match="published parts puts none .*--split hash, or test on all .*--split all-test",
+    ):
         run(cell, machine)
-    with pytest.raises(UserError, match="--split expects published or hash, but 'random' came"):
+    with pytest.raises(UserError, match="--split expects published, hash, all-test, but 'random' came"):
         run(replace(cell, split="random"), machine)
     made = run(replace(cell, split="hash"), machine).record
     assert made.variant == "ci,split=hash"
@@ -269,6 +273,9 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
         ({"settings": {"sing": "1"}}, "no option 'sing'; known are: grid, sign"),
         ({"settings": {"sign": "often"}}, "expects float, but 'often' came"),
         ({"settings": {"grid": "g7"}}, "no grid 'g7'; known are: g48"),
+        ({"settings": {"grid": "evaluation"}}, "no grid 'evaluation'; known are: g48"),
+        ({"method": "random", "settings": {"draws": "0"}}, "draws of random expects 1 or more, but 0 came"),
+        ({"split": "all"}, "--split expects published, hash, all-test, but 'all' came"),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(
@@ -283,24 +290,51 @@ def test_a_missing_data_root_says_where_to_apply_and_what_is_expected(machine: M
         make_plan(replace(CELL, dataset="mslub"), machine)
 
 
-def test_a_trained_method_without_a_healthy_partner_says_which_there_are(machine: Machine) -> None:
-    (machine.places.data / "mslub").mkdir(parents=True)
+@pytest.fixture
+def mslub(machine: Machine) -> Path:
+    """Eight patients of nothing, in the layout of MSLUB."""
+    root = machine.places.data / "mslub"
     for number in range(1, 9):
-        folder = machine.places.data / "mslub" / f"patient{number:02d}"
-        folder.mkdir()
-        for name in ("FLAIR", "T1W", "consensus_gt", "brainmask"):
+        folder = root / f"patient{number:02d}"
+        folder.mkdir(parents=True)
+        for name in ("FLAIR", "T1W", "T1WKS", "consensus_gt", "brainmask"):
             nib.save(
                 nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)),
                 folder / f"patient{number:02d}_{name}.nii.gz",
             )
+    return root
 
-    with pytest.raises(UserError, match="can be tested from ixi"):
-        make_plan(Cell(method="ae", dataset="mslub", contrast="T1"), machine)
-    with pytest.raises(UserError, match="can be tested from labelmaps, and none of them is under"):
-        make_plan(Cell(method="ae", dataset="mslub", contrast="FLAIR"), machine)
-    with pytest.raises(UserError, match="no public data set has healthy T1post"):
-        make_plan(Cell(method="ae", dataset="mslub", contrast="T1post"), machine)
-    assert make_plan(Cell(method="intensity", dataset="mslub", contrast="FLAIR"), machine).train is None
+
+@pytest.mark.parametrize(
+    ("method", "contrast", "complaint"),
+    [
+        (
+            "ae",
+            "T1",
+            "ae must be trained .*first partner of mslub are ixi, which is not under .*or name anoth",
+        ),
+        ("ae", "FLAIR", "the first partner of mslub are labelmaps, which is not under"),
+        ("ae", "T1post", "no public data set has healthy T1post"),
+        ("intensity", "FLAIR", "intensity takes its thresholds .* labelmaps, the .* or say --train none"),
+    ],
+)
+def test_a_healthy_partner_that_is_not_here_is_said(
+    machine: Machine, mslub: Path, method: str, contrast: str, complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        make_plan(Cell(method=method, dataset="mslub", contrast=contrast), machine)
+
+
+def test_the_regime_does_not_depend_on_what_lies_on_the_disk(machine: Machine, mslub: Path) -> None:
+    (machine.places.data / "camcan").mkdir()  # the third partner of the card: not asked for
+    with pytest.raises(UserError, match="ixi, .*name another with --train .oasis1, camcan"):
+        make_plan(Cell(method="intensity", dataset="mslub", contrast="T1"), machine)
+    alone = make_plan(Cell(method="intensity", dataset="mslub", contrast="T1", train="none"), machine)
+    assert alone.train is None
+    assert alone.place().parts[1] == "none-to-mslub"
+    assert make_plan(Cell(method="intensity", dataset="mslub", contrast="T1post"), machine).train is None
+    with pytest.raises(UserError, match="ae must be trained: name a healthy data set"):
+        make_plan(Cell(method="ae", dataset="mslub", contrast="T1", train="none"), machine)
 
 
 # ---- being killed ------------------------------------------------------------------------------

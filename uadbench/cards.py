@@ -22,6 +22,9 @@ FAMILIES = ("baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restor
 SPACES = ("native", "co-registered", "SRI24", "Talairach", "MNI152", "pixels")
 AXES = {"L": "R", "P": "A", "I": "S"}  # direction -> its opposite, by which the axis is named
 POPULATIONS = ("volunteers", "patients", "synthetic")
+# Post-processing profiles that every record has; by which of them a test set's table ranks its card says
+# before any result: baur5 where the median lesion is above 1 ml, else raw (protocol, rule 9).
+HEADLINES = ("raw", "median3", "baur5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,8 @@ class DatasetCard:
     # statement in such a file is not believed. Voxel sizes are the header's.
     analyze_orientation: str | None = None
     protocol: str = "uad-1"
+    headline: str = "raw"  # one of HEADLINES
+    version: int = 1  # raised when the set's scans, labels or splits come to mean something else
     lesion_labels: tuple[int, ...] = (1,)
     ignore_labels: tuple[int, ...] = ()  # neither hit nor false
     other_labels: tuple[int, ...] = ()  # legal values that are background
@@ -183,7 +188,11 @@ def dataset_card(name: str) -> DatasetCard:
     """The card of a data set; an unknown name lists the known ones."""
     path = catalog.locate("datasets", name) / "card.toml"
     card: DatasetCard = _build(path, {"name": name} | parse(path), DatasetCard)
-    for value, known in ((card.space, SPACES), (card.population, POPULATIONS)):
+    for value, known in (
+        (card.space, SPACES),
+        (card.population, POPULATIONS),
+        (card.headline, HEADLINES),
+    ):
         if value not in known:
             raise UserError(
                 f"The card of data set '{name}' says '{value}'; expected one of {', '.join(known)}."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uadbench import splits
 from uadbench.environment import measured
 from uadbench.errors import UserError
+from uadbench.evaluation.evaluate import extent
 from uadbench.files import sha256_json
 from uadbench.grids import Target
 from uadbench.plan import Machine, Plan
@@ -51,7 +52,7 @@ def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
     with measured() as cost:
         failures: dict[str, list[Failure]] = {}
         evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, machine)
-        model_on = plan.protocol.model_target(plan.model_grid)
+        model_on = plan.model_target
         model = _prepared(plan, EVALUATED, plan.contrast, model_on, failures, machine)
         learned: dict[str, list[Prepared]] = {"healthy-train": [], "healthy-val": []}
         for contrast in plan.train_contrasts:
@@ -64,6 +65,7 @@ def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
     scored = {part: [evaluation[part][name] for name in names] for part, names in both.items()}
     check_voxels({**scored, "healthy-train": learned["healthy-train"]})
     _check_not_empty(plan, scored, learned["healthy-train"], failures)
+    _check_measurable(plan.test.card.name, scored["lesion-test"])
     return Cohort(
         evaluation=scored,
         model={part: [model[part][name] for name in names] for part, names in both.items()},
@@ -123,3 +125,22 @@ def _check_not_empty(
             f"{' or '.join(plan.train_contrasts) or plan.contrast} could be prepared "
             f"({reasons or 'none was found'})."
         )
+
+
+def _check_measurable(name: str, tested: Sequence[Prepared]) -> None:
+    """Stop where no scan has both what is to be found and what is not: no figure would be defined.
+
+    Looks no further than the first scan that has both.
+    """
+    ill = well = False
+    for item in tested:
+        lesion = item.lesion()[extent(item) & ~item.ignored()]
+        ill, well = ill or bool(lesion.any()), well or not lesion.all()
+        if ill and well:
+            return
+    scans = f"the {len(tested)} lesion-test scans of {name}"
+    what = f"in {scans} no measured voxel is lesion" if not ill else f"{scans} are lesion through and through"
+    raise UserError(
+        f"Nothing can be measured: {what}. Measured are the brain and the lesion on slices with at least "
+        f"2,000 mm2 of brain; `uadbench verify {name}` looks at the masks."
+    )

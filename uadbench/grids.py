@@ -88,6 +88,8 @@ NATIVE = Frame("pixels")
 Target = Grid | Frame  # what scans are prepared on
 
 
+# A model grid of this name is the evaluation grid of the run's protocol (rule 8: baselines need no other).
+EVALUATION = "evaluation"
 CORNER = (-96.0, -130.0, -80.0)  # first voxel centre of the evaluation grids, mm (protocol, rule 8)
 
 GRIDS = {

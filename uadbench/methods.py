@@ -47,7 +47,7 @@ class Context:
 
     device: str = "cpu"  # a torch device
     precision: str = "float32"
-    seed: int = 0  # the harness has seeded numpy's and torch's global generators with it
+    seed: int = 0  # the harness has seeded numpy's and torch's global generators before `fit`
     folder: Path = Path()  # for checkpoints and logs
     progress: Progress = field(default_factory=Silent)
 
@@ -83,12 +83,18 @@ class Method(ABC):
         """Say how anomalous each voxel of one volume is; leaves the volume and the method as they were."""
 
     def calibrate(self, healthy: Volumes, context: Context) -> Self:
-        """Look at healthy training volumes once more, with what was learned.
+        """Look at healthy volumes that were not learned from, with what was learned.
 
-        The harness calls it before `score`, for scores that need statistics of healthy residuals; nothing
-        of it is part of the state.
+        The harness calls it before `score`, for scores that need statistics of healthy residuals: with
+        healthy-val, or, before a scan of healthy-val is scored, with the other persons there. Nothing of it
+        is part of the state.
         """
         return self
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores depend on what `calibrate` was shown, with these settings."""
+        return False
 
     def state(self) -> State:
         """What was learned, as named arrays, enough for `load_state` to score the same."""
@@ -101,6 +107,16 @@ class Method(ABC):
     def parameter_count(self) -> int:
         """How many numbers were learned."""
         return sum(array.size for array in self.state().values())
+
+
+@dataclass
+class Stochastic(Method):
+    """A method whose score draws random numbers, from numpy's or torch's global generators.
+
+    The harness seeds these by the run's seed and the volume's content before every draw.
+    """
+
+    draws: int = score_option(1, "maps of different noise, whose mean is the score map; 1: as published")
 
 
 def load(name: str) -> type[Method]:

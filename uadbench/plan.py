@@ -10,15 +10,19 @@ from uadbench.cards import DatasetCard, MethodCard, dataset_card, method_card
 from uadbench.datasets import Found
 from uadbench.errors import UserError
 from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
-from uadbench.grids import Grid, grid
-from uadbench.methods import Method
+from uadbench.grids import EVALUATION, Frame, Target, grid
+from uadbench.methods import Method, Stochastic
 from uadbench.places import Places
 from uadbench.preparation import external
 from uadbench.preparation.prepare_scan import DEFAULTS, Options
+from uadbench.prepared import Prepared
 from uadbench.progress import Progress
 from uadbench.protocol import PROFILES, Protocol, protocol
 from uadbench.record import RunRecord
 from uadbench.subject import Subject
+from uadbench.volumes import Volumes
+
+NONE = "none"  # --train: no healthy cohort takes part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,7 @@ class Cell:
 
     method: str
     dataset: str
-    train: str | None = None  # None: the default partner of the data set
+    train: str | None = None  # None: the first partner on the data set's card; NONE: nobody
     contrast: str | None = None  # None: the first of the data set's card
     train_contrasts: tuple[str, ...] = ()  # empty: the tested contrast
     preset: str = "demo"
@@ -48,7 +52,7 @@ class Cell:
         return cls(
             method=record.method,
             dataset=record.test,
-            train=record.train,
+            train=record.train or NONE,
             contrast=record.contrast,
             train_contrasts=tuple(record.train_contrasts),
             preset=record.preset,
@@ -88,9 +92,23 @@ class Plan:
     parts: Mapping[str, Sequence[Subject]]
 
     @property
-    def model_grid(self) -> Grid:
-        """The grid on which the method is handed volumes."""
-        return grid(self.method.grid)
+    def model_target(self) -> Target:
+        """On what scans are prepared for the method: its model grid, or slices of as many pixels."""
+        return self.protocol.model_target(self.method.grid)
+
+    def volumes(self, members: Sequence[Prepared]) -> Volumes:
+        """What the method sees of scans that were prepared on its model grid."""
+        on = self.model_target
+        if isinstance(on, Frame):  # all slices of a frame have its pixels, unless it takes them as they are
+            pixels = on.pixels or (members[0].grid.shape[:2] if members else (1, 1))
+            on = on.stack((pixels[0], pixels[1]), 0)
+        return Volumes(members, on)
+
+    @property
+    def headline(self) -> str:
+        """The profile by which the row is ranked: that of the test set's card, if it is evaluated."""
+        said = self.test.card.headline
+        return said if said in self.cell.profiles else self.cell.profiles[-1]
 
     @property
     def variant(self) -> str:
@@ -103,7 +121,9 @@ class Plan:
         if self.cell.precision != "float32":
             name += f",precision={self.cell.precision}"
         cards = [found.card for found in (self.train, self.test) if found is not None]
-        if any(dataset_card(card.name).published_split and splits.rule(card) == "hash" for card in cards):
+        if self.cell.split == splits.ALL_TEST:
+            name += f",split={splits.ALL_TEST}"
+        elif any(dataset_card(card.name).published_split and splits.rule(card) == "hash" for card in cards):
             name += ",split=hash"
         if self.cell.preparation.label:
             name += f",{self.cell.preparation.label}"
@@ -111,7 +131,7 @@ class Plan:
 
     def place(self) -> Path:
         """Path of the record below the results folder."""
-        pair = f"{self.train.card.name if self.train else 'none'}-to-{self.test.card.name}"
+        pair = f"{self.train.card.name if self.train else NONE}-to-{self.test.card.name}"
         seed = f"seed-{self.cell.seed}.json"
         return Path(self.protocol.id, pair, self.contrast, self.card.name, self.variant, seed)
 
@@ -131,7 +151,7 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
     known = {} if known is None else known
     card = method_card(cell.method)
     method = methods.build(cell.method, cell.preset, cell.settings)
-    grid(method.grid)
+    _check_options(cell.method, method)
     external.check(cell.preparation.extractor)
     test_card = dataset_card(cell.dataset)
     contrast = cell.contrast or test_card.contrasts[0]
@@ -144,9 +164,10 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
             f"{cell.dataset} holds healthy subjects only: name it with --train and test on another set."
         )
     if cell.split not in splits.RULES:
-        raise UserError(f"--split expects {' or '.join(splits.RULES)}, but '{cell.split}' came.")
+        raise UserError(f"--split expects {', '.join(splits.RULES)}, but '{cell.split}' came.")
     rules = protocol(cell.protocol or test_card.protocol)
-    for name in (cell.dataset, cell.train):
+    train_name = _train_name(cell, card, test_card, contrast)
+    for name in (cell.dataset, train_name):
         if name is not None:
             _check_space(rules, dataset_card(name))
     if rules.flat and card.template_space:
@@ -155,8 +176,14 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
             "in no space: choose a method that looks at slices."
         )
     test = _find(cell.dataset, machine, cell.split, known)
-    train_name = _train_name(cell, card, test_card, contrast, machine.places)
     own = train_name == cell.dataset
+    if train_name is not None and not own:
+        _check_there(train_name, cell, card, test_card.partners.get(contrast, ()), machine.places)
+    if own and test_card.within and cell.split == splits.ALL_TEST:
+        raise UserError(
+            f"--split {splits.ALL_TEST} tests on every patient of {cell.dataset}, and {cell.method} is given "
+            f"lesion-free slices of some of them: leave --split out, or say --train {NONE}."
+        )
     train = (test if own else _find(train_name, machine, cell.split, known)) if train_name else None
     train_contrasts = (cell.train_contrasts or (contrast,)) if train and card.trained else ()
     return Plan(
@@ -197,37 +224,57 @@ def find(name: str, machine: Machine) -> Found:
 
 
 def _find(name: str, machine: Machine, rule: str, known: dict[tuple[str, str], Found]) -> Found:
-    """The subjects of a data set; its card forgets its published parts where they are not to be followed."""
+    """The subjects of a data set, with a card that says how they are split under a rule."""
     if (name, rule) not in known:
         found = find(name, machine)
-        own = found.card if rule == "published" else replace(found.card, published_split={})
-        known[name, rule] = replace(found, card=own)
+        known[name, rule] = replace(found, card=splits.under(found.card, rule))
     return known[name, rule]
 
 
-def _train_name(
-    cell: Cell, card: MethodCard, test_card: DatasetCard, contrast: str, places: Places
-) -> str | None:
-    """The healthy cohort of a run: the one named, else the first partner that is here."""
-    if cell.train is not None:
-        if dataset_card(cell.train).role == "lesion":
-            raise UserError(f"--train {cell.train} holds no healthy subjects; name a healthy data set.")
-        return cell.train
+def _check_options(name: str, method: Method) -> None:
+    """Refuse a model grid that is not there, and fewer draws than one."""
+    if method.grid != EVALUATION or methods.options(method)["grid"].default != EVALUATION:
+        grid(method.grid)
+    if isinstance(method, Stochastic) and method.draws < 1:
+        raise UserError(f"--set draws of {name} expects 1 or more, but {method.draws} came.")
+
+
+def _train_name(cell: Cell, card: MethodCard, test_card: DatasetCard, contrast: str) -> str | None:
+    """The healthy cohort of a run: the one asked for, else the card's first partner.
+
+    What else lies on the disk has no say in it, so that one command has one meaning everywhere.
+    """
     partners = test_card.partners.get(contrast, ())
-    for partner in partners:
-        if datasets.can_generate(partner) or places.root(partner).is_dir():
-            return partner
+    name = cell.train or next(iter(partners), NONE)
+    if name != NONE:
+        if dataset_card(name).role == "lesion":
+            raise UserError(f"--train {name} holds no healthy subjects; name a healthy data set.")
+        return name
     if not card.trained:
         return None
-    if not partners:
-        raise UserError(
-            f"{cell.method} must be trained, and no public data set has healthy {contrast} volumes for "
-            f"{cell.dataset}: name another healthy set with --train and its contrasts with --train-contrast."
-        )
+    if cell.train == NONE:
+        raise UserError(f"{cell.method} must be trained: name a healthy data set with --train.")
     raise UserError(
-        f"{cell.method} must be trained on healthy {contrast} volumes: {cell.dataset} can be tested from "
-        f"{', '.join(partners)}, and none of them is under {places.data}; `uadbench datasets {partners[0]}` "
-        "says how to get it."
+        f"{cell.method} must be trained, and no public data set has healthy {contrast} volumes for "
+        f"{cell.dataset}: name another healthy set with --train and its contrasts with --train-contrast."
+    )
+
+
+def _check_there(name: str, cell: Cell, card: MethodCard, partners: Sequence[str], places: Places) -> None:
+    """Refuse a healthy cohort that is not on this machine, and say what may be asked for instead."""
+    if datasets.can_generate(name) or places.root(name).is_dir():
+        return
+    others = [other for other in partners if other != name]
+    ways = [f"name another with --train ({', '.join(others)})"] if others else []
+    if card.trained:
+        needs = f"{cell.method} must be trained on healthy scans"
+    else:
+        needs = f"{cell.method} takes its thresholds from healthy scans"
+        ways.append(f"say --train {NONE} to do without")
+    which = name if cell.train else f"{name}, the first partner of {cell.dataset},"
+    raise UserError(
+        f"{needs}, and {which} is not under {places.root(name)}: `uadbench datasets {name}` says how to get "
+        f"it{''.join(f', or {way}' for way in ways)}."
     )
 
 
@@ -247,6 +294,7 @@ def _partitions(
         raise UserError(
             f"The lesion-test partition of {test.card.name} is empty: the split by "
             f"{'persons' if by_hash else 'published parts'} puts none of the {len(test.subjects)} subjects "
-            f"under {test.root} there; add subjects{'' if by_hash else ', or use --split hash'}."
+            f"under {test.root} there; add subjects, {'' if by_hash else 'use --split hash, '}or test on all "
+            f"patients there are with --split {splits.ALL_TEST}."
         )
     return parts

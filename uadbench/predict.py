@@ -10,41 +10,44 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from uadbench import environment, record
+from uadbench import record, scoring
 from uadbench.cards import dataset_card
 from uadbench.cohort import prepare_cohort
 from uadbench.errors import UserError
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.evaluate import scan_score
-from uadbench.files import replacing, write_json
+from uadbench.files import replacing, sha256_file, write_json
 from uadbench.grids import Grid, resample
-from uadbench.methods import Context, Score
+from uadbench.methods import Score
 from uadbench.plan import Cell, Machine, Plan, make_plan
-from uadbench.preparation import resampling
+from uadbench.preparation import brains, resampling
+from uadbench.preparation import scan as scans
 from uadbench.preparation.prepare import prepare
 from uadbench.prepared import Prepared
-from uadbench.protocol import PROFILES
+from uadbench.protocol import sizes, template_scale, voxel_size
 from uadbench.record import RunRecord
-from uadbench.run import checked, fitted_state
+from uadbench.run import load_fit
 from uadbench.subject import Subject
-from uadbench.volumes import Volumes
 
 POINTS = ("fpr1", "fpr5", "val")  # thresholds that looked at no test label
-HEADLINE = PROFILES[-1]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a method says about a scan; volumes are files beside the JSON, in the scan's own voxels."""
+    """What a method says about a scan; volumes are files beside the JSON, in the scan's own voxels.
+
+    Without a threshold there is no mask: the last three of the figures are None then.
+    """
 
     scan: str
     method: str
     variant: str
-    trained_on: str | None
+    trained_on: str | None  # None for a method that learns nothing
     contrast: str
-    operating_point: str
-    threshold: float
-    suspicious_ml: float  # of the thresholded mask
+    profile: str  # of post-processing: that by which the run is ranked
+    operating_point: str | None  # "given" for a threshold that was asked for as a number
+    threshold: float | None
+    suspicious_ml: float | None  # of the mask on the evaluation grid, in the patient's own millilitres
     scan_score: float
     healthy_percentile: float | None  # share of the run's healthy test scans with a lower score, percent
     warnings: tuple[str, ...]
@@ -58,19 +61,21 @@ def predict(
     machine: Machine,
     brain_mask: Path | None = None,
     stripped: bool = False,
-    point: str = "fpr1",
+    point: str | None = None,
 ) -> Prediction:
     """Score a scan with the fit of a record, and write maps, mask, picture and JSON into `out`.
 
     The scan is prepared as the run's protocol says: brain extraction unless it is stripped or comes with a
-    mask, registration, scaling. Files: `score_map`, `mask` and, where the method makes one,
-    `pseudo_healthy`, each `.nii.gz` with the shape and affine of the scan; `picture.png`; `prediction.json`.
+    mask, registration, scaling. Files: `score_map`, `mask` where there is a threshold and, where the method
+    makes one, `pseudo_healthy`, each `.nii.gz` with the shape and affine of the scan and 0 outside its
+    brain; `picture.png`; `prediction.json`. `point` is one of POINTS or a number, a threshold of one's own;
+    default: the first of POINTS that the record has.
     """
     made = record.read(run)
     plan = make_plan(Cell.of(made), machine)
     if plan.protocol.flat:
         raise UserError(f"{run} is of slices without geometry; predict needs a run on volumes.")
-    threshold = _threshold(made, point, run)
+    name, threshold = _threshold(made, point, run)
     original = _opened(scan)
     subject = Subject(
         id=scan.name.split(".")[0],
@@ -82,40 +87,56 @@ def predict(
         skull_stripped=stripped,
     )
     evaluation, model = (
-        _prepared(subject, made.contrast, on, plan, machine)
-        for on in (_grid(plan.protocol.grid), plan.model_grid)
+        _prepared(subject, made.contrast, _grid(on), plan, machine)
+        for on in (plan.protocol.grid, plan.model_target)
     )
     answer = _score(plan, made, model, machine)
-    score_map = resample(answer.score_map, plan.model_grid, evaluation.grid)
+    score_map = resample(answer.score_map, model.grid, evaluation.grid)
     brain = evaluation.brain()
-    mask = _mask(score_map, brain, threshold, evaluation.grid)
+    mask = None if threshold is None else _mask(score_map, evaluation, made.headline, threshold)
+    volumes = {"score_map": score_map * brain} | _restored(answer, model, evaluation)
+    own = _in_scan(volumes, mask, evaluation, original, _own_brain(subject, plan, machine, original))
     prediction = Prediction(
         scan=str(scan),
         method=made.method,
         variant=made.variant,
-        trained_on=made.train,
+        trained_on=made.train if plan.card.trained else None,
         contrast=made.contrast,
-        operating_point=point,
+        profile=made.headline,
+        operating_point=name,
         threshold=threshold,
-        suspicious_ml=float(mask.sum() * evaluation.grid.voxel_ml / abs(_volume_change(evaluation))),
+        suspicious_ml=None if mask is None else _volume(mask, evaluation),
         scan_score=scan_score(score_map[brain]),
         healthy_percentile=_percentile(made, scan_score(score_map[brain])),
         warnings=tuple(_warnings(made, evaluation, model, answer, scan_score(score_map[brain]))),
     )
-    _write(out, original, evaluation, score_map * brain, mask, _restored(answer, model, evaluation))
-    _picture(out / "picture.png", evaluation.image(), score_map * brain, mask, prediction)
+    _write(out, original, own)
+    shown = np.zeros_like(brain) if mask is None else mask
+    _picture(out / "picture.png", evaluation.image(), score_map * brain, shown, prediction)
     write_json(out / "prediction.json", asdict(prediction))
     return prediction
 
 
-def _threshold(made: RunRecord, point: str, run: Path) -> float:
-    if point not in POINTS:
-        raise UserError(f"--point expects one of {', '.join(POINTS)}, but '{point}' came.")
-    threshold = made.thresholds[HEADLINE].get(point) if HEADLINE in made.thresholds else None
-    if threshold is None:
-        there = [p for p in POINTS if made.thresholds.get(HEADLINE, {}).get(p) is not None]
-        raise UserError(f"{run} has no threshold {point}; it has {', '.join(there) or 'none'}: use --point.")
-    return threshold
+def _threshold(made: RunRecord, point: str | None, run: Path) -> tuple[str | None, float | None]:
+    """The operating point and its threshold; None where nothing was asked for and the record has none."""
+    known = made.thresholds[made.headline]
+    there = [name for name in POINTS if known.get(name) is not None]
+    if point is None:
+        return (there[0], known[there[0]]) if there else (None, None)
+    if point in POINTS:
+        if point not in there:
+            raise UserError(
+                f"{run} has no threshold {point}; it has {', '.join(there) or 'none'}: use --point with "
+                f"{'one of them or ' if there else ''}a number, or leave it out."
+            )
+        return point, known[point]
+    try:
+        value = float(point)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise UserError(f"--point expects one of {', '.join(POINTS)} or a number, but '{point}' came.")
+    return "given", value
 
 
 def _opened(scan: Path) -> Any:
@@ -133,45 +154,45 @@ def _grid(target: Any) -> Grid:
 def _prepared(subject: Subject, contrast: str, on: Grid, plan: Plan, machine: Machine) -> Prepared:
     """The scan on a grid, from the same code as every cohort."""
     card = dataset_card(plan.test.card.name)
-    cohort = prepare([subject], contrast, on, card, machine.places.cache, 1, machine.progress)
+    options = plan.cell.preparation
+    cohort = prepare([subject], contrast, on, card, machine.places.cache, 1, machine.progress, options)
     if cohort.failures:
         raise UserError(f"The scan could not be prepared: {cohort.failures[0].reason}")
     return cohort.prepared[0]
 
 
 def _score(plan: Plan, made: RunRecord, model: Prepared, machine: Machine) -> Score:
-    """The method's answer, from the stored fit of the record."""
-    context = Context(machine.device, made.precision, made.seed, machine.places.runs, machine.progress)
-    method = plan.method.load_state(fitted_state(machine, made.fit_hash), context)
-    if getattr(method, "score_kind", "") == "zres":
-        cohort = prepare_cohort(plan, machine)
-        method.calibrate(Volumes(cohort.train, plan.model_grid), context)
-    environment.seed_everything(environment.stage_seed(made.seed, "score"))
-    volume = Volumes([model], plan.model_grid)[0]
-    return checked(method.score(volume), volume, made.method)
+    """The method's answer, from the stored fit of the record, as `run` would make it."""
+    method, context = load_fit(plan, made.fit_hash, machine)
+    if method.calibrated:
+        scoring.calibrate(method, prepare_cohort(plan, machine).val, plan.volumes, context)
+    return scoring.answer(method, plan.volumes([model])[0], made.seed, made.method).score
 
 
 def _mask(
-    score_map: NDArray[np.float32], brain: NDArray[np.bool_], threshold: float, grid: Grid
+    score_map: NDArray[np.float32], evaluation: Prepared, headline: str, threshold: float
 ) -> NDArray[np.bool_]:
     """Post-processed, thresholded, small components dropped: as in the evaluation (protocol, rule 9)."""
-    profile = postprocess.PROFILES[HEADLINE]
+    profile, grid, brain = postprocess.PROFILES[headline], evaluation.grid, evaluation.brain()
+    counted = brain & sizes(grid).counted_slices(evaluation.facts)
     above = postprocess.filtered(score_map, brain, profile, grid) >= np.float32(threshold)
-    return postprocess.drop_components(above & brain, profile, grid)
+    scale = template_scale(evaluation.facts)
+    return postprocess.drop_components(above & counted, profile, grid, scale)
 
 
-def _restored(answer: Score, model: Prepared, evaluation: Prepared) -> NDArray[np.float32] | None:
-    """The pseudo-healthy volume on the evaluation grid, in the scan's own units."""
+def _volume(mask: NDArray[np.bool_], evaluation: Prepared) -> float:
+    """Volume of a mask on the evaluation grid in the patient's own millilitres."""
+    return float(mask.sum() * voxel_size(evaluation.grid, evaluation.facts))
+
+
+def _restored(answer: Score, model: Prepared, evaluation: Prepared) -> dict[str, NDArray[np.float32]]:
+    """The pseudo-healthy volume on the evaluation grid in the scan's own units; empty without one."""
     if answer.pseudo_healthy is None:
-        return None
+        return {}
     low, high = evaluation.facts["p1"], evaluation.facts["p99"]
     healthy = resample(answer.pseudo_healthy[0], model.grid, evaluation.grid)
-    restored: NDArray[np.float32] = ((low + healthy * (high - low)) * evaluation.brain()).astype(np.float32)
-    return restored
-
-
-def _volume_change(prepared: Prepared) -> float:
-    return float(np.linalg.det(np.array(prepared.facts["transform"])[:3, :3]))
+    restored = (low + healthy * (high - low)) * evaluation.brain()
+    return {"pseudo_healthy": restored.astype(np.float32)}
 
 
 def _percentile(made: RunRecord, value: float) -> float | None:
@@ -208,25 +229,40 @@ def _warnings(
 # ---- writing -----------------------------------------------------------------------------------
 
 
-def _write(
-    out: Path,
-    original: Any,
+def _own_brain(subject: Subject, plan: Plan, machine: Machine, original: Any) -> NDArray[np.bool_]:
+    """The brain mask from which the scan was prepared, in the voxels of the scan's file."""
+    (contrast,) = subject.images
+    files = [subject.images[contrast], subject.mask_of(contrast)]
+    digests = {str(p): sha256_file(p) for file in files if file is not None for p in scans.files_of(file)}
+    kept = brains.Kept(machine.places.cache, plan.cell.preparation.extractor, digests)
+    image = scans.read_image(subject.images[contrast], subject.orientation)
+    brain, _ = brains.of(subject, contrast, image, kept)
+    to_image = np.linalg.inv(image.affine) @ original.affine
+    return resampling.nearest(brain.astype(np.uint8), to_image, original.shape[:3]) > 0
+
+
+def _in_scan(
+    volumes: dict[str, NDArray[np.float32]],
+    mask: NDArray[np.bool_] | None,
     evaluation: Prepared,
-    score_map: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    restored: NDArray[np.float32] | None,
-) -> None:
-    """The volumes in the voxels of the scan's file."""
+    original: Any,
+    brain: NDArray[np.bool_],
+) -> dict[str, NDArray[Any]]:
+    """Volumes and mask of the evaluation grid in the voxels of the scan's file, 0 outside its brain."""
     to_grid = (
         np.linalg.inv(evaluation.grid.affine) @ np.array(evaluation.facts["transform"]) @ original.affine
     )
     shape = original.shape[:3]
-    volumes: dict[str, NDArray[Any]] = {
-        "score_map": resampling.linear(score_map, to_grid, shape),
-        "mask": resampling.nearest(mask.astype(np.uint8), to_grid, shape),
+    own: dict[str, NDArray[Any]] = {
+        name: resampling.linear(volume, to_grid, shape) * brain for name, volume in volumes.items()
     }
-    if restored is not None:
-        volumes["pseudo_healthy"] = resampling.linear(restored, to_grid, shape)
+    if mask is not None:
+        own["mask"] = resampling.nearest(mask.astype(np.uint8), to_grid, shape) * brain
+    return own
+
+
+def _write(out: Path, original: Any, volumes: dict[str, NDArray[Any]]) -> None:
+    """The volumes as files beside each other."""
     for name, volume in volumes.items():
         image = nibabel.Nifti1Image(volume, original.affine)
         image.header.set_xyzt_units("mm")
@@ -257,7 +293,8 @@ def _picture(
             axes.set_axis_off()
         if mask[:, :, position].any():
             row[2].contour(mask[:, :, position].T, [0.5], colors="#ffd54a", linewidths=1)
-    for axes, title in zip(grid[0], ("scan", "score map", prediction.operating_point), strict=True):
+    outlined = prediction.operating_point or "no threshold"
+    for axes, title in zip(grid[0], ("scan", "score map", outlined), strict=True):
         axes.set_title(title)
     figure.suptitle(f"{prediction.method} {prediction.variant}: {Path(prediction.scan).name}")
     with replacing(path) as partial:

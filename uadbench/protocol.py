@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.cards import DatasetCard
+from uadbench.cards import HEADLINES, DatasetCard
 from uadbench.errors import UserError
-from uadbench.grids import GRIDS, NATIVE, Frame, Grid, Target, in_plane
+from uadbench.grids import EVALUATION, GRIDS, NATIVE, Frame, Grid, Target, grid, in_plane
 
-METRIC_VERSION = 1  # raised whenever a number would change for the same score maps
+METRIC_VERSION = 2  # raised whenever a number would change for the same score maps
 
 # Rule 3: a name for each rule by which a threshold is frozen.
 OPERATING_POINTS = ("oracle", "oracle_mean", "val", "fpr1", "fpr5")
@@ -32,7 +32,34 @@ MIN_SLICE_AREA_MM2 = 2000.0  # rule 7: axial slices with less brain are not eval
 # to 30,000 of them), so that the same number means about the same.
 MIN_SLICE_AREA_PIXELS = 2000.0
 
-PROFILES = ("raw", "baur5")  # rule 9: evaluated by default; the last one is the headline
+PROFILES = HEADLINES  # rule 9: evaluated by default; which of them ranks a test set its card says
+
+
+def template_scale(facts: Mapping[str, Any]) -> float:
+    """How many times larger a prepared scan is on the grid than in the patient's head: |det| of its affine.
+
+    1 where nothing was registered. Every volume in a record is one on the grid divided by it.
+    """
+    return abs(float(np.linalg.det(_linear(facts))))
+
+
+def voxel_size(on: Grid, facts: Mapping[str, Any]) -> float:
+    """What a voxel of the grid adds to a size in the patient's own millilitres; of a stack, in pixels."""
+    return on.voxel_size / template_scale(facts)
+
+
+def area_scale(facts: Mapping[str, Any]) -> float:
+    """How many times larger an area of an axial slice is on the grid than in the patient's head.
+
+    A linear map A takes an area with normal n to one with normal det(A) A^-T n. So the area of the head that
+    becomes an axial one of size 1 has the size |A^T e3| / |det A|, where A^T e3 is the third row of A.
+    """
+    return template_scale(facts) / float(np.linalg.norm(_linear(facts)[2]))
+
+
+def _linear(facts: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The linear part (3, 3) of the affine from the scan's millimetres to the template's."""
+    return np.array(facts.get("transform", np.eye(4)), np.float64)[:3, :3]
 
 
 @dataclass(frozen=True)
@@ -42,12 +69,13 @@ class Sizes:
     unit: str  # "ml" or "pixels"
     bands: tuple[str, ...]
     limits: tuple[float, ...]  # upper ends of the bands
-    slice_area: str  # fact of a prepared scan: brain area of each slice
+    slice_area: str  # fact of a prepared scan: brain area of each slice on the grid
     least_slice_area: float
 
     def counted_slices(self, facts: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Which slices of a prepared scan are evaluated and learned from, (S,) (rule 7)."""
-        return np.asarray(np.asarray(facts[self.slice_area]) >= self.least_slice_area)
+        own = np.asarray(facts[self.slice_area]) / area_scale(facts)
+        return np.asarray(own >= self.least_slice_area)
 
 
 VOLUMES = Sizes("ml", SIZE_BANDS, SIZE_LIMITS_ML, "slice_area_mm2", MIN_SLICE_AREA_MM2)
@@ -61,9 +89,9 @@ PIXELS = Sizes(
 )
 
 
-def sizes(grid: Grid) -> Sizes:
+def sizes(on: Grid) -> Sizes:
     """In what sizes on a grid are counted."""
-    return PIXELS if grid.flat else VOLUMES
+    return PIXELS if on.flat else VOLUMES
 
 
 @dataclass(frozen=True)
@@ -78,9 +106,14 @@ class Protocol:
         """Whether slices without geometry are evaluated, each for itself."""
         return isinstance(self.grid, Frame)
 
-    def model_target(self, on: Grid) -> Target:
-        """What a method with this model grid is handed: volumes on it, or slices of as many pixels."""
-        return in_plane(on) if self.flat else on
+    def model_target(self, name: str) -> Target:
+        """What a method with a model grid of this name is handed: volumes on it, or slices of as many pixels.
+
+        `EVALUATION` is the grid on which all maps are measured.
+        """
+        if name == EVALUATION:
+            return self.grid
+        return in_plane(grid(name)) if self.flat else grid(name)
 
 
 PROTOCOLS = {

@@ -62,6 +62,11 @@ class RunRecord:
     # Of the scans that take part, see `uadbench.preparation.account`; older records have none.
     preparation: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)  # rule asked for, and the lists by data set
+    model_grid: str = ""  # at which the maps were made
+    headline: str = "baur5"  # profile by which the row is ranked: the test set's card says it
+    card_version: int = 1  # of the test set
+    draws: int = 1  # of noise, whose mean is a score; 1 where nothing is drawn
+    stochastic: bool = False
     schema: int = SCHEMA
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from uadbench import environment, leases, methods, record, splits
+from uadbench import environment, leases, methods, record, scoring, splits
 from uadbench.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.environment import measured
 from uadbench.errors import UserError
@@ -23,18 +23,15 @@ from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
 from uadbench.files import replacing, sha256, sha256_file, sha256_json, write_json, write_text
-from uadbench.grids import Grid
-from uadbench.methods import Context, Method, Score, State
+from uadbench.methods import Context, Method, State, Stochastic
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.preparation.account import account
 from uadbench.preparation.prepare_scan import PREPARATION_VERSION
 from uadbench.protocol import METRIC_VERSION, regime, sizes
 from uadbench.record import RunRecord
 from uadbench.report import pictures
-from uadbench.volumes import Volume, Volumes
 
 logger = logging.getLogger(__name__)
-CALIBRATION_VOLUMES = 64  # healthy-train volumes from which a score may take statistics of residuals
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,7 @@ def run(cell: Cell, machine: Machine, force: bool = False, older_than: float = m
         return Outcome(
             earlier, path, folder, tuple(sorted(_pictures_folder(machine, plan).glob("*.png"))), True
         )
+    scoring.check_calibration(plan.method, cohort.val, plan.card.name)
     fit_facts = fit(plan, cohort, fit_hash, machine, redo)
     score(plan, cohort, fit_hash, folder, machine, redo)
     hardware = environment.hardware(machine.device)
@@ -91,7 +89,7 @@ def _fit_hash(plan: Plan, cohort: Cohort) -> str:
             "method": plan.card.folder,
             "source": methods.source_hash(plan.card),
             "options": methods.parameters(plan.method, "fit"),
-            "grid": plan.method.grid,
+            "grid": plan.model_target.name,
             "precision": plan.cell.precision,
             "train_contrasts": plan.train_contrasts,
             "train": [p.key for p in cohort.train] if trained else [],
@@ -152,7 +150,7 @@ def _fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, redo: floa
     context = _context(plan, fit_hash, machine)
     environment.seed_everything(environment.stage_seed(plan.cell.seed, "fit"))
     with measured() as cost:
-        plan.method.fit(Volumes(cohort.train, plan.model_grid), Volumes(cohort.val, plan.model_grid), context)
+        plan.method.fit(plan.volumes(cohort.train), plan.volumes(cohort.val), context)
     state = save({k: np.ascontiguousarray(v) for k, v in plan.method.state().items()})
     with replacing(facts_file.with_name("state.safetensors")) as partial:
         partial.write_bytes(state)
@@ -203,15 +201,16 @@ def score(
         logger.info(
             "%d of %d maps are there: %d to score", len(volumes) - len(wanted), len(volumes), len(wanted)
         )
-    _make_ready(plan, cohort, fit_hash, machine)
+    method, context = load_fit(plan, fit_hash, machine)
     with machine.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
-        for prepared, volume in zip(wanted, Volumes(wanted, plan.model_grid), strict=True):
-            # Seeded for each volume, so that a score does not depend on what was scored before.
-            environment.seed_everything(environment.stage_seed(plan.cell.seed, "score"))
-            with measured() as cost:
-                answer = checked(plan.method.score(volume), volume, plan.card.name)
-            maps.write(folder / f"{prepared.key}.safetensors", answer, cost.seconds, cost.peak_memory_mb)
-            stage.advance()
+        for members, healthy in scoring.folds(method, wanted, cohort.val):
+            scoring.calibrate(method, healthy, plan.volumes, context)
+            for prepared, volume in zip(members, plan.volumes(members), strict=True):
+                with measured() as cost:
+                    answer = scoring.answer(method, volume, plan.cell.seed, plan.card.name)
+                file = folder / f"{prepared.key}.safetensors"
+                maps.write(file, answer.score, cost.seconds, cost.peak_memory_mb, answer.draws)
+                stage.advance()
 
 
 def _is_wanted(map_file: Path, redo: float) -> bool:
@@ -224,41 +223,24 @@ def _is_wanted(map_file: Path, redo: float) -> bool:
     return True
 
 
-def _make_ready(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine) -> None:
-    """Give the plan's method what was learned, so that it can score."""
+def load_fit(plan: Plan, fit_hash: str, machine: Machine) -> tuple[Method, Context]:
+    """The plan's method with what was learned, and where it works."""
     context = _context(plan, fit_hash, machine)
-    plan.method.load_state(fitted_state(machine, fit_hash), context)
-    environment.seed_everything(environment.stage_seed(plan.cell.seed, "calibrate"))
-    # Spread over the cohort, which lists one contrast after the other.
-    some = cohort.train[:: max(1, -(-len(cohort.train) // CALIBRATION_VOLUMES))]
-    plan.method.calibrate(Volumes(some, plan.model_grid), context)
+    return plan.method.load_state(fitted_state(machine, fit_hash), context), context
 
 
-def fitted(cell: Cell, machine: Machine) -> tuple[Method, Cohort, Grid]:
-    """The method of a cell ready to score, fitted if it is not yet; its cohort, and its model grid."""
+def fitted(cell: Cell, machine: Machine) -> tuple[Plan, Cohort]:
+    """A cell's plan whose method is ready to score, fitted if it is not yet, and its cohort.
+
+    Scores are made by `scoring.answer`, which gives each volume its own noise.
+    """
     plan = make_plan(cell, machine)
     cohort = prepare_cohort(plan, machine)
     fit_hash = _fit_hash(plan, cohort)
     fit(plan, cohort, fit_hash, machine)
-    _make_ready(plan, cohort, fit_hash, machine)
-    return plan.method, cohort, plan.model_grid
-
-
-def checked(answer: Score, volume: Volume, name: str) -> Score:
-    """A method's answer, if it keeps the contract; the harness does not take a method's word."""
-    shape = volume.brain.shape
-    expected = {"score map": (answer.score_map, shape)}
-    if answer.pseudo_healthy is not None:
-        expected["pseudo-healthy volume"] = (answer.pseudo_healthy, volume.image.shape)
-    for what, (array, wanted) in expected.items():
-        if array.shape != wanted or array.dtype != np.float32:
-            raise ValueError(
-                f"The {what} of {name} must be float32 of shape {wanted}; "
-                f"it is {array.dtype} of {array.shape}."
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"The {what} of {name} has values that are not finite.")
-    return answer
+    method, context = load_fit(plan, fit_hash, machine)
+    scoring.calibrate(method, cohort.val, plan.volumes, context)
+    return plan, cohort
 
 
 # ---- evaluation and record ---------------------------------------------------------------------
@@ -308,7 +290,7 @@ def _evaluate_and_record(
             machine.progress,
         )  # fmt: skip
     pieces = path.with_suffix(".npz")
-    costs = [maps.read(case.map_file) for case in cases]
+    costs = [maps.cost(case.map_file) for case in cases]
     made = RunRecord(
         protocol=plan.protocol.id,
         metric_version=METRIC_VERSION,
@@ -324,6 +306,11 @@ def _evaluate_and_record(
         limit=plan.cell.limit,
         precision=plan.cell.precision,
         parameters=methods.parameters(plan.method),
+        model_grid=plan.model_target.name,
+        headline=plan.headline,
+        card_version=plan.test.card.version,
+        draws=scoring.draws(plan.method),
+        stochastic=isinstance(plan.method, Stochastic),
         n_parameters=fit_facts["n_parameters"],
         splits={
             name: {

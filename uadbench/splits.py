@@ -9,7 +9,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from uadbench.files import sha256, sha256_json, write_json, write_text
 from uadbench.subject import LeftOut, Subject
 
 SALT = "uadbench split 1"
-RULES = ("published", "hash")  # the published parts where there are any; the hash for everyone
+ALL_TEST = "all-test"
+# The published parts where there are any; the hash for everyone; every patient into lesion-test.
+RULES = ("published", "hash", ALL_TEST)
 # Why a lesion subject is in no partition (regime `within`).
 LEARNED_FROM = "its person is in healthy-train: only the lesion-free slices take part"
 PARTITIONS = ("healthy-train", "healthy-val", "healthy-test", "lesion-val", "lesion-test")
@@ -55,6 +57,16 @@ def partition(subject: Subject, card: DatasetCard) -> str | None:
             found = f"{group}-{name}"
             return found if found in PARTITIONS else None
     return f"{group}-test"
+
+
+def under(card: DatasetCard, asked: str) -> DatasetCard:
+    """The card as it splits under one of the RULES; healthy subjects go where they always go."""
+    if asked == "hash":
+        return replace(card, published_split={})
+    if asked == ALL_TEST:
+        healthy = {part: name for part, name in card.published_split.items() if name.startswith("healthy")}
+        return replace(card, published_split=healthy, lesion_split={}, within=False)
+    return card
 
 
 def split(
@@ -158,13 +170,21 @@ def write(
 
 def list_path(card: DatasetCard, folder: Path) -> Path:
     """Where the list of a data set is written; one that does not follow the published parts is another."""
-    followed = rule(card) == "published" or not dataset_card(card.name).published_split
-    return folder / f"{card.name}{'' if followed else '-hash'}.csv"
+    usual = rule(card) in ("published", rule(dataset_card(card.name)))
+    return folder / f"{card.name}{'' if usual else f'-{rule(card)}'}.csv"
 
 
 def rule(card: DatasetCard) -> str:
     """By which of the RULES a data set is split."""
+    if _tests_all(card) and not _tests_all(dataset_card(card.name)):
+        return ALL_TEST
     return "published" if card.published_split else "hash"
+
+
+def _tests_all(card: DatasetCard) -> bool:
+    """Whether every patient falls into lesion-test."""
+    elsewhere = [name for name in card.published_split.values() if name.startswith("lesion")]
+    return not (card.within or elsewhere or any(card.lesion_split.values()))
 
 
 def _list(parts: Mapping[str, Sequence[Subject]]) -> str:

@@ -11,14 +11,14 @@ from torch.nn import functional
 from uadbench import grids
 from uadbench.learning import diffusion, scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
-from uadbench.methods import Context, Score, State, fit_option, score_option
+from uadbench.methods import Context, Score, State, Stochastic, fit_option, score_option
 from uadbench.volumes import Volume, Volumes
 
 ALPHA_BAR = diffusion.linear()
 
 
 @dataclass
-class AnoDDPM(NetworkReconstruction):
+class AnoDDPM(Stochastic, NetworkReconstruction):
     """Learns to tell simplex noise from healthy slices; anomalies as large as the noise leave with it."""
 
     grid: str = fit_option("g192", "model grid; Wyatt 2022: 256 x 256 slices at about 1 mm")

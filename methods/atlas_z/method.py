@@ -63,6 +63,7 @@ def match(mean: Array, image: Array, brain: NDArray[np.bool_]) -> Array:
 class AtlasZ(Method):
     """Compares each voxel with the same place in healthy brains, one contrast at a time."""
 
+    grid: str = fit_option("evaluation", "model grid; evaluation: that on which all maps are measured")
     sigma_mm: float = fit_option(
         2.0, "smoothing before the statistics, mm; hides misregistration of the cortex"
     )

@@ -173,13 +173,18 @@ class DalR(NetworkReconstruction):
     # ---- scoring ---------------------------------------------------------------------------------
 
     def calibrate(self, healthy: Volumes, context: Context) -> Self:
-        """For wrong codes (ablation f), those of a training volume of each contrast; else as usual."""
+        """For wrong codes (ablation f), those of a healthy volume of each contrast; else as usual."""
         if self.theta.startswith("other"):
             first = {
                 contrast: healthy.contrasts.index(contrast) for contrast in sorted(set(healthy.contrasts))
             }
             self.codes_ = {contrast: self.findings(healthy[index]).code for contrast, index in first.items()}
         return super().calibrate(healthy, context)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores need another person's code, or healthy residuals."""
+        return self.theta.startswith("other") or super().calibrated
 
     def score(self, volume: Volume) -> Score:
         """Residual, and if asked for the disagreement of seen and restored anatomy."""

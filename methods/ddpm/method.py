@@ -11,14 +11,14 @@ from torch.nn import functional
 from uadbench import grids
 from uadbench.learning import diffusion, training
 from uadbench.learning.reconstruction import NetworkReconstruction
-from uadbench.methods import Context, State, fit_option, score_option
+from uadbench.methods import Context, State, Stochastic, fit_option, score_option
 from uadbench.volumes import Volume, Volumes
 
 ALPHA_BAR = diffusion.cosine()
 
 
 @dataclass
-class DDPM(NetworkReconstruction):
+class DDPM(Stochastic, NetworkReconstruction):
     """Learns to see healthy slices through noise; what it makes of a noised slice has no anomaly.
 
     One evaluation of the network is the one-step reconstruction of Behrendt et al.: x' is the network's

@@ -27,7 +27,9 @@ def equalise(image: NDArray[np.float32], brain: NDArray[np.bool_], bins: int) ->
 class Intensity(Method):
     """Equalises the volume's histogram; the score is the equalised intensity. Nothing is learned."""
 
-    grid: str = fit_option("g128", "model grid; Meissen 2021: 128 x 128 slices")
+    grid: str = fit_option(
+        "evaluation", "model grid; evaluation: that on which all maps are measured; g128: Meissen 2021"
+    )
     bins: int = score_option(256, "histogram bins; Meissen 2021, published code")
     direction: str = score_option(
         "auto",

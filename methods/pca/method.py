@@ -46,6 +46,7 @@ class IncrementalPCA:
 class PCA(Reconstruction):
     """Keeps of each axial slice what the main variations of healthy slices at its height can say."""
 
+    grid: str = fit_option("evaluation", "model grid; evaluation: that on which all maps are measured")
     components: int = fit_option(128, "principal components per slab; fewer where there are fewer slices")
     slab_mm: float = fit_option(10.0, "thickness of a slab of slices that share a mean and components, mm")
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from uadbench import grids
 from uadbench.learning import diffusion, training
 from uadbench.learning.reconstruction import NetworkReconstruction
-from uadbench.methods import Context, State, fit_option, score_option
+from uadbench.methods import Context, State, Stochastic, fit_option, score_option
 from uadbench.volumes import Volume, Volumes
 
 ALPHA_BAR = diffusion.cosine()
@@ -19,7 +19,7 @@ BOXES = 4  # quarters of the slice, two by two
 
 
 @dataclass
-class PatchedDDPM(NetworkReconstruction):
+class PatchedDDPM(Stochastic, NetworkReconstruction):
     """Learns what a noised quarter of a healthy slice looks like, given the other three without noise."""
 
     grid: str = fit_option("g96", "model grid; Behrendt 2023: 96 x 96 slices at 2 mm, boxes of 48 x 48")

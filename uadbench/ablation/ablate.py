@@ -18,7 +18,6 @@ from uadbench.errors import UserError
 from uadbench.plan import Cell, Machine
 from uadbench.record import RunRecord
 from uadbench.run import fitted, run_recording_failure
-from uadbench.volumes import Volumes
 
 
 def ablate(
@@ -111,7 +110,7 @@ def _checks(
     module = importlib.import_module(f"uadbench.methods.{folder}.checks")
     cohorts: list[Cohort] = []
     for contrast in contrasts:
-        method, cohort, grid = fitted(_cell(variant, contrast, asked, cell), machine)
+        plan, cohort = fitted(_cell(variant, contrast, asked, cell), machine)
         cohorts.append(cohort)
     healthy = [
         p for cohort in cohorts for part in ("healthy-val", "healthy-test") for p in cohort.model[part]
@@ -119,6 +118,6 @@ def _checks(
     patients = [p for cohort in cohorts for p in cohort.model["lesion-test"]]
     lesions = [p.lesion() for p in patients]
     found: Mapping[str, float] = module.checks(
-        method, Volumes(healthy, grid), Volumes(patients, grid), lesions, asked.train_contrasts
+        plan.method, plan.volumes(healthy), plan.volumes(patients), lesions, asked.train_contrasts
     )
     return found

@@ -40,7 +40,7 @@ Extractor = Annotated[
 N4 = Annotated[bool, typer.Option("--n4", help="Remove the bias field of every scan first.")]
 Results = Annotated[Path | None, typer.Option(help="Folder of the records (or UADBENCH_RESULTS).")]
 Train = Annotated[
-    str | None, typer.Option(help="Healthy data set to learn from; default: the card's partner.")
+    str | None, typer.Option(help="Healthy data set to learn from, or none; default: the card's first.")
 ]
 Preset = Annotated[str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]

@@ -51,7 +51,8 @@ def run(
     protocol: Annotated[str | None, typer.Option(help="Protocol id; default: the card's.")] = None,
     limit: Limit = None,
     split: Annotated[
-        str, typer.Option(help="published (the parts of the release, where there are any) or hash.")
+        str,
+        typer.Option(help="published (parts of the release, where there are any), hash, or all-test."),
     ] = "published",
     extractor: Extractor = "atlas",
     n4: N4 = False,
@@ -230,7 +231,10 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for maps, mask, picture and prediction.json.")],
     brain_mask: Annotated[Path | None, typer.Option(help="Brain mask; default: extracted.")] = None,
     stripped: Annotated[bool, typer.Option("--stripped", help="The scan shows the brain alone.")] = False,
-    point: Annotated[str, typer.Option(help="Threshold of the mask: fpr1, fpr5 or val.")] = "fpr1",
+    point: Annotated[
+        str | None,
+        typer.Option(help="Threshold of the mask: fpr1, fpr5, val or a number; default: the first there is."),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     plugins: Plugins = None,

@@ -45,7 +45,8 @@ class Lesions:
     ) -> None:
         """Label a lesion mask (R, A, S); components that touch an ignored voxel are set aside.
 
-        `voxel_ml` is in the unit of `sizes`; `flat` components end with their slice.
+        `voxel_ml` is the patient's own volume of a voxel (`protocol.voxel_size`), in the unit of `sizes`;
+        `flat` components end with their slice.
         """
         self._lesion, self._ignored, self._voxel_size = lesion, ignored, voxel_ml
         self._sizes_in, self._around = sizes, neighbours(flat)

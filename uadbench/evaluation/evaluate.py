@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from uadbench.evaluation import intensity, maps, postprocess
 from uadbench.evaluation.components import Lesions
-from uadbench.evaluation.histogram import ScoreHistogram
+from uadbench.evaluation.histogram import LOWEST, ScoreHistogram
 from uadbench.evaluation.metrics import measure
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.postprocess import PROFILES
@@ -32,6 +32,8 @@ from uadbench.protocol import (
     SCAN_FRACTION,
     dice,
     sizes,
+    template_scale,
+    voxel_size,
 )
 
 T = TypeVar("T")
@@ -144,8 +146,10 @@ def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
         "age": subject.age,
         "lesion_kind": subject.lesion_kind,
         "voxels": int(counted.sum()),
-        f"lesion_{unit}": float(labels.sum() * grid.voxel_size),
-        f"lesion_{unit}_outside_counted_slices": float((lesion & ~inside).sum() * grid.voxel_size),
+        "template_scale": template_scale(prepared.facts),
+        f"lesion_{unit}": lesion_size(prepared, int(labels.sum())),
+        f"lesion_{unit}_outside_counted_slices": lesion_size(prepared, int((lesion & ~inside).sum())),
+        "flags": list(prepared.facts.get("quality", {}).get("flags", ())),
         **(slice_scores(score_map, prepared) if grid.flat else {"scan_score": scan_score(score_map[brain])}),
         "intensity": intensity.statistics(prepared.image()[brain & ~lesion & ~ignored]),
         "ap": {},
@@ -161,11 +165,50 @@ def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
         histograms[profile].add(vector[counted], labels)
         if labels.any():
             curve = measure(vector[counted], labels)
-            facts["ap"][profile], facts["auroc"][profile] = curve.ap, curve.auroc
+            facts["ap"][profile], facts["auroc"][profile] = _known(curve.ap), _known(curve.auroc)
+    facts["draw_spread"] = _draw_spread(case, stored, inside & ~ignored)
     if stored.pseudo_healthy is not None:
         restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
         facts |= _restoration(prepared.image(), restored, brain, lesion, ignored)
     return _Scan(case, facts, histograms, files)
+
+
+def _known(figure: float) -> float | None:
+    """A figure, or None where it is not defined: no AUROC where everything is lesion."""
+    return None if np.isnan(figure) else float(figure)
+
+
+def _draw_spread(case: Case, stored: maps.StoredMap, counted: NDArray[np.bool_]) -> float | None:
+    """Deviation over draws of the scan's own AP before post-processing; of its scan score without lesion.
+
+    None where there is one draw, or neither figure.
+    """
+    if stored.draws is None:
+        return None
+    prepared, grid = case.prepared, case.prepared.grid
+    labels, brain = prepared.lesion()[counted], prepared.brain()
+    figures = []
+    for draw in stored.draws:
+        score_map = resample(draw, case.map_grid, grid)
+        if labels.any():
+            outside = np.where(brain, score_map, LOWEST)
+            figures.append(_known(measure(outside[counted], labels).ap))
+        elif brain.any():
+            figures.append(scan_score(score_map[brain]))
+    known = [figure for figure in figures if figure is not None]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+
+def lesion_size(prepared: Prepared, voxels: int) -> float:
+    """Size of some lesion voxels of a scan in the patient's own millilitres; of a stack, in pixels.
+
+    The voxels are given their share of the volume that the mask's own file has: nearest neighbour alone puts
+    a lesion of 1 ml 2 % off.
+    """
+    whole = int(prepared.lesion().sum())
+    if "lesion_own_ml" not in prepared.facts or not whole:
+        return voxels * voxel_size(prepared.grid, prepared.facts)
+    return float(prepared.facts["lesion_own_ml"] * voxels / whole)
 
 
 def scan_score(scores_in_brain: NDArray[np.float32]) -> float:
@@ -196,9 +239,10 @@ def _restoration(
     healthy = brain & ~lesion & ~ignored
     quality = {"restoration_l1": float(residual[brain].mean(dtype=np.float64))}
     quality["restoration_ssim"] = float(1 - scores.ssim(image, restored)[brain].mean(dtype=np.float64))
-    outside = float(residual[healthy].mean(dtype=np.float64))
-    if lesion.any() and outside > 0:
-        quality["residual_ratio"] = float(residual[lesion & ~ignored].mean(dtype=np.float64)) / outside
+    ill = lesion & ~ignored
+    outside = float(residual[healthy].mean(dtype=np.float64)) if healthy.any() else 0.0
+    if ill.any() and outside > 0:
+        quality["residual_ratio"] = float(residual[ill].mean(dtype=np.float64)) / outside
     return quality
 
 
@@ -245,7 +289,8 @@ def _count_hits(
     """Second pass over one scan: voxels (points, 3) and lesions (points, size bands, 3)."""
     prepared, grid = scan.case.prepared, scan.case.prepared.grid
     inside, lesion, ignored = extent(prepared), prepared.lesion(), prepared.ignored()
-    labelled = Lesions(lesion & inside, ignored, grid.voxel_size, sizes(grid), grid.flat)
+    facts = prepared.facts
+    labelled = Lesions(lesion & inside, ignored, voxel_size(grid, facts), sizes(grid), grid.flat)
     vector = np.load(scan.scores[profile])
     voxels = np.zeros((len(OPERATING_POINTS), 3), np.int64)
     lesions = np.zeros((len(OPERATING_POINTS), len(sizes(grid).bands), 3), np.int64)
@@ -255,7 +300,7 @@ def _count_hits(
             continue
         predicted = np.zeros(grid.shape, bool)
         predicted[inside] = vector >= np.float32(threshold)
-        predicted = postprocess.drop_components(predicted, PROFILES[profile], grid)
+        predicted = postprocess.drop_components(predicted, PROFILES[profile], grid, template_scale(facts))
         lesions[row] = labelled.against(predicted)
         hit, wanted = predicted & ~ignored, lesion & inside & ~ignored
         true_positives = int((hit & wanted).sum())

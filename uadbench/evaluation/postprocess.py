@@ -25,6 +25,10 @@ class Profile:
 
     At 1 mm these are the voxels of the published code. 0 means not at all. Of slices without geometry a mm is
     a pixel, a mm3 a pixel of area, and the median's window a square.
+
+    What is dropped is measured in the patient's own mm3. Erosion and median are in mm of the grid: they take
+    out what registration and resampling leave on it, and a window is whole voxels, so that one of the
+    patient's own millimetres would differ between people by a whole voxel and more than they do.
     """
 
     name: str
@@ -33,8 +37,13 @@ class Profile:
     component_mm3: float = 0.0  # components of this volume or less are dropped
 
     def median_voxels(self, grid: Grid) -> int:
-        """Edge of the median's window in voxels, rounded half up; 0 or 1: no median."""
-        return int(self.median_mm / grid.spacing_mm + 0.5)
+        """Edge of the median's window in voxels; 0 or 1: no median.
+
+        Where the window is no whole number of voxels, the nearest odd one: an even window moves the map by
+        half a voxel.
+        """
+        edge = self.median_mm / grid.spacing_mm
+        return int(edge) if edge == int(edge) else 2 * int(edge / 2) + 1
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -42,6 +51,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         profile.name: profile
         for profile in (
             Profile("raw"),
+            Profile("median3", median_mm=3.0),
             Profile("baur5", erosion_mm=3.0, median_mm=5.0, component_mm3=7.0),
             Profile("dae20", component_mm3=20.0),
             Profile("median4", median_mm=4.0),
@@ -88,10 +98,16 @@ def eroded(brain: NDArray[np.bool_], distance_mm: float, grid: Grid) -> NDArray[
     return np.asarray(ndimage.binary_erosion(brain, disc[:, :, None]))
 
 
-def drop_components(binary: NDArray[np.bool_], profile: Profile, grid: Grid) -> NDArray[np.bool_]:
-    """The mask (R, A, S) without its components of `component_mm3` or less: 26- or, flat, 8-connected."""
+def drop_components(
+    binary: NDArray[np.bool_], profile: Profile, grid: Grid, scale: float = 1.0
+) -> NDArray[np.bool_]:
+    """The mask (R, A, S) without its components of `component_mm3` or less: 26- or, flat, 8-connected.
+
+    `scale` is how many times larger the scan is on the grid than in the patient's head.
+    """
     _check_shape(binary, grid)
-    largest_dropped = int(profile.component_mm3 / grid.spacing_mm ** (2 if grid.flat else 3))  # voxels
+    on_grid_mm3 = profile.component_mm3 * scale
+    largest_dropped = int(on_grid_mm3 / grid.spacing_mm ** (2 if grid.flat else 3))  # voxels
     if not largest_dropped:
         return binary
     labels, _ = ndimage.label(binary, neighbours(grid.flat))

@@ -26,7 +26,8 @@ Subjects = Sequence[Mapping[str, Any]]
 def summarise(evaluation: Evaluation, voxel_ml: float, sizes: Sizes = VOLUMES) -> dict[str, Any]:
     """Everything a leaderboard row shows, by post-processing profile, and what is common to all.
 
-    `voxel_ml` is the size of a voxel in the unit of `sizes`.
+    `voxel_ml` is the size of a voxel of the grid in the unit of `sizes`; it is divided by how much larger
+    each scan is on the grid than in the patient's head.
     """
     subjects = evaluation.subjects
     return {
@@ -36,6 +37,7 @@ def summarise(evaluation: Evaluation, voxel_ml: float, sizes: Sizes = VOLUMES) -
         ),
         **_image_level(subjects),
         "restoration": _restoration(subjects),
+        "draw_spread": _draw_spread(subjects),
         "profiles": {
             profile: _profile(evaluation, profile, voxel_ml, sizes) for profile in evaluation.pieces
         },
@@ -123,12 +125,27 @@ def _restoration(subjects: Subjects) -> dict[str, float | None]:
     }
 
 
+def _draw_spread(subjects: Subjects) -> dict[str, float] | None:
+    """How far figures move from one draw of noise to another (protocol, rule 12); None with one draw.
+
+    `subject`: deviation of a lesion-test scan's own AP, mean over scans. `ap_mean`: deviation of the mean
+    over scans; noise is drawn for each scan by itself, so that variances add.
+    """
+    spreads = [subjects[row].get("draw_spread") for row in rows(subjects, "lesion-test")]
+    known = [spread for spread in spreads if spread is not None]
+    if not known:
+        return None
+    mean = float(np.sqrt(np.square(known).sum()) / len(known))
+    return {"subject": float(np.mean(known)), "ap_mean": mean}
+
+
 def _profile(evaluation: Evaluation, profile: str, voxel_ml: float, sizes: Sizes) -> dict[str, Any]:
     subjects, pieces = evaluation.subjects, evaluation.pieces[profile]
     tested = rows(subjects, "lesion-test")
     kinds = sorted({subjects[row]["lesion_kind"] for row in tested if subjects[row]["lesion_kind"]})
     summary: dict[str, Any] = pooled(pieces, tested)
     summary["ap_mean"] = _mean([subjects[row]["ap"].get(profile) for row in tested])
+    summary["unflagged"] = _unflagged(subjects, pieces, tested)
     summary["kinds"] = {
         kind: {"subjects": len(chosen), **pooled(pieces, chosen)}
         for kind in kinds
@@ -140,6 +157,12 @@ def _profile(evaluation: Evaluation, profile: str, voxel_ml: float, sizes: Sizes
         if evaluation.thresholds[profile][point] is not None
     }
     return summary
+
+
+def _unflagged(subjects: Subjects, pieces: Pieces, tested: Sequence[int]) -> dict[str, Any] | None:
+    """The pooled figures without the scans whose preparation was flagged; None where none was."""
+    kept = [row for row in tested if not subjects[row]["flags"]]
+    return None if len(kept) == len(tested) else {"subjects": len(kept), **pooled(pieces, kept)}
 
 
 def _point(
@@ -157,7 +180,9 @@ def _point(
         "dsc_mean": _mean([subjects[row]["dsc"][profile][point] for row in tested]),
         "fpr_lesion_test": _rate(evaluation, profile, number, tested),
         "fpr_healthy_test": _rate(evaluation, profile, number, healthy),
-        f"healthy_false_{sizes.unit}": _mean([float(voxels[row, 1] * voxel_ml) for row in healthy]),
+        f"healthy_false_{sizes.unit}": _mean(
+            [float(voxels[row, 1] * voxel_ml / subjects[row]["template_scale"]) for row in healthy]
+        ),
         "recall": _share(int(lesions[:, FOUND].sum()), int(lesions[:, LESIONS].sum())),
         "false_components": float(lesions[:, FALSE].sum() / len(tested)) if tested else None,
         "by_size": {

@@ -21,9 +21,12 @@ from uadbench.cohort import EVALUATED
 from uadbench.datasets import Found
 from uadbench.errors import UserError
 from uadbench.files import sha256, sha256_file, sha256_json, write_json
+from uadbench.grids import Frame
 from uadbench.leases import Owner
 from uadbench.plan import Cell, Machine, Plan, make_plan
+from uadbench.scoring import draws
 
+STACK = (256, 256, 64)  # pixels and slices of a stack of which nothing is known yet
 # How a cell can stand. `recorded`: there is a record that no grid has looked at yet.
 KINDS = ("done", "recorded", "running", "queued", "failed", "refused", "interrupted", "waiting")
 
@@ -116,8 +119,14 @@ def _fit_group(plan: Plan) -> str:
 def _map_mb(plan: Plan) -> float:
     """Size of the float32 score maps of a cell in MB."""
     scans = sum(len(plan.parts[part]) for part in EVALUATED)
-    rows, columns, slices = plan.model_grid.shape
-    return 4e-6 * scans * rows * columns * slices
+    on = plan.model_target
+    if isinstance(on, Frame):
+        rows, columns = on.pixels or STACK[:2]
+        slices = STACK[2]
+    else:
+        rows, columns, slices = on.shape
+    kept = draws(plan.method)
+    return 4e-6 * scans * rows * columns * slices * (kept + 1 if kept > 1 else 1)
 
 
 # ---- how it stands -----------------------------------------------------------------------------

@@ -26,13 +26,19 @@ class Reconstruction(Method):
     def calibrate(self, healthy: Volumes, context: Context) -> Self:
         """For `zres`: mean and deviation of the absolute residual of healthy volumes, voxel by voxel.
 
-        Each contrast is standardised by its own; one that was not trained on by those of all volumes.
+        The volumes are not those that were learned from, whose residuals are too small. Each contrast is
+        standardised by its own; one that is not among them by those of all volumes.
         """
         if self.score_kind == "zres":
             self.healthy_residuals_ = scores.HealthyResiduals.by_contrast(
                 healthy, self.reconstruct, context.progress
             )
         return self
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether residuals are standardised by healthy ones."""
+        return self.score_kind == "zres"
 
     def score(self, volume: Volume) -> Score:
         """Residual between the volume and its reconstruction."""

@@ -97,8 +97,8 @@ class HealthyResiduals:
         """Statistics over the volumes of each contrast of which there are two, and over `ANY` of them."""
         if len(healthy) < 2 or len({volume.brain.shape for volume in healthy}) > 1:
             raise UserError(
-                "score_kind=zres standardises each voxel by the residuals of healthy training volumes: it "
-                "needs at least two of them, in template space; choose another score_kind."
+                "score_kind=zres standardises each voxel by the residuals of healthy-val volumes: it needs "
+                "at least two of them, in template space; choose another score_kind."
             )
         sums: dict[str, list[NDArray[np.float64]]] = {}
         volumes: dict[str, int] = {}

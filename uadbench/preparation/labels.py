@@ -49,6 +49,14 @@ def of_subject(subject: Subject, labels: Labels) -> tuple[Scan | None, Scan | No
     return lesion, ignored
 
 
+def own_ml(lesion: Scan | None) -> float:
+    """Volume of a lesion mask as its file has it, in the patient's own millilitres; 0 where there is none."""
+    if lesion is None:
+        return 0.0
+    voxel_mm3 = abs(np.linalg.det(lesion.affine[:3, :3]))
+    return float(np.count_nonzero(lesion.array) * voxel_mm3 / 1000)
+
+
 def on_grid(
     lesion: Scan | None, ignored: Scan | None, transform: NDArray[np.float64], grid: Grid
 ) -> NDArray[np.uint8] | None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uadbench.cards import dataset_card
-from uadbench.grids import grid as named_grid
 from uadbench.plan import Machine, find
 from uadbench.preparation import sheets
 from uadbench.preparation.account import ways
@@ -43,7 +42,7 @@ def prepare_dataset(
     rules = protocol(card.protocol)
     found = find(name, machine)
     there = [c for c in card.contrasts if any(c in subject.images for subject in found.subjects)]
-    on = [rules.model_target(named_grid(g)) for g in grids] or [rules.grid]
+    on = [rules.model_target(g) for g in grids] or [rules.grid]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []
     for contrast in contrasts or there:
         subjects = found.with_contrast(contrast)

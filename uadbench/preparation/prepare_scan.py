@@ -20,7 +20,7 @@ from uadbench.preparation.scan import Scan
 from uadbench.prepared import LESION
 from uadbench.subject import Subject
 
-PREPARATION_VERSION = "2"
+PREPARATION_VERSION = "3"
 REFERENCES = ("T1", "T1ce", "T1post", "T2", "FLAIR")  # whose transform a subject's contrasts share
 
 
@@ -120,6 +120,7 @@ def _write(job: Job) -> None:
         "slice_area_mm2": [float(area) for area in area_mm2],
         "brain_ml": float(area_mm2.sum() * grid.spacing_mm / 1000),
         "lesion_ml": float(lesion_voxels * grid.voxel_ml),
+        "lesion_own_ml": labels.own_ml(lesion),
         "p1": low,
         "p99": high,
         "above_healthy_p99": intensities.above_healthy(brain, high, lesion),

@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from uadbench.protocol import PROFILES
+from uadbench.grids import GRIDS
+from uadbench.protocol import PROFILES, protocol
 from uadbench.record import RunRecord
 from uadbench.report.listing import Listing
 
@@ -127,14 +128,26 @@ def differences(record: RunRecord, figure: Published) -> list[str]:
         reasons.append(f"contrast {record.contrast}, published {figure.contrast or 'unknown'}")
     if train != trained_on and figure.method not in UNTRAINED:
         reasons.append(f"trained on {train}, published {trained_on}")
-    millimetres = "2 mm" if record.protocol.endswith("2mm") else "1 mm"
-    if figure.resolution and not figure.resolution.startswith(millimetres):
-        reasons.append(f"resolution {millimetres}, published {figure.resolution}")
+    own = resolution(record)
+    if figure.resolution and not figure.resolution.startswith(own):
+        reasons.append(f"resolution {own}, published {figure.resolution}")
     if figure.metric.startswith("DSC") and figure.threshold not in POINTS:
         reasons.append(f"threshold rule {figure.threshold or 'unknown'}, which is none of ours")
     if record.limit is not None:
         reasons.append(f"at most {record.limit} persons per partition")
     return reasons
+
+
+def resolution(record: RunRecord) -> str:
+    """At what resolution a record's maps were made, in the words of the published figures.
+
+    The coarser of the model grid and the grid on which the maps were measured.
+    """
+    on = [GRIDS[name] for name in (record.model_grid, protocol(record.protocol).grid.name) if name in GRIDS]
+    coarser = max(on, key=lambda one: one.spacing_mm, default=None)
+    if coarser is None:
+        return "slices of unknown size"
+    return "128 x 128 slices" if coarser.name == "g128" else f"{coarser.spacing_mm:g} mm"
 
 
 UNTRAINED = ("random", "intensity")  # where the figure does not depend on the training cohort

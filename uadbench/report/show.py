@@ -315,6 +315,13 @@ def prepared(made: "Preparation") -> None:
             )
     console.print(parts)
     _line(f"who is where: {made.split_list}")
+    patients = made.balance["lesion-val"]["subjects"]
+    if patients and not made.balance["lesion-test"]["subjects"]:
+        _line(
+            f"nobody to test on: all patients ({patients}) fall into lesion-val; "
+            "`uadbench run --split all-test` tests on all of them, as a row of its own",
+            style="yellow",
+        )
     for failure in made.failures:
         console.print(f"failed: {failure.subject_id} {failure.contrast}: {failure.reason}", markup=False)
     for flag in made.flagged:
@@ -368,7 +375,10 @@ def prediction(found: "Prediction", out: Path) -> None:
     """What was said about one scan, and what speaks against believing it."""
     where = "unknown" if found.healthy_percentile is None else f"{found.healthy_percentile:.0f} %"
     _line(f"{found.method} {found.variant}, trained on {found.trained_on or 'nothing'}, {found.contrast}")
-    _line(f"  suspicious volume {found.suspicious_ml:.1f} ml at {found.operating_point}")
+    if found.suspicious_ml is None:
+        _line("  no mask: the record has no threshold; --point takes a number")
+    else:
+        _line(f"  suspicious volume {found.suspicious_ml:.1f} ml at {found.operating_point}")
     _line(f"  scan score {found.scan_score:.4g}; healthy test scans below it: {where}")
     for warning in found.warnings:
         _line(f"  warning: {warning}", style="yellow")
