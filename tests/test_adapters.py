@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from uadbench import datasets, layout, splits
+from uadbench import datasets, splits, tables
 from uadbench.errors import UserError
 from uadbench.preparation.verify import verify
 from uadbench.progress import Silent
@@ -188,7 +188,7 @@ def test_mslub_official_layout(tmp_path: Path) -> None:
     assert one.lesion_mask == (tmp_path / "patient01/patient01_consensus_gt.nii.gz").absolute()
     assert one.brain_mask is not None
     assert (one.space, one.skull_stripped) == ("co-registered", False)
-    assert "no consensus mask" in left_out["patient02"]
+    assert "consensus_gt" in left_out["patient02"]
 
 
 def test_mslub_repack_uses_one_copy_of_a_patient_in_the_stated_order(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_brats13_layout(tmp_path: Path) -> None:
     }
     assert one.brain_mask is not None
     assert (one.space, one.skull_stripped, one.healthy) == ("SRI24", True, False)
-    assert left_out == {"brats_2013_pat0003_1": "has no label file OTMultiClass"}
+    assert left_out == {"brats_2013_pat0003_1": "has no lesion mask (label file OTMultiClass)"}
 
 
 # ---- shared ------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_an_empty_root_says_where_the_data_are(tmp_path: Path) -> None:
 
 
 def test_numbers_in_tables() -> None:
-    assert [layout.number(t) for t in ("3.5", "3,5", "", None, "n/a")] == [3.5, 3.5, None, None, None]
+    assert [tables.number(t) for t in ("3.5", "3,5", "", None, "n/a")] == [3.5, 3.5, None, None, None]
 
 
 def test_adapters_stay_short() -> None:

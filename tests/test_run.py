@@ -259,8 +259,8 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"method": "vea"}, "no method 'vea'; known are: .*vae"),
-        ({"dataset": "bals"}, "no dataset 'bals'; known are: .*balls"),
+        ({"method": "vea"}, "no method 'vea'; .*there are: .*vae"),
+        ({"dataset": "bals"}, "no data set 'bals'; did you mean balls\\? there are: .*balls"),
         ({"contrast": "T9"}, "no contrast 'T9'; known are: T1, T2"),
         ({"contrast": "T2"}, "No subject of balls has the contrast 'T2'; there are: T1"),
         ({"preset": "huge"}, "no preset 'huge'; known are: ci"),

@@ -9,7 +9,6 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from uadbench.subject import LeftOut, Subject
 
 SALT = "uadbench split 1"
 RULES = ("published", "hash")  # the published parts where there are any; the hash for everyone
-# Why a lesion subject is in no partition (regime `within`).
-LEARNED_FROM = "its person is in healthy-train: only the lesion-free slices take part"
 PARTITIONS = ("healthy-train", "healthy-val", "healthy-test", "lesion-val", "lesion-test")
 
 
@@ -152,7 +149,7 @@ def write(
     about: dict[str, Any] = {"dataset": card.name, "list": path.name, **facts, "salt": SALT}
     about |= {"fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)}}
     about |= {"published": dict(card.published_split), "partitions": _described(parts)}
-    write_json(path.with_suffix(".json"), about | {"left_out": [asdict(item) for item in left_out]})
+    write_json(path.with_suffix(".json"), about | {"left_out": [item.as_dict() for item in left_out]})
     return facts
 
 
