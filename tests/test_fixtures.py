@@ -345,6 +345,14 @@ HANDLED = [
     ("msseg16", "macos", None),
     *[(name, "mixed_case", None) for name in SCANNED],
     *[(name, "folder_with_space", None) for name in SCANNED],
+    *[(name, "capital_suffixes", None) for name in SCANNED],
+    *[(name, "linked_folders", None) for name in SCANNED],
+    *[(name, "doubled_folders", None) for name in ("brats13", "brats21", "ixi", "mslub", "oasis1")],
+    *[
+        (name, trap, None)
+        for name in ("camcan", "ixi", "oasis1")
+        for trap in ("unicode_text", "remark_lines", "impossible_age", "contradicting_rows")
+    ],
     ("ixi", "semicolons", None),
     ("camcan", "semicolons", None),
     ("oasis1", "semicolons", None),
@@ -373,6 +381,8 @@ PROBLEMS = [
 LEFT_OUT = [
     ("atlas2", "no_lesion_mask", VICTIMS["atlas2"], "has no lesion mask"),
     ("atlas2", "testing", VICTIMS["atlas2"], "the part Testing has none"),
+    ("atlas2", "absent_content", "links without content", "the content of 3 (ATLAS_2/Training/R003/"),
+    ("isles22", "absent_content", "links without content", "`datalad get .`"),
     ("brats13", "no_lesion_mask", "brats_2013_pat0002_1", "has no lesion mask (label file OTMultiClass)"),
     ("brats21", "no_lesion_mask", VICTIMS["brats21"], "has no lesion mask (segmentation"),
     ("isles22", "no_lesion_mask", VICTIMS["isles22"], "has no lesion mask"),

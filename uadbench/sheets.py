@@ -63,8 +63,9 @@ def read(path: Path) -> list[Sheet]:
 def _text(path: Path, content: bytes) -> str:
     """The text of a table; in another encoding than Unicode every byte is a letter."""
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), None)
-    if encoding is None and b"\x00" in content[:200]:
-        encoding = "utf-16-be" if content.startswith(b"\x00") else "utf-16-le"
+    if encoding is None:  # every other byte of Latin letters in UTF-16 is 0
+        zeros = {"utf-16-be": content[:200:2].count(0), "utf-16-le": content[1:200:2].count(0)}
+        encoding = next((name for name, count in zeros.items() if count > len(content[:200]) / 5), None)
     try:
         text = content.decode(encoding or "utf-8")
     except UnicodeDecodeError:

@@ -77,7 +77,7 @@ def _slices(stem: str, folder: Path) -> tuple[list[Slice], list[LeftOut]]:
     found: dict[bool, dict[int, Path]] = {True: {}, False: {}}
     for path in folder.iterdir():
         name = re.fullmatch(rf"{stem}_(\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
-        if name and path.is_file():
+        if name and path.is_file() and not layout.is_absent(path):
             found[bool(name[2])][int(name[1])] = path
     images, masks = found[False], found[True]
     lone = [LeftOut(f"{stem} slice {n}", "has no mask") for n in sorted(set(images) - set(masks))]
