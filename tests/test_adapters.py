@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -16,7 +17,7 @@ from uadbench.preparation.verify import verify
 from uadbench.progress import Silent
 from uadbench.subject import LeftOut, Subject
 
-DATA = Path(__file__).parents[1].parent / "shared/data"
+DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 SITES = ("HH", "Guys", "IOP")
 
 
@@ -275,7 +276,7 @@ def test_adapters_stay_short() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real samples are not here")
+@pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 @pytest.mark.parametrize(
     ("name", "folder", "count"),
     [("ixi", "ixi_hh_2mm", 96), ("mslub", "mslub", 2), ("brats13", "brats2013", 3)],

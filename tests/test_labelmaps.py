@@ -1,6 +1,7 @@
 """Label maps: segmentations become healthy scans of every contrast, and faulty ones are left out."""
 
 import importlib
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from uadbench.preparation.verify import verify
 from uadbench.progress import Silent
 from uadbench.protocol import regime
 
-REAL = Path(__file__).parents[1].parent / "shared/data/labelmaps"
+REAL = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent") / "labelmaps"
 DRAWS = 2  # in these tests
 
 adapter: Any = datasets.load("labelmaps")
@@ -350,7 +351,7 @@ def test_a_folder_without_segmentations_says_where_to_get_them(machine: Machine,
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real samples are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 def test_the_segmentations_of_real_people_are_drawn(tmp_path: Path) -> None:
     for path in sorted(REAL.glob("*.nii.gz"))[:2]:
         brain = drawing.brain_of(drawing.read(path), path.name)
