@@ -100,5 +100,5 @@ def test_two_folders_cannot_have_a_row_of_one_name(plugins: Path) -> None:
 
 
 def test_an_unknown_row_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no method 'nothing'; known are: ae, "):
+    with pytest.raises(UserError, match="no method 'nothing'; there are: ae, "):
         method_card("nothing")

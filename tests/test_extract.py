@@ -24,7 +24,7 @@ from uadbench.preparation.scan import Scan
 from uadbench.progress import Silent
 from uadbench.subject import Subject
 
-DATA = Path(__file__).parents[1].parent / "shared/data"
+DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 
 
 def native() -> NDArray[np.float64]:
@@ -240,7 +240,7 @@ def test_one_and_two_workers_extract_register_and_correct_to_the_same_bytes(tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real samples are not here")
+@pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 def test_real_heads_are_extracted_as_their_parcellations_say() -> None:
     found = []
     for subject in datasets.find("ixi", DATA / "ixi_hh_2mm").subjects[::8]:

@@ -345,6 +345,14 @@ HANDLED = [
     ("msseg16", "macos", None),
     *[(name, "mixed_case", None) for name in SCANNED],
     *[(name, "folder_with_space", None) for name in SCANNED],
+    *[(name, "capital_suffixes", None) for name in SCANNED],
+    *[(name, "linked_folders", None) for name in SCANNED],
+    *[(name, "doubled_folders", None) for name in ("brats13", "brats21", "ixi", "mslub", "oasis1")],
+    *[
+        (name, trap, None)
+        for name in ("camcan", "ixi", "oasis1")
+        for trap in ("unicode_text", "remark_lines", "impossible_age", "contradicting_rows")
+    ],
     ("ixi", "semicolons", None),
     ("camcan", "semicolons", None),
     ("oasis1", "semicolons", None),
@@ -373,13 +381,15 @@ PROBLEMS = [
 LEFT_OUT = [
     ("atlas2", "no_lesion_mask", VICTIMS["atlas2"], "has no lesion mask"),
     ("atlas2", "testing", VICTIMS["atlas2"], "the part Testing has none"),
-    ("brats13", "no_lesion_mask", "brats_2013_pat0002_1", "has no label file"),
-    ("brats21", "no_lesion_mask", VICTIMS["brats21"], "has no segmentation"),
+    ("atlas2", "absent_content", "links without content", "the content of 3 (ATLAS_2/Training/R003/"),
+    ("isles22", "absent_content", "links without content", "`datalad get .`"),
+    ("brats13", "no_lesion_mask", "brats_2013_pat0002_1", "has no lesion mask (label file OTMultiClass)"),
+    ("brats21", "no_lesion_mask", VICTIMS["brats21"], "has no lesion mask (segmentation"),
     ("isles22", "no_lesion_mask", VICTIMS["isles22"], "has no lesion mask"),
-    ("mslub", "no_lesion_mask", VICTIMS["mslub"], "has no consensus mask"),
-    ("msseg16", "no_lesion_mask", VICTIMS["msseg16"], "has no mask Consensus.nii.gz"),
+    ("mslub", "no_lesion_mask", VICTIMS["mslub"], "has no lesion mask (consensus_gt"),
+    ("msseg16", "no_lesion_mask", VICTIMS["msseg16"], "has no lesion mask (Consensus.nii.gz)"),
     ("msseg16", "raw_only", VICTIMS["msseg16"], "has no pre-processed scan"),
-    ("wmh17", "no_lesion_mask", VICTIMS["wmh17"], "has no lesion mask wmh.nii.gz"),
+    ("wmh17", "no_lesion_mask", VICTIMS["wmh17"], "has no lesion mask (wmh.nii.gz)"),
     ("oasis1", "dementia", VICTIMS["oasis1"], "CDR 0.5: dementia"),
     ("oasis1", "no_voxels", VICTIMS["oasis1"], "without its .img"),
     ("oasis1", "file_without_row", VICTIMS["oasis1"], "its CDR is unknown"),
@@ -515,7 +525,9 @@ def test_a_fixture_says_that_it_is_one(make: Maker) -> None:
 
 def test_mistakes_are_answered_with_what_is_known(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(UserError, match="There is no fixture of 'ixy'; known are: atlas2, .*wmh17"):
+    with pytest.raises(
+        UserError, match=r"There is no fixture of 'ixy'; did you mean ixi\? there are: atlas2, .*wmh17"
+    ):
         fixtures.write_fixture("ixy", out)
     with pytest.raises(UserError, match="no fixture of 'phantom'"):
         fixtures.write_fixture("phantom", out)

@@ -1,6 +1,7 @@
 """Label maps: segmentations become healthy scans of every contrast, and faulty ones are left out."""
 
 import importlib
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from uadbench import datasets, fixtures, splits
 from uadbench.cards import dataset_card
+from uadbench.cli import app
 from uadbench.datasets import Found
 from uadbench.errors import SubjectError, UserError
 from uadbench.grids import GRIDS
@@ -26,7 +29,7 @@ from uadbench.preparation.verify import verify
 from uadbench.progress import Silent
 from uadbench.protocol import regime
 
-REAL = Path(__file__).parents[1].parent / "shared/data/labelmaps"
+REAL = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent") / "labelmaps"
 DRAWS = 2  # in these tests
 
 adapter: Any = datasets.load("labelmaps")
@@ -165,7 +168,12 @@ def test_a_spoilt_segmentation_is_left_out_with_the_reason(trap: str, reason: st
 
 @pytest.mark.parametrize(
     "traps",
-    [("macos", "orientations", "folder_with_space"), ("four_axes", "disguised_gzip"), ("mixed_case",)],
+    [
+        ("macos", "orientations", "folder_with_space"),
+        ("four_axes", "disguised_gzip"),
+        ("mixed_case",),
+        ("capital_suffixes", "folder_with_space", "linked_folders", "doubled_folders"),
+    ],
 )
 def test_how_a_segmentation_is_stored_changes_no_voxel(
     traps: tuple[str, ...], drawn: Found, tmp_path: Path
@@ -177,12 +185,34 @@ def test_how_a_segmentation_is_stored_changes_no_voxel(
         np.testing.assert_array_equal(voxels(one.images["FLAIR"]), voxels(other.images["FLAIR"]))
 
 
+def test_a_segmentation_that_was_not_fetched_is_left_out(tmp_path: Path) -> None:
+    here = trapped(tmp_path, "absent_content")
+    assert persons(here) == {"training_seg_01"}
+    assert [item.id for item in here.left_out] == ["links without content"]
+
+
+def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    fixtures.write_fixture("labelmaps", root, subjects=2, traps=["constant"])
+    monkeypatch.setattr(drawing, "draw", None)  # must not be called
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    done = CliRunner().invoke(app, ["verify", "labelmaps", "--root", str(root), "--quiet", "--workers", "1"])
+    assert done.exit_code == 0, done.output
+    assert "left out: training_seg_02.nii.gz: " in done.stdout
+    assert f"of the whole release are missing: {120 - DRAWS} of 120 T1" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert not machine.places.drawn("labelmaps").exists()
+
+
 def test_an_oblique_segmentation_is_drawn_upright(tmp_path: Path) -> None:
     assert persons(trapped(tmp_path, "oblique")) == {"training_seg_01", "training_seg_02"}
 
 
 def test_every_trap_of_the_fixture_is_tested() -> None:
     tested = {"unknown_number", "zero_bytes", "truncated", "constant", "nan", "cut_view", "oblique"}
+    tested |= {"capital_suffixes", "linked_folders", "doubled_folders", "absent_content"}
     tested |= {"disagreeing_forms", "duplicate", "macos", "orientations", "four_axes", "disguised_gzip"}
     assert set(fixtures.trap_names("labelmaps")) == tested | {"mixed_case", "folder_with_space"}
 
@@ -321,7 +351,7 @@ def test_a_folder_without_segmentations_says_where_to_get_them(machine: Machine,
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real samples are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 def test_the_segmentations_of_real_people_are_drawn(tmp_path: Path) -> None:
     for path in sorted(REAL.glob("*.nii.gz"))[:2]:
         brain = drawing.brain_of(drawing.read(path), path.name)

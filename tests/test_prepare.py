@@ -31,7 +31,7 @@ from uadbench.subject import Subject
 G48 = GRIDS["g48"]
 LATTICE = Grid("scan", (44, 52, 44), 4.0, (-88.0, -122.0, -72.0))  # of the scans below: g48, cut
 BALL_MM = (28.0, -30.0, 20.0)  # a voxel centre of LATTICE and of g48
-DATA = Path(__file__).parents[1].parent / "shared/data"
+DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 
 
 def card(**facts: Any) -> DatasetCard:
@@ -573,7 +573,7 @@ def test_trap_7_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real samples are not here")
+@pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 @pytest.mark.parametrize(
     ("name", "folder", "contrast", "least_dice"),
     [

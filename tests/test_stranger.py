@@ -37,7 +37,7 @@ def test_the_four_boxes_of_the_readme_are_enough(machine: Machine, tmp_path: Pat
     )
 
     assert "left out: patient05: has no tumour.nii.gz" in verified
-    assert "nothing is wrong" in verified
+    assert "what is used is in order (1 left out, see above)" in verified
     assert "own mask 4" in prepared
     assert "failed" not in prepared
     (made,) = record.read_all(machine.places.results)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench import catalog
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown
 
 PRESETS = ("ci", "demo", "small", "paper")
 FAMILIES = ("baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature")
@@ -165,7 +165,7 @@ def method_card(name: str) -> MethodCard:
     """The card of a row; an unknown name lists the known ones."""
     rows = _rows()
     if name not in rows:
-        raise UserError(f"There is no method '{name}'; known are: {', '.join(sorted(rows))}.")
+        raise unknown("method", name, rows)
     return _method_card(name, rows[name])
 
 

@@ -1,11 +1,14 @@
 """What lies in the folders `methods/` and `datasets/`, here and in folders that a user adds."""
 
 import os
+import re
 from pathlib import Path
 
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown
 
 PLUGINS_VARIABLE = "UADBENCH_PLUGINS"
+KINDS = {"methods": "method", "datasets": "data set"}  # folder -> what one of it is called
+NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a plug-in: the folder is a part of a module's name
 
 
 def home(folder: str) -> Path:
@@ -45,12 +48,13 @@ def folders(kind: str) -> list[Path]:
 
 def names(kind: str) -> list[str]:
     """Names of all plug-ins of a kind, sorted: every folder with a `card.toml`."""
-    return sorted({card.parent.name for folder in folders(kind) for card in folder.glob("*/card.toml")})
+    found = {card.parent.name for folder in folders(kind) for card in folder.glob("*/card.toml")}
+    return sorted(name for name in found if NAME.fullmatch(name))
 
 
 def locate(kind: str, name: str) -> Path:
-    """Folder of one plug-in; an unknown name lists the known ones."""
+    """Folder of one plug-in; what is no name of one, a path for example, lists those there are."""
     for folder in folders(kind):
-        if (folder / name / "card.toml").is_file():
+        if NAME.fullmatch(name) and (folder / name / "card.toml").is_file():
             return folder / name
-    raise UserError(f"There is no {kind[:-1]} '{name}'; known are: {', '.join(names(kind))}.")
+    raise unknown(KINDS[kind], name, names(kind))

@@ -10,7 +10,7 @@ from uadbench.evaluation.evaluate import extent
 from uadbench.files import sha256_json
 from uadbench.grids import Target
 from uadbench.plan import Machine, Plan
-from uadbench.preparation.prepare import Failure, check_voxels, prepare
+from uadbench.preparation.prepare import Failure, check_voxels, copies, prepare
 from uadbench.prepared import Prepared
 
 # Partitions whose scans are scored; healthy-train is only learned from.
@@ -59,16 +59,17 @@ def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
             more = _prepared(plan, tuple(learned), contrast, model_on, failures, machine)
             for partition, members in more.items():
                 learned[partition] += members.values()
-        both = {
-            part: [name for name in members if name in model[part]] for part, members in evaluation.items()
-        }
-    scored = {part: [evaluation[part][name] for name in names] for part, names in both.items()}
+    scored = {
+        part: [item for name, item in members.items() if name in model[part]]
+        for part, members in evaluation.items()
+    }
+    _leave_copies_out(scored, learned, failures)
     check_voxels({**scored, "healthy-train": learned["healthy-train"]})
     _check_not_empty(plan, scored, learned["healthy-train"], failures)
     _check_measurable(plan.test.card.name, scored["lesion-test"])
     return Cohort(
         evaluation=scored,
-        model={part: [model[part][name] for name in names] for part, names in both.items()},
+        model={part: [model[part][item.subject.id] for item in items] for part, items in scored.items()},
         train=learned["healthy-train"],
         val=learned["healthy-val"],
         failures=failures,
@@ -108,6 +109,21 @@ def _prepared(
             if failure not in known:
                 known.append(failure)
     return by_partition
+
+
+def _leave_copies_out(
+    scored: dict[str, list[Prepared]],
+    learned: dict[str, list[Prepared]],
+    failures: dict[str, list[Failure]],
+) -> None:
+    """Take out of the partitions whoever shows the voxels of another subject of the data set."""
+    together = {part: [*scored.get(part, []), *learned.get(part, [])] for part in {*scored, *learned}}
+    for part, found in copies(together).items():
+        failures.setdefault(part, []).extend(found)
+        lost = {failure.subject_id for failure in found}
+        for places in (scored, learned):
+            if part in places:
+                places[part] = [item for item in places[part] if item.subject.id not in lost]
 
 
 def _check_not_empty(

@@ -1,23 +1,24 @@
 """Data sets: found by name, and asked for their subjects.
 
 A data set is a folder `datasets/<name>/` with a `card.toml` (facts) and a `dataset.py` with the
-function `subjects(root) -> Iterator[Subject | LeftOut]`. One that makes its own files has
+function `subjects(root) -> Iterator[Subject | LeftOut | Remark]`. One that makes its own files has
 `generate(root, progress)` too. One that draws scans from what was downloaded has
-`draw(root, folder, workers, progress)`, and `subjects` is given the folder they were drawn into.
+`draw(root, folder, workers, progress)`, and `subjects` is given the folder they were drawn into; its
+`survey(root, workers, progress)` answers the same without drawing anything.
 """
 
 import importlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from uadbench import catalog
+from uadbench import catalog, layout
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.errors import UserError
 from uadbench.progress import Progress
-from uadbench.subject import LeftOut, Subject
+from uadbench.subject import LeftOut, Remark, Subject
 
 # `datasets/x/dataset.py` is imported as `uadbench.datasets.x.dataset`; see uadbench/methods.py.
 __path__ = [str(folder) for folder in catalog.folders("datasets")]
@@ -29,12 +30,13 @@ FIXTURE_NOTE = "FIXTURE.txt"
 
 @dataclass(frozen=True)
 class Found:
-    """What lies under a root: the subjects, sorted by id, and what is left out with the reason."""
+    """What lies under a root: the subjects, sorted by id, what is left out, and what is worth knowing."""
 
     card: DatasetCard
     root: Path
     subjects: tuple[Subject, ...]
     left_out: tuple[LeftOut, ...]
+    remarks: tuple[Remark, ...] = ()
 
     def with_contrast(self, contrast: str) -> Sequence[Subject]:
         """The subjects that have a contrast; a contrast that none has lists those there are."""
@@ -86,24 +88,50 @@ def find(name: str, root: Path, drawn: Path | None = None) -> Found:
 
     `drawn` is the folder into which a data set has drawn what it made of the root's files.
     """
+    _check_root(name, root)
+    return _found(name, root, load(name).subjects(drawn or root))
+
+
+def survey(name: str, root: Path, workers: int, progress: Progress) -> Found:
+    """What `find` would answer once a data set had drawn its scans: no file is written."""
+    _check_root(name, root)
+    return _found(name, root, load(name).survey(root, workers, progress))
+
+
+def _check_root(name: str, root: Path) -> None:
     card = dataset_card(name)
     if not root.is_dir():
         raise UserError(f"The root of {name}, {root}, is not a folder; {_how_to_get(card)}")
+
+
+def _found(name: str, root: Path, items: Iterable[Subject | LeftOut | Remark]) -> Found:
+    """What an adapter says lies under a root, and what no adapter sees: content that is not here."""
+    card = dataset_card(name)
     if (root / FIXTURE_NOTE).exists():
         card = replace(card, population="synthetic")
     subjects: list[Subject] = []
     left_out: list[LeftOut] = []
-    for item in load(name).subjects(drawn or root):
+    remarks: list[Remark] = []
+    for item in items:
         if isinstance(item, LeftOut):
             left_out.append(item)
+        elif isinstance(item, Remark):
+            remarks.append(item)
         elif item.id in card.exclusions:
             left_out.append(LeftOut(item.id, card.exclusions[item.id]))
         elif item.orientation is None and card.analyze_orientation is not None:
             subjects.append(replace(item, orientation=card.analyze_orientation))
         else:
             subjects.append(item)
+    left_out += layout.unread(root)
     if not subjects:
-        raise UserError(f"No subject of {name} was found under {root}; {_how_to_get(card)}")
+        raise UserError(_nobody(card, root, left_out))
+    _check_subjects(name, root, subjects)
+    return Found(card, root, tuple(sorted(subjects, key=lambda s: s.id)), tuple(left_out), tuple(remarks))
+
+
+def _check_subjects(name: str, root: Path, subjects: Sequence[Subject]) -> None:
+    """Stop where an adapter names another cohort, or where there are several copies of a subject."""
     stray = sorted({subject.cohort for subject in subjects} - {name})
     if stray:
         raise UserError(
@@ -113,7 +141,27 @@ def find(name: str, root: Path, drawn: Path | None = None) -> Found:
     repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:
         raise UserError(f"{root} holds several copies of {', '.join(repeated[:5])}: keep one layout only.")
-    return Found(card, root, tuple(sorted(subjects, key=lambda s: s.id)), tuple(left_out))
+
+
+def _nobody(card: DatasetCard, root: Path, left_out: Sequence[LeftOut]) -> str:
+    """Why there is no subject: none at all, or those that are there cannot be used."""
+    unmasked = [item.id for item in left_out if item.reason.startswith(layout.NO_MASK)]
+    reasons = [words for words, _ in by_reason(item for item in left_out if item.id not in unmasked)]
+    if unmasked:
+        reasons.insert(0, f"{len(unmasked)} subjects, none with a lesion mask: {', '.join(unmasked[:5])}")
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    return f"No subject of {card.name} that can be used was found under {root}{why}; {_how_to_get(card)}"
+
+
+def by_reason(items: Iterable[LeftOut]) -> list[tuple[str, int]]:
+    """The reasons for which items are left out, each with how many and the first of them, and that number."""
+    members: dict[str, list[str]] = {}
+    for item in items:
+        members.setdefault(item.reason, []).append(item.id)
+    return [
+        (f"{ids[0]}: {reason}" if len(ids) == 1 else f"{layout.listed(ids)}: {reason}", len(ids))
+        for reason, ids in members.items()
+    ]
 
 
 def _how_to_get(card: DatasetCard) -> str:

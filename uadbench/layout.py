@@ -1,84 +1,206 @@
-"""What adapters share: files and tables as downloads have them."""
+"""What adapters share about folders and names: one walk, one way to name volumes, masks of the user."""
 
-import csv
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from uadbench.errors import UserError
 from uadbench.subject import LeftOut
+from uadbench.suffixes import is_data, pair_of, volume_stem
 
-Row = Mapping[str, str]  # column -> cell
+OWN_MASKS = "masks"  # the folder with brain masks that the user has made
+NO_MASK = "has no lesion mask"  # how the reason begins of a subject that cannot be tested on
+POINTERS = (b"version https://git-lfs.github.com/", b"/annex/objects/")  # files that stand for their content
+LONGEST_POINTER = 1024  # bytes
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What lies under a root: files with content, folders (the root too), and what cannot be entered or read.
+
+    `absent` are links and pointers whose content is not here, as DataLad, git-annex and Git LFS leave them.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    absent: list[Path] = field(default_factory=list)
+    closed: list[Path] = field(default_factory=list)  # folders that may not be read
+
+
+def walk(root: Path) -> Tree:
+    """Everything under a root, sorted; linked folders are entered, each real folder once.
+
+    A link to a folder that holds the root or the link itself is a cycle and is not followed. Passed over are
+    hidden folders (`.git`), and the `._` files that macOS leaves beside the real ones.
+    """
+    tree = Tree()
+    entered = {os.path.realpath(root)}
+    waiting, linked = deque([root]), deque[Path]()
+    while waiting or linked:
+        folder = waiting.popleft() if waiting else linked.popleft()  # a real folder before a link to it
+        if folder.is_symlink() and folder != root:
+            real = os.path.realpath(folder)
+            if real in entered or _holds(real, os.path.realpath(root)):
+                continue
+            entered.add(real)
+        tree.folders.append(folder)
+        for path in _entries(folder, tree):
+            if path.is_symlink() and os.path.isdir(path):
+                linked.append(path)
+            elif os.path.isdir(path):
+                real = os.path.realpath(path)
+                if real not in entered:  # else it has been reached by a link
+                    entered.add(real)
+                    waiting.append(path)
+            elif is_absent(path):
+                tree.absent.append(path)
+            elif path.is_file():
+                tree.files.append(path)
+    for found in (tree.files, tree.folders, tree.absent, tree.closed):
+        found.sort()
+    return tree
+
+
+def _holds(folder: str, inner: str) -> bool:
+    """Whether a real folder is above another."""
+    return os.path.commonpath([folder, inner]) == folder
+
+
+def _entries(folder: Path, tree: Tree) -> list[Path]:
+    """What lies right in a folder, but for what is passed over."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        tree.closed.append(folder)
+        return []
+    entries = [folder / name for name in names if not name.startswith("._")]
+    return [path for path in entries if not (path.name.startswith(".") and os.path.isdir(path))]
+
+
+def is_absent(path: Path) -> bool:
+    """Whether a file is a link or a pointer whose content is not here."""
+    try:
+        if path.is_symlink() and not path.exists():
+            return True
+        if not is_data(path) or not 0 < path.stat().st_size <= LONGEST_POINTER:
+            return False
+        with open(path, "rb") as opened:
+            return opened.read(max(map(len, POINTERS))).startswith(POINTERS)
+    except OSError:
+        return False
+
+
+def unread(root: Path) -> Iterator[LeftOut]:
+    """What lies under a root and cannot be read: content that was not fetched, folders without leave."""
+    tree = walk(root)
+    if tree.absent:
+        reason = (
+            f"the content of {listed(_inside(tree.absent, root))} is not here, only links or pointers to it: "
+            f"`datalad get .` (or `git annex get .`, `git lfs pull`) in {root} fetches it"
+        )
+        yield LeftOut("links without content", reason)
+    if tree.closed:
+        yield LeftOut("folders that may not be read", listed(_inside(tree.closed, root)))
+
+
+def _inside(paths: list[Path], root: Path) -> list[str]:
+    return [str(path.relative_to(root)) for path in paths]
+
+
+def listed(names: list[str], most: int = 5) -> str:
+    """How many names there are, and the first of them."""
+    rest = ", ..." if len(names) > most else ""
+    return f"{len(names)} ({', '.join(names[:most])}{rest})"
 
 
 def files(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
-    """Files anywhere under `root` whose name matches a regular expression, in either case, sorted.
-
-    The `._` files that macOS leaves beside the real ones are passed over.
-    """
+    """Files anywhere under `root` whose name matches a regular expression, in either case, sorted."""
     compiled = re.compile(pattern, re.IGNORECASE)
-    for path in sorted(root.rglob("*")):
-        match = compiled.fullmatch(path.name)
-        if match and not path.name.startswith("._") and path.is_file():
+    for path in walk(root).files:
+        if match := compiled.fullmatch(path.name):
             yield path, match
 
 
-def folders(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
-    """Folders anywhere under `root` (and `root` itself) whose name matches, in either case, sorted."""
+def volumes(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+    """Volumes anywhere under `root` whose name without the suffix matches, in either case, sorted.
+
+    Of a pair the header stands for both files, or the one that is there.
+    """
     compiled = re.compile(pattern, re.IGNORECASE)
-    for path in sorted([root.absolute(), *root.absolute().rglob("*")]):
+    for path in walk(root).files:
+        if match := _matched(path, compiled):
+            yield path, match
+
+
+def _matched(path: Path, stem: re.Pattern[str]) -> re.Match[str] | None:
+    name = volume_stem(path)
+    pair = pair_of(path) if name is not None and stem.fullmatch(name) else None
+    if name is None or (pair is not None and path != pair[0] and pair[0].exists()):
+        return None
+    return stem.fullmatch(name)
+
+
+def folders(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+    """Folders anywhere under `root` (and `root` itself) whose name matches, in either case, sorted.
+
+    A folder that holds nothing but a folder of its own name was unpacked one level deeper: the inner one
+    is meant.
+    """
+    compiled = re.compile(pattern, re.IGNORECASE)
+    tree = walk(root.absolute())
+    inside: dict[Path, set[str]] = {}
+    for path in [*tree.files, *tree.folders, *tree.absent]:
+        inside.setdefault(path.parent, set()).add(path.name.lower())
+    for path in tree.folders:
         match = compiled.fullmatch(path.name)
-        if match and path.is_dir():
+        if match and inside.get(path) != {path.name.lower()}:
             yield path, match
 
 
 def one(folder: Path, pattern: str) -> Path | None:
     """The file right in a folder whose name matches, in either case; the first of several."""
+    compiled = re.compile(pattern, re.IGNORECASE)
+    return next((path for path in _here(folder) if compiled.fullmatch(path.name)), None)
+
+
+def volume(folder: Path, pattern: str) -> Path | None:
+    """The volume right in a folder whose name without the suffix matches, in either case."""
+    compiled = re.compile(pattern, re.IGNORECASE)
+    return next((path for path in _here(folder) if _matched(path, compiled)), None)
+
+
+def _here(folder: Path) -> Iterator[Path]:
+    """The files with content right in a folder, sorted."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not path.name.startswith("._") and re.fullmatch(pattern, path.name, re.IGNORECASE):
-            return path
-    return None
+        if not path.name.startswith("._") and path.is_file() and not is_absent(path):
+            yield path
 
 
-def table(path: Path, id_column: str) -> dict[str, list[Row]]:
-    """Rows of a table by id; several rows of one id stay several.
+def lacking(folder: Path, what: str, pattern: str) -> str:
+    """The reason why a folder is of no use, saying where volumes of the pattern lie deeper inside."""
+    deeper = sorted({path.parent for path, _ in volumes(folder, pattern)} - {folder})
+    where = f"; found deeper, under {deeper[0].relative_to(folder)}: move it up" if deeper else ""
+    return f"{what}{where}"
 
-    Text separated by comma, semicolon or tab, or an Excel file of the old kind (.xls).
+
+def foreign(root: Path, releases: Mapping[str, tuple[str, str]]) -> Iterator[LeftOut]:
+    """What lies under a root and is of another release whose names are alike, one item for each.
+
+    `releases` gives for each its pattern of folder names or of file names without suffix, and the reason.
     """
-    rows: dict[str, list[Row]] = {}
-    for row in _excel(path) if path.suffix.lower() == ".xls" else _text(path):
-        if id_column not in row:
-            raise UserError(
-                f"{path} has the columns {', '.join(row)}; expected is one named {id_column}: "
-                "use the table as it was published."
-            )
-        if row[id_column]:
-            rows.setdefault(row[id_column], []).append(row)
-    return rows
+    tree = walk(root.absolute())
+    stems = sorted({path.name for path in tree.folders} | {_stem(path) for path in tree.files})
+    for release, (pattern, reason) in releases.items():
+        compiled = re.compile(pattern, re.IGNORECASE)
+        found = [stem for stem in stems if compiled.fullmatch(stem)]
+        if found:
+            yield LeftOut(release, f"{listed(found)}: {reason}")
 
 
-def _text(path: Path) -> Iterator[Row]:
-    text = path.read_text(encoding="utf-8-sig")
-    header = text.split("\n", 1)[0]
-    separator = max(",;\t", key=header.count)
-    for row in csv.DictReader(text.splitlines(), delimiter=separator):
-        # Cells beyond the header have the key None; short rows have the value None.
-        yield {key.strip(): (cell or "").strip() for key, cell in row.items() if key is not None}
-
-
-def _excel(path: Path) -> Iterator[Row]:
-    import pandas
-
-    for row in pandas.read_excel(path, dtype=str).fillna("").to_dict("records"):
-        yield {str(key).strip(): str(cell).strip() for key, cell in row.items()}
-
-
-def number(text: str | None) -> float | None:
-    """A number in a table; None where the cell is empty or says so in words."""
-    try:
-        return float((text or "").replace(",", "."))
-    except ValueError:
-        return None
+def _stem(path: Path) -> str:
+    return volume_stem(path) or path.name
 
 
 def by_session(
@@ -86,27 +208,29 @@ def by_session(
 ) -> tuple[dict[tuple[str, ...], dict[str, Path]], list[LeftOut]]:
     """Images by who and when, then by contrast, and the second copies of an image.
 
-    The last group of the pattern is looked up in `contrasts` (by lower case), the groups before it say who
-    and when (in upper case). Files in a folder `masks` are the user's own masks, and none of these.
+    The last group of the pattern, which is of the name without suffix, is looked up in `contrasts` (by lower
+    case), the groups before it say who and when (in upper case). Files in a folder `masks` are the user's
+    own masks, and none of these.
     """
     sessions: dict[tuple[str, ...], dict[str, Path]] = {}
     surplus = []
-    for path, name in files(root, pattern):
-        if path.parent.name.lower() == "masks":
+    for path, name in volumes(root, pattern):
+        if path.parent.name.lower() == OWN_MASKS:
             continue
         *who, contrast = name.groups()
         images = sessions.setdefault(tuple(part.upper() for part in who), {})
-        first = images.setdefault(contrasts[contrast.lower()], path)
+        shown = contrasts[contrast.lower()]
+        first = images.setdefault(shown, path)
         if first != path:
             reason = f"a second copy beside {first.relative_to(root)}"
-            surplus.append(LeftOut(str(path.relative_to(root)), reason))
+            surplus.append(LeftOut(str(path.relative_to(root)), reason, shown))
     return sessions, surplus
 
 
 def own_masks(root: Path) -> dict[str, Path]:
     """The brain masks that the user has made: the volumes in folders named `masks`, by name in lower case."""
-    found = files(root, r".*\.(nii|nii\.gz|hdr)")
-    return {path.name.lower(): path for path, _ in found if path.parent.name.lower() == "masks"}
+    found = [path for path, _ in volumes(root, ".+") if path.parent.name.lower() == OWN_MASKS]
+    return {path.name.lower(): path for path in found}
 
 
 def own_mask(masks: Mapping[str, Path], stem: str) -> Path | None:
@@ -117,20 +241,5 @@ def own_mask(masks: Mapping[str, Path], stem: str) -> Path | None:
 
 def own_masks_of(masks: Mapping[str, Path], images: Mapping[str, Path]) -> dict[str, Path]:
     """The user's mask of each contrast: `masks/<name of the image file>`, with any ending."""
-    found = {contrast: own_mask(masks, path.name.split(".nii")[0]) for contrast, path in images.items()}
+    found = {contrast: own_mask(masks, volume_stem(path) or path.name) for contrast, path in images.items()}
     return {contrast: path for contrast, path in found.items() if path is not None}
-
-
-def age_and_sex(row: Row) -> tuple[float | None, str | None]:
-    """Age in years, and sex as "F" or "M", from columns that are named so; None where it is not said."""
-    cells = {column.lower(): cell for column, cell in row.items()}
-    sexes = (cells.get(column, "").lower() for column in ("sex", "gender", "gender_text", "m/f"))
-    sex = next((text[0].upper() for text in sexes if text in ("f", "m", "female", "male")), None)
-    return number(cells.get("age")), sex
-
-
-def without_image(table: Path, ids: Iterable[str]) -> Iterator[LeftOut]:
-    """The rows of a table for which there is no image, as one item."""
-    rest = sorted(ids)
-    if rest:
-        yield LeftOut(table.name, f"rows without an image: {len(rest)}, {', '.join(rest[:5])} ...")

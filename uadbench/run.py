@@ -349,24 +349,25 @@ def _evaluate_and_record(
 
 
 def _excluded(plan: Plan, cohort: Cohort) -> list[dict[str, str]]:
-    """Everyone who was found but takes no part, with the reason (protocol, rule 1)."""
+    """Everyone who was found but takes no part, with the reason (protocol, rule 1).
+
+    What lacks a contrast that the run does not look at takes part; and patients whose lesion-free slices are
+    learned from are not excluded but in healthy-train.
+    """
     failed = [
         {"partition": partition, "id": failure.subject_id, "reason": failure.reason}
         for partition, failures in cohort.failures.items()
         for failure in failures
     ]
+    looked_at = {None, plan.contrast, *plan.train_contrasts}
     sources = {found.card.name: found for found in (plan.train, plan.test) if found is not None}
     left_out = [
         {"partition": f"none of {name}", "id": item.id, "reason": item.reason}
         for name, found in sources.items()
         for item in found.left_out
+        if item.contrast in looked_at
     ]
-    learned_from = [
-        {"partition": f"none of {plan.test.card.name}", "id": subject.id, "reason": splits.LEARNED_FROM}
-        for subject in plan.test.with_contrast(plan.contrast)
-        if splits.partition(subject, plan.test.card) is None
-    ]
-    return failed + left_out + learned_from
+    return failed + left_out
 
 
 def evaluate_again(path: Path, machine: Machine) -> Outcome:

@@ -164,7 +164,7 @@ def write(
     about: dict[str, Any] = {"dataset": card.name, "list": path.name, **facts, "salt": SALT}
     about |= {"fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)}}
     about |= {"published": dict(card.published_split), "partitions": _described(parts)}
-    write_json(path.with_suffix(".json"), about | {"left_out": [asdict(item) for item in left_out]})
+    write_json(path.with_suffix(".json"), about | {"left_out": [item.as_dict() for item in left_out]})
     return facts
 
 

@@ -33,6 +33,9 @@ class Subject:
     contrast_masks: Mapping[str, Path] = field(default_factory=dict)  # where a contrast has one of its own
     lesion_mask: Path | None = None
     ignore_mask: Path | None = None  # neither hit nor false there; may be the lesion mask's file
+    # Values besides 0 that its masks may hold, where they are fewer than the card knows: in releases that
+    # share names a number may mean another thing.
+    mask_values: tuple[int, ...] = ()
     # The contrast on whose voxels the lesion was outlined. In native space the others may have moved against
     # it, and must be registered to it rigidly before the mask is used on them; None: the mask holds for all.
     mask_contrast: str | None = None
@@ -56,7 +59,24 @@ class Subject:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something a data set holds or names that is not used, with the reason in words."""
+    """Something a data set holds or names that is not used, with the reason in words.
+
+    `contrast`: what is left out is that contrast of a subject alone, so that a run on another one does not
+    care.
+    """
+
+    id: str
+    reason: str
+    contrast: str | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain data for JSON."""
+        return {"id": self.id, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something worth knowing about what lies under a root; nobody is left out for it."""
 
     id: str
     reason: str

@@ -7,19 +7,26 @@ from uadbench import layout
 from uadbench.subject import LeftOut, Subject
 
 SPACE = "space-MNI152NLin2009aSym"
-NAME = rf"sub-(r\d+s\d+)_ses-(\d+)_{SPACE}_(T1w)\.nii(?:\.gz)?"
+NAME = rf"sub-(r\d+s\d+)_ses-(\d+)_{SPACE}_(T1w)"
+OTHERS = {
+    "ATLAS 3": (
+        r".*space-orig_(desc-brain_T1w|label-lesion_desc-T1lesion_mask)",
+        "native space, stripped",
+    ),
+    "ATLAS R1": (r".*_t1w(_deface)?_stx|.*_LesionSmooth(_\d+)?_stx", "another release, by other experts"),
+}
 
 
 def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     """One subject for each scan with a lesion mask beside it."""
     sessions, surplus = layout.by_session(root, NAME, {"t1w": "T1"})
-    yield from surplus
+    yield from [*surplus, *layout.foreign(root, OTHERS)]
     masks = layout.own_masks(root)
     for (person, session), images in sessions.items():
         name, folder = f"sub-{person.lower()}_ses-{session}", images["T1"].parent
-        lesion = layout.one(folder, rf"{name}_{SPACE}_label-L_desc-T1lesion_mask\.nii(\.gz)?")
+        lesion = layout.volume(folder, rf"{name}_{SPACE}_label-L_desc-T1lesion_mask")
         if lesion is None:
-            yield LeftOut(name, "has no lesion mask beside it (the part Testing has none)")
+            yield LeftOut(name, f"{layout.NO_MASK} beside it (the part Testing has none)")
             continue
         yield Subject(
             id=name,

@@ -12,11 +12,13 @@ CONTRASTS = {"FLAIR": "Flair", "T1ce": "T1c"}  # contrast -> how the file names 
 def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     """One subject for each folder, the person being the patient's number."""
     for folder, name in layout.folders(root, r"brats_2013_(pat\d{4})_(\d+)"):
-        files = {c: layout.one(folder, rf"{n}_subtrMeanDivStd\.nii(\.gz)?") for c, n in CONTRASTS.items()}
+        files = {c: layout.volume(folder, rf"{n}_subtrMeanDivStd") for c, n in CONTRASTS.items()}
         images = {contrast: path for contrast, path in files.items() if path}
-        lesion = layout.one(folder, r"OTMultiClass\.nii(\.gz)?")
+        lesion = layout.volume(folder, "OTMultiClass")
         if not images or lesion is None:
-            yield LeftOut(folder.name, f"has no {'label file OTMultiClass' if images else 'image'}")
+            reason = f"{layout.NO_MASK} (label file OTMultiClass)"
+            bare = layout.lacking(folder, "has no image", ".*_subtrMeanDivStd")
+            yield LeftOut(folder.name, reason if images else bare)
             continue
         yield Subject(
             id=f"{name[1].lower()}_{name[2]}",
@@ -25,7 +27,7 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
             session=name[2],
             images=images,
             healthy=False,
-            brain_mask=layout.one(folder, r"brainmask\.nii(\.gz)?"),
+            brain_mask=layout.volume(folder, "brainmask"),
             lesion_mask=lesion,
             lesion_kind="glioma",
             space="SRI24",

@@ -1,24 +1,22 @@
 """Cam-CAN: healthy adults over the whole adult life span, BIDS names, full heads."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import layout
-from uadbench.subject import LeftOut, Subject
+from uadbench import layout, tables
+from uadbench.subject import LeftOut, Remark, Subject
 
-NAME = r"sub-(CC\d+)_(T1w|T2w)\.nii(?:\.gz)?"
+NAME = r"sub-(CC\d+)_(T1w|T2w)"
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
     """One subject for each person."""
     sessions, surplus = layout.by_session(root, NAME, {"t1w": "T1", "t2w": "T2"})
     yield from surplus
-    table = next((path for path, _ in layout.files(root, r"participants\.tsv")), None)
-    rows = layout.table(table, "participant_id") if table else {}
-    people = {name.upper().removeprefix("SUB-"): found[0] for name, found in rows.items()}
+    people = tables.people(root, {r"participants\.tsv": tables.Form("participant_id", _person)})
     masks = layout.own_masks(root)
     for (person,), images in sessions.items():
-        age, sex = layout.age_and_sex(people.pop(person, {}))
         yield Subject(
             id=f"sub-{person}",
             cohort="camcan",
@@ -27,8 +25,13 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
             healthy=True,
             contrast_masks=layout.own_masks_of(masks, images),
             site="Cambridge",
-            age=age,
-            sex=sex,
+            age=people[person].age,
+            sex=people[person].sex,
         )
-    if table and sessions:
-        yield from layout.without_image(table, people)
+    yield from people.beside(person for (person,) in sessions)
+
+
+def _person(cell: str) -> str | None:
+    """The person of a cell: "sub-CC110033" or "CC110033"."""
+    name = re.fullmatch(r"(?:sub-)?(CC\d+)", cell, re.ASCII | re.IGNORECASE)
+    return name[1].upper() if name else None

@@ -6,8 +6,12 @@ from pathlib import Path
 from uadbench import layout
 from uadbench.subject import LeftOut, Subject
 
-NAME = r"sub-(strokecase\d+)_ses-(\d+)_(dwi|adc|flair)\.nii(?:\.gz)?"
-MASK = r"sub-(strokecase\d+)_ses-(\d+)_(msk)\.nii(?:\.gz)?"
+NAME = r"sub-(strokecase\d+)_ses-(\d+)_(dwi|adc|flair)"
+MASK = r"sub-(strokecase\d+)_ses-(\d+)_(msk)"
+OTHERS = {
+    "ISLES 2024": (r"sub-stroke\d+(_ses-\d+_.*)?", "another release, of CT and later MRI"),
+    "ISLES 2015 to 2018": (r"VSD\.Brain\..*|SMIR\.Brain\..*", "another release, with other patients"),
+}
 
 
 def subjects(root: Path) -> Iterator[Subject | LeftOut]:
@@ -16,12 +20,12 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     sessions, surplus = layout.by_session(root, NAME, contrasts)
     lesions, surplus_masks = layout.by_session(root, MASK, {"msk": "lesion"})
     masks = layout.own_masks(root)
-    yield from [*surplus, *surplus_masks]
+    yield from [*surplus, *surplus_masks, *layout.foreign(root, OTHERS)]
     for (person, session), images in sessions.items():
         name = f"sub-{person.lower()}_ses-{session}"
         lesion = lesions.pop((person, session), None)
         if lesion is None:
-            yield LeftOut(name, "has no lesion mask (..._msk.nii.gz in derivatives)")
+            yield LeftOut(name, f"{layout.NO_MASK} (..._msk.nii.gz in derivatives)")
             continue
         own = layout.own_masks_of(masks, images)
         yield Subject(

@@ -44,7 +44,9 @@ def write(root: Path, folder: Path, draws: int, workers: int, progress: Progress
     A segmentation's scans lie in a folder named by its name and its voxels, so that another root, or one
     that has changed, never gets the scans of other segmentations.
     """
-    jobs, left_out = _jobs(root, folder, draws)
+    memory = FileMemory(folder / "files.json")
+    jobs, left_out = _jobs(root, folder, draws, memory)
+    memory.keep()
     todo = [job for job in jobs if not job.done]
     lost = set()
     with progress.stage("draw label maps", len(todo)) as stage:
@@ -59,13 +61,27 @@ def write(root: Path, folder: Path, draws: int, workers: int, progress: Progress
     write_json(folder / INDEX, {"drawn": drawn, "left_out": left_out})
 
 
-def _jobs(root: Path, folder: Path, draws: int) -> tuple[list[Job], dict[str, str]]:
+def survey(root: Path, workers: int, progress: Progress) -> tuple[list[str], dict[str, str]]:
+    """The segmentations under `root` that can be drawn, and why others cannot; nothing is written."""
+    jobs, left_out = _jobs(root, root, 0, FileMemory(root / "no memory"))
+    lost = set()
+    with progress.stage("read label maps", len(jobs)) as stage:
+        for position, reason in pool.results(check_one, jobs, workers):
+            job = jobs[position]
+            if reason is not None:
+                lost.add(job.name)
+                why = reason.reason if isinstance(reason, pool.Died) else reason
+                left_out[str(job.path.relative_to(root))] = why
+            stage.advance(1, job.name)
+    return [job.name for job in jobs if job.name not in lost], left_out
+
+
+def _jobs(root: Path, folder: Path, draws: int, memory: FileMemory) -> tuple[list[Job], dict[str, str]]:
     """A job for each segmentation, and the files that are none or copies, with the reason."""
-    memory = FileMemory(folder / "files.json")
     jobs: dict[str, Job] = {}
     seen: dict[str, str] = {}
     left_out = {}
-    for path, match in layout.files(root, r"(.+?)\.nii(\.gz)?"):
+    for path, match in layout.volumes(root, "(.+)"):
         name, place = match[1].lower(), str(path.relative_to(root))
         try:
             voxels = memory.word(path, lambda p: scan.voxel_hash(drawing.read(p).array))
@@ -79,16 +95,28 @@ def _jobs(root: Path, folder: Path, draws: int) -> tuple[list[Job], dict[str, st
         else:
             digest = sha256_json([VERSION, SEED, name, voxels])[:16]
             jobs[name] = Job(path, name, folder / digest, draws)
-    memory.keep()
     return list(jobs.values()), left_out
+
+
+def check_one(job: Job) -> str | None:
+    """The reason why a segmentation cannot be drawn; None where it can."""
+    brain = _brain(job)
+    return brain if isinstance(brain, str) else None
+
+
+def _brain(job: Job) -> drawing.Brain | str:
+    """The brain of a segmentation, or the reason why there is none."""
+    try:
+        return drawing.brain_of(drawing.read(job.path), job.path.name)
+    except (SubjectError, MemoryError) as error:
+        return str(error) or "not enough memory for this segmentation: use fewer --workers."
 
 
 def draw_one(job: Job) -> str | None:
     """Draw a segmentation as often as it is wanted; the reason where that is not possible."""
-    try:
-        brain = drawing.brain_of(drawing.read(job.path), job.path.name)
-    except (SubjectError, MemoryError) as error:
-        return str(error) or "not enough memory for this segmentation: use fewer --workers."
+    brain = _brain(job)
+    if isinstance(brain, str):
+        return brain
     for number in range(1, job.draws + 1):
         drawn = drawing.draw(brain, (SEED, int(sha256(job.name)[:12], 16), number))
         files = job.files(number)

@@ -18,6 +18,14 @@ def draw(root: Path, folder: Path, workers: int, progress: Progress) -> None:
     cohort.write(root, folder, DRAWS, workers, progress)
 
 
+def survey(root: Path, workers: int, progress: Progress) -> Iterator[Subject | LeftOut]:
+    """What `subjects` would answer once everything under `root` had been drawn; nothing is written."""
+    names, left_out = cohort.survey(root, workers, progress)
+    yield from (LeftOut(name, reason) for name, reason in left_out.items())
+    for person in names:
+        yield from _draws(person, root)
+
+
 def subjects(drawn: Path) -> Iterator[Subject | LeftOut]:
     """Every draw of every segmentation, and the files that could not be used."""
     index = drawn / cohort.INDEX
@@ -27,17 +35,22 @@ def subjects(drawn: Path) -> Iterator[Subject | LeftOut]:
     for name, reason in known["left_out"].items():
         yield LeftOut(name, reason)
     for person, folder in known["drawn"].items():
-        for number in range(1, DRAWS + 1):
-            files = phantom.paths(drawn / folder, f"{person}-{number}", lesion=False)
-            brain = files.pop("brain")
-            yield Subject(
-                id=f"{person}-{number}",
-                cohort="labelmaps",
-                person=person,
-                session=str(number),
-                images=files,
-                healthy=True,
-                brain_mask=brain,
-                space="co-registered",
-                skull_stripped=True,
-            )
+        yield from _draws(person, drawn / folder)
+
+
+def _draws(person: str, folder: Path) -> Iterator[Subject]:
+    """The scans of one segmentation, which lie in a folder, or will."""
+    for number in range(1, DRAWS + 1):
+        files = phantom.paths(folder, f"{person}-{number}", lesion=False)
+        brain = files.pop("brain")
+        yield Subject(
+            id=f"{person}-{number}",
+            cohort="labelmaps",
+            person=person,
+            session=str(number),
+            images=files,
+            healthy=True,
+            brain_mask=brain,
+            space="co-registered",
+            skull_stripped=True,
+        )

@@ -5,18 +5,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from uadbench import layout
+from uadbench import layout, tables
 from uadbench.preparation import stacks
-from uadbench.subject import LeftOut, Slice, Subject
+from uadbench.subject import LeftOut, Remark, Slice, Subject
 
 CHANNELS = {"T1": 0, "FLAIR": 1, "T1post": 2}
-SEXES = {1.0: "F", 2.0: "M"}
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
     """Of each patient the whole stack and the lesion-free slices, and what is not used."""
-    tables = [path for path, _ in layout.files(root, r"data\.csv")]
-    people = layout.table(tables[0], "Patient") if tables else {}
+    people = tables.people(root, {r"data\.csv": TABLE})
     seen: dict[str, Path] = {}
     for folder, name in layout.folders(root, r"(TCGA_\w\w_\w{4})_(\d{8})"):
         stem, person = name[0].upper(), name[1].upper()
@@ -24,12 +22,22 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
             yield LeftOut(f"{folder.parent.name}/{stem}", f"a second copy beside {seen[stem].parent.name}")
             continue
         seen[stem] = folder
-        yield from _patient(stem, person, name[2], folder, people.get(person, [{}])[0])
-    there = {stem.rpartition("_")[0] for stem in seen}
-    yield from layout.without_image(tables[0], set(people) - there) if tables else ()
+        yield from _patient(stem, person, name[2], folder, people[person])
+    yield from people.beside(stem.rpartition("_")[0] for stem in seen)
 
 
-def _patient(stem: str, person: str, date: str, folder: Path, row: layout.Row) -> Iterator[Subject | LeftOut]:
+def _person(cell: str) -> str | None:
+    name = re.fullmatch(r"TCGA_\w\w_\w{4}", cell.replace("-", "_"), re.ASCII | re.IGNORECASE)
+    return name[0].upper() if name else None
+
+
+# The table does not say what its numbers mean; see the card.
+TABLE = tables.Form("Patient", _person, age=("age_at_initial_pathologic",), codes={"1": "F", "2": "M"})
+
+
+def _patient(
+    stem: str, person: str, date: str, folder: Path, known: tables.Person
+) -> Iterator[Subject | LeftOut]:
     """Everything in one folder."""
     stack, lone = _slices(stem, folder)
     yield from lone
@@ -40,7 +48,7 @@ def _patient(stem: str, person: str, date: str, folder: Path, row: layout.Row) -
     for contrast, channel in CHANNELS.items():
         if contrast != "FLAIR" and stacks.is_replaced(stack, channel, CHANNELS["FLAIR"]):
             del channels[contrast]
-            yield LeftOut(f"{stem} {contrast}", "the sequence is missing and replaced by FLAIR")
+            yield LeftOut(f"{stem} {contrast}", "the sequence is missing and replaced by FLAIR", contrast)
     ill = stacks.holds_lesion(stack)
     whole = Subject(
         id=stem,
@@ -52,8 +60,8 @@ def _patient(stem: str, person: str, date: str, folder: Path, row: layout.Row) -
         lesion_mask=folder if ill else None,
         lesion_kind="glioma" if ill else None,
         site=stem.split("_")[1],
-        age=layout.number(row.get("age_at_initial_pathologic")),
-        sex=SEXES.get(layout.number(row.get("gender")) or 0.0),
+        age=known.age,
+        sex=known.sex,
         space="pixels",
         stack=tuple(stack),
         channels=channels,
@@ -69,7 +77,7 @@ def _slices(stem: str, folder: Path) -> tuple[list[Slice], list[LeftOut]]:
     found: dict[bool, dict[int, Path]] = {True: {}, False: {}}
     for path in folder.iterdir():
         name = re.fullmatch(rf"{stem}_(\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
-        if name and path.is_file():
+        if name and path.is_file() and not layout.is_absent(path):
             found[bool(name[2])][int(name[1])] = path
     images, masks = found[False], found[True]
     lone = [LeftOut(f"{stem} slice {n}", "has no mask") for n in sorted(set(images) - set(masks))]

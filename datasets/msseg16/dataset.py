@@ -6,11 +6,15 @@ from pathlib import Path
 from uadbench import layout
 from uadbench.subject import LeftOut, Subject
 
+OTHERS = {
+    "MSSEG-2 (2021)": (r"flair_time0[12]_on_middle_space", "its masks show new lesions, not the lesions"),
+}
 CONTRASTS = {"FLAIR": "FLAIR", "T1": "T1", "T1post": "GADO", "T2": "T2", "PD": "DP"}
 
 
 def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     """One subject for each patient with pre-processed scans and a consensus mask."""
+    yield from layout.foreign(root, OTHERS)
     for folder, name in layout.folders(root, r"Patient_(\w+)"):
         above = [part.capitalize() for part in folder.absolute().parts[-3:-1]]
         part = above[0] if above[0] in ("Training", "Testing") else ""
@@ -25,20 +29,21 @@ def _subject(name: str, centre: str | None, part: str | None, folder: Path) -> S
     inside = {path.name.lower(): path for path in folder.iterdir()}
     scans = inside.get("preprocessed_data", folder / "Preprocessed_Data")
     masks = inside.get("masks", folder / "Masks")
-    files = {c: layout.one(scans, rf"{n}_preprocessed\.nii(\.gz)?") for c, n in CONTRASTS.items()}
+    files = {c: layout.volume(scans, rf"{n}_preprocessed") for c, n in CONTRASTS.items()}
     images = {contrast: path for contrast, path in files.items() if path}
-    lesion = layout.one(masks, r"Consensus\.nii(\.gz)?")
+    lesion = layout.volume(masks, "Consensus")
     if not images:
-        return LeftOut(name, "has no pre-processed scan, and the masks belong to these")
+        bare = "has no pre-processed scan, and the masks belong to these"
+        return LeftOut(name, layout.lacking(folder, bare, ".*_preprocessed"))
     if lesion is None:
-        return LeftOut(name, "has no mask Consensus.nii.gz")
+        return LeftOut(name, f"{layout.NO_MASK} (Consensus.nii.gz)")
     return Subject(
         id=name,
         cohort="msseg16",
         person=name,
         images=images,
         healthy=False,
-        brain_mask=layout.one(masks, r"Brain_Mask\.nii(\.gz)?"),
+        brain_mask=layout.volume(masks, "Brain_Mask"),
         lesion_mask=lesion,
         part=part,
         lesion_kind="ms",

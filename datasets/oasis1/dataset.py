@@ -1,42 +1,46 @@
 """OASIS-1: skull-stripped T1 in Talairach space; people with dementia (CDR above 0) are left out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from uadbench import layout
+from uadbench import layout, suffixes, tables
 from uadbench.errors import UserError
-from uadbench.subject import LeftOut, Subject
+from uadbench.subject import LeftOut, Remark, Subject
 
 # The number after `n` counts the scans that were averaged, and differs.
-NAME = r"(OAS1_\d{4})_(MR\d)_(mpr)_n\w+_anon_111_t88_masked_gfc\.hdr"
+NAME = r"(OAS1_\d{4})_(MR\d)_(mpr)_n\w+_anon_111_t88_masked_gfc"
+OTHERS = {
+    "OASIS-2": (r"OAS2_\d+_MR\d+", "another release, of repeated visits with and without dementia"),
+    "OASIS-3 or 4": (r"(sub-)?OAS[34]\d{4}(_.*)?", "another release, in native space"),
+}
+HIGHEST_CDR = 3.0
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
     """One subject for each session of a person without dementia."""
     sessions, surplus = layout.by_session(root, NAME, {"mpr": "T1"})
-    yield from surplus
+    yield from [*surplus, *layout.foreign(root, OTHERS)]
     if not sessions:
         return
-    table = next((path for path, _ in layout.files(root, r"oasis_cross-sectional.*\.csv")), None)
-    if table is None:
+    people = tables.people(root, {r"oasis_cross-sectional.*\.(csv|xlsx?)": TABLE})
+    if not people.tables:
         raise UserError(
             f"{root} has no oasis_cross-sectional.csv: without its column CDR nobody can be told from "
             "people with dementia; fetch the table from the data set's pages."
         )
-    rows = {name.upper(): rows[0] for name, rows in layout.table(table, "ID").items()}
-    dementia = _dementia(rows)
+    cells: dict[str, list[str | None]] = {}
+    for name, row in people.by_id.items():
+        cells.setdefault(name.split("_MR")[0], []).extend(one.get("cdr") for one in row.rows)
     for (person, session), images in sessions.items():
-        name = f"{person}_{session}"
-        header = images["T1"]
-        if layout.one(header.parent, re.escape(header.stem) + r"\.img") is None:
-            yield LeftOut(name, f"{header.name} is there without its .img")
-        elif person not in dementia:
-            yield LeftOut(name, f"has no row in {table.name}: its CDR is unknown")
-        elif dementia[person] > 0:
-            yield LeftOut(name, f"CDR {dementia[person]:g}: dementia")
+        name, header = f"{person}_{session}", images["T1"]
+        pair = suffixes.pair_of(header) or ()
+        lost = [part.suffix for part in pair if layout.is_absent(part) or not part.is_file()]
+        if lost or not pair:
+            yield LeftOut(name, f"{header.name} is there without its {' or '.join(lost or ['.hdr, .img'])}")
+        elif reason := _dementia(cells.get(person, [])):
+            yield LeftOut(name, reason)
         else:
-            age, sex = layout.age_and_sex(rows.get(name, {}))
             yield Subject(
                 id=name,
                 cohort="oasis1",
@@ -44,20 +48,36 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
                 session=session.removeprefix("MR"),
                 images=images,
                 healthy=True,
-                age=age,
-                sex=sex,
+                age=people[name].age,
+                sex=people[name].sex,
                 space="Talairach",
                 skull_stripped=True,
             )
-    yield from layout.without_image(table, rows.keys() - {f"{p}_{s}" for p, s in sessions})
+    yield from people.beside(f"{person}_{session}" for person, session in sessions)
 
 
-def _dementia(rows: dict[str, layout.Row]) -> dict[str, float]:
-    """The highest CDR of each person; it is blank for the young, who are healthy, and for repeat scans."""
-    highest: dict[str, float] = {}
-    for name, row in rows.items():
-        person = name.split("_MR")[0]
-        if "CDR" not in row:
-            raise UserError("oasis_cross-sectional.csv lacks the column CDR: use the table as published.")
-        highest[person] = max(highest.get(person, 0.0), layout.number(row["CDR"]) or 0.0)
-    return highest
+def _dementia(cells: Iterable[str | None]) -> str:
+    """Why a person is not taken for healthy, by the CDR in all of its rows; "" for one who is.
+
+    It is blank for the young, who are healthy, and for repeat scans. Anything else that is no number is
+    believed to mean something.
+    """
+    cells = list(cells)
+    if not cells:
+        return "has no row in the table: its CDR is unknown"
+    if None in cells:
+        return "its row in the table is broken: its CDR is unknown"
+    ratings = {text: tables.number(text) for text in cells if text}
+    for text, rating in ratings.items():
+        if rating is None or not 0 <= rating <= HIGHEST_CDR:
+            return f"CDR {tables.shown(text)} is no rating: whether it is dementia is unknown"
+    highest = max([rating for rating in ratings.values() if rating is not None], default=0.0)
+    return f"CDR {highest:g}: dementia" if highest > 0 else ""
+
+
+def _session(cell: str) -> str | None:
+    name = re.fullmatch(r"OAS1_\d{4}_MR\d", cell, re.ASCII | re.IGNORECASE)
+    return name[0].upper() if name else None
+
+
+TABLE = tables.Form("ID", _session, needs=("CDR",))

@@ -1,13 +1,13 @@
 """Phantom: synthetic brain MRI that the program makes itself, in a BIDS-like layout."""
 
-import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import phantom
+from uadbench import phantom, tables
 from uadbench.progress import Progress
-from uadbench.subject import LeftOut, Subject
+from uadbench.subject import LeftOut, Remark, Subject
 
 
 def generate(
@@ -25,23 +25,24 @@ def generate(
     phantom.write_cohort(root, phantom.members(healthy, lesions_per_kind), progress)
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
     """Every participant of the table, and every folder that the table does not name."""
-    table = root / "participants.tsv"
-    if not table.is_file():
-        return
-    with open(table, encoding="utf-8", newline="") as opened:
-        rows = {row["participant_id"]: row for row in csv.DictReader(opened, delimiter="\t")}
-    for name, row in rows.items():
-        yield _subject(root, name, row)
-    for folder in sorted(root.glob("sub-*")):
-        if folder.name not in rows:
+    people = tables.people(root, {r"participants\.tsv": TABLE})
+    for name, person in people.by_id.items():
+        yield _subject(root, name, person)
+    for folder in sorted(root.glob("sub-*")) if people.tables else []:
+        if folder.name not in people.by_id:
             yield LeftOut(folder.name, "not named in participants.tsv")
+    yield from people.remarks
 
 
-def _subject(root: Path, name: str, row: dict[str, str]) -> Subject | LeftOut:
+def _subject(root: Path, name: str, person: tables.Person) -> Subject | LeftOut:
     """One participant, or what is missing of it."""
-    healthy = row["group"] == "healthy"
+    said = {(row.get("group"), row.get("lesion_kind"), row.get("site")) for row in person.rows}
+    group, kind, site = next(iter(said))
+    if len(said) > 1 or group not in ("healthy", "lesion"):
+        return LeftOut(name, "whether it is healthy participants.tsv does not say, or in two ways")
+    healthy = group == "healthy"
     files = phantom.paths(root, name, lesion=not healthy)
     images = {contrast: files[contrast] for contrast in phantom.CONTRASTS if files[contrast].is_file()}
     masks = [files[mask] for mask in ("brain", "lesion") if mask in files]
@@ -58,10 +59,17 @@ def _subject(root: Path, name: str, row: dict[str, str]) -> Subject | LeftOut:
         healthy=healthy,
         brain_mask=files["brain"],
         lesion_mask=files.get("lesion"),
-        lesion_kind=None if healthy else row["lesion_kind"],
-        site=row["site"],
-        age=float(row["age"]),
-        sex=row["sex"],
+        lesion_kind=None if healthy else kind,
+        site=site,
+        age=person.age,
+        sex=person.sex,
         space="MNI152",
         skull_stripped=True,
     )
+
+
+def _participant(cell: str) -> str | None:
+    return cell if re.fullmatch(r"sub-\w+", cell, re.ASCII) else None
+
+
+TABLE = tables.Form("participant_id", _participant, needs=("group", "lesion_kind", "site"))

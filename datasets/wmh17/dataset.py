@@ -43,11 +43,14 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
 def _subject(name: str, found: Mapping[str, Path], masks: Mapping[str, Path]) -> Subject | LeftOut:
     """One patient, or what the folder lacks."""
     kind = "pre" if "pre" in found else "orig"
-    files = {c: layout.one(found[kind], rf"({n})\.nii(\.gz)?") for c, n in NAMES[kind].items()}
+    files = {c: layout.volume(found[kind], n) for c, n in NAMES[kind].items()}
     images = {contrast: path for contrast, path in files.items() if path}
-    lesion = layout.one(found["patient"], r"wmh\.nii(\.gz)?")
+    lesion = layout.volume(found["patient"], "wmh")
     if not images or lesion is None:
-        return LeftOut(name, f"has no {'lesion mask wmh.nii.gz' if images else 'image'}")
+        reason = f"{layout.NO_MASK} (wmh.nii.gz)"
+        return LeftOut(
+            name, reason if images else layout.lacking(found[kind], "has no image", "FLAIR|(3D)?T1")
+        )
     own = {c: mask for c in images if (mask := layout.own_mask(masks, f"{name}_{c}"))}
     return Subject(
         id=name,

@@ -23,6 +23,7 @@ def verify(
     plugins: Plugins = None,
 ) -> None:
     """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
+    from uadbench import datasets
     from uadbench.files import write_json
     from uadbench.plan import find
     from uadbench.preparation.verify import verify as verify_dataset
@@ -30,7 +31,13 @@ def verify(
 
     machine = machine_for("cpu", workers, quiet, None)
     _remember(machine.places, dataset, root)
-    found = verify_dataset(find(dataset, machine), machine.workers, machine.progress)
+    drawn = datasets.can_draw(dataset)  # then its segmentations are looked at, and no scan is drawn
+    there = (
+        datasets.survey(dataset, machine.places.root(dataset), machine.workers, machine.progress)
+        if drawn
+        else find(dataset, machine)
+    )
+    found = verify_dataset(there, machine.workers, machine.progress, opening=not drawn)
     show.report(found)
     if report is not None:
         write_json(report, found.as_dict())

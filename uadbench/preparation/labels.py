@@ -29,6 +29,13 @@ class Labels:
         """The values that a card states."""
         return cls(card.lesion_labels, card.ignore_labels, card.other_labels)
 
+    def of_subject(self, subject: Subject) -> "Labels":
+        """The values that the files of one subject may have: the card's, or those of its release."""
+        if not subject.mask_values:
+            return self
+        kinds = (self.lesion, self.ignore, self.other)
+        return Labels(*(tuple(value for value in kind if value in subject.mask_values) for kind in kinds))
+
     @property
     def known(self) -> tuple[int, ...]:
         """All legal values, with 0, sorted."""
@@ -41,6 +48,7 @@ class Labels:
 
 def of_subject(subject: Subject, labels: Labels) -> tuple[Scan | None, Scan | None]:
     """The lesion and the ignored voxels on the lattices of their own files, as 0 and 1."""
+    labels = labels.of_subject(subject)
     lesion = ignored = None
     if subject.lesion_mask is not None:
         lesion = _marked(_read(subject.lesion_mask, labels, subject.orientation), labels.lesion)

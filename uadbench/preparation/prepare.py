@@ -133,6 +133,49 @@ def check_voxels(parts: Mapping[str, Sequence[Prepared]]) -> None:
                     )
 
 
+def same_image(contrast: str, other: Subject, other_contrast: str) -> str:
+    """How two subjects with the same voxels are told of."""
+    return f"{contrast} is the same image voxel by voxel as {other.id} {other_contrast}"
+
+
+def copies(parts: Mapping[str, Sequence[Prepared]]) -> dict[str, list[Failure]]:
+    """By partition, the scans of a data set that show the voxels of another of its subjects.
+
+    The first by id stays, and where the two contradict each other, one healthy and the other not, or with
+    other lesions, neither.
+    """
+    found: dict[str, dict[str, Failure]] = {}
+    seen: dict[tuple[str, str], tuple[str, Prepared]] = {}
+    members = [(part, item) for part, items in parts.items() for item in items]
+    for part, item in sorted(members, key=lambda member: member[1].subject.id):
+        for digest in item.facts.get("slice_sha256", [item.facts["voxel_sha256"]]):
+            first_part, first = seen.setdefault((item.subject.cohort, str(digest)), (part, item))
+            if _one_scan(first.subject, item.subject):
+                continue
+            pairs = [(part, item, first)]
+            if not _agree(first, item):
+                pairs.append((first_part, first, item))
+            for home, one, other in pairs:
+                reason = same_image(one.contrast, other.subject, other.contrast)
+                failure = Failure(one.subject.id, one.contrast, f"{reason}: exclude one of them in the card")
+                found.setdefault(home, {}).setdefault(one.subject.id, failure)
+    return {part: list(failures.values()) for part, failures in found.items()}
+
+
+def _one_scan(one: Subject, other: Subject) -> bool:
+    """Whether two subjects are one scan: the same, or a stack and its lesion-free slices."""
+    if one.id == other.id:
+        return True
+    return (one.person, one.session) == (other.person, other.session) and one.slices != other.slices
+
+
+def _agree(one: Prepared, other: Prepared) -> bool:
+    """Whether two subjects with the same voxels are said to have the same lesions."""
+    if one.subject.healthy != other.subject.healthy:
+        return False
+    return one.grid != other.grid or np.array_equal(one.lesion(), other.lesion())
+
+
 def _files(subject: Subject, contrast: str) -> dict[str, Path]:
     """Every file that decides how the prepared volume looks, by its part in it."""
     if subject.stack:
@@ -185,7 +228,13 @@ def _job(subject: Subject, contrast: str, order: Order, memory: FileMemory) -> J
     reference_ways = _ways(subject, [] if reference is None else [reference], order.options)
     orientation = [] if subject.orientation is None else [subject.orientation]
     content = [PREPARATION_VERSION, sources, asdict(order.labels), subject.space, subject.skull_stripped]
-    content += [*orientation, *ways, N4_VERSION if order.options.n4 else None, subject.mask_contrast]
+    content += [
+        *orientation,
+        *subject.mask_values,
+        *ways,
+        N4_VERSION if order.options.n4 else None,
+        subject.mask_contrast,
+    ]
     key = sha256_json([*content, asdict(order.grid), contrast, REGISTRATION_VERSION if reference else None])
     transform_key = sha256_json(
         [REGISTRATION_VERSION, subject.skull_stripped, *reference_ways]

@@ -8,11 +8,11 @@ from uadbench.cards import dataset_card
 from uadbench.plan import Machine, find
 from uadbench.preparation import sheets
 from uadbench.preparation.account import ways
-from uadbench.preparation.prepare import DEFAULTS, Failure, Options, prepare
+from uadbench.preparation.prepare import DEFAULTS, Failure, Options, copies, prepare
 from uadbench.prepared import Prepared
 from uadbench.protocol import protocol
 from uadbench.splits import balance, check_persons, list_path, split, write
-from uadbench.subject import LeftOut
+from uadbench.subject import LeftOut, Remark
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Preparation:
     flagged: tuple[Failure, ...]  # kept, and worth a look at the sheets
     sheets: tuple[Path, ...]
     left_out: tuple[LeftOut, ...]
+    remarks: tuple[Remark, ...]
     balance: dict[str, dict[str, object]]
     split_list: Path
 
@@ -49,10 +50,13 @@ def prepare_dataset(
         for one in on:
             cache, workers = machine.places.cache, machine.workers
             cohort = prepare(subjects, contrast, one, card, cache, workers, machine.progress, options)
-            counts[contrast, one.name] = len(cohort.prepared)
-            brains[contrast, one.name] = ways(cohort.prepared)
-            failures += [failure for failure in cohort.failures if failure not in failures]
-            flagged += [flag for flag in _flags(cohort.prepared) if flag not in flagged]
+            twins = copies({"": cohort.prepared}).get("", [])
+            lost = {twin.subject_id for twin in twins}
+            usable = [item for item in cohort.prepared if item.subject.id not in lost]
+            counts[contrast, one.name] = len(usable)
+            brains[contrast, one.name] = ways(usable)
+            failures += [failure for failure in (*cohort.failures, *twins) if failure not in failures]
+            flagged += [flag for flag in _flags(usable) if flag not in flagged]
             label = f"-{options.label}" if options.label else ""
             place = machine.places.runs / "quality" / f"{name}-{contrast}-{one.name}{label}.png"
             pages += sheets.draw(cohort.prepared, place)
@@ -68,12 +72,17 @@ def prepare_dataset(
         flagged=tuple(flagged),
         sheets=tuple(pages),
         left_out=found.left_out,
+        remarks=found.remarks,
         balance=balance(parts),
         split_list=list_path(card, lists),
     )
 
 
 def _flags(prepared: Sequence[Prepared]) -> Iterator[Failure]:
+    """The flags of every scan once: the lesion-free slices of a stack have those of the stack."""
+    whole = {(item.subject.person, item.subject.session) for item in prepared if item.subject.slices == "all"}
     for item in prepared:
+        if item.subject.slices != "all" and (item.subject.person, item.subject.session) in whole:
+            continue
         for flag in item.facts["quality"]["flags"]:
             yield Failure(item.subject.id, item.contrast, flag)

@@ -25,6 +25,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from uadbench.errors import SubjectError
+from uadbench.suffixes import pair_of
 
 GZIP_MAGIC = b"\x1f\x8b"
 LABEL_TOLERANCE = 1e-3  # label files stored as float differ from integers by rounding only
@@ -109,11 +110,7 @@ def read_labels(path: Path, orientation: str | None = None) -> Scan:
 
 def files_of(path: Path) -> tuple[Path, ...]:
     """The files that hold a scan: one, or header and image of an Analyze or NIfTI pair."""
-    name = path.name.removesuffix(".gz")
-    if not name.lower().endswith((".hdr", ".img")):
-        return (path,)
-    gzip = path.name.removeprefix(name)
-    return path.with_name(name[:-4] + ".hdr" + gzip), path.with_name(name[:-4] + ".img" + gzip)
+    return pair_of(path) or (path,)
 
 
 def voxel_hash(array: NDArray[Any]) -> str:
@@ -168,7 +165,7 @@ def _header(path: Path, content: bytes) -> Any:
     else:
         magic, length = content[344:347], 348
         kinds = {b"n+1": Nifti1Header, b"ni1": Nifti1PairHeader}
-    if magic not in kinds and 348 in sizes and path.name.removesuffix(".gz").lower().endswith(".hdr"):
+    if magic not in kinds and 348 in sizes and pair_of(path) is not None:
         kinds = {magic: AnalyzeHeader}
     if magic not in kinds or len(content) < length:
         raise SubjectError(f"{path} is no NIfTI or Analyze file, or is cut short: fetch the file again.")

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from uadbench import __version__, pool, splits
+from uadbench import __version__, layout, pool, splits
 from uadbench.datasets import Found
 from uadbench.errors import SubjectError
 from uadbench.preparation import masks, scan, stacks
 from uadbench.preparation.labels import Labels
+from uadbench.preparation.prepare import same_image
 from uadbench.preparation.scan import Scan
 from uadbench.progress import Progress
 from uadbench.subject import LeftOut, Slice, Subject
@@ -55,6 +56,21 @@ class Report:
     partitions: dict[str, dict[str, object]]  # balance of the split
 
     @property
+    def verdict(self) -> str:
+        """In one sentence: what is in order, what is wrong, and what of the release is not here."""
+        missing = [f"{row.missing} of {row.expected} {row.contrast}" for row in self.counts if row.missing]
+        absent = f"; of the whole release are missing: {', '.join(missing)}" if missing else ""
+        if self.problems:
+            wrong = sorted({finding.subject_id for finding in self.problems})
+            return f"something is wrong with {layout.listed(wrong)}, who are not scored like this{absent}"
+        if missing or self.left_out:
+            left = f" ({len(self.left_out)} left out, see above)" if self.left_out else ""
+            return f"what is used is in order{left}{absent}"
+        unknown = any(row.expected is None for row in self.counts)
+        whole = "how many the whole release has is not known" if unknown else "the release is complete"
+        return f"nothing is wrong; {whole}"
+
+    @property
     def ok(self) -> bool:
         """Whether every file that is there can be used."""
         return not self.problems
@@ -62,7 +78,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         counts = [count._asdict() for count in self.counts]
-        about = {"version": __version__, "ok": self.ok, "counts": counts}
+        left_out = [item.as_dict() for item in self.left_out]
+        about = {"version": __version__, "ok": self.ok, "counts": counts, "left_out": left_out}
         return asdict(self) | about
 
 
@@ -81,11 +98,14 @@ class _Checked:
     voxels: dict[str, str]  # contrast -> voxel hash
 
 
-def verify(found: Found, workers: int, progress: Progress) -> Report:
-    """Open every file of every subject and compare; nothing is changed."""
+def verify(found: Found, workers: int, progress: Progress, opening: bool = True) -> Report:
+    """Open every file of every subject and compare; nothing is changed.
+
+    Without `opening` only what was found is counted: where the scans are yet to be drawn.
+    """
     card = found.card
     # The lesion-free slices of a person are files of the whole stack, which is checked.
-    subjects = [subject for subject in found.subjects if subject.slices == "all"]
+    subjects = [subject for subject in found.subjects if opening and subject.slices == "all"]
     jobs = [_Job(subject, Labels.of(card)) for subject in subjects]
     checked: dict[int, _Checked] = {}
     with progress.stage(f"verify {card.name}", len(jobs)) as stage:
@@ -104,7 +124,11 @@ def verify(found: Found, workers: int, progress: Progress) -> Report:
         counts=tuple(_counts(found)),
         left_out=found.left_out,
         problems=(*(f for c in in_order for f in c.problems), *problems, *_torn(parts)),
-        remarks=(*(f for c in in_order for f in c.remarks), *remarks),
+        remarks=(
+            *(Finding(remark.id, "", remark.reason) for remark in found.remarks),
+            *(f for c in in_order for f in c.remarks),
+            *remarks,
+        ),
         partitions=splits.balance(parts),
     )
 
@@ -149,7 +173,7 @@ def _duplicates(
             if (first.id, other) == (subject.id, contrast):
                 continue
             file = str(subject.images[contrast])
-            same = f"{contrast} is the same image voxel by voxel as {first.id} {other}"
+            same = same_image(contrast, first, other)
             if first.id == subject.id:
                 remarks.append(Finding(subject.id, file, same))
                 continue
@@ -157,6 +181,9 @@ def _duplicates(
             across = "" if places[0] == places[1] else f" ({places[0]} and {places[1]})"
             reason = f"{same}{across}: exclude one of them in the data set's card"
             problems.append(Finding(subject.id, file, reason))
+            if first.healthy != subject.healthy:  # so one of them is said to be what it is not
+                counterpart = same_image(other, subject, contrast)
+                problems.append(Finding(first.id, str(first.images[other]), f"{counterpart}{across}"))
     return problems, remarks
 
 
@@ -265,16 +292,16 @@ def _check_brain(notes: _Notes, subject: Subject, contrast: str, image: Scan) ->
 
 
 def _check_labels(notes: _Notes, job: _Job, images: dict[str, Scan]) -> None:
-    subject = job.subject
+    subject, labels = job.subject, job.labels.of_subject(job.subject)
     if not subject.healthy and subject.lesion_mask is None:
         notes.problem("", "is a lesion subject without a lesion mask: it cannot be tested on; fetch the mask")
     for path in dict.fromkeys(p for p in (subject.lesion_mask, subject.ignore_mask) if p is not None):
         mask = notes.opened(path, scan.read_labels)
         if mask is None:
             continue
-        unknown = job.labels.unknown(mask)
+        unknown = labels.unknown(mask)
         if unknown:
-            notes.problem(path, f"{path.name} has labels {unknown}, the card knows {list(job.labels.known)}")
+            notes.problem(path, f"{path.name} has labels {unknown}, the card knows {list(labels.known)}")
         if path == subject.lesion_mask and not np.any(mask.array):
             notes.remark(path, f"{path.name} is empty: the subject counts for false positives only")
         for contrast, image in images.items():

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from uadbench import datasets as dataset_modules
 from uadbench.cards import DatasetCard, MethodCard
 from uadbench.errors import UserError
 from uadbench.places import Places
+from uadbench.subject import LeftOut
 
 if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing heavy is loaded for them
     from uadbench.predict import Prediction
@@ -62,13 +63,16 @@ def outcomes(done: "Sequence[Outcome]") -> None:
         _line(f"\n{outcome.record.method}", style="bold")
         for name, value in lines.items():
             _line(f"  {name:<9} {value}")
-        for partition, count in outcome.record.preparation.get("flagged", {}).items():
-            if count:
-                _line(
-                    f"  flagged   {count} scans of {partition}: `uadbench prepare` draws the contact sheets"
-                )
-        for item in outcome.record.excluded:
-            _line(f"  left out  {item['id']} ({item['partition']}): {item['reason']}")
+        flagged = {p: n for p, n in outcome.record.preparation.get("flagged", {}).items() if n}
+        if flagged:
+            _line(f"  flagged   scans of {_plain(flagged)}: `uadbench prepare` draws the contact sheets")
+        _left_out("  left out ", [LeftOut(item["id"], item["reason"]) for item in outcome.record.excluded])
+
+
+def _left_out(begin: str, items: Iterable[LeftOut]) -> None:
+    """What is not used, by reason: how many and the first of them."""
+    for words, _ in dataset_modules.by_reason(items):
+        _line(f"{begin} {words}")
 
 
 def _line(text: str, style: str | None = None) -> None:
@@ -292,13 +296,12 @@ def report(found: "Report") -> None:
     for row in found.counts:
         table.add_row(*[str(value) for value in row])
     console.print(table)
-    for item in found.left_out:
-        console.print(f"left out: {item.id}: {item.reason}", markup=False)
+    _left_out("left out:", found.left_out)
     for problem in found.problems:
         console.print(f"problem: {problem}", markup=False)
     for remark in found.remarks:
         console.print(f"remark: {remark}", markup=False)
-    console.print("nothing is wrong" if found.ok else "[red]something is wrong[/red]")
+    _line(found.verdict, style=None if found.ok else "red")
 
 
 def prepared(made: "Preparation") -> None:
@@ -322,14 +325,13 @@ def prepared(made: "Preparation") -> None:
             "`uadbench run --split all-test` tests on all of them, as a row of its own",
             style="yellow",
         )
-    for failure in made.failures:
-        console.print(f"failed: {failure.subject_id} {failure.contrast}: {failure.reason}", markup=False)
-    for flag in made.flagged:
-        console.print(f"flagged (kept): {flag.subject_id} {flag.contrast}: {flag.reason}", markup=False)
+    _left_out("failed:", [LeftOut(f"{f.subject_id} {f.contrast}", f.reason) for f in made.failures])
+    _left_out("flagged (kept):", [LeftOut(f"{f.subject_id} {f.contrast}", f.reason) for f in made.flagged])
     for sheet in made.sheets:
         _line(f"contact sheet: {sheet}")
-    for item in made.left_out:
-        console.print(f"left out: {item.id}: {item.reason}", markup=False)
+    _left_out("left out:", made.left_out)
+    for remark in made.remarks:
+        _line(f"remark: {remark.id}: {remark.reason}")
 
 
 def _plain(value: object) -> str:
