@@ -7,13 +7,12 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from uadbench import environment, record
 from uadbench.cards import dataset_card
 from uadbench.cohort import prepare_cohort
-from uadbench.errors import UserError
+from uadbench.errors import SubjectError, UserError
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.evaluate import scan_score
 from uadbench.files import replacing, write_json
@@ -21,6 +20,7 @@ from uadbench.grids import Grid, resample
 from uadbench.methods import Context, Score
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.preparation import resampling
+from uadbench.preparation.nifti import Header, read_header
 from uadbench.preparation.prepare import prepare
 from uadbench.prepared import Prepared
 from uadbench.protocol import PROFILES
@@ -118,11 +118,12 @@ def _threshold(made: RunRecord, point: str, run: Path) -> float:
     return threshold
 
 
-def _opened(scan: Path) -> Any:
+def _opened(scan: Path) -> Header:
+    """The header of the scan, from the reader that preparation uses."""
     try:
-        return nibabel.load(scan)
-    except (ImageFileError, OSError) as error:
-        raise UserError(f"{scan} is no NIfTI file that can be read: {error}.") from error
+        return read_header(scan)
+    except SubjectError as error:
+        raise UserError(str(error)) from error
 
 
 def _grid(target: Any) -> Grid:
@@ -210,7 +211,7 @@ def _warnings(
 
 def _write(
     out: Path,
-    original: Any,
+    original: Header,
     evaluation: Prepared,
     score_map: NDArray[np.float32],
     mask: NDArray[np.bool_],
@@ -220,7 +221,7 @@ def _write(
     to_grid = (
         np.linalg.inv(evaluation.grid.affine) @ np.array(evaluation.facts["transform"]) @ original.affine
     )
-    shape = original.shape[:3]
+    shape = original.shape
     volumes: dict[str, NDArray[Any]] = {
         "score_map": resampling.linear(score_map, to_grid, shape),
         "mask": resampling.nearest(mask.astype(np.uint8), to_grid, shape),
