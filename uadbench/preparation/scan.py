@@ -20,6 +20,7 @@ __all__ = [
     "read_header",
     "read_image",
     "read_labels",
+    "read_lattice",
     "voxel_hash",
 ]
 
@@ -68,6 +69,12 @@ def read(path: Path, orientation: str | None = None) -> Scan:
     """
     header = read_header(path, orientation)
     return _canonical(path, read_voxels(header), header.affine)
+
+
+def read_lattice(path: Path, orientation: str | None = None) -> Scan:
+    """Where the voxels of a file lie, without reading them: all are 0."""
+    header = read_header(path, orientation)
+    return _canonical(path, np.broadcast_to(np.uint8(0), header.shape), header.affine)
 
 
 def read_image(path: Path, orientation: str | None = None) -> Scan:
