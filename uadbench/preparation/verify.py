@@ -191,10 +191,17 @@ def _check_stack(notes: "_Notes", job: _Job) -> dict[str, str]:
                 notes.problem(path, str(error))
     try:
         images = stacks.read_images(subject.stack)
+        stacks.read_masks(subject.stack, job.labels)
+        binary = job.labels.binary(stacks.label_values(subject.stack))
     except SubjectError as error:
         if not notes.problems:
             notes.problem(subject.stack[0].image.parent, str(error))
         return {}
+    if binary is not None:
+        notes.remark(
+            subject.stack[0].mask.parent,
+            f"masks have the values 0 and {binary}: {binary} is taken for lesion",
+        )
     for contrast, channel in sorted(subject.channels.items()):
         file = subject.images[contrast]
         if channel >= len(images) or images[channel].min() == images[channel].max():
