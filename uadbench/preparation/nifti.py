@@ -5,6 +5,7 @@ is believed that no scanner and no program for scans writes, and no more is deco
 asks for: a small file cannot take the machine's memory. Whatever is wrong is a SubjectError that names it.
 """
 
+import logging
 import os
 import stat
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ FARTHEST_MM = 5000.0  # of a voxel from the world's origin, which lies in the sc
 LEAST_UPRIGHT = 0.1  # volume of a voxel over the product of its sides: 1 is a box, 0 a plane
 # What goes wrong in a header of impossible numbers, inside nibabel and NumPy.
 IMPOSSIBLE = (HeaderDataError, ValueError, TypeError, ArithmeticError, LookupError)
+
+_SILENT = logging.Logger("nibabel's remarks on headers", logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,9 @@ def _fields(path: Path, content: bytes) -> Any:
             f"{path} is the header of a pair, whose name ends in .hdr: fetch both files, or convert it."
         )
     try:
-        return kinds[magic](content[:length])
+        fields = kinds[magic](content[:length], check=False)
+        fields.check_fix(logger=_SILENT)  # what nibabel can put right is no news
+        return fields
     except IMPOSSIBLE as error:
         raise _unusable(path, error) from error
 
@@ -288,8 +293,10 @@ def _constant_affine(
 def _check_place(header: Header) -> None:
     """Stop where voxels have an impossible size, or lie where no scanner is."""
     affine, path = header.affine, header.path
-    sides = np.linalg.norm(affine[:3, :3], axis=0)
-    upright = abs(np.linalg.det(affine[:3, :3])) / max(float(np.prod(sides)), 1e-300)
+    with np.errstate(all="ignore"):
+        sides = np.linalg.norm(affine[:3, :3], axis=0)
+        directions = affine[:3, :3] / sides
+        upright = abs(np.linalg.det(directions)) if np.isfinite(directions).all() else 0.0
     if not (np.isfinite(affine).all() and upright >= LEAST_UPRIGHT):
         raise SubjectError(
             f"{path} has an affine that maps its voxels onto a plane or nowhere {rows(affine)}: "
