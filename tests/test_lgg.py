@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from uadbench import catalog, datasets, fixtures, splits
 from uadbench.cards import dataset_card
@@ -194,6 +196,50 @@ def test_pictures_are_turned_with_the_front_last_and_the_right_last(tmp_path: Pa
     images = stacks.read_images([Slice(tmp_path / "1.tif", tmp_path / "1_mask.tif")])
     assert images.shape == (3, 6, 4, 1)
     assert np.argwhere(images).tolist() == [[1, 5, 3, 0]]
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "zstd", "packbits", None])
+def test_pictures_are_read_however_they_are_compressed(compression: str | None, tmp_path: Path) -> None:
+    """LZW needs a codec that tifffile lacks: "fetch the file again"."""
+    path = tmp_path / "1.tif"
+    for shape in ((20, 30, 3), (20, 30)):
+        picture = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+        Image.fromarray(picture).save(path, "TIFF", compression=compression)
+        np.testing.assert_array_equal(stacks.read_picture(path), picture)
+
+
+def test_masks_of_0_and_1_are_taken_where_the_card_says_255(make: Maker, tmp_path: Path) -> None:
+    found = make(subjects=1)
+    before = prepared_of(found, tmp_path)[0].lesion()
+    for one_slice in found.subjects[0].stack:
+        mask = stacks.read_picture(one_slice.mask)
+        tifffile.imwrite(one_slice.mask, (mask > 0).astype(np.uint8), metadata=None)
+    report = check(found)
+    assert report.ok
+    assert [r.reason for r in report.remarks] == ["masks have the values 0 and 1: 1 is taken for lesion"]
+    np.testing.assert_array_equal(prepared_of(found, tmp_path)[0].lesion(), before)
+
+
+def test_a_codec_that_nobody_here_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "1.tif"
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(path, "TIFF", compression="tiff_lzw")
+
+    def refuse(_: Path) -> None:
+        raise OSError("decoder is not available")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(SubjectError, match=r"1\.tif is compressed by LZW.* install the package imagecodecs"):
+        stacks.read_picture(path)
+
+
+def test_a_picture_that_announces_gigabytes_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "1.tif"
+    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as opened:
+        for tag in ("ImageWidth", "ImageLength"):
+            opened.pages.first.tags[tag].overwrite(60_000)
+    with pytest.raises(SubjectError, match="announces 3600000000 values"):
+        stacks.read_picture(path)
 
 
 def test_empty_slices_are_no_copies() -> None:

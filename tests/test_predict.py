@@ -1,5 +1,6 @@
 """A trained method on a scan of one's own: the maps overlay the scan, whatever way it was stored."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from uadbench.errors import UserError
 from uadbench.fixtures import write_fixture
 from uadbench.plan import Cell, Machine
 from uadbench.predict import predict
+from uadbench.preparation.nifti import read_header
 from uadbench.run import Outcome, run
 
 
@@ -67,8 +69,24 @@ def test_maps_overlay_a_scan_in_an_odd_orientation(
 def test_mistakes_are_said_in_one_sentence(trained: Outcome, machine: Machine, tmp_path: Path) -> None:
     text = tmp_path / "scan.nii"
     text.write_text("no scan")
-    with pytest.raises(UserError, match="no NIfTI file"):
+    with pytest.raises(UserError, match="no NIfTI or Analyze file"):
         predict(trained.path, text, tmp_path / "out", machine)
     with pytest.raises(UserError, match="--point expects one of fpr1, .* or a number, but 'oracle' came"):
         predict(trained.path, text, tmp_path / "out", machine, point="oracle")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_is_read_as_preparation_reads_it_whatever_its_name_says(
+    trained: Outcome, machine: Machine, tmp_path: Path
+) -> None:
+    """A plain NIfTI named .nii.gz was refused here alone, and a damaged one was a traceback."""
+    content = gzip.decompress(patient(tmp_path / "own", "RAS").read_bytes())
+    plain, cut = tmp_path / "plain.nii.gz", tmp_path / "cut.nii.gz"
+    plain.write_bytes(content)
+    predict(trained.path, plain, tmp_path / "out", machine)
+    assert nibabel.load(tmp_path / "out" / "mask.nii.gz").shape == read_header(plain).shape
+    packed = gzip.compress(content)
+    for damaged in (packed[: len(packed) // 2], packed[:-8] + b"\0" * 8, packed[:30]):
+        cut.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"cut\.nii\.gz"):
+            predict(trained.path, cut, tmp_path / "none", machine)

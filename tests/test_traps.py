@@ -39,7 +39,7 @@ TRAPS = {
         *[f"{REPEATED}[{name}]" for name in ("atlas2", "brats13", "brats21", "isles22", "ixi", "oasis1")],
     ],
     "Mask and image on different grids": [
-        "test_prepare.py::test_trap_3_a_mask_on_another_grid_is_brought_over_through_the_world[other shape]",
+        "test_prepare.py::test_trap_3_a_mask_on_another_grid_is_brought_over_through_the_world",
         f"{HANDLED}[isles22-mask_on_another_grid",
     ],
     "grids equal in shape but not in affine": [

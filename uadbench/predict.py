@@ -7,13 +7,12 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from uadbench import record, scoring
 from uadbench.cards import dataset_card
 from uadbench.cohort import prepare_cohort
-from uadbench.errors import UserError
+from uadbench.errors import SubjectError, UserError
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.evaluate import scan_score
 from uadbench.files import replacing, sha256_file, write_json
@@ -22,6 +21,7 @@ from uadbench.methods import Score
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.preparation import brains, resampling
 from uadbench.preparation import scan as scans
+from uadbench.preparation.nifti import Header, read_header
 from uadbench.preparation.prepare import prepare
 from uadbench.prepared import Prepared
 from uadbench.protocol import sizes, template_scale, voxel_size
@@ -139,11 +139,12 @@ def _threshold(made: RunRecord, point: str | None, run: Path) -> tuple[str | Non
     return "given", value
 
 
-def _opened(scan: Path) -> Any:
+def _opened(scan: Path) -> Header:
+    """The header of the scan, from the reader that preparation uses."""
     try:
-        return nibabel.load(scan)
-    except (ImageFileError, OSError) as error:
-        raise UserError(f"{scan} is no NIfTI file that can be read: {error}.") from error
+        return read_header(scan)
+    except SubjectError as error:
+        raise UserError(str(error)) from error
 
 
 def _grid(target: Any) -> Grid:
@@ -229,7 +230,7 @@ def _warnings(
 # ---- writing -----------------------------------------------------------------------------------
 
 
-def _own_brain(subject: Subject, plan: Plan, machine: Machine, original: Any) -> NDArray[np.bool_]:
+def _own_brain(subject: Subject, plan: Plan, machine: Machine, original: Header) -> NDArray[np.bool_]:
     """The brain mask from which the scan was prepared, in the voxels of the scan's file."""
     (contrast,) = subject.images
     files = [subject.images[contrast], subject.mask_of(contrast)]
@@ -238,21 +239,21 @@ def _own_brain(subject: Subject, plan: Plan, machine: Machine, original: Any) ->
     image = scans.read_image(subject.images[contrast], subject.orientation)
     brain, _ = brains.of(subject, contrast, image, kept)
     to_image = np.linalg.inv(image.affine) @ original.affine
-    return resampling.nearest(brain.astype(np.uint8), to_image, original.shape[:3]) > 0
+    return resampling.nearest(brain.astype(np.uint8), to_image, original.shape) > 0
 
 
 def _in_scan(
     volumes: dict[str, NDArray[np.float32]],
     mask: NDArray[np.bool_] | None,
     evaluation: Prepared,
-    original: Any,
+    original: Header,
     brain: NDArray[np.bool_],
 ) -> dict[str, NDArray[Any]]:
     """Volumes and mask of the evaluation grid in the voxels of the scan's file, 0 outside its brain."""
     to_grid = (
         np.linalg.inv(evaluation.grid.affine) @ np.array(evaluation.facts["transform"]) @ original.affine
     )
-    shape = original.shape[:3]
+    shape = original.shape
     own: dict[str, NDArray[Any]] = {
         name: resampling.linear(volume, to_grid, shape) * brain for name, volume in volumes.items()
     }
@@ -261,7 +262,7 @@ def _in_scan(
     return own
 
 
-def _write(out: Path, original: Any, volumes: dict[str, NDArray[Any]]) -> None:
+def _write(out: Path, original: Header, volumes: dict[str, NDArray[Any]]) -> None:
     """The volumes as files beside each other."""
     for name, volume in volumes.items():
         image = nibabel.Nifti1Image(volume, original.affine)

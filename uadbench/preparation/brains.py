@@ -19,7 +19,7 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from uadbench.files import replacing, sha256_json, write_json
-from uadbench.preparation import external, extract, masks, resampling, rigid, scan
+from uadbench.preparation import external, extract, masks, plausibility, resampling, rigid, scan
 from uadbench.preparation.scan import Scan
 from uadbench.subject import Subject
 
@@ -69,7 +69,7 @@ def of(subject: Subject, contrast: str, image: Scan, kept: Kept) -> tuple[NDArra
     matrix = motion(subject, source, other, there, contrast, image, kept)
     to_other = np.linalg.inv(matrix @ other.affine) @ image.affine
     brain = resampling.nearest(there.astype(np.uint8), to_other, image.array.shape) > 0
-    masks.check_volume(brain, image, name)
+    plausibility.check_brain(brain, image, name)
     moved_mm = [round(float(value), 3) for value in _shift(matrix, other, there)]
     return brain, how | {"carried": True, "moved_mm": moved_mm}
 
@@ -133,16 +133,15 @@ def _found(
 
     def find() -> NDArray[np.bool_]:
         if kept.extractor == external.DEFAULT:
-            brain = extract.extract(image, contrast, name)
-        else:
-            brain = external.extract(image, kept.extractor, name)
-        masks.check_volume(brain, image, name)
-        return brain
+            return extract.extract(image, contrast, name)
+        return external.extract(image, kept.extractor, name)
 
     # The built-in extractor's version is part of the preparation's keys, and stands in the record.
     builtin = kept.extractor == external.DEFAULT
     version = {} if builtin else {"version": external.version(kept.extractor)}
-    return kept_mask(path, image.array.shape, find), {"by": kept.extractor, "on": contrast} | version
+    brain = kept_mask(path, image.array.shape, find)
+    plausibility.check_brain(brain, image, f"{kept.extractor} on {name}")
+    return brain, {"by": kept.extractor, "on": contrast} | version
 
 
 def _key(subject: Subject, contrast: str, kept: Kept) -> str:

@@ -24,7 +24,7 @@ from scipy import ndimage
 
 from uadbench.errors import SubjectError
 from uadbench.grids import Grid
-from uadbench.preparation import masks, resampling
+from uadbench.preparation import background, resampling
 from uadbench.preparation.register import (
     WORKING,
     as_itk,
@@ -81,7 +81,7 @@ def extract(image: Scan, contrast: str, name: str) -> NDArray[np.bool_]:
         tissue = _distance(_tissue(head, distance)) - np.float32(TISSUE_WIDER_MM)
         surface = np.float32(TISSUE_SHARE) * tissue + np.float32(1 - TISSUE_SHARE) * surface
     brain = _on_image(surface, lattice, image)
-    volume_ml = np.count_nonzero(brain) * abs(np.linalg.det(image.affine[:3, :3])) / 1000
+    volume_ml = np.count_nonzero(brain) * image.voxel_ml
     if not VOLUME_ML[0] < volume_ml < VOLUME_ML[1]:
         raise SubjectError(
             f"The brain found in {name} has {volume_ml:.0f} ml; expected are {VOLUME_ML[0]:.0f} to "
@@ -163,7 +163,7 @@ def _foreground(head: NDArray[np.float32]) -> NDArray[np.bool_]:
     found = ndimage.binary_opening(head > 0.5 * threshold.GetThreshold(), iterations=2)
     if not found.any():
         raise RuntimeError("nothing stands out from the background")
-    return masks.largest(found)
+    return background.largest(found)
 
 
 @lru_cache(maxsize=1)
@@ -186,7 +186,7 @@ def _tissue(head: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray
     near, values = distance[box], head[box]
     level = TISSUE_LEVEL * float(np.median(values[near < SURE_MM]))
     tissue = ((values > level) & (near < REACH_MM)) | (near < SURE_MM - SPACING_MM)
-    core = masks.largest(ndimage.distance_transform_edt(tissue, SPACING_MM) > BRIDGE_MM)
+    core = background.largest(ndimage.distance_transform_edt(tissue, SPACING_MM) > BRIDGE_MM)
     tissue &= ndimage.distance_transform_edt(~core, SPACING_MM) <= BRIDGE_MM
     grown = ndimage.distance_transform_edt(~tissue, SPACING_MM) <= CLOSED_MM
     closed = np.zeros(head.shape, bool)
@@ -203,5 +203,5 @@ def _on_image(surface: NDArray[np.float32], lattice: Grid, image: Scan) -> NDArr
         return np.asarray(inside)
     box = resampling.bounding_box(inside)
     brain = np.zeros(image.array.shape, bool)
-    brain[box] = masks.without_holes(masks.largest(inside[box]))
+    brain[box] = background.without_holes(background.largest(inside[box]))
     return brain

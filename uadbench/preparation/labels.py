@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +42,19 @@ class Labels:
         """All legal values, with 0, sorted."""
         return tuple(sorted({0, *self.lesion, *self.ignore, *self.other}))
 
-    def unknown(self, labels: Scan) -> list[int]:
-        """Values of a label volume that the card does not know."""
-        return [int(value) for value in np.unique(labels.array) if value not in self.known]
+    def unknown(self, values: NDArray[Any]) -> list[int]:
+        """Those of the values of a label file that the card does not know."""
+        return [int(value) for value in values if value not in self.known]
+
+    def binary(self, values: NDArray[Any]) -> int | None:
+        """The value that stands for lesion where the card has another for it, and the file but two: 0 and it.
+
+        Only where the card knows one lesion label and nothing else; None else.
+        """
+        if len(self.lesion) != 1 or self.ignore or self.other or len(values) != 2 or 0 not in values:
+            return None
+        value = int(values[values != 0][0])
+        return None if value in self.known else value
 
 
 def of_subject(subject: Subject, labels: Labels) -> tuple[Scan | None, Scan | None]:
@@ -51,9 +62,9 @@ def of_subject(subject: Subject, labels: Labels) -> tuple[Scan | None, Scan | No
     labels = labels.of_subject(subject)
     lesion = ignored = None
     if subject.lesion_mask is not None:
-        lesion = _marked(_read(subject.lesion_mask, labels, subject.orientation), labels.lesion)
+        lesion = marked(read(subject.lesion_mask, labels, subject.orientation)[0], labels.lesion)
     if subject.ignore_mask is not None:
-        ignored = _marked(_read(subject.ignore_mask, labels, subject.orientation), labels.ignore)
+        ignored = marked(read(subject.ignore_mask, labels, subject.orientation)[0], labels.ignore)
     return lesion, ignored
 
 
@@ -82,17 +93,25 @@ def on_grid(
     return flags
 
 
-def _read(path: Path, labels: Labels, orientation: str | None) -> Scan:
-    """A label file that holds no value but those of the card."""
+def read(path: Path, labels: Labels, orientation: str | None = None) -> tuple[Scan, int | None]:
+    """A label file that holds no value but those of the card; and the value that was read as the card's.
+
+    A plainly binary mask, such as one of 0 and 255, is taken as what it is: see `Labels.binary`.
+    """
     found = scan.read_labels(path, orientation)
-    unknown = labels.unknown(found)
-    if unknown:
+    values = np.unique(found.array)
+    unknown = labels.unknown(values)
+    if not unknown:
+        return found, None
+    binary = labels.binary(values)
+    if binary is None:
         raise SubjectError(
             f"{path} has the labels {unknown}, the data set's card knows {list(labels.known)}: "
             "correct the card, or leave the subject out."
         )
-    return found
+    return Scan((found.array == binary).astype(np.int32) * labels.lesion[0], found.affine), binary
 
 
-def _marked(labels: Scan, values: Sequence[int]) -> Scan:
+def marked(labels: Scan, values: Sequence[int]) -> Scan:
+    """Where a label volume has one of the values, as 0 and 1."""
     return Scan(np.isin(labels.array, values).astype(np.uint8), labels.affine)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from uadbench import prepared
 from uadbench.errors import SubjectError
 from uadbench.grids import Grid, Target
-from uadbench.preparation import bias, brains, external, intensities, labels, quality, scan
+from uadbench.preparation import bias, brains, external, intensities, labels, plausibility, quality, scan
 from uadbench.preparation.brains import Kept
 from uadbench.preparation.intensities import Brain
 from uadbench.preparation.labels import Labels
@@ -113,7 +113,9 @@ def _write(job: Job) -> None:
     low, high = intensities.scale(brain, name)
     picture, on_grid = intensities.on_grid(brain, low, high, transform, grid, name)
     flags = labels.on_grid(lesion, ignored, transform, grid)
-    lesion_voxels = 0 if flags is None else np.count_nonzero(flags & LESION)
+    lesion_voxels = 0 if flags is None else int(np.count_nonzero(flags & LESION))
+    if lesion is not None:
+        plausibility.check_lesion_on_grid(lesion, lesion_voxels, transform, grid, name)
     codes = prepared.encode(picture, on_grid)
     area_mm2 = np.count_nonzero(on_grid, (0, 1)) * grid.spacing_mm**2
     facts = {
@@ -142,12 +144,17 @@ def _labels(job: Job, image: Scan, mask: NDArray[np.bool_]) -> tuple[Scan | None
     subject = job.subject
     position = position_of(subject, job.contrast)
     marked = labels.of_subject(subject, job.order.labels)
-    if position is None:
-        return marked
-    drawn_on = scan.read_image(subject.images[position], subject.orientation)
-    matrix = brains.motion(subject, job.contrast, image, mask, position, drawn_on, job.kept)
+    drawn_on, matrix = image, np.eye(4)
+    if position is not None:
+        drawn_on = scan.read_image(subject.images[position], subject.orientation)
+        matrix = brains.motion(subject, job.contrast, image, mask, position, drawn_on, job.kept)
+    for one, path in zip(marked, (subject.lesion_mask, subject.ignore_mask), strict=True):
+        if one is not None and path is not None:
+            plausibility.check_lattice(one, drawn_on, path, position or job.contrast)
     back = np.linalg.inv(matrix)
     lesion, ignored = (None if one is None else Scan(one.array, back @ one.affine) for one in marked)
+    if lesion is not None:
+        plausibility.check_lesion(lesion, mask, image, subject.lesion_mask)
     return lesion, ignored
 
 

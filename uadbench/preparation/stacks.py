@@ -11,24 +11,52 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from uadbench.errors import SubjectError
 from uadbench.preparation.labels import Labels
 from uadbench.subject import Slice
+
+MOST_SAMPLES = 2**26  # of one picture, all channels; slices have a thousandth of it
 
 
 def read_picture(path: Path) -> NDArray[Any]:
     """A picture (rows, columns) or (rows, columns, channels) as stored; else a SubjectError."""
     try:
         with tifffile.TiffFile(path) as opened:
-            picture = np.asarray(opened.pages[0].asarray())
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError) as error:
-        raise SubjectError(f"{path} cannot be read ({error}): fetch the file again.") from error
+            page = opened.pages.first
+            samples = int(np.prod(page.shape, dtype=object))
+            if samples > MOST_SAMPLES:
+                raise ValueError(f"it announces {samples} values, a slice has at most {MOST_SAMPLES}")
+            picture = np.asarray(_decoded(path, page))
+    except SubjectError:
+        raise
+    except Exception as error:  # whatever the numbers of a damaged file make a decoder raise
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise SubjectError(f"{path} cannot be read ({words}): fetch the file again.") from error
     if picture.ndim not in (2, 3) or picture.dtype.kind not in "iu" or not picture.size:
         raise SubjectError(
             f"{path} holds {picture.dtype} of shape {picture.shape}; it is no picture of a slice."
         )
     return picture
+
+
+def _decoded(path: Path, page: Any) -> NDArray[Any]:
+    """The values of a page; what tifffile has no codec for itself, such as LZW, is read by Pillow."""
+    try:
+        return np.asarray(page.asarray())
+    except (ImportError, ValueError) as error:
+        if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
+            raise
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(opened)
+    except (OSError, ValueError) as error:
+        codec = getattr(page.compression, "name", page.compression)
+        raise SubjectError(
+            f"{path} is compressed by {codec}, and Pillow does not read it ({error}): install the package "
+            "imagecodecs, save the picture without compression, or fetch it again if it is damaged."
+        ) from error
 
 
 def read_images(stack: Sequence[Slice]) -> NDArray[Any]:
@@ -38,16 +66,24 @@ def read_images(stack: Sequence[Slice]) -> NDArray[Any]:
 
 
 def read_masks(stack: Sequence[Slice], labels: Labels) -> NDArray[np.bool_]:
-    """Lesion (R, A, S); a value that the card does not know is a SubjectError."""
+    """Lesion (R, A, S); a value that the card does not know is a SubjectError, see `Labels.binary`."""
     masks = _of_one_shape([one.mask for one in stack], 2)
-    for one, mask in zip(stack, masks, strict=True):
-        unknown = sorted(set(np.unique(mask).tolist()) - set(labels.known))
-        if unknown:
+    values = [np.unique(mask) for mask in masks]
+    binary = labels.binary(np.unique(np.concatenate(values)))
+    for one, there in zip(stack, values, strict=True):
+        unknown = labels.unknown(there)
+        if unknown and binary is None:
             raise SubjectError(
                 f"{one.mask} has the labels {unknown}, the data set's card knows {list(labels.known)}: "
                 "correct the card, or leave the subject out."
             )
-    return np.stack([_turned(np.isin(mask, labels.lesion)) for mask in masks], -1)
+    lesion = labels.lesion if binary is None else (binary,)
+    return np.stack([_turned(np.isin(mask, lesion)) for mask in masks], -1)
+
+
+def label_values(stack: Sequence[Slice]) -> NDArray[Any]:
+    """All values of the masks of a stack, sorted."""
+    return np.unique(np.concatenate([np.unique(read_picture(one.mask)) for one in stack]))
 
 
 def repeated(images: NDArray[Any], channel: int, of: int) -> NDArray[np.bool_]:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uadbench import __version__, layout, pool, splits
 from uadbench.datasets import Found
 from uadbench.errors import SubjectError
-from uadbench.preparation import masks, scan, stacks
+from uadbench.preparation import labels, masks, plausibility, scan, stacks
 from uadbench.preparation.labels import Labels
 from uadbench.preparation.prepare import same_image
+from uadbench.preparation.prepare_scan import position_of
 from uadbench.preparation.scan import Scan
 from uadbench.progress import Progress
 from uadbench.subject import LeftOut, Slice, Subject
@@ -197,11 +199,12 @@ def _check(job: _Job) -> _Checked:
     there = {contrast: image for contrast, image in images.items() if image is not None}
     if not job.subject.images:
         notes.problem("", "has masks but no image: fetch the image, or leave the subject out")
-    for contrast, image in there.items():
-        _check_brain(notes, job.subject, contrast, image)
-    _check_labels(notes, job, there)
+    brains = {
+        contrast: _check_brain(notes, job.subject, contrast, image) for contrast, image in there.items()
+    }
+    _check_labels(notes, job, there, brains)
     voxels = {contrast: scan.voxel_hash(image.array) for contrast, image in there.items()}
-    return _Checked(tuple(notes.problems), tuple(dict.fromkeys(notes.remarks)), voxels)
+    return _Checked(tuple(dict.fromkeys(notes.problems)), tuple(dict.fromkeys(notes.remarks)), voxels)
 
 
 def _check_stack(notes: "_Notes", job: _Job) -> dict[str, str]:
@@ -215,10 +218,17 @@ def _check_stack(notes: "_Notes", job: _Job) -> dict[str, str]:
                 notes.problem(path, str(error))
     try:
         images = stacks.read_images(subject.stack)
+        stacks.read_masks(subject.stack, job.labels)
+        binary = job.labels.binary(stacks.label_values(subject.stack))
     except SubjectError as error:
         if not notes.problems:
             notes.problem(subject.stack[0].image.parent, str(error))
         return {}
+    if binary is not None:
+        notes.remark(
+            subject.stack[0].mask.parent,
+            f"masks have the values 0 and {binary}: {binary} is taken for lesion",
+        )
     for contrast, channel in sorted(subject.channels.items()):
         file = subject.images[contrast]
         if channel >= len(images) or images[channel].min() == images[channel].max():
@@ -258,51 +268,72 @@ class _Notes:
             self.problem(path, str(error))
             return None
 
-    def lattices(self, path: Path, mask: Scan, contrast: str, image: Scan) -> None:
-        """A mask may lie on another lattice; with the image's own shape that is a mistake, probably."""
-        if image.same_lattice(mask):
-            return
+    def other_shape(self, path: Path, mask: Scan, contrast: str, image: Scan) -> None:
+        """A mask may lie on another lattice; it is worth knowing."""
         if mask.array.shape != image.array.shape:
             self.remark(
                 path,
                 f"{path.name} has the shape {mask.array.shape}, {contrast} has {image.array.shape}: "
                 "it is brought over through world coordinates",
             )
-        else:
-            self.problem(
-                path,
-                f"{path.name} has the shape of {contrast}, but another affine, {mask.affine.tolist()} "
-                f"instead of {image.affine.tolist()}: correct the header that is wrong",
-            )
 
 
-def _check_brain(notes: _Notes, subject: Subject, contrast: str, image: Scan) -> None:
+def _check_brain(notes: _Notes, subject: Subject, contrast: str, image: Scan) -> NDArray[np.bool_] | None:
+    """The brain of an image, where it needs no extraction and can be one."""
     path = subject.mask_of(contrast)
-    mask = notes.opened(path, scan.read) if path is not None else None
-    if mask is not None:
-        notes.lattices(Path(str(path)), mask, contrast, image)
-    elif path is None and not subject.skull_stripped:
+    if path is None and not subject.skull_stripped:
         notes.remark("", f"{contrast} shows a full head and has no brain mask: prepare will extract one")
-    if mask is not None or (path is None and subject.skull_stripped):
-        try:
-            name = f"{subject.id} {contrast}"
-            masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
-        except SubjectError as error:
-            notes.problem(path or subject.images[contrast], str(error))
+        return None
+    try:
+        name = f"{subject.id} {contrast}"
+        brain = masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
+        if path is not None:
+            notes.other_shape(path, scan.read_lattice(path, subject.orientation), contrast, image)
+        return brain
+    except SubjectError as error:
+        notes.problem(path or subject.images[contrast], str(error))
+        return None
 
 
-def _check_labels(notes: _Notes, job: _Job, images: dict[str, Scan]) -> None:
-    subject, labels = job.subject, job.labels.of_subject(job.subject)
+def _check_labels(
+    notes: _Notes, job: _Job, images: Mapping[str, Scan], brains: Mapping[str, NDArray[np.bool_] | None]
+) -> None:
+    """The lesion and the ignored voxels, against every image and brain that they belong to."""
+    subject, known = job.subject, job.labels.of_subject(job.subject)
     if not subject.healthy and subject.lesion_mask is None:
         notes.problem("", "is a lesion subject without a lesion mask: it cannot be tested on; fetch the mask")
     for path in dict.fromkeys(p for p in (subject.lesion_mask, subject.ignore_mask) if p is not None):
-        mask = notes.opened(path, scan.read_labels)
-        if mask is None:
+        try:
+            mask, binary = labels.read(path, known, subject.orientation)
+        except SubjectError as error:
+            notes.problem(path, str(error))
             continue
-        unknown = labels.unknown(mask)
-        if unknown:
-            notes.problem(path, f"{path.name} has labels {unknown}, the card knows {list(labels.known)}")
+        if binary is not None:
+            notes.remark(path, f"{path.name} has the values 0 and {binary}: {binary} is taken for lesion")
         if path == subject.lesion_mask and not np.any(mask.array):
             notes.remark(path, f"{path.name} is empty: the subject counts for false positives only")
+        lesion = labels.marked(mask, known.lesion) if path == subject.lesion_mask else None
         for contrast, image in images.items():
-            notes.lattices(path, mask, contrast, image)
+            _check_place(notes, subject, path, (mask, lesion), contrast, image, brains[contrast])
+
+
+def _check_place(
+    notes: _Notes,
+    subject: Subject,
+    path: Path,
+    drawn: tuple[Scan, Scan | None],
+    contrast: str,
+    image: Scan,
+    brain: NDArray[np.bool_] | None,
+) -> None:
+    """Whether a mask, and the lesion in it, can lie where they do, as seen from one contrast."""
+    mask, lesion = drawn
+    notes.other_shape(path, mask, contrast, image)
+    try:
+        if position_of(subject, contrast) is not None:
+            return  # it was drawn on another contrast, against which this one may have moved
+        plausibility.check_lattice(mask, image, path, contrast)
+        if lesion is not None and brain is not None:
+            plausibility.check_lesion(lesion, brain, image, path)
+    except SubjectError as error:
+        notes.problem(path, str(error))
