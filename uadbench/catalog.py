@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown
 
 PLUGINS_VARIABLE = "UADBENCH_PLUGINS"
 
@@ -23,7 +23,8 @@ def checkout() -> Path | None:
 
 def plugins() -> list[Path]:
     """The folders that a user has added."""
-    return [Path(p) for p in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if p]
+    named = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
+    return [Path(os.path.expanduser(one)) for one in named if one.strip()]
 
 
 def add_plugins(path: Path) -> None:
@@ -43,14 +44,20 @@ def folders(kind: str) -> list[Path]:
     return [home(kind), *[path / kind for path in plugins() if (path / kind).is_dir()]]
 
 
+def there(kind: str) -> dict[str, Path]:
+    """The folder of every plug-in of a kind: those with a `card.toml`; of equal names the first counts."""
+    cards = [card for folder in folders(kind) for card in sorted(folder.glob("*/card.toml"))]
+    return {card.parent.name: card.parent for card in reversed(cards)}
+
+
 def names(kind: str) -> list[str]:
-    """Names of all plug-ins of a kind, sorted: every folder with a `card.toml`."""
-    return sorted({card.parent.name for folder in folders(kind) for card in folder.glob("*/card.toml")})
+    """Names of all plug-ins of a kind, sorted."""
+    return sorted(there(kind))
 
 
 def locate(kind: str, name: str) -> Path:
-    """Folder of one plug-in; an unknown name lists the known ones."""
-    for folder in folders(kind):
-        if (folder / name / "card.toml").is_file():
-            return folder / name
-    raise UserError(f"There is no {kind[:-1]} '{name}'; known are: {', '.join(names(kind))}.")
+    """Folder of one plug-in; an unknown name is a UserError that lists what there is."""
+    known = there(kind)
+    if name not in known:
+        raise unknown({"datasets": "data set"}.get(kind, kind[:-1]), name, sorted(known))
+    return known[name]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.cards import DatasetCard
-from uadbench.errors import UserError
+from uadbench.errors import unknown
 from uadbench.grids import GRIDS, NATIVE, Frame, Grid, Target, in_plane
 
 METRIC_VERSION = 1  # raised whenever a number would change for the same score maps
@@ -94,7 +94,7 @@ PROTOCOLS = {
 def protocol(name: str) -> Protocol:
     """The protocol of that id; an unknown id lists the known ones."""
     if name not in PROTOCOLS:
-        raise UserError(f"There is no protocol '{name}'; known are: {', '.join(PROTOCOLS)}.")
+        raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
 
 
