@@ -164,6 +164,19 @@ class DatasetCard:
 Card = TypeVar("Card", MethodCard, DatasetCard)
 
 
+def spelled(name: str, there: Iterable[str]) -> str | None:
+    """A name as it is spelled there, whatever its case; None where it is not there."""
+    return next((one for one in there if one.lower() == name.lower()), None)
+
+
+def contrast_of(card: DatasetCard, name: str) -> str:
+    """A contrast as a data set's card spells it; an unknown one is a UserError."""
+    found = spelled(name, card.contrasts)
+    if found is None:
+        raise unknown("contrast", name, card.contrasts, of=card.name)
+    return found
+
+
 def _state(path: Path) -> tuple[int, int]:
     """When a file was changed (ns), and its bytes."""
     try:

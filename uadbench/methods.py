@@ -30,6 +30,7 @@ from uadbench.volumes import Volume, Volumes
 __path__ = [str(folder) for folder in catalog.folders("methods")]
 
 State = dict[str, NDArray[Any]]
+PRECISIONS = ("float32", "bf16")  # of training; scores are always float32
 
 
 def fit_option(default: Any, doc: str, choices: tuple[Any, ...] = ()) -> Any:

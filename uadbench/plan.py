@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from uadbench import datasets, leases, methods, splits
-from uadbench.cards import DatasetCard, MethodCard, dataset_card, method_card
+from uadbench.cards import DatasetCard, MethodCard, contrast_of, dataset_card, method_card
 from uadbench.datasets import Found
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown
 from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
 from uadbench.grids import Grid, grid
-from uadbench.methods import Method
+from uadbench.methods import PRECISIONS, Method
 from uadbench.places import Places
 from uadbench.preparation import external
 from uadbench.preparation.prepare_scan import DEFAULTS, Options
@@ -19,6 +19,8 @@ from uadbench.progress import Progress
 from uadbench.protocol import PROFILES, Protocol, protocol
 from uadbench.record import RunRecord
 from uadbench.subject import Subject
+
+LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,21 +132,15 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
     """
     known = {} if known is None else known
     card = method_card(cell.method)
+    _check_options(cell)
     method = methods.build(cell.method, cell.preset, cell.settings)
     grid(method.grid)
-    external.check(cell.preparation.extractor)
     test_card = dataset_card(cell.dataset)
-    contrast = cell.contrast or test_card.contrasts[0]
-    if contrast not in test_card.contrasts:
-        raise UserError(
-            f"{cell.dataset} has no contrast '{contrast}'; known are: {', '.join(test_card.contrasts)}."
-        )
+    contrast = contrast_of(test_card, cell.contrast) if cell.contrast else test_card.contrasts[0]
     if test_card.role == "healthy":
         raise UserError(
             f"{cell.dataset} holds healthy subjects only: name it with --train and test on another set."
         )
-    if cell.split not in splits.RULES:
-        raise UserError(f"--split expects {' or '.join(splits.RULES)}, but '{cell.split}' came.")
     rules = protocol(cell.protocol or test_card.protocol)
     for name in (cell.dataset, cell.train):
         if name is not None:
@@ -158,7 +154,8 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
     train_name = _train_name(cell, card, test_card, contrast, machine.places)
     own = train_name == cell.dataset
     train = (test if own else _find(train_name, machine, cell.split, known)) if train_name else None
-    train_contrasts = (cell.train_contrasts or (contrast,)) if train and card.trained else ()
+    learned = (cell.train_contrasts or (contrast,)) if train and card.trained else ()
+    train_contrasts = tuple(contrast_of(train.card, name) for name in learned) if train else ()
     return Plan(
         cell=cell,
         card=card,
@@ -170,6 +167,24 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
         train_contrasts=train_contrasts,
         parts=_partitions(test, train, contrast, cell.limit),
     )
+
+
+def _check_options(cell: Cell) -> None:
+    """Refuse what can be known to be wrong before any card or scan is read."""
+    for what, name, there in (
+        ("precision", cell.precision, PRECISIONS),
+        ("split", cell.split, splits.RULES),
+        *(("profile", profile, POSTPROCESSING) for profile in cell.profiles),
+    ):
+        if name not in there:
+            raise unknown(what, name, there)
+    for what, number, least, most in (
+        ("seed", cell.seed, 0, LARGEST_SEED),
+        ("limit", cell.limit, 1, LARGEST_SEED),
+    ):
+        if number is not None and not least <= number <= most:
+            raise UserError(f"The {what} expects a whole number from {least} to {most}, but {number} came.")
+    external.check(cell.preparation.extractor)
 
 
 def _check_space(rules: Protocol, card: DatasetCard) -> None:

@@ -110,5 +110,6 @@ def _sentence(message: str, content: Any) -> str:
         for name, index in re.findall(r"(\w+)|\[(\d+)\]", path):
             content = content[name or int(index)]
         got = visible(repr(content))[:80]
+    expected = re.sub("str matching regex .*", "one word without blanks and quotes", expected)
     expected = expected.replace("array", "list").replace("object", "table")
     return f"{key} expects {expected}" + (f", but {got} came" if got else "")
