@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
@@ -62,7 +62,7 @@ def _check_text(value: Any, where: str, key: str, depth: int) -> None:
 
 def typed(kind: type[T], content: Mapping[str, Any], where: str) -> T:
     """The content of a file (or of a table of it, as `where` says) as a value of a dataclass."""
-    _check_names(content, _info(kind), where, "")
+    _check_names(content, _info(cast(Any, kind)), where, "")
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from uadbench import catalog, methods, record
 from uadbench.ablation.questions import Ablations, Variant
 from uadbench.ablation.verdicts import Answer, Report, compare, decide
-from uadbench.cards import method_card, method_names
+from uadbench.cards import method_card, method_names, spelled
 from uadbench.cohort import Cohort
 from uadbench.errors import UserError, unknown
 from uadbench.plan import Cell, Machine
@@ -39,11 +39,11 @@ def ablate(
         if letter not in there:
             raise unknown("ablation", letter, there, of=asked.method)
     for contrast in contrasts:
-        if contrast not in asked.contrasts:
+        if not spelled(contrast, asked.contrasts):
             raise unknown("contrast", contrast, asked.contrasts, of=f"the ablations of {asked.method}")
     machine = replace(machine, places=replace(machine.places, results=place(machine, asked.method)))
     wanted = [one for one in asked.ablations if one.letter in (letters or one.letter)]
-    tested = [c for c in asked.contrasts if c in (contrasts or asked.contrasts)]
+    tested = [c for c in asked.contrasts if not contrasts or spelled(c, contrasts)]
     whole = Variant(name="full model", method=asked.method)
     full = {c: _run(whole, c, asked, cell, machine, force) for c in tested}
     failed = [found for found in full.values() if isinstance(found, str)]
