@@ -1,12 +1,14 @@
-"""Cards of methods: one folder, one or several rows."""
+"""Cards: a folder of methods has one or several rows; a wrong card says so and harms no other."""
 
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from uadbench import methods
-from uadbench.cards import method_card, method_names
+from uadbench import catalog, methods
+from uadbench.cards import all_datasets, all_methods, dataset_card, method_card, method_names
 from uadbench.catalog import PLUGINS_VARIABLE
+from uadbench.cli import app
 from uadbench.errors import UserError
 
 CARD = """
@@ -29,6 +31,12 @@ width = 4
 width = 2
 [[reported]]
 train = "A"
+test = "B"
+contrast = "T1"
+metric = "AP"
+value = 0.5
+origin = "own"
+source = "-"
 [row.blur_more]
 title = "Blur more"
 set = { strength = 3.0 }
@@ -96,9 +104,115 @@ def test_two_folders_cannot_have_a_row_of_one_name(plugins: Path) -> None:
     add(plugins, "blur_cards")
     add(plugins, "blur_more", CARD.split("[row.")[0])
     with pytest.raises(UserError, match="both have a row 'blur_more'"):
-        method_names()
+        method_card("blur_more")
+    assert {"vae", "blur_cards"} <= set(method_names()), "the others are there"
 
 
 def test_an_unknown_row_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no method 'nothing'; there are: ae, "):
+    with pytest.raises(UserError, match="no method 'nothing'. There are: ae, "):
         method_card("nothing")
+
+
+# ---- wrong ones --------------------------------------------------------------------------------
+
+DATASET = (Path(__file__).parent / "plugins/datasets/balls/card.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('family = "AE"', 'family = "VEA"', "no family 'VEA' of .*card.toml; did you mean 'VAE'"),
+        ('family = "AE"', "family = 3", "card.toml: family expects str, but 3 came"),
+        ("year = 2026", 'year = "2026"', "card.toml: year expects int, but '2026' came"),
+        ("year = 2026", "year = 1e400", "year expects int, but inf came"),
+        ("year = 2026", "year = 20260", "year expects int <= 2100, but 20260 came"),
+        ("year = 2026", "yaer = 2026", "no key 'yaer' of .*card.toml; did you mean 'year'"),
+        ("year = 2026", "", "card.toml: it lacks year"),
+        ("differences = []", 'differences = "none"', "differences expects list, but 'none' came"),
+        ("differences = []", "differences = [3]", r"differences\[0\] expects str, but 3 came"),
+        ("value = 0.5", 'value = "high"', r"reported\[0\].value expects float, but 'high' came"),
+        ("[preset.ci]", "[preset.cii]", "no key of preset 'cii' .* did you mean 'ci'"),
+        ("preset.ci = { width = 8 }", "preset = 8", r"\[row.blur_more\] of .* preset expects table, but 8"),
+        ("set = { strength = 3.0 }", "set = 3", "set expects table, but 3 came"),
+        ("set = { strength = 3.0 }", "set = { strength = 1979-05-27 }", "set expects .*, but date"),
+        ('title = "Blur more"', 'title = "a\\u0007b"', "control characters, but '.x07' came"),
+        ('title = "Blur more"', 'title = "a\\nb"', "control characters, but '.n' came"),
+        ("[row.blur_more]", '[row."a/b"]', "a name expects letters, digits, _ and -, but 'a/b' came"),
+        ("differences = []", "differences = " + "[" * 30 + "]" * 30, "is not valid TOML: more than 20"),
+        ("differences = []", "differences = " + "[" * 9999, "is not valid TOML"),
+        ("year = 2026", "year = " + "9" * 5000, "is not valid TOML"),
+        ("year = 2026", "year = ", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_card_says_file_key_expected_and_what_came(
+    plugins: Path, old: str, new: str, said: str
+) -> None:
+    assert old in CARD
+    add(plugins, "blur_cards", CARD.replace(old, new, 1))
+
+    _, wrong = all_methods()
+
+    assert len(wrong) == 1
+    with pytest.raises(UserError, match=said):
+        raise UserError(wrong[0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('role = "both"', 'role = "ill"', "no role 'ill' of .* There are: both, healthy, lesion"),
+        ('contrasts = ["T1", "T2"]', 'contrasts = ["t1"]', "no contrasts 't1' .* did you mean 'T1'"),
+        ('contrasts = ["T1", "T2"]', "contrasts = []", "contrasts expects list of length >= 1"),
+        ('contrasts = ["T1", "T2"]', 'contrasts = ["T2"]', "expected names T1, which contrasts does not"),
+        ('space = "MNI152"', 'space = "MNI"', "no space 'MNI' .* did you mean 'MNI152'"),
+        ("train = 0.5", "train = 0.9", "shares of train and val that add up to 1 at most"),
+        ("train = 0.5", "train = nan", r"healthy_split expects .*"),
+        ("train = 0.5", "tarin = 0.5", "healthy_split expects shares of train and val"),
+        ("T1 = 24", "T1 = -1", "expected expects int >= 0"),
+        ("T1 = 24", "T1 = true", "expected expects int, but bool came"),
+        ("skull_stripped = true", "skull_stripped = true\nlesion_labels = [1, 1]", "one label two meanings"),
+        ("skull_stripped = true", "skull_stripped = true\nlesion_labels = [0]", "int >= 1, but 0 came"),
+        (
+            "skull_stripped = true",
+            "skull_stripped = true\nversion = 0",
+            "version expects int >= 1, but 0 came",
+        ),
+        ("skull_stripped = true", 'skull_stripped = true\nanalyze_orientation = "LRS"', "one of each pair"),
+    ],
+)
+def test_a_wrong_card_of_a_data_set_says_it_too(plugins: Path, old: str, new: str, said: str) -> None:
+    (plugins / "datasets" / "wrong").mkdir(parents=True)
+    assert old in DATASET
+    (plugins / "datasets" / "wrong" / "card.toml").write_text(DATASET.replace(old, new, 1))
+
+    with pytest.raises(UserError, match=said):
+        dataset_card("wrong")
+    assert "phantom" in all_datasets()[0]
+
+
+def test_a_broken_card_is_named_and_the_others_are_shown(plugins: Path) -> None:
+    for kind in ("methods", "datasets"):
+        (plugins / kind / "broken").mkdir(parents=True)
+        (plugins / kind / "broken" / "card.toml").write_bytes(b"title = '\xff\xfe'")
+        shown = CliRunner().invoke(app, [kind])
+        assert shown.exit_code == 1
+        assert {"methods": "vae", "datasets": "phantom"}[kind] in shown.stdout
+        assert "broken/card.toml is not valid TOML" in shown.stderr
+    assert methods.build("vae", "ci")
+    with pytest.raises(UserError, match="is not valid TOML"):
+        method_card("broken")
+
+
+def test_code_of_a_method_that_cannot_be_loaded_is_a_sentence(plugins: Path) -> None:
+    add(plugins, "blur_code", CARD.split("[row.")[0])
+    (plugins / "methods" / "blur_code" / "method.py").write_text("import no_such_package\n")
+    with pytest.raises(UserError, match="code of method 'blur_code'.* ModuleNotFoundError: No module"):
+        methods.build("blur_code", "ci")
+
+
+@pytest.mark.parametrize("name", ["../datasets/phantom", ".", "..", "", "a/b", "x" * 5000, "a\0b", "\x07"])
+def test_a_name_is_no_path(name: str) -> None:
+    with pytest.raises(UserError, match="There is no data set"):
+        catalog.locate("datasets", name)
+    with pytest.raises(UserError, match="There is no method"):
+        method_card(name)

@@ -46,7 +46,9 @@ def test_help_does_not_import_torch_or_anything_heavy() -> None:
 def test_a_users_mistake_is_one_sentence_and_exit_code_2() -> None:
     finished = uadbench("run", "--method", "vea", "--dataset", "phantom", code=2)
 
-    assert finished.stderr.startswith("uadbench: There is no method 'vea'; did you mean vae? there are: ae,")
+    assert finished.stderr.startswith(
+        "uadbench: There is no method 'vea'; did you mean 'vae'? There are: ae,"
+    )
     assert len(finished.stderr.splitlines()) == 1
 
 

@@ -526,14 +526,14 @@ def test_a_fixture_says_that_it_is_one(make: Maker) -> None:
 def test_mistakes_are_answered_with_what_is_known(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(
-        UserError, match=r"There is no fixture of 'ixy'; did you mean ixi\? there are: atlas2, .*wmh17"
+        UserError, match="no fixture of data set 'ixy'; did you mean 'ixi'\\? There are: atlas2, .*wmh17"
     ):
         fixtures.write_fixture("ixy", out)
-    with pytest.raises(UserError, match="no fixture of 'phantom'"):
+    with pytest.raises(UserError, match="no fixture of data set 'phantom'"):
         fixtures.write_fixture("phantom", out)
-    with pytest.raises(UserError, match=r"\(IXI-T1\) has no trap empty_mask; known are: constant, "):
+    with pytest.raises(UserError, match=r"no trap 'empty_mask' of .*\(IXI-T1\).* There are: constant, "):
         fixtures.write_fixture("ixi", out, traps=["nan", "empty_mask"])
-    with pytest.raises(UserError, match="has no layout 'flat'; known are: IXI-T1, one folder, T1"):
+    with pytest.raises(UserError, match="no layout 'flat' of .* There are: IXI-T1, one folder, T1"):
         fixtures.write_fixture("ixi", out, layout="flat")
     with pytest.raises(UserError, match="at least one subject; asked for were 0"):
         fixtures.write_fixture("ixi", out, subjects=0)

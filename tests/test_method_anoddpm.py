@@ -121,7 +121,8 @@ def test_a_short_training_learns_to_see_the_noise(toy: Toy, tmp_path: Any) -> No
     """It explains most of the variance of simplex noise (.336), which an untrained network does not."""
     train = Volumes(toy(range(4), True), GRIDS["g48"])
     torch.manual_seed(0)
-    method: Any = methods.load("anoddpm")(**dict(method_card("anoddpm").smoke) | {"steps": 60})
+    settings: dict[str, Any] = dict(method_card("anoddpm").smoke) | {"steps": 60}
+    method: Any = methods.load("anoddpm")(**settings)
     method.fit(train, Volumes([], GRIDS["g48"]), Context(seed=0, folder=tmp_path))
     image, brain = train.read_slices(train.slices()[::8])
     batch = Batch(torch.from_numpy(image), torch.from_numpy(brain)[:, None], train.slices()[::8])

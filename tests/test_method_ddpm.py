@@ -137,7 +137,7 @@ def test_a_training_that_was_cut_goes_on_to_the_same_weights(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, val = (Volumes(toy(numbers, True), GRIDS["g48"]) for numbers in (range(2), range(2, 3)))
-    settings = dict(method_card("ddpm").smoke) | {
+    settings: dict[str, Any] = dict(method_card("ddpm").smoke) | {
         "steps": 4,
         "batch": 4,
         "validate_every": 2,

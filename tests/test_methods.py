@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from sklearn.metrics import average_precision_score
 
-from uadbench import methods, prepared, scoring
+from uadbench import methods, prepared, ranges, scoring
 from uadbench.cards import PRESETS, method_card
 from uadbench.environment import seed_everything
+from uadbench.errors import UserError
 from uadbench.grids import EVALUATION, GRIDS, in_plane
 from uadbench.methods import Context, Method, Score, Stochastic
 from uadbench.prepared import Prepared
@@ -134,7 +135,7 @@ def test_the_constructor_stores_its_arguments_unchanged(name: str) -> None:
     settings = smoke(name)
     assert set(vars(settings)) == set(methods.options(settings)), "the constructor makes nothing"
     assert methods.parameters(settings) | dict(method_card(name).smoke) == methods.parameters(settings)
-    row = methods.load(name)(**method_card(name).set)
+    row = methods.load(name)(**dict[str, Any](method_card(name).set))
     assert row == methods.load(name)(**methods.parameters(row))
 
 
@@ -145,9 +146,22 @@ def test_every_option_is_documented(name: str) -> None:
         assert not option.metadata["choices"] or option.default in option.metadata["choices"], key
 
 
+def test_every_number_among_the_options_has_a_range_that_holds_its_default(name: str) -> None:
+    kind = methods.load(name)
+    hints = methods.hints(kind)
+    for key, option in methods.options(kind).items():
+        assert ranges.fits(option.default, hints[key]) == option.default, key
+        if type(option.default) in (int, float) and not option.metadata["choices"]:
+            ends = ranges.bounds(hints[key])
+            assert {"ge", "gt"} & set(ends), f"{key} has no lower end"
+            assert {"le", "lt"} & set(ends), f"{key} has no upper end"
+
+
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_builds_on_a_known_grid(name: str, preset: str) -> None:
-    assert methods.build(name, preset).grid in (*GRIDS, EVALUATION)
+def test_every_preset_builds_on_a_known_grid_of_options_that_go_together(name: str, preset: str) -> None:
+    method = methods.build(name, preset)
+    assert method.grid in (*GRIDS, EVALUATION)
+    method.check()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -156,8 +170,29 @@ def test_the_baselines_of_every_table_run_on_the_evaluation_grid(preset: str) ->
         assert methods.build(baseline, preset).grid == EVALUATION
 
 
+def test_values_beyond_a_range_are_refused_before_anything_is_prepared(name: str) -> None:
+    kind = methods.load(name)
+    for key, option in methods.options(kind).items():
+        if type(option.default) in (int, float):
+            for text in (
+                "-7",
+                "nan",
+                "inf",
+                "1e999",
+                "-1e999",
+                "1" * 30,
+                "1" * 5000,
+                "many",
+                "[1]",
+                "true",
+                "",
+            ):
+                with pytest.raises(UserError, match=key):
+                    methods.build(name, "ci", {key: text})
+
+
 def test_the_defaults_are_the_paper_preset(name: str) -> None:
-    assert methods.build(name, "paper") == methods.load(name)(**method_card(name).set)
+    assert methods.build(name, "paper") == methods.load(name)(**dict[str, Any](method_card(name).set))
 
 
 def test_no_label_reaches_a_method_by_type() -> None:

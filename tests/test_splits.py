@@ -119,7 +119,7 @@ def test_a_person_in_two_published_parts_stops_the_run() -> None:
 def test_a_card_that_names_an_unknown_partition_is_refused() -> None:
     card = replace(CARD, published_split={"training": "lesion-train"})
 
-    with pytest.raises(UserError, match="puts the part training into 'lesion-train'; known are: healthy-tr"):
+    with pytest.raises(UserError, match="no partition 'lesion-train' of .*card.* There are: healthy-tr"):
         splits.partition(replace(subject(1, healthy=False), part="training"), card)
 
 

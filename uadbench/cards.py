@@ -3,28 +3,61 @@
 Reading a card imports no plug-in code, so that listing methods stays fast and never loads torch.
 """
 
-import tomllib
-from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import MISSING, dataclass, field, fields
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args
 
-from uadbench import catalog
+from msgspec import Meta
+
+from uadbench import catalog, toml
 from uadbench.errors import UserError, unknown
 
-PRESETS = ("ci", "demo", "small", "paper")
-FAMILIES = ("baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature")
+Preset = Literal["ci", "demo", "small", "paper"]
+Family = Literal["baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature"]
+Contrast = Literal["T1", "T1ce", "T1post", "T2", "FLAIR", "PD", "DWI", "ADC", "SWI", "T2star"]
+Role = Literal["healthy", "lesion", "both"]
+Population = Literal["volunteers", "patients", "synthetic"]
 # native: each contrast where the scanner put it. co-registered, SRI24, Talairach: the contrasts of a
 # subject share one space, which is not the template's. MNI152: taken as it lies.
 # pixels: slices without geometry, in no space at all.
-SPACES = ("native", "co-registered", "SRI24", "Talairach", "MNI152", "pixels")
+Space = Literal["native", "co-registered", "SRI24", "Talairach", "MNI152", "pixels"]
+PRESETS: tuple[str, ...] = get_args(Preset)
+FAMILIES: tuple[str, ...] = get_args(Family)
 AXES = {"L": "R", "P": "A", "I": "S"}  # direction -> its opposite, by which the axis is named
-POPULATIONS = ("volunteers", "patients", "synthetic")
 # Post-processing profiles that every record has; by which of them a test set's table ranks its card says
 # before any result: baur5 where the median lesion is above 1 ml, else raw (protocol, rule 9).
-HEADLINES = ("raw", "median3", "baur5")
+Headline = Literal["raw", "median3", "baur5"]
+HEADLINES: tuple[str, ...] = get_args(Headline)
+
+Value = bool | int | float | str | tuple[bool | int | float | str, ...]  # of an option
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0, le=10**6)]
+Label = Annotated[int, Meta(ge=1, le=2**16)]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
+Sentence = Annotated[str, Meta(min_length=1, max_length=300)]
+
+
+class Reported(TypedDict):
+    """A published figure with its source."""
+
+    train: str
+    test: str
+    contrast: str
+    metric: str
+    value: float
+    origin: str
+    source: str
+
+
+class Needs(TypedDict, total=False):
+    """What a run is to be given where no earlier record says it."""
+
+    minutes: Annotated[float, Meta(gt=0, le=10**6)]
+    memory_gb: Annotated[float, Meta(gt=0, le=10**5)]
+    gpus: Annotated[int, Meta(ge=0, le=64)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +69,13 @@ class MethodCard:
     for each other one with the facts that differ and, under `set`, the options that make it what it is.
     """
 
-    name: str  # of the row
-    folder: str
-    title: str
-    family: str  # one of FAMILIES
+    name: Name  # of the row
+    folder: Name
+    title: Sentence
+    family: Family
     summary: str
     paper: str  # authors, title, venue
-    year: int
+    year: Annotated[int, Meta(ge=1900, le=2100)]
     link: str  # arXiv id, DOI or address
     reference_licence: str  # licence of the published code; its code is not used
     input: str  # what the published method is fed
@@ -51,23 +84,32 @@ class MethodCard:
     template_space: bool = False  # needs volumes in MNI152
     synthetic: bool = False  # trained with synthetic anomalies
     patient_slices: bool = False  # trained on lesion-free slices of patients
-    set: Mapping[str, Any] = field(default_factory=dict)  # field values that make the row
-    preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values by preset
-    smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
-    reported: tuple[Mapping[str, Any], ...] = ()  # published figures with their source
+    set: Mapping[str, Value] = field(default_factory=dict)  # field values that make the row
+    preset: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # field values by preset
+    smoke: Mapping[str, Value] = field(default_factory=dict)  # field values of the contract tests
+    reported: tuple[Reported, ...] = ()
     exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
-    # What a run is to be given where no earlier record says it: by preset, minutes, memory_gb and gpus.
-    needs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    needs: Mapping[str, Needs] = field(default_factory=dict)  # by preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """The tables that a folder's card and its rows have in common."""
+
+    set: Mapping[str, Value] = field(default_factory=dict)
+    preset: Mapping[Preset, Mapping[str, Value]] = field(default_factory=dict)
+    needs: Mapping[Preset, Needs] = field(default_factory=dict)
+    smoke: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCard:
     """Facts about a data set: where it comes from, what may be done with it, what it should hold."""
 
-    name: str
-    title: str
-    role: str  # "healthy", "lesion" or "both"
-    population: str  # "volunteers", "patients" or "synthetic"
+    name: Name
+    title: Sentence
+    role: Role
+    population: Population
     summary: str
     address: str  # where to apply for the data
     access: str  # "open", "registration", ...
@@ -76,76 +118,96 @@ class DatasetCard:
     citation: str
     layout: str  # the expected folders and file names, in words
     layout_confidence: str  # V seen, D documented, C from working loaders, M from memory
-    contrasts: tuple[str, ...]
-    space: str  # one of SPACES; a subject may differ
+    contrasts: Annotated[tuple[Contrast, ...], Meta(min_length=1, max_length=20)]
+    space: Space  # a subject may differ
     skull_stripped: bool
     # Where the stored axes of files that do not say it point (Analyze), such as "LAS"; a header's own
     # statement in such a file is not believed. Voxel sizes are the header's.
     analyze_orientation: str | None = None
     protocol: str = "uad-1"
-    headline: str = "raw"  # one of HEADLINES
-    version: int = 1  # raised when the set's scans, labels or splits come to mean something else
-    lesion_labels: tuple[int, ...] = (1,)
-    ignore_labels: tuple[int, ...] = ()  # neither hit nor false
-    other_labels: tuple[int, ...] = ()  # legal values that are background
+    version: Annotated[int, Meta(ge=1, le=10**6)] = 1  # raised where other scans or labels would be scored
+    headline: Headline = "raw"  # the profile that ranks
+    lesion_labels: tuple[Label, ...] = (1,)
+    ignore_labels: tuple[Label, ...] = ()  # neither hit nor false
+    other_labels: tuple[Label, ...] = ()  # legal values that are background
     label_meaning: str = ""
     # Fractions of persons; what is left of 1 goes to the last partition.
-    healthy_split: Mapping[str, float] = field(default_factory=dict)  # train, val (rest: test)
-    lesion_split: Mapping[str, float] = field(default_factory=dict)  # val (rest: test)
+    healthy_split: Mapping[str, Share] = field(default_factory=dict)  # train, val (rest: test)
+    lesion_split: Mapping[str, Share] = field(default_factory=dict)  # val (rest: test)
     # Part of the release -> partition, where its publishers have divided it; goes before the fractions.
     published_split: Mapping[str, str] = field(default_factory=dict)
     # The healthy subjects are the patients' lesion-free slices: `healthy_split` holds for both, and of the
     # persons who are learned from nothing is tested.
     within: bool = False
-    expected: Mapping[str, int] = field(default_factory=dict)  # subjects by contrast
+    expected: Mapping[str, Count] = field(default_factory=dict)  # subjects by contrast
     exclusions: Mapping[str, str] = field(default_factory=dict)  # subject id -> reason
     partners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # contrast -> healthy sets
 
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, what one key alone cannot show."""
+        axes = self.analyze_orientation
+        if axes is not None and sorted(AXES.get(letter, letter) for letter in axes) != ["A", "R", "S"]:
+            raise ValueError(
+                f"analyze_orientation expects three letters, one of each pair R or L, A or P, S or I, "
+                f"but '{axes}' came"
+            )
+        for key in ("healthy_split", "lesion_split"):
+            shares: Mapping[str, float] = getattr(self, key)
+            if not set(shares) <= {"train", "val"} or sum(shares.values()) > 1:
+                raise ValueError(
+                    f"{key} expects shares of train and val that add up to 1 at most, but {dict(shares)} came"
+                )
+        for key in ("expected", "partners"):
+            if surplus := sorted(set(getattr(self, key)) - set(self.contrasts)):
+                raise ValueError(f"{key} names {', '.join(surplus)}, which contrasts does not")
+        labels = [*self.lesion_labels, *self.ignore_labels, *self.other_labels]
+        if len(set(labels)) < len(labels):
+            raise ValueError("lesion_labels, ignore_labels and other_labels give one label two meanings")
 
-def _build(path: Path, facts: Mapping[str, Any], card_type: type[Any]) -> Any:
-    """A card of the facts that a file states; a surplus or a missing fact is a UserError."""
-    known = {f.name: f for f in fields(card_type)}
-    surplus = sorted(set(facts) - set(known))
-    if surplus:
-        raise UserError(f"{path} has unknown keys {surplus}; known are: {', '.join(known)}.")
-    needed = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
-    missing = sorted(set(needed) - set(facts))
-    if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}: a card states them all.")
-    return card_type(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
-    )
+
+Card = TypeVar("Card", MethodCard, DatasetCard)
 
 
-def parse(path: Path) -> dict[str, Any]:
-    """The content of a TOML file, a copy for the caller; a syntax error names the file."""
-    state = path.stat()
-    return deepcopy(_parsed(path, state.st_mtime_ns, state.st_size))
+def spelled(name: str, there: Iterable[str]) -> str | None:
+    """A name as it is spelled there, whatever its case; None where it is not there."""
+    return next((one for one in there if one.lower() == name.lower()), None)
+
+
+def contrast_of(card: DatasetCard, name: str) -> str:
+    """A contrast as a data set's card spells it; an unknown one is a UserError."""
+    found = spelled(name, card.contrasts)
+    if found is None:
+        raise unknown("contrast", name, card.contrasts, of=card.name)
+    return found
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """When a file was changed (ns), and its bytes."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    return state.st_mtime_ns, state.st_size
 
 
 @cache
-def _parsed(path: Path, changed_ns: int, size: int) -> dict[str, Any]:
-    """The content of a TOML file as it was then; the plan of one cell reads every card several times."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not valid TOML: {error}.") from error
+def _as_it_was(kind: str, name: str, path: Path, changed_ns: int, size: int) -> Any:
+    """The card of a row of methods or of a data set, as its file was then; a mistake in it names the file."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise UserError(f"{path}: a name expects letters, digits, _ and -, but {name!a} came.")
+    facts = toml.parse(path) | {"name": name}
+    if kind == "datasets":
+        return toml.typed(DatasetCard, facts, str(path))
+    return toml.typed(MethodCard, _row(_checked(facts, path), name) | {"folder": path.parent.name}, str(path))
 
 
-def method_names() -> list[str]:
-    """All rows of all method folders, sorted."""
-    return sorted(_rows())
-
-
-def _rows() -> dict[str, Path]:
-    """The card file of every row."""
-    rows: dict[str, Path] = {}
-    for folder in catalog.names("methods"):
-        path = catalog.locate("methods", folder) / "card.toml"
-        for name in (folder, *parse(path).get("row", {})):
-            if rows.setdefault(name, path) != path:
-                raise UserError(f"{path} and {rows[name]} both have a row '{name}': rename one of them.")
-    return rows
+def _checked(facts: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The facts of a folder of methods, their tables of the form that `_row` relies on."""
+    rows = toml.typed(dict[str, dict[str, Any]], facts.get("row", {}), f"[row] of {path}")
+    for where, table in (("", facts), *((f"[row.{name}] of ", own) for name, own in rows.items())):
+        chosen = {f.name: table[f.name] for f in fields(_Options) if f.name in table}
+        toml.typed(_Options, chosen, f"{where}{path}")
+    return facts
 
 
 def _row(facts: dict[str, Any], name: str) -> dict[str, Any]:
@@ -154,53 +216,83 @@ def _row(facts: dict[str, Any], name: str) -> dict[str, Any]:
     own: dict[str, Any] = rows.get(name, {})
     chosen = own.get("set", {})
     presets = {
-        preset: dict(values) | chosen | own.get("preset", {}).get(preset, {})
+        preset: values | chosen | own.get("preset", {}).get(preset, {})
         for preset, values in facts.get("preset", {}).items()
     }
-    smoke = dict(facts.get("smoke", {})) | chosen | own.get("smoke", {})
+    smoke = facts.get("smoke", {}) | chosen | own.get("smoke", {})
     return facts | ({"reported": []} if own else {}) | own | {"preset": presets, "smoke": smoke}
 
 
+def _rows() -> tuple[dict[str, Path], dict[str, UserError]]:
+    """The card file of every row, and what is wrong with the others."""
+    rows: dict[str, Path] = {}
+    wrong: dict[str, UserError] = {}
+    for folder, home in sorted(catalog.there("methods").items()):
+        path = home / "card.toml"
+        try:
+            others = _other_rows(path, *_state(path))
+        except UserError as error:
+            wrong[folder] = error
+            continue
+        for name in (folder, *others):
+            if rows.setdefault(name, path) != path:
+                text = f"{path} and {rows[name]} both have a row '{name}': rename one of them."
+                wrong[name] = UserError(text)
+    return {name: path for name, path in rows.items() if name not in wrong}, wrong
+
+
+@cache
+def _other_rows(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
+    """The names of a folder's rows besides the first, as its card was then."""
+    return tuple(_checked(toml.parse(path), path).get("row", {}))
+
+
+def method_names() -> list[str]:
+    """All rows of all method folders, sorted."""
+    return sorted(_rows()[0])
+
+
 def method_card(name: str) -> MethodCard:
-    """The card of a row; an unknown name lists the known ones."""
-    rows = _rows()
+    """The card of a row; an unknown name lists what there is."""
+    rows, wrong = _rows()
+    if name in wrong:
+        raise wrong[name]
     if name not in rows:
-        raise unknown("method", name, rows)
-    return _method_card(name, rows[name])
-
-
-def method_cards() -> dict[str, MethodCard]:
-    """The cards of all rows by name; each file is read once."""
-    return {name: _method_card(name, path) for name, path in sorted(_rows().items())}
-
-
-def _method_card(name: str, path: Path) -> MethodCard:
-    facts = _row(parse(path), name) | {"name": name, "folder": path.parent.name}
-    card: MethodCard = _build(path, facts, MethodCard)
-    if card.family not in FAMILIES:
-        raise UserError(
-            f"The family of method '{name}' is '{card.family}'; expected one of {', '.join(FAMILIES)}."
-        )
+        raise unknown("method", name, sorted(rows))
+    card: MethodCard = _as_it_was("methods", name, rows[name], *_state(rows[name]))
     return card
 
 
 def dataset_card(name: str) -> DatasetCard:
-    """The card of a data set; an unknown name lists the known ones."""
+    """The card of a data set; an unknown name lists what there is."""
     path = catalog.locate("datasets", name) / "card.toml"
-    card: DatasetCard = _build(path, {"name": name} | parse(path), DatasetCard)
-    for value, known in (
-        (card.space, SPACES),
-        (card.population, POPULATIONS),
-        (card.headline, HEADLINES),
-    ):
-        if value not in known:
-            raise UserError(
-                f"The card of data set '{name}' says '{value}'; expected one of {', '.join(known)}."
-            )
-    axes = card.analyze_orientation
-    if axes is not None and sorted(AXES.get(letter, letter) for letter in axes) != ["A", "R", "S"]:
-        raise UserError(
-            f"The card of data set '{name}' has the analyze_orientation '{axes}'; expected are three "
-            "letters, one of each pair R or L, A or P, S or I."
-        )
+    card: DatasetCard = _as_it_was("datasets", name, path, *_state(path))
     return card
+
+
+def method_cards() -> dict[str, MethodCard]:
+    """The cards of all rows by name, without those that cannot be read."""
+    return all_methods()[0]
+
+
+def all_methods() -> tuple[dict[str, MethodCard], list[str]]:
+    """The cards of all rows by name, and what is wrong with the others."""
+    rows, wrong = _rows()
+    found, more = _sorted_out(rows, method_card)
+    return found, sorted({*map(str, wrong.values()), *more})
+
+
+def all_datasets() -> tuple[dict[str, DatasetCard], list[str]]:
+    """The cards of all data sets by name, and what is wrong with the others."""
+    return _sorted_out(catalog.names("datasets"), dataset_card)
+
+
+def _sorted_out(names: Iterable[str], read: Callable[[str], Card]) -> tuple[dict[str, Card], list[str]]:
+    found: dict[str, Card] = {}
+    wrong: list[str] = []
+    for name in sorted(names):
+        try:
+            found[name] = read(name)
+        except UserError as error:
+            wrong.append(str(error))
+    return found, sorted(set(wrong))

@@ -26,7 +26,8 @@ def checkout() -> Path | None:
 
 def plugins() -> list[Path]:
     """The folders that a user has added."""
-    return [Path(p) for p in os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep) if p]
+    named = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
+    return [Path(os.path.expanduser(one)) for one in named if one.strip()]
 
 
 def add_plugins(path: Path) -> None:
@@ -46,15 +47,21 @@ def folders(kind: str) -> list[Path]:
     return [home(kind), *[path / kind for path in plugins() if (path / kind).is_dir()]]
 
 
+def there(kind: str) -> dict[str, Path]:
+    """The folder of every plug-in of a kind: those with a `card.toml`; of equal names the first counts."""
+    cards = [card for folder in folders(kind) for card in sorted(folder.glob("*/card.toml"))]
+    named = [card.parent for card in reversed(cards) if NAME.fullmatch(card.parent.name)]
+    return {folder.name: folder for folder in named}
+
+
 def names(kind: str) -> list[str]:
-    """Names of all plug-ins of a kind, sorted: every folder with a `card.toml`."""
-    found = {card.parent.name for folder in folders(kind) for card in folder.glob("*/card.toml")}
-    return sorted(name for name in found if NAME.fullmatch(name))
+    """Names of all plug-ins of a kind, sorted."""
+    return sorted(there(kind))
 
 
 def locate(kind: str, name: str) -> Path:
-    """Folder of one plug-in; what is no name of one, a path for example, lists those there are."""
-    for folder in folders(kind):
-        if NAME.fullmatch(name) and (folder / name / "card.toml").is_file():
-            return folder / name
-    raise unknown(KINDS[kind], name, names(kind))
+    """Folder of one plug-in; an unknown name is a UserError that lists what there is."""
+    known = there(kind)
+    if name not in known:
+        raise unknown(KINDS[kind], name, sorted(known))
+    return known[name]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from uadbench.errors import UserError
+from uadbench.errors import unknown
 from uadbench.files import sha256
 
 PACKAGES = (
@@ -60,8 +60,9 @@ def resolve_device(device: str) -> str:
         there.insert(0, "mps")
     if device == "auto":
         return there[0]
-    if device.split(":")[0] not in there:
-        raise UserError(f"Device '{device}' is not available here; available: {', '.join(there)}.")
+    there += [f"cuda:{number}" for number in range(torch.cuda.device_count() if "cuda" in there else 0)]
+    if device not in there:
+        raise unknown("device", device, ["auto", *there])
     return device
 
 

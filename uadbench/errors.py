@@ -1,7 +1,12 @@
 """The two ways in which input can be wrong."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# What moves the cursor, ends a line or turns the direction of writing: never printed as it came.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+LONGEST_NAME = 60  # of a name that is repeated in a sentence
 
 
 class UserError(Exception):
@@ -15,14 +20,19 @@ class SubjectError(Exception):
     """One subject cannot be used; it is recorded with this reason and the others go on."""
 
 
-def unknown(what: str, name: str, there: Iterable[str]) -> UserError:
-    """The error for a name that is not among those that are there: what was meant, perhaps, and all of them.
+def visible(text: str) -> str:
+    r"""A text on one line, its control characters written as `\x07`."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
-    Control characters of the name are shown as escapes.
-    """
-    options = sorted(there)
-    lower = {option.lower(): option for option in options}
-    near = [lower[found] for found in get_close_matches(name.lower(), lower, n=1)]
-    meant = f"did you mean {near[0]}? " if near else ""
-    shown = name if name.isprintable() else ascii(name)[1:-1]
-    return UserError(f"There is no {what} '{shown}'; {meant}there are: {', '.join(options)}.")
+
+def unknown(what: str, name: object, there: Iterable[object], of: str = "") -> UserError:
+    """There is no such thing: the nearest name that there is, if one is near, and all of them."""
+    names = [str(one) for one in there]
+    by_small = {one.lower(): one for one in reversed(names)}
+    came = visible(str(name))[:LONGEST_NAME]
+    near = get_close_matches(came.lower(), by_small, n=1)
+    guess = f"; did you mean '{by_small[near[0]]}'?" if near else "."
+    return UserError(
+        f"There is no {what} '{came}'{f' of {of}' if of else ''}{guess} "
+        f"There are: {', '.join(names) or 'none'}."
+    )

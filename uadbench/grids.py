@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.errors import UserError
+from uadbench.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ GRIDS = {
 def grid(name: str) -> Grid:
     """The grid of that name; an unknown name lists the known ones."""
     if name not in GRIDS:
-        raise UserError(f"There is no grid '{name}'; known are: {', '.join(GRIDS)}.")
+        raise unknown("grid", name, GRIDS)
     return GRIDS[name]
 
 

@@ -11,15 +11,16 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import catalog
+from uadbench import catalog, ranges
 from uadbench.cards import PRESETS, MethodCard, method_card, method_names
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown, visible
 from uadbench.files import sha256
 from uadbench.progress import Progress, Silent
 from uadbench.volumes import Volume, Volumes
@@ -29,6 +30,7 @@ from uadbench.volumes import Volume, Volumes
 __path__ = [str(folder) for folder in catalog.folders("methods")]
 
 State = dict[str, NDArray[Any]]
+PRECISIONS = ("float32", "bf16")  # of training; scores are always float32
 
 
 def fit_option(default: Any, doc: str, choices: tuple[Any, ...] = ()) -> Any:
@@ -104,6 +106,10 @@ class Method(ABC):
         """Take up what an earlier fit learned (`context` gives the device)."""
         return self
 
+    def check(self) -> None:
+        """Refuse, with a ValueError, options that do not go together; called before anything is prepared."""
+        return
+
     def parameter_count(self) -> int:
         """How many numbers were learned."""
         return sum(array.size for array in self.state().values())
@@ -116,7 +122,9 @@ class Stochastic(Method):
     The harness seeds these by the run's seed and the volume's content before every draw.
     """
 
-    draws: int = score_option(1, "maps of different noise, whose mean is the score map; 1: as published")
+    draws: ranges.Draws = score_option(
+        1, "maps of different noise, whose mean is the score map; 1: as published"
+    )
 
 
 def load(name: str) -> type[Method]:
@@ -124,7 +132,14 @@ def load(name: str) -> type[Method]:
     folder = method_card(name).folder
     __path__[:] = [str(folder) for folder in catalog.folders("methods")]
     importlib.invalidate_caches()
-    entry: type[Method] = importlib.import_module(f"uadbench.methods.{folder}.method").ENTRY
+    try:
+        entry: type[Method] = importlib.import_module(f"uadbench.methods.{folder}.method").ENTRY
+        hints(entry)
+    except Exception as error:  # whatever the code of a plug-in does
+        raise UserError(
+            f"The code of method '{name}', {catalog.locate('methods', folder) / 'method.py'}, cannot be "
+            f"loaded: {type(error).__name__}: {visible(str(error))}."
+        ) from error
     return entry
 
 
@@ -134,19 +149,36 @@ def names() -> list[str]:
 
 
 def build(name: str, preset: str, settings: Mapping[str, str] = {}) -> Method:
-    """A method with the values of a preset and, over them, settings given as text (`--set`)."""
+    """A method with the values of a preset and, over them, settings given as text (`--set`).
+
+    Each value is held against its option's range, and all of them against each other: what cannot be
+    carried out is a UserError here, before anything is prepared.
+    """
     card, kind = method_card(name), load(name)
     if preset not in PRESETS:
-        raise UserError(f"There is no preset '{preset}'; known are: {', '.join(PRESETS)}.")
-    values = dict(card.preset.get(preset, {})) | {
-        key: _parse(kind, name, key, text) for key, text in settings.items()
+        raise unknown("preset", preset, PRESETS)
+    chosen = card.preset.get(preset, {})
+    values = {
+        key: _value(kind, name, key, value, f"{value} in its preset {preset}")
+        for key, value in chosen.items()
     }
-    unknown = sorted(set(values) - set(options(kind)))
-    if unknown:
-        raise UserError(
-            f"Preset '{preset}' of {name}'s card sets unknown {unknown}; known: {', '.join(options(kind))}."
-        )
-    return kind(**values)
+    values |= {key: _value(kind, name, key, _parse(kind, key, text), text) for key, text in settings.items()}
+    method = kind(**values)
+    if settings:
+        try:
+            method.check()
+        except UserError:
+            raise
+        except Exception as error:  # whatever a layer raises
+            asked = visible(", ".join(f"{key}={text}" for key, text in settings.items()))
+            raise UserError(f"{name} cannot be made with {asked}: {error}.") from error
+    return method
+
+
+@cache
+def hints(kind: type[Method]) -> dict[str, Any]:
+    """The types of a method's options with their ranges, by name."""
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def options(method: type[Method] | Method) -> dict[str, "Field[Any]"]:
@@ -154,29 +186,29 @@ def options(method: type[Method] | Method) -> dict[str, "Field[Any]"]:
     return {f.name: f for f in fields(method)}
 
 
-def _parse(kind: type[Method], name: str, key: str, text: str) -> Any:
-    """The value of a `--set key=text`, checked against the field's type and choices."""
-    known = options(kind)
-    if key not in known:
-        raise UserError(f"{name} has no option '{key}'; known are: {', '.join(known)}.")
-    wanted = typing.get_type_hints(kind)[key]
+def _parse(kind: type[Method], key: str, text: str) -> Any:
+    """The value of a `--set key=text`; what is no value is left as it is, for `_value` to refuse."""
+    if key not in options(kind) or str in (wanted := hints(kind)[key], *typing.get_args(wanted)):
+        return text
     try:
-        value = text if wanted is str else json.loads(text.lower())
-        if wanted is float and type(value) is int:
-            value = float(value)
-        if typing.get_origin(wanted) is tuple and isinstance(value, list):
-            value = tuple(value)
-        if not isinstance(value, typing.get_origin(wanted) or wanted):
-            raise ValueError(value)
-    except ValueError as error:
-        expected = getattr(wanted, "__name__", str(wanted))
-        raise UserError(f"--set {key} of {name} expects {expected}, but '{text}' came.") from error
-    choices = known[key].metadata["choices"]
+        return json.loads(text.lower())
+    except (ValueError, RecursionError):
+        return text
+
+
+def _value(kind: type[Method], name: str, key: str, value: Any, came: str) -> Any:
+    """A value of an option, of its type and in its range; `came` is how it was written."""
+    there = options(kind)
+    if key not in there:
+        raise unknown("option", key, there, of=name)
+    choices = there[key].metadata["choices"]
     if choices and value not in choices:
-        raise UserError(
-            f"--set {key} of {name} expects one of {', '.join(map(str, choices))}, but '{text}' came."
-        )
-    return value
+        raise unknown(key, value, choices, of=name)
+    try:
+        return ranges.fits(value, hints(kind)[key])
+    except ValueError as error:
+        wanted = ranges.expected(hints(kind)[key])
+        raise UserError(f"{key} of {name} expects {wanted}, but {visible(came)[:60]} came.") from error
 
 
 def parameters(method: Method, stage: str | None = None) -> dict[str, Any]:

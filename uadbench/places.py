@@ -24,13 +24,8 @@ class Places:
     @classmethod
     def default(cls) -> "Places":
         """`data`, `runs` and `results` of the current folder, or what the environment names."""
-        runs = Path(os.environ.get("UADBENCH_RUNS", "runs"))
-        return cls(
-            data=Path(os.environ.get("UADBENCH_DATA", "data")),
-            runs=runs,
-            results=Path(os.environ.get("UADBENCH_RESULTS", "results")),
-            cache=runs / "cache",
-        )
+        data, runs, results = (_named(name) for name in ("data", "runs", "results"))
+        return cls(data=data, runs=runs, results=results, cache=runs / "cache")
 
     def _roots_file(self) -> Path:
         return self.runs / "roots.json"
@@ -56,3 +51,8 @@ class Places:
         roots = json.loads(self._roots_file().read_text()) if self._roots_file().exists() else {}
         roots[dataset] = str(root.resolve())
         write_json(self._roots_file(), roots)
+
+
+def _named(name: str) -> Path:
+    """The folder that the environment names, `~` being the home folder; where it names none, `name`."""
+    return Path(os.path.expanduser(os.environ.get(f"UADBENCH_{name.upper()}", "").strip() or name))

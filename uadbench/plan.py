@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from uadbench import datasets, leases, methods, splits
-from uadbench.cards import DatasetCard, MethodCard, dataset_card, method_card
+from uadbench.cards import DatasetCard, MethodCard, contrast_of, dataset_card, method_card
 from uadbench.datasets import Found
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown
 from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
 from uadbench.grids import EVALUATION, Frame, Target, grid
-from uadbench.methods import Method, Stochastic
+from uadbench.methods import PRECISIONS, Method
 from uadbench.places import Places
 from uadbench.preparation import external
 from uadbench.preparation.prepare_scan import DEFAULTS, Options
@@ -23,6 +23,7 @@ from uadbench.subject import Subject
 from uadbench.volumes import Volumes
 
 NONE = "none"  # --train: no healthy cohort takes part
+LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,21 +151,15 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
     """
     known = {} if known is None else known
     card = method_card(cell.method)
+    _check_options(cell)
     method = methods.build(cell.method, cell.preset, cell.settings)
-    _check_options(cell.method, method)
-    external.check(cell.preparation.extractor)
+    _check_grid(method)
     test_card = dataset_card(cell.dataset)
-    contrast = cell.contrast or test_card.contrasts[0]
-    if contrast not in test_card.contrasts:
-        raise UserError(
-            f"{cell.dataset} has no contrast '{contrast}'; known are: {', '.join(test_card.contrasts)}."
-        )
+    contrast = contrast_of(test_card, cell.contrast) if cell.contrast else test_card.contrasts[0]
     if test_card.role == "healthy":
         raise UserError(
             f"{cell.dataset} holds healthy subjects only: name it with --train and test on another set."
         )
-    if cell.split not in splits.RULES:
-        raise UserError(f"--split expects {', '.join(splits.RULES)}, but '{cell.split}' came.")
     rules = protocol(cell.protocol or test_card.protocol)
     train_name = _train_name(cell, card, test_card, contrast)
     for name in (cell.dataset, train_name):
@@ -185,7 +180,8 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
             f"lesion-free slices of some of them: leave --split out, or say --train {NONE}."
         )
     train = (test if own else _find(train_name, machine, cell.split, known)) if train_name else None
-    train_contrasts = (cell.train_contrasts or (contrast,)) if train and card.trained else ()
+    learned = (cell.train_contrasts or (contrast,)) if train and card.trained else ()
+    train_contrasts = tuple(contrast_of(train.card, name) for name in learned) if train else ()
     return Plan(
         cell=cell,
         card=card,
@@ -197,6 +193,24 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
         train_contrasts=train_contrasts,
         parts=_partitions(test, train, contrast, cell.limit),
     )
+
+
+def _check_options(cell: Cell) -> None:
+    """Refuse what can be known to be wrong before any card or scan is read."""
+    for what, name, there in (
+        ("precision", cell.precision, PRECISIONS),
+        ("split", cell.split, splits.RULES),
+        *(("profile", profile, POSTPROCESSING) for profile in cell.profiles),
+    ):
+        if name not in there:
+            raise unknown(what, name, there)
+    for what, number, least, most in (
+        ("seed", cell.seed, 0, LARGEST_SEED),
+        ("limit", cell.limit, 1, LARGEST_SEED),
+    ):
+        if number is not None and not least <= number <= most:
+            raise UserError(f"The {what} expects a whole number from {least} to {most}, but {number} came.")
+    external.check(cell.preparation.extractor)
 
 
 def _check_space(rules: Protocol, card: DatasetCard) -> None:
@@ -231,12 +245,10 @@ def _find(name: str, machine: Machine, rule: str, known: dict[tuple[str, str], F
     return known[name, rule]
 
 
-def _check_options(name: str, method: Method) -> None:
-    """Refuse a model grid that is not there, and fewer draws than one."""
+def _check_grid(method: Method) -> None:
+    """Refuse a model grid that is not there."""
     if method.grid != EVALUATION or methods.options(method)["grid"].default != EVALUATION:
         grid(method.grid)
-    if isinstance(method, Stochastic) and method.draws < 1:
-        raise UserError(f"--set draws of {name} expects 1 or more, but {method.draws} came.")
 
 
 def _train_name(cell: Cell, card: MethodCard, test_card: DatasetCard, contrast: str) -> str | None:

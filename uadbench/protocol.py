@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.cards import HEADLINES, DatasetCard
-from uadbench.errors import UserError
+from uadbench.errors import unknown
 from uadbench.grids import EVALUATION, GRIDS, NATIVE, Frame, Grid, Target, grid, in_plane
 
 METRIC_VERSION = 2  # raised whenever a number would change for the same score maps
@@ -127,7 +127,7 @@ PROTOCOLS = {
 def protocol(name: str) -> Protocol:
     """The protocol of that id; an unknown id lists the known ones."""
     if name not in PROTOCOLS:
-        raise UserError(f"There is no protocol '{name}'; known are: {', '.join(PROTOCOLS)}.")
+        raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
 
 

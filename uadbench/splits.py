@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.cards import DatasetCard, dataset_card
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown
 from uadbench.files import sha256, sha256_json, write_json, write_text
 from uadbench.subject import LeftOut, Subject
 
@@ -41,10 +41,7 @@ def partition(subject: Subject, card: DatasetCard) -> str | None:
     if subject.part is not None and subject.part in card.published_split:
         published = card.published_split[subject.part]
         if published not in PARTITIONS:
-            raise UserError(
-                f"The card of {card.name} puts the part {subject.part} into '{published}'; known are: "
-                f"{', '.join(PARTITIONS)}."
-            )
+            raise unknown("partition", published, PARTITIONS, of=f"the published_split of {card.name}'s card")
         return published
     place = position(subject.cohort, subject.person)
     group = "healthy" if subject.healthy else "lesion"

@@ -12,6 +12,7 @@ from uadbench import grids
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
+from uadbench.ranges import Count, Decay, Rate, Size, Steps, Width
 from uadbench.volumes import Volumes
 
 NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
@@ -99,14 +100,14 @@ class AE(NetworkReconstruction):
     """Learns to compress and restore healthy slices; what it cannot restore is anomalous."""
 
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
-    width: int = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
+    width: Width = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
     bottleneck: str = fit_option(
         "dense",
         "dense: the code is a vector; spatial: it is a map of width / 2 channels, a 16th of the slice in "
         "height and width; both in Baur 2021",
         choices=("dense", "spatial"),
     )
-    latent_dim: int = fit_option(128, "length of the dense code; Baur 2021; a spatial one has none")
+    latent_dim: Size = fit_option(128, "length of the dense code; Baur 2021; a spatial one has none")
     kernel: int = fit_option(5, "side of the convolutions' kernels; Baur 2021: 5; AE-SSIM: 3", choices=(3, 5))
     norm: str = fit_option(
         "batch",
@@ -116,13 +117,17 @@ class AE(NetworkReconstruction):
     loss: str = fit_option(
         "l1", "what is minimised; l1: Baur 2021; ssim: Bergmann 2019", choices=tuple(LOSSES)
     )
-    dropout: float = fit_option(0.1, "dropout of the code; Baur 2021's code: .1 to .2")
-    steps: int = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
-    batch: int = fit_option(8, "slices per step; Baur 2021's code")
-    learning_rate: float = fit_option(1e-4, "of Adam; Baur 2021's code")
+    dropout: Decay = fit_option(0.1, "dropout of the code; Baur 2021's code: .1 to .2")
+    steps: Steps = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
+    batch: Size = fit_option(8, "slices per step; Baur 2021's code")
+    learning_rate: Rate = fit_option(1e-4, "of Adam; Baur 2021's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: int = fit_option(1500, "steps between validations; an epoch of 120 volumes of 100 slices")
-    patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
+    validate_every: Steps = fit_option(
+        1500, "steps between validations; an epoch of 120 volumes of 100 slices"
+    )
+    patience: Count = fit_option(
+        5, "validations without a new best before training ends; Baur 2021; 0: never"
+    )
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Minimise the reconstruction error of healthy slices."""

@@ -12,6 +12,7 @@ from uadbench import grids
 from uadbench.learning import diffusion, scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, State, Stochastic, fit_option, score_option
+from uadbench.ranges import Count, Decay, Depth, Length, Level, Multiples, Rate, Share, Size, Steps, Width
 from uadbench.volumes import Volume, Volumes
 
 ALPHA_BAR = diffusion.linear()
@@ -32,31 +33,31 @@ class AnoDDPM(Stochastic, NetworkReconstruction):
         "kind of noise; Wyatt 2022; gaussian: the paper's comparison; simplex_unit: of variance 1",
         diffusion.NOISES,
     )
-    wavelength: float = fit_option(64.0, "of the first octave in pixels; Wyatt 2022's code")
-    bank: int = fit_option(0, "cut fields from so many, for CPUs; 0: make each afresh, as published")
-    width: int = fit_option(128, "channels of the first level; Wyatt 2022's code")
-    multiples: str = fit_option("1-1-2-2-4-4", "channels of each level by width; Wyatt 2022's code")
-    res_blocks: int = fit_option(2, "residual blocks of a level; Wyatt 2022's code")
-    attention: int = fit_option(
+    wavelength: Length = fit_option(64.0, "of the first octave in pixels; Wyatt 2022's code")
+    bank: Count = fit_option(0, "cut fields from so many, for CPUs; 0: make each afresh, as published")
+    width: Width = fit_option(128, "channels of the first level; Wyatt 2022's code")
+    multiples: Multiples = fit_option("1-1-2-2-4-4", "channels of each level by width; Wyatt 2022's code")
+    res_blocks: Depth = fit_option(2, "residual blocks of a level; Wyatt 2022's code")
+    attention: Count = fit_option(
         2, "how many of the lowest levels have attention; Wyatt 2022: at 16 and 8 pixels"
     )
-    head_channels: int = fit_option(256, "channels of an attention head; Wyatt 2022's code: 2 heads of 512")
-    groups: int = fit_option(32, "groups of group normalisation; MONAI's default")
-    fold: int = fit_option(
+    head_channels: Size = fit_option(256, "channels of an attention head; Wyatt 2022's code: 2 heads of 512")
+    groups: Size = fit_option(32, "groups of group normalisation; MONAI's default")
+    fold: Depth = fit_option(
         1, "make blocks of so many pixels squared channels, for CPUs; 1: none, as published"
     )
-    steps: int = fit_option(300_000, "training steps; Wyatt 2022's code: 3,000 epochs of 100")
-    batch: int = fit_option(1, "slices per step; Wyatt 2022's code")
-    learning_rate: float = fit_option(1e-4, "of AdamW without weight decay; Wyatt 2022's code")
+    steps: Steps = fit_option(300_000, "training steps; Wyatt 2022's code: 3,000 epochs of 100")
+    batch: Size = fit_option(1, "slices per step; Wyatt 2022's code")
+    learning_rate: Rate = fit_option(1e-4, "of AdamW without weight decay; Wyatt 2022's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    ema: float = fit_option(0.9999, "decay of the averaged weights that score; Wyatt 2022 averages; 0: none")
-    validate_every: int = fit_option(5_000, "steps between validations; 50 epochs of Wyatt 2022's")
-    start: int = score_option(250, "noise level to start from, of 0 ... 999; Wyatt 2022: 200-250")
-    evaluations: int = score_option(
+    ema: Decay = fit_option(0.9999, "decay of the averaged weights that score; Wyatt 2022 averages; 0: none")
+    validate_every: Steps = fit_option(5_000, "steps between validations; 50 epochs of Wyatt 2022's")
+    start: Level = score_option(250, "noise level to start from, of 0 ... 999; Wyatt 2022: 200-250")
+    evaluations: Count = score_option(
         0, "of the network, from `start` in equal steps; 0: at every level, Wyatt 2022"
     )
-    eta: float = score_option(1.0, "noise put back in the chain; 1: DDPM, Wyatt 2022; 0: none, DDIM")
-    score_batch: int = score_option(16, "slices that pass the network at once; does not change scores")
+    eta: Share = score_option(1.0, "noise put back in the chain; 1: DDPM, Wyatt 2022; 0: none, DDIM")
+    score_batch: Size = score_option(16, "slices that pass the network at once; does not change scores")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Learn to predict the noise in noised healthy slices."""

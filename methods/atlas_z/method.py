@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from uadbench.errors import UserError
 from uadbench.methods import Context, Method, Score, State, fit_option, score_option
+from uadbench.ranges import Percentile, Smoothing
 from uadbench.volumes import Volume, Volumes
 
 Array = NDArray[np.float32]
@@ -64,10 +65,10 @@ class AtlasZ(Method):
     """Compares each voxel with the same place in healthy brains, one contrast at a time."""
 
     grid: str = fit_option("evaluation", "model grid; evaluation: that on which all maps are measured")
-    sigma_mm: float = fit_option(
+    sigma_mm: Smoothing = fit_option(
         2.0, "smoothing before the statistics, mm; hides misregistration of the cortex"
     )
-    floor_percentile: float = fit_option(
+    floor_percentile: Percentile = fit_option(
         5.0, "percentile of the deviation inside the brain that is added to it, so that no voxel has none"
     )
     sided: str = score_option("both", "which deviations count", choices=("both", "bright", "dark"))

@@ -14,6 +14,7 @@ from uadbench import grids
 from uadbench.learning import scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
+from uadbench.ranges import Count, Decay, Rate, Share, Size, Smoothing, Steps, Weight, Width
 from uadbench.volumes import Volume, Volumes
 
 
@@ -139,27 +140,31 @@ class CeVAE(NetworkReconstruction):
     """A VAE that also has to fill in hidden squares; where bound and residual both protest is anomalous."""
 
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
-    width: int = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
-    latent_dim: int = fit_option(128, "length of the code; Baur 2021")
-    beta: float = fit_option(1.0, "weight of KL against L1, both summed; Kingma & Welling 2014")
-    context_weight: float = fit_option(
+    width: Width = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
+    latent_dim: Size = fit_option(128, "length of the code; Baur 2021")
+    beta: Weight = fit_option(1.0, "weight of KL against L1, both summed; Kingma & Welling 2014")
+    context_weight: Share = fit_option(
         0.5, "share of the completion of hidden squares in the loss; the VAE has the rest"
     )
-    squares: int = fit_option(3, "most squares hidden in a slice; Baur 2021's code of the method")
-    dropout: float = fit_option(0.1, "dropout before the code; Baur 2021's code: .1 to .2")
-    steps: int = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
-    batch: int = fit_option(8, "slices per step; Baur 2021's code")
-    learning_rate: float = fit_option(1e-4, "of Adam; Baur 2021's code")
+    squares: Count = fit_option(3, "most squares hidden in a slice; Baur 2021's code of the method")
+    dropout: Decay = fit_option(0.1, "dropout before the code; Baur 2021's code: .1 to .2")
+    steps: Steps = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
+    batch: Size = fit_option(8, "slices per step; Baur 2021's code")
+    learning_rate: Rate = fit_option(1e-4, "of Adam; Baur 2021's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: int = fit_option(1500, "steps between validations; an epoch of 120 volumes of 100 slices")
-    patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
+    validate_every: Steps = fit_option(
+        1500, "steps between validations; an epoch of 120 volumes of 100 slices"
+    )
+    patience: Count = fit_option(
+        5, "validations without a new best before training ends; Baur 2021; 0: never"
+    )
     score_kind: str = score_option(
         "gradient",
         "`gradient`: |x - x'| times the smoothed absolute gradient of the bound with respect to x (Zimmerer "
         "2018); else a residual shared by all tables",
         ("gradient", *scores.KINDS),
     )
-    smoothing: float = score_option(
+    smoothing: Smoothing = score_option(
         1.0, "Gaussian sigma, in pixels of the slice, of the gradient; 1 to 2 are usual"
     )
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
+from uadbench.ranges import Rate, Size, Steps, Weight, Width
 from uadbench.volumes import Volume, Volumes
 
 DEPTH = 4  # resolutions of the U-Net (Kascenas 2022)
@@ -111,19 +112,19 @@ class DAE(NetworkReconstruction):
     """Learns to remove blotches of noise from healthy slices; what it removes unasked is anomalous."""
 
     grid: str = fit_option("g128", "model grid; Kascenas 2022: 128 x 128 slices")
-    width: int = fit_option(64, "filters at full resolution, a multiple of 8; Kascenas 2022")
-    noise_sigma: float = fit_option(0.2, "deviation of the noise at the nodes of its grid; Kascenas 2022")
-    noise_cells: int = fit_option(16, "nodes of the noise's grid along each side; Kascenas 2022")
-    steps: int = fit_option(67_200, "training steps; Kascenas 2022's code: 2,100 epochs of 32")
-    batch: int = fit_option(16, "slices per step; Kascenas 2022's code")
-    learning_rate: float = fit_option(1e-4, "highest, of Adam with AMSGrad; Kascenas 2022's code")
-    weight_decay: float = fit_option(1e-5, "L2 penalty, as part of Adam's gradient; Kascenas 2022's code")
-    half_period: int = fit_option(
+    width: Width = fit_option(64, "filters at full resolution, a multiple of 8; Kascenas 2022")
+    noise_sigma: Weight = fit_option(0.2, "deviation of the noise at the nodes of its grid; Kascenas 2022")
+    noise_cells: Size = fit_option(16, "nodes of the noise's grid along each side; Kascenas 2022")
+    steps: Steps = fit_option(67_200, "training steps; Kascenas 2022's code: 2,100 epochs of 32")
+    batch: Size = fit_option(16, "slices per step; Kascenas 2022's code")
+    learning_rate: Rate = fit_option(1e-4, "highest, of Adam with AMSGrad; Kascenas 2022's code")
+    weight_decay: Weight = fit_option(1e-5, "L2 penalty, as part of Adam's gradient; Kascenas 2022's code")
+    half_period: Steps = fit_option(
         3200,
         "steps in which the learning rate falls to 0 along half a cosine before it rises again; Kascenas "
         "2022's code: 100 epochs of 32",
     )
-    validate_every: int = fit_option(1600, "steps between validations; the best weights are kept")
+    validate_every: Steps = fit_option(1600, "steps between validations; the best weights are kept")
     trim_border: bool = score_option(
         False,
         "no score where more than one of the 5 x 5 pixels around is outside the brain; Kascenas 2022's code; "

@@ -5,10 +5,11 @@ x -> a = E_A(x, P), theta = E_I(x); edges of a -> R -> restored a -> x' = D(rest
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,6 +22,7 @@ from uadbench.methods.dal_r import anatomy, disentangle, restorer
 from uadbench.methods.dal_r.imaging import robust_code
 from uadbench.methods.dal_r.prior import in_brain, tissue_prior
 from uadbench.protocol import MIN_SLICE_AREA_MM2
+from uadbench.ranges import Decay, Depth, Rate, Share, Size, Steps, Weight, Width
 from uadbench.volumes import Volume, Volumes
 
 INPUTS = ("edges", "anatomy", "image_edges")
@@ -52,11 +54,11 @@ class DalR(NetworkReconstruction):
         scores.KINDS,
     )
     grid: str = fit_option("g192", "model grid; design: edges say something at 1 mm only")
-    classes: int = fit_option(
+    classes: Depth = fit_option(
         4, "anatomical classes K: background, CSF, GM, WM (design); 6: two free ones more", (4, 6)
     )
-    width: int = fit_option(32, "first width of the U-Nets E_A and R (MONAI BasicUNet's own)")
-    decoder_width: int = fit_option(32, "filters of D's texture layers (design)")
+    width: Width = fit_option(32, "first width of the U-Nets E_A and R (MONAI BasicUNet's own)")
+    decoder_width: Width = fit_option(32, "filters of D's texture layers (design)")
     one_hot: str = fit_option("straight_through", "differentiable one-hot operator (design)", anatomy.ONE_HOT)
     prior: bool = fit_option(True, "ICBM152 tissue maps as input of E_A and R and as a loss (design)")
     restorer_prior: bool = fit_option(True, "R sees the tissue maps too (design: optional)")
@@ -67,20 +69,22 @@ class DalR(NetworkReconstruction):
         "laplace", "edge operator (design); all but per_class hide the class", anatomy.EDGES
     )
     corruption: bool = fit_option(True, "train R on spoilt anatomies (design); makes it synthetic")
-    synthetic_share: float = fit_option(0.5, "synthetic slices for each real one in training (design)")
-    ssim_window: int = fit_option(11, "window of the SSIM term of stage 1; 0: no such term (design)")
-    steps: int = fit_option(82_000, "training steps of all stages; 2,000 + 40,000 + 40,000 in the design")
-    warmup_share: float = fit_option(0.0244, "share of the steps that is stage 0 (design)")
-    restore_share: float = fit_option(0.4878, "share of the steps that is stage 2 (design)")
-    batch: int = fit_option(16, "slices per step (design)")
-    learning_rate: float = fit_option(2e-4, "of Adam, falling to 0 along half a cosine (design)")
-    restore_learning_rate: float = fit_option(2e-4, "the same in stage 2 (design)")
-    ema: float = fit_option(0.999, "decay of the averaged weights that are kept; 0: none (design)")
-    validate_every: int = fit_option(2000, "steps between validations")
+    synthetic_share: Weight = fit_option(0.5, "synthetic slices for each real one in training (design)")
+    ssim_window: Annotated[int, Meta(ge=0, le=31)] = fit_option(
+        11, "window of the SSIM term of stage 1; 0: no such term (design)"
+    )
+    steps: Steps = fit_option(82_000, "training steps of all stages; 2,000 + 40,000 + 40,000 in the design")
+    warmup_share: Share = fit_option(0.0244, "share of the steps that is stage 0 (design)")
+    restore_share: Share = fit_option(0.4878, "share of the steps that is stage 2 (design)")
+    batch: Size = fit_option(16, "slices per step (design)")
+    learning_rate: Rate = fit_option(2e-4, "of Adam, falling to 0 along half a cosine (design)")
+    restore_learning_rate: Rate = fit_option(2e-4, "the same in stage 2 (design)")
+    ema: Decay = fit_option(0.999, "decay of the averaged weights that are kept; 0: none (design)")
+    validate_every: Steps = fit_option(2000, "steps between validations")
     restore: bool = score_option(True, "restore the anatomy; without, x' = D(a, theta) (ablation a)")
     expected: bool = score_option(True, "paint R's class probabilities, not its likeliest class")
     theta: str = score_option("robust", "imaging code: of the volume, of each slice, or a wrong one", CODES)
-    disagreement: float = score_option(0.0, "weight of d beside the residual (design; .5 did harm)")
+    disagreement: Weight = score_option(0.0, "weight of d beside the residual (design; .5 did harm)")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Stage 0: classes get their meaning; stage 1: disentangle; stage 2: restore. Each resumes."""
@@ -307,6 +311,12 @@ class DalR(NetworkReconstruction):
         """R."""
         part: restorer.Restorer = self.network_.get_submodule("restorer")
         return part
+
+    def check(self) -> None:
+        """Stages 0 and 2 leave steps for stage 1."""
+        super().check()
+        if self.warmup_share + self.restore_share > 1:
+            raise ValueError("warmup_share and restore_share are more than 1 together")
 
     def build(self) -> nn.ModuleDict:
         """The networks with fresh weights."""

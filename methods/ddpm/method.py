@@ -12,6 +12,7 @@ from uadbench import grids
 from uadbench.learning import diffusion, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, State, Stochastic, fit_option, score_option
+from uadbench.ranges import Count, Depth, Length, Level, Multiples, Rate, Share, Size, Steps, Width
 from uadbench.volumes import Volume, Volumes
 
 ALPHA_BAR = diffusion.cosine()
@@ -31,28 +32,32 @@ class DDPM(Stochastic, NetworkReconstruction):
         "kind of noise; Behrendt's code has Gaussian and simplex; simplex_unit: of variance 1 as Gaussian",
         diffusion.NOISES,
     )
-    wavelength: float = fit_option(64.0, "simplex: of its first octave in pixels; AnoDDPM's code")
-    bank: int = fit_option(0, "simplex: cut fields from so many, for CPUs; 0: make each afresh, as published")
-    width: int = fit_option(128, "channels of the first level; Behrendt's code")
-    multiples: str = fit_option("1-2-2", "channels of each level by width; Behrendt's code")
-    res_blocks: int = fit_option(3, "residual blocks of a level; Behrendt's code")
-    attention: int = fit_option(1, "how many of the lowest levels have attention; our choice")
-    head_channels: int = fit_option(64, "channels of an attention head; Behrendt's code")
-    groups: int = fit_option(32, "groups of group normalisation; MONAI's default")
-    fold: int = fit_option(
+    wavelength: Length = fit_option(64.0, "simplex: of its first octave in pixels; AnoDDPM's code")
+    bank: Count = fit_option(
+        0, "simplex: cut fields from so many, for CPUs; 0: make each afresh, as published"
+    )
+    width: Width = fit_option(128, "channels of the first level; Behrendt's code")
+    multiples: Multiples = fit_option("1-2-2", "channels of each level by width; Behrendt's code")
+    res_blocks: Depth = fit_option(3, "residual blocks of a level; Behrendt's code")
+    attention: Count = fit_option(1, "how many of the lowest levels have attention; our choice")
+    head_channels: Size = fit_option(64, "channels of an attention head; Behrendt's code")
+    groups: Size = fit_option(32, "groups of group normalisation; MONAI's default")
+    fold: Depth = fit_option(
         1, "make blocks of so many pixels squared channels, for CPUs; 1: none, as published"
     )
-    steps: int = fit_option(19_200, "training steps; Behrendt's code: 1,600 epochs of 358 slices")
-    batch: int = fit_option(32, "slices per step; Behrendt's code")
-    learning_rate: float = fit_option(1e-4, "of Adam; Behrendt's code")
+    steps: Steps = fit_option(19_200, "training steps; Behrendt's code: 1,600 epochs of 358 slices")
+    batch: Size = fit_option(32, "slices per step; Behrendt's code")
+    learning_rate: Rate = fit_option(1e-4, "of Adam; Behrendt's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: int = fit_option(240, "steps between validations; 20 epochs of Behrendt's")
-    start: int = score_option(481, "noise level to start from, of 0 ... 999; 481: as noisy as AnoDDPM's 250")
-    evaluations: int = score_option(
+    validate_every: Steps = fit_option(240, "steps between validations; 20 epochs of Behrendt's")
+    start: Level = score_option(
+        481, "noise level to start from, of 0 ... 999; 481: as noisy as AnoDDPM's 250"
+    )
+    evaluations: Count = score_option(
         50, "of the network, from `start` in equal steps; 0: at every level, 1: one step; DDIM: 50"
     )
-    eta: float = score_option(0.0, "noise put back in the chain; 0: DDIM, 1: DDPM; Song et al. 2021, eq. 16")
-    score_batch: int = score_option(32, "slices that pass the network at once; does not change scores")
+    eta: Share = score_option(0.0, "noise put back in the chain; 0: DDIM, 1: DDPM; Song et al. 2021, eq. 16")
+    score_batch: Size = score_option(32, "slices that pass the network at once; does not change scores")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Learn to predict healthy slices from noised ones."""

@@ -16,6 +16,7 @@ from uadbench.errors import UserError
 from uadbench.learning import scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
+from uadbench.ranges import Decay, Depth, Rate, Size, Steps, Weight, Width
 from uadbench.volumes import Volume, Volumes
 
 SEVERITIES = 100  # t runs from 1 to it (Naval Marimont 2024)
@@ -159,7 +160,7 @@ class Disyre(NetworkReconstruction):
     """Learns to undo synthetic anomalies of every severity; what it undoes is anomalous."""
 
     grid: str = fit_option("g192", "model grid; full slices at 1 mm are cut into patches")
-    patch: int = fit_option(
+    patch: Size = fit_option(
         128, "edge of the patches in pixels, of training and scoring; Naval Marimont 2024's code"
     )
     anomalies: str = fit_option(
@@ -167,19 +168,19 @@ class Disyre(NetworkReconstruction):
         "`fpi`: patches of other persons (v1); `dag`: shapes, textures and biases too (v2)",
         ("dag", "fpi"),
     )
-    size: int = fit_option(64, "largest edge of an anomaly in pixels; Naval Marimont 2024's code")
-    width: int = fit_option(64, "filters of the U-Net at full resolution; not stated in what was read")
-    blocks: int = fit_option(
+    size: Size = fit_option(64, "largest edge of an anomaly in pixels; Naval Marimont 2024's code")
+    width: Width = fit_option(64, "filters of the U-Net at full resolution; not stated in what was read")
+    blocks: Depth = fit_option(
         2, "residual blocks at each resolution of the U-Net; not stated in what was read"
     )
-    steps: int = fit_option(100_000, "training steps; Naval Marimont 2024's code")
-    batch: int = fit_option(64, "patches per step; Naval Marimont 2024's code")
-    learning_rate: float = fit_option(1e-4, "of AdamW; Naval Marimont 2024's code")
-    weight_decay: float = fit_option(0.01, "of AdamW; PyTorch's default, not stated in what was read")
+    steps: Steps = fit_option(100_000, "training steps; Naval Marimont 2024's code")
+    batch: Size = fit_option(64, "patches per step; Naval Marimont 2024's code")
+    learning_rate: Rate = fit_option(1e-4, "of AdamW; Naval Marimont 2024's code")
+    weight_decay: Weight = fit_option(0.01, "of AdamW; PyTorch's default, not stated in what was read")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    ema: float = fit_option(0.999, "decay of the moving average of the weights; its value is not stated")
-    validate_every: int = fit_option(2000, "steps between validations; the last weights are kept")
-    levels: int = score_option(5, "severities 100 / levels, ..., 100 that are averaged; v2: 4 to 5")
+    ema: Decay = fit_option(0.999, "decay of the moving average of the weights; its value is not stated")
+    validate_every: Steps = fit_option(2000, "steps between validations; the last weights are kept")
+    levels: Size = score_option(5, "severities 100 / levels, ..., 100 that are averaged; v2: 4 to 5")
     score_kind: str = score_option(
         "ensemble",
         "`ensemble`: mean over the severities of |x - x0(t)| (Naval Marimont 2024); else a residual to the "

@@ -13,6 +13,7 @@ from uadbench import grids
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
+from uadbench.ranges import Decay, Rate, Size, Steps, Weight, Width
 from uadbench.volumes import Volumes
 
 HALVINGS = 4  # Baur 2021: 128 x 128 slices become 8 x 8
@@ -165,19 +166,19 @@ class FAnoGAN(NetworkReconstruction):
     """Learns to make healthy slices, then to find the code of one; what it cannot make is anomalous."""
 
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
-    width: int = fit_option(32, "filters at half the resolution; then 2, 4 and 4 times as many (Baur 2021)")
-    latent_dim: int = fit_option(128, "length of the code; Schlegl 2019")
-    steps: int = fit_option(100_000, "steps of the generator; this suite's choice")
-    critic_steps: int = fit_option(5, "steps of the critic for each of the generator; Gulrajani 2017")
-    penalty: float = fit_option(10.0, "weight of the gradient penalty; Gulrajani 2017")
-    batch: int = fit_option(64, "slices of each step of critic, generator and encoder; Gulrajani 2017")
-    learning_rate: float = fit_option(1e-4, "of Adam for generator and critic; Gulrajani 2017")
-    beta1: float = fit_option(0.0, "of that Adam, beta2 is .9; Gulrajani 2017; Baur 2021's code: .5")
-    encoder_steps: int = fit_option(50_000, "training steps of the encoder; this suite's choice")
-    encoder_learning_rate: float = fit_option(1e-4, "of Adam for the encoder; this suite's choice")
-    kappa: float = fit_option(1.0, "weight of the critic's features in the encoder's loss; Schlegl 2019")
+    width: Width = fit_option(32, "filters at half the resolution; then 2, 4 and 4 times as many (Baur 2021)")
+    latent_dim: Size = fit_option(128, "length of the code; Schlegl 2019")
+    steps: Steps = fit_option(100_000, "steps of the generator; this suite's choice")
+    critic_steps: Size = fit_option(5, "steps of the critic for each of the generator; Gulrajani 2017")
+    penalty: Weight = fit_option(10.0, "weight of the gradient penalty; Gulrajani 2017")
+    batch: Size = fit_option(64, "slices of each step of critic, generator and encoder; Gulrajani 2017")
+    learning_rate: Rate = fit_option(1e-4, "of Adam for generator and critic; Gulrajani 2017")
+    beta1: Decay = fit_option(0.0, "of that Adam, beta2 is .9; Gulrajani 2017; Baur 2021's code: .5")
+    encoder_steps: Steps = fit_option(50_000, "training steps of the encoder; this suite's choice")
+    encoder_learning_rate: Rate = fit_option(1e-4, "of Adam for the encoder; this suite's choice")
+    kappa: Weight = fit_option(1.0, "weight of the critic's features in the encoder's loss; Schlegl 2019")
     cosine: bool = fit_option(False, "let the rates fall to 0 along half a cosine; not in the paper")
-    validate_every: int = fit_option(1500, "steps between validations; this suite's choice")
+    validate_every: Steps = fit_option(1500, "steps between validations; this suite's choice")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Train generator and critic against each other, then the encoder with both frozen."""

@@ -17,6 +17,7 @@ from torch.nn import functional
 from uadbench.learning import training
 from uadbench.methods import Context, Method, Score, State, fit_option
 from uadbench.prepared import STEPS
+from uadbench.ranges import Decay, Rate, Size, Steps, Width
 from uadbench.volumes import Volume, Volumes
 
 BINS = 256  # of the histogram that is equalised (Meissen 2021)
@@ -144,13 +145,15 @@ class FAE(Method):
         "of a ResNet18",
         choices=(1, 2, 3, 4, 5, 6, 7),
     )
-    width: int = fit_option(100, "filters of the first layer; then 1.5, 2 and 3 times as many (Meissen 2022)")
-    dropout: float = fit_option(0.1, "dropout after each layer; Meissen 2022's code")
-    steps: int = fit_option(10_000, "training steps; Meissen 2022's code")
-    batch: int = fit_option(32, "slices per step; Meissen 2022's code")
-    learning_rate: float = fit_option(2e-4, "of Adam; Meissen 2022's code")
+    width: Width = fit_option(
+        100, "filters of the first layer; then 1.5, 2 and 3 times as many (Meissen 2022)"
+    )
+    dropout: Decay = fit_option(0.1, "dropout after each layer; Meissen 2022's code")
+    steps: Steps = fit_option(10_000, "training steps; Meissen 2022's code")
+    batch: Size = fit_option(32, "slices per step; Meissen 2022's code")
+    learning_rate: Rate = fit_option(2e-4, "of Adam; Meissen 2022's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: int = fit_option(500, "steps between validations; the best weights are kept")
+    validate_every: Steps = fit_option(500, "steps between validations; the best weights are kept")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Minimise the dissimilarity of the features of healthy slices to their restoration."""

@@ -1,9 +1,10 @@
 """Intensity: bright is anomalous, after histogram equalisation (Meissen 2021). See card.toml."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from skimage.exposure import equalize_hist
 
@@ -30,7 +31,9 @@ class Intensity(Method):
     grid: str = fit_option(
         "evaluation", "model grid; evaluation: that on which all maps are measured; g128: Meissen 2021"
     )
-    bins: int = score_option(256, "histogram bins; Meissen 2021, published code")
+    bins: Annotated[int, Meta(ge=2, le=65_536)] = score_option(
+        256, "histogram bins; Meissen 2021, published code"
+    )
     direction: str = score_option(
         "auto",
         "which end is anomalous; auto: two-sided on T1 (lesions are dark, or bright with contrast agent), "

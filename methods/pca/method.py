@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from uadbench.learning.reconstruction import Reconstruction
 from uadbench.methods import Context, State, fit_option
+from uadbench.ranges import Length, Size
 from uadbench.volumes import Volume, Volumes
 
 Array = NDArray[np.float32]
@@ -47,8 +48,8 @@ class PCA(Reconstruction):
     """Keeps of each axial slice what the main variations of healthy slices at its height can say."""
 
     grid: str = fit_option("evaluation", "model grid; evaluation: that on which all maps are measured")
-    components: int = fit_option(128, "principal components per slab; fewer where there are fewer slices")
-    slab_mm: float = fit_option(10.0, "thickness of a slab of slices that share a mean and components, mm")
+    components: Size = fit_option(128, "principal components per slab; fewer where there are fewer slices")
+    slab_mm: Length = fit_option(10.0, "thickness of a slab of slices that share a mean and components, mm")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Mean and components of each slab, in template space."""

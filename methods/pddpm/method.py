@@ -12,6 +12,7 @@ from uadbench import grids
 from uadbench.learning import diffusion, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, State, Stochastic, fit_option, score_option
+from uadbench.ranges import Count, Depth, Length, Level, Multiples, Rate, Size, Steps, Width
 from uadbench.volumes import Volume, Volumes
 
 ALPHA_BAR = diffusion.cosine()
@@ -28,24 +29,24 @@ class PatchedDDPM(Stochastic, NetworkReconstruction):
         "kind of noise; Behrendt 2023: simplex; gaussian and simplex_unit: of variance 1",
         diffusion.NOISES,
     )
-    wavelength: float = fit_option(64.0, "of simplex noise's first octave in pixels; AnoDDPM's code")
-    bank: int = fit_option(0, "cut fields from so many, for CPUs; 0: make each afresh, as published")
-    width: int = fit_option(128, "channels of the first level; Behrendt 2023's code")
-    multiples: str = fit_option("1-2-2", "channels of each level by width; Behrendt 2023's code")
-    res_blocks: int = fit_option(3, "residual blocks of a level; Behrendt 2023's code")
-    attention: int = fit_option(1, "how many of the lowest levels have attention; our choice")
-    head_channels: int = fit_option(64, "channels of an attention head; Behrendt 2023's code")
-    groups: int = fit_option(32, "groups of group normalisation; MONAI's default")
-    fold: int = fit_option(
+    wavelength: Length = fit_option(64.0, "of simplex noise's first octave in pixels; AnoDDPM's code")
+    bank: Count = fit_option(0, "cut fields from so many, for CPUs; 0: make each afresh, as published")
+    width: Width = fit_option(128, "channels of the first level; Behrendt 2023's code")
+    multiples: Multiples = fit_option("1-2-2", "channels of each level by width; Behrendt 2023's code")
+    res_blocks: Depth = fit_option(3, "residual blocks of a level; Behrendt 2023's code")
+    attention: Count = fit_option(1, "how many of the lowest levels have attention; our choice")
+    head_channels: Size = fit_option(64, "channels of an attention head; Behrendt 2023's code")
+    groups: Size = fit_option(32, "groups of group normalisation; MONAI's default")
+    fold: Depth = fit_option(
         1, "make blocks of so many pixels squared channels, for CPUs; 1: none, as published"
     )
-    steps: int = fit_option(19_200, "training steps; Behrendt 2023's code: 1,600 epochs of 358 slices")
-    batch: int = fit_option(32, "slices per step; Behrendt 2023's code")
-    learning_rate: float = fit_option(1e-4, "of Adam; Behrendt 2023's code")
+    steps: Steps = fit_option(19_200, "training steps; Behrendt 2023's code: 1,600 epochs of 358 slices")
+    batch: Size = fit_option(32, "slices per step; Behrendt 2023's code")
+    learning_rate: Rate = fit_option(1e-4, "of Adam; Behrendt 2023's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: int = fit_option(240, "steps between validations; 20 epochs of Behrendt 2023's")
-    start: int = score_option(500, "noise level of the test, of 0 ... 999; Behrendt 2023")
-    score_batch: int = score_option(32, "slices that pass the network at once; does not change scores")
+    validate_every: Steps = fit_option(240, "steps between validations; 20 epochs of Behrendt 2023's")
+    start: Level = score_option(500, "noise level of the test, of 0 ... 999; Behrendt 2023")
+    score_batch: Size = score_option(32, "slices that pass the network at once; does not change scores")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Learn to predict a noised box of healthy slices."""

@@ -3,10 +3,11 @@ it as the prior (You et al. 2019, Chen et al. 2020). See card.toml."""
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self, cast
+from typing import Annotated, Self, cast
 
 import numpy as np
 import torch
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,6 +16,7 @@ from uadbench import grids
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option, score_option
+from uadbench.ranges import Count, Decay, Rate, Size, Steps, Weight, Width
 from uadbench.volumes import Volume, Volumes
 
 TV_WEIGHTS = tuple(k / 10 for k in range(20))  # among which restoration chooses: 0, 0.1, ..., 1.9 (Baur 2021)
@@ -133,27 +135,31 @@ class VAE(NetworkReconstruction):
     """Learns a distribution of healthy slices; what it cannot restore from its code is anomalous."""
 
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
-    width: int = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
-    latent_dim: int = fit_option(128, "length of the code; Baur 2021")
-    beta: float = fit_option(
+    width: Width = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
+    latent_dim: Size = fit_option(128, "length of the code; Baur 2021")
+    beta: Weight = fit_option(
         1.0, "weight of KL against L1, both summed; Higgins 2017; 1: Kingma & Welling 2014"
     )
-    dropout: float = fit_option(0.1, "dropout before the code; Baur 2021's code: .1 to .2")
-    steps: int = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
-    batch: int = fit_option(8, "slices per step; Baur 2021's code")
-    learning_rate: float = fit_option(1e-4, "of Adam; Baur 2021's code")
+    dropout: Decay = fit_option(0.1, "dropout before the code; Baur 2021's code: .1 to .2")
+    steps: Steps = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
+    batch: Size = fit_option(8, "slices per step; Baur 2021's code")
+    learning_rate: Rate = fit_option(1e-4, "of Adam; Baur 2021's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: int = fit_option(1500, "steps between validations; an epoch of 120 volumes of 100 slices")
-    patience: int = fit_option(5, "validations without a new best before training ends; Baur 2021; 0: never")
-    restoration_steps: int = fit_option(150, "steps of the restoration; Baur 2021's code")
-    restoration_rate: float = fit_option(1e-3, "length of a step per unit of gradient; Baur 2021's code")
+    validate_every: Steps = fit_option(
+        1500, "steps between validations; an epoch of 120 volumes of 100 slices"
+    )
+    patience: Count = fit_option(
+        5, "validations without a new best before training ends; Baur 2021; 0: never"
+    )
+    restoration_steps: Size = fit_option(150, "steps of the restoration; Baur 2021's code")
+    restoration_rate: Rate = fit_option(1e-3, "length of a step per unit of gradient; Baur 2021's code")
     inference: str = score_option(
         "decoding",
         "pseudo-healthy slice: `decoding` of the mean of the code, or `restoration` of the slice by gradient "
         "descent on the negative evidence lower bound (You 2019)",
         ("decoding", "restoration"),
     )
-    tv_weight: float = score_option(
+    tv_weight: Annotated[float, Meta(ge=-1, le=1000)] = score_option(
         -1.0,
         "weight of the total variation of what restoration changes; negative: the one of 0, 0.1, ..., 1.9 "
         "that changes healthy validation slices least (Chen 2020; the grid is Baur 2021's)",

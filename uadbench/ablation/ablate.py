@@ -12,9 +12,9 @@ from pathlib import Path
 from uadbench import catalog, methods, record
 from uadbench.ablation.questions import Ablations, Variant
 from uadbench.ablation.verdicts import Answer, Report, compare, decide
-from uadbench.cards import method_card, method_names
+from uadbench.cards import method_card, method_names, spelled
 from uadbench.cohort import Cohort
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown
 from uadbench.plan import Cell, Machine
 from uadbench.record import RunRecord
 from uadbench.run import fitted, run_recording_failure
@@ -33,15 +33,16 @@ def ablate(
     `cell` says data set, preset, seed and limit. Records go to a folder of their own: they are no rows of
     the leaderboard.
     """
-    unknown = sorted(set(letters) - {one.letter for one in asked.ablations})
-    if unknown:
-        raise UserError(
-            f"{asked.method} has no ablation {', '.join(unknown)}; "
-            f"it has {', '.join(one.letter for one in asked.ablations)}."
-        )
+    there = [one.letter for one in asked.ablations]
+    for letter in letters:
+        if letter not in there:
+            raise unknown("ablation", letter, there, of=asked.method)
+    for contrast in contrasts:
+        if not spelled(contrast, asked.contrasts):
+            raise unknown("contrast", contrast, asked.contrasts, of=f"the ablations of {asked.method}")
     machine = replace(machine, places=replace(machine.places, results=place(machine, asked.method)))
     wanted = [one for one in asked.ablations if one.letter in (letters or one.letter)]
-    tested = [c for c in asked.contrasts if c in (contrasts or asked.contrasts)]
+    tested = [c for c in asked.contrasts if not contrasts or spelled(c, contrasts)]
     whole = Variant(name="full model", method=asked.method)
     full = {c: _run(whole, c, asked, cell, machine, force) for c in tested}
     failed = [found for found in full.values() if isinstance(found, str)]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uadbench import catalog
-from uadbench.cards import method_card, parse
+from uadbench.cards import method_card
 from uadbench.errors import UserError
+from uadbench.toml import parse
 
 TESTS = {
     "above": "full is above the variant, and the interval of the difference too where there is one",

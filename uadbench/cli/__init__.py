@@ -1,5 +1,6 @@
 """The command line: verbs on subjects, methods, protocols and records. Parse, call, print."""
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from uadbench import __version__
 from uadbench.cli import data, grids, listing, new, published, reading, running
 from uadbench.cli.options import Plugins
-from uadbench.errors import UserError
+from uadbench.errors import UserError, visible
 
 COMMANDS = (
     # make records
@@ -65,8 +66,36 @@ app.add_typer(begin, name="new")
 
 def main() -> None:
     """Run a command; a user's mistake is one sentence and exit code 2."""
+    _open_streams()
     try:
         app()
     except UserError as error:
-        typer.echo(f"uadbench: {error}", err=True)
+        typer.echo(f"uadbench: {visible(str(error))}", err=True)
         sys.exit(2)
+    except OSError as error:  # a disk that is full, a folder that is not to be written to
+        typer.echo(f"uadbench: {visible(str(error))}", err=True)
+        sys.exit(1)
+    finally:
+        _flush()
+
+
+def _open_streams() -> None:
+    """Give every standard stream that is closed a sink, and let none stumble over a sign it cannot show."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # The lowest free number, which is that of the closed stream: no other file must get it.
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _flush() -> None:
+    """Hand over what is printed; that a reader has left (`| head`) is no mistake."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            typer.echo(f"uadbench: the output cannot be written: {error.strerror}.", err=True)
+            sys.exit(1)

@@ -72,10 +72,10 @@ def prepare(
 def fixture(
     dataset: Annotated[str, typer.Argument(help="Data set whose layout is written.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
-    subjects: Annotated[int, typer.Option(min=1, help="How many phantom people.")] = 6,
+    subjects: Annotated[int, typer.Option(min=1, max=10_000, help="How many phantom people.")] = 6,
     trap: Annotated[list[str] | None, typer.Option(help="A fault that real files have. Repeatable.")] = None,
     layout: Annotated[str | None, typer.Option(help="A variant of the layout; default: the first.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the phantom people.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the phantom people.")] = 0,
     plugins: Plugins = None,
 ) -> None:
     """Write phantom people in the layout of a data set: to try every command without a download."""
@@ -90,6 +90,7 @@ def _remember(places: "Places", dataset: str, root: Path | None) -> None:
 
     dataset_card(dataset)
     if root is not None:
+        root = root.expanduser()
         if not root.is_dir():
             raise UserError(f"--root expects a folder, but there is none at {root}.")
         places.remember_root(dataset, root)

@@ -26,7 +26,8 @@ def run(
     file: Description,
     on: Annotated[str, typer.Option(help="local, or slurm: as job arrays.")] = "local",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Cells at once; default: one per GPU, or per `threads` cores.")
+        int | None,
+        typer.Option(min=1, max=10_000, help="Cells at once; default: one per GPU, or per `threads` cores."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print the cells, and what they need.")

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from uadbench import catalog
 from uadbench.cli.options import Plugins, places_for
 
 
@@ -13,11 +12,13 @@ def methods(
     plugins: Plugins = None,
 ) -> None:
     """List the methods, or show one: source, differences from its paper, options, presets."""
-    from uadbench.cards import method_card, method_names
+    from uadbench.cards import all_methods, method_card
     from uadbench.report import show
 
     if name is None:
-        show.methods([method_card(known) for known in method_names()])
+        cards, wrong = all_methods()
+        show.methods(list(cards.values()))
+        _name(wrong)
     else:
         show.method(method_card(name))
 
@@ -27,12 +28,14 @@ def datasets(
     plugins: Plugins = None,
 ) -> None:
     """List the data sets, or show one: where to apply, licence, layout, labels."""
-    from uadbench.cards import dataset_card
+    from uadbench.cards import all_datasets, dataset_card
     from uadbench.report import show
 
     places = places_for(None)
     if name is None:
-        show.datasets([dataset_card(known) for known in catalog.names("datasets")], places)
+        cards, wrong = all_datasets()
+        show.datasets(list(cards.values()), places)
+        _name(wrong)
     else:
         show.dataset(dataset_card(name), places)
 
@@ -42,3 +45,11 @@ def doctor(plugins: Plugins = None) -> None:
     from uadbench.report import show
 
     show.doctor(places_for(None))
+
+
+def _name(wrong: list[str]) -> None:
+    """Name the cards that could not be shown; exit code 1 where there are any."""
+    for reason in wrong:
+        typer.echo(f"uadbench: {reason}", err=True)
+    if wrong:
+        raise typer.Exit(1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _add_plugins(paths: list[Path] | None) -> list[Path] | None:
     for path in paths or []:
-        catalog.add_plugins(path)
+        catalog.add_plugins(path.expanduser())
     return paths
 
 
@@ -33,7 +33,9 @@ Plugins = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-Workers = Annotated[int, typer.Option(help="Processes that share the work on subjects; 0: one per core.")]
+Workers = Annotated[
+    int, typer.Option(min=0, max=1024, help="Processes that share the work on subjects; 0: one per core.")
+]
 Extractor = Annotated[
     str, typer.Option(help="Of brains that come without a mask: atlas (built in), hd-bet or synthstrip.")
 ]
@@ -43,7 +45,7 @@ Train = Annotated[
     str | None, typer.Option(help="Healthy data set to learn from, or none; default: the card's first.")
 ]
 Preset = Annotated[str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many persons of each partition.")]
 Force = Annotated[bool, typer.Option("--force", help="Fit, score and record again.")]
@@ -66,7 +68,7 @@ def places_for(results: Path | None) -> "Places":
     from uadbench.places import Places
 
     places = Places.default()
-    return places if results is None else replace(places, results=results)
+    return places if results is None else replace(places, results=results.expanduser())
 
 
 def machine_for(device: str, workers: int, quiet: bool, results: Path | None) -> "Machine":
@@ -75,7 +77,5 @@ def machine_for(device: str, workers: int, quiet: bool, results: Path | None) ->
     from uadbench.plan import Machine
     from uadbench.progress import Bars, Silent
 
-    if workers < 0:
-        raise UserError(f"--workers expects 0 or more, but {workers} came.")
     progress = Silent() if quiet else Bars()
     return Machine(places_for(results), progress, resolve_device(device), workers or os.cpu_count() or 1)

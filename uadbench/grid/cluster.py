@@ -12,6 +12,7 @@ another trains.
 
 import getpass
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 
 from uadbench import leases
 from uadbench.environment import resolve_device
-from uadbench.errors import UserError
+from uadbench.errors import CONTROL, UserError
 from uadbench.grid import estimate, local
 from uadbench.grid.description import Slurm
 from uadbench.grid.estimate import Estimate
@@ -159,7 +160,14 @@ def _executor(wanted: Request, asked: Slurm, orders: Orders, at_once: int | None
     except ImportError as error:
         raise UserError("--on slurm needs submitit: pip install 'uadbench[slurm]'.") from error
     folder = orders.machine.places.runs / "grid" / "slurm"
-    executor = SlurmExecutor(folder=folder, max_num_timeout=asked.requeues, python=sys.executable)
+    for path in (folder, sys.executable):
+        if CONTROL.search(str(path)):
+            raise UserError(
+                f"Slurm cannot take {str(path)!a}: expected is a path without control characters."
+            )
+    python = shlex.quote(sys.executable)  # submitit quotes all else
+    executor = SlurmExecutor(folder=folder, max_num_timeout=asked.requeues, python=python)
+    extra = {key: value for key, value in asked.extra.items() if value is not False}
     options = {
         "job_name": "uadbench",
         "time": wanted.minutes,
@@ -174,7 +182,7 @@ def _executor(wanted: Request, asked: Slurm, orders: Orders, at_once: int | None
         "array_parallelism": at_once or 256,
         "dependency": after or None,
         "stderr_to_stdout": True,
-        "additional_parameters": {"requeue": True, **asked.extra},
+        "additional_parameters": {"requeue": True, **extra},
     }
     executor.update_parameters(**{key: value for key, value in options.items() if value is not None})
     os.environ.setdefault("SLURM_EXPORT_ENV", "ALL")  # PYTHONPATH, plug-ins and threads reach the job

@@ -1,63 +1,114 @@
 """Description: a grid as a TOML file, and the cells that it asks for."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, Literal, TypedDict
 
-from uadbench import cards, splits
-from uadbench.cards import dataset_card
+from msgspec import Meta
+
+from uadbench import splits, toml
+from uadbench.cards import Name, Preset, Value, dataset_card, spelled
 from uadbench.errors import UserError
-from uadbench.plan import Cell
+from uadbench.plan import LARGEST_SEED, Cell
 from uadbench.preparation.prepare_scan import DEFAULTS, Options
 
-# Keys by which a cell is excluded. One that is not named matches every cell.
-EXCLUDED_BY = ("method", "dataset", "contrast", "preset", "seed", "set")
+# Options of sbatch that the submission states itself.
+OWN_OPTIONS = ("array", "dependency", "error", "job-name", "open-mode", "output", "signal", "wrap")
+MOST_CELLS = 50_000  # of a grid; each is a process, and a line of what `grid status` prints
+
+Names = Annotated[list[Name], Meta(min_length=1, max_length=1000)]
+Seed = Annotated[int, Meta(ge=0, le=LARGEST_SEED)]
+Gigabytes = Annotated[float, Meta(gt=0, le=100_000)]
+# What Slurm's own names are made of: no blank or quote, so that a value is one word of its line.
+Word = Annotated[str, Meta(pattern=r"\A[\w.,:@+/=-]*\Z")]
+
+
+class Variant(TypedDict):
+    """A method of the grid with other options."""
+
+    method: str
+    set: dict[str, Value]
+
+
+class Excluded(TypedDict, total=False):
+    """By what a cell is excluded. A key that is not named matches every cell."""
+
+    method: str
+    dataset: str
+    contrast: str
+    preset: str
+    seed: int
+    set: dict[str, Value]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slurm:
     """What the cluster is asked for, over what cards and earlier records say."""
 
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    gpus: int | None = None  # per cell
-    memory_gb: float | None = None
-    minutes: int | None = None  # a cell that takes longer is put back into the queue and goes on
-    setup: list[str] = field(default_factory=list)  # shell lines before Python starts
-    extra: dict[str, Any] = field(default_factory=dict)  # options of sbatch by their long names
-    signal_s: int = 90  # how long before the end of its time a job is warned
-    requeues: int = 20  # how often a cell may run out of its time
+    partition: Word = ""
+    account: Word = ""
+    qos: Word = ""
+    gpus: Annotated[int, Meta(ge=0, le=64)] | None = None  # per cell
+    memory_gb: Gigabytes | None = None
+    # A cell that takes longer is put back into the queue and goes on.
+    minutes: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    setup: list[str] = field(default_factory=list)  # shell lines before Python starts, run as they are
+    extra: dict[str, bool | int | float | str] = field(default_factory=dict)  # sbatch's, by long names
+    signal_s: Annotated[int, Meta(ge=1, le=65_535)] = 90  # how long before its end a job is warned
+    requeues: Annotated[int, Meta(ge=0, le=1000)] = 20  # how often a cell may run out of its time
+
+    def __post_init__(self) -> None:
+        """Options of sbatch are letters and hyphens, and none that the submission itself needs."""
+        for key in self.extra:
+            name = key.replace("_", "-")
+            if not re.fullmatch("[a-z][a-z0-9-]*", name) or name in OWN_OPTIONS:
+                raise ValueError(
+                    f"extra expects long names of options of sbatch, but none of {', '.join(OWN_OPTIONS)}, "
+                    f"which are the grid's own; {key!a} came"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
     """A grid: methods x variants x data sets x contrasts x presets x seeds, less what is excluded."""
 
-    methods: list[str]
-    datasets: list[str]
-    contrasts: list[str] = field(default_factory=list)  # empty: the first of each data set's card
-    seeds: list[int] = field(default_factory=lambda: [0])
-    presets: list[str] = field(default_factory=lambda: ["demo"])
-    variant: list[dict[str, Any]] = field(default_factory=list)  # `method` and `set`, besides the plain ones
-    exclude: list[dict[str, Any]] = field(default_factory=list)  # see EXCLUDED_BY
+    methods: Names
+    datasets: Names
+    contrasts: list[Name] = field(default_factory=list)  # empty: the first of each data set's card
+    seeds: Annotated[list[Seed], Meta(min_length=1)] = field(default_factory=lambda: [0])
+    presets: Annotated[list[Preset], Meta(min_length=1)] = field(default_factory=lambda: ["demo"])
+    variant: list[Variant] = field(default_factory=list)  # besides the plain methods
+    exclude: list[Excluded] = field(default_factory=list)
     train: str | dict[str, str] = ""  # one healthy set, or by test set; "": the card's partner
     train_contrasts: list[str] = field(default_factory=list)
     protocol: str = ""
-    precision: str = "float32"
-    limit: int | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    limit: Annotated[int, Meta(ge=1)] | None = None
     split: str = splits.RULES[0]
     extractor: str = DEFAULTS.extractor
     n4: bool = False
     device: str = "auto"
-    threads: int = 1  # of the processor for each cell: part of what makes two runs equal to the bit
-    timeout_minutes: float | None = None
-    memory_gb: float | None = None  # of a cell, instead of the estimate
+    # Of the processor for each cell: part of what makes two runs equal to the bit.
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    timeout_minutes: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    memory_gb: Gigabytes | None = None  # of a cell, instead of the estimate
     slurm: Slurm = field(default_factory=Slurm)
+
+    def __post_init__(self) -> None:
+        """Variants are of the grid's methods, and nobody could look through more cells."""
+        there = ", ".join(self.methods)
+        for one in self.variant:
+            if one["method"] not in self.methods:
+                raise ValueError(f"[[variant]] expects a method of the grid, {there}; {one['method']} came")
+        seeds = len(self.seeds) * len(self.presets)
+        tests = len(self.datasets) * max(1, len(self.contrasts))
+        cells = seeds * tests * (len(self.methods) + len(self.variant))
+        if cells > MOST_CELLS:
+            raise ValueError(f"a grid of {cells:,} cells; expected are {MOST_CELLS:,} at most: divide it")
 
     def cells(self) -> list[Cell]:
         """Every cell once, data set by data set, so that what shares scans and fits stands together."""
@@ -71,13 +122,18 @@ class Description:
         return [
             f"{name} has no {contrast}"
             for name, contrast in product(self.datasets, self.contrasts)
-            if contrast not in dataset_card(name).contrasts
+            if not spelled(contrast, dataset_card(name).contrasts)
         ]
+
+    def _contrasts(self, dataset: str) -> list[str]:
+        """The contrasts of a data set that are asked for, in the spelling of its card."""
+        there = dataset_card(dataset).contrasts
+        found = [spelled(contrast, there) for contrast in self.contrasts or there[:1]]
+        return list(dict.fromkeys(name for name in found if name))
 
     def _product(self) -> Iterator[Cell]:
         for dataset, preset, method in product(self.datasets, self.presets, self.methods):
-            known = dataset_card(dataset).contrasts
-            contrasts = [c for c in self.contrasts if c in known] if self.contrasts else [known[0]]
+            contrasts = self._contrasts(dataset)
             train = self.train if isinstance(self.train, str) else self.train.get(dataset, "")
             for seed, contrast, settings in product(self.seeds, contrasts, self._settings(method)):
                 yield Cell(
@@ -101,11 +157,9 @@ class Description:
         return [{}, *[_as_text(one["set"]) for one in self.variant if one["method"] == method]]
 
     def _is_excluded(self, cell: Cell) -> bool:
-        facts = {key: getattr(cell, key) for key in EXCLUDED_BY if key != "set"} | {"set": cell.settings}
-        return any(
-            all(facts[key] == (_as_text(wanted) if key == "set" else wanted) for key, wanted in rule.items())
-            for rule in self.exclude
-        )
+        facts = {key: getattr(cell, "settings" if key == "set" else key) for key in Excluded.__annotations__}
+        rules = [rule | {"set": _as_text(rule["set"])} if "set" in rule else rule for rule in self.exclude]
+        return any(all(_same(facts[key], wanted) for key, wanted in rule.items()) for rule in rules)
 
 
 def _key(cell: Cell) -> str:
@@ -117,55 +171,13 @@ def _as_text(settings: Mapping[str, Any]) -> dict[str, str]:
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in sorted(settings.items())}
 
 
+def _same(fact: Any, wanted: Any) -> bool:
+    """Whether a fact of a cell is what an exclusion names; contrasts in any case."""
+    return fact == wanted or (isinstance(fact, str) and fact.lower() == str(wanted).lower())
+
+
 def read(path: Path) -> Description:
     """The grid that a file describes; every mistake in it is a UserError that names the file."""
     if not path.is_file():
         raise UserError(f"There is no file {path}; a grid is described in a TOML file, see the README.")
-    content = cards.parse(path)
-    slurm = _made(Slurm, content.pop("slurm", {}), f"[slurm] of {path}")
-    made: Description = _made(Description, content | {"slurm": slurm}, str(path))
-    for rule in made.exclude:
-        _check_keys(rule, EXCLUDED_BY, f"[[exclude]] of {path}")
-    for one in made.variant:
-        _check_keys(one, ("method", "set"), f"[[variant]] of {path}")
-        if set(one) != {"method", "set"} or one["method"] not in made.methods:
-            raise UserError(f"[[variant]] of {path} expects a method of the grid and its `set`; came {one}.")
-    if made.threads < 1:
-        raise UserError(f"threads in {path} expects 1 or more, but {made.threads} came.")
-    return made
-
-
-def _made(kind: type[Any], content: Mapping[str, Any], where: str) -> Any:
-    """A description of a table; unknown, missing and mistyped keys are UserErrors."""
-    known = {f.name: f for f in fields(kind)}
-    _check_keys(content, tuple(known), where)
-    for key, value in content.items():
-        if not _fits(value, known[key].type):
-            raise UserError(f"{key} in {where} expects {_name(known[key].type)}, but {value!r} came.")
-    needed = (f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING)
-    missing = [name for name in needed if not content.get(name)]
-    if missing:
-        raise UserError(f"{where} names no {' and no '.join(missing)}.")
-    return kind(**content)
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Whether a value of a TOML file is of an annotated type."""
-    if isinstance(wanted, UnionType):
-        return any(_fits(value, one) for one in get_args(wanted))
-    kind, inner = get_origin(wanted) or wanted, get_args(wanted)
-    if kind is list:
-        return isinstance(value, list) and all(_fits(item, inner[0]) for item in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _name(wanted: Any) -> str:
-    return wanted.__name__ if isinstance(wanted, type) and not get_args(wanted) else str(wanted)
-
-
-def _check_keys(content: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    surplus = sorted(set(content) - set(known))
-    if surplus:
-        raise UserError(f"{where} has unknown keys {surplus}; known are: {', '.join(known)}.")
+    return toml.typed(Description, toml.parse(path), str(path))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from uadbench.cards import MethodCard, method_card
 from uadbench.grid.tasks import Task
@@ -53,7 +53,15 @@ class _Cost:
 def estimates(tasks: Iterable[Task], places: Places) -> dict[Path, Estimate]:
     """What each cell needs, by the path of its record."""
     costs = _costs(places.results)
-    return {task.path: _estimate(task, costs, places) for task in tasks if not task.mistake}
+    alike: dict[tuple[str, str, str, float], Estimate] = {}  # tasks that differ in seed or variant
+    found = {}
+    for task in tasks:
+        if not task.mistake:
+            key = (task.cell.method, task.cell.preset, task.cell.dataset, task.map_mb)
+            if key not in alike:
+                alike[key] = _estimate(task, costs, places)
+            found[task.path] = alike[key]
+    return found
 
 
 def _costs(results: Path) -> list[_Cost]:
@@ -97,7 +105,7 @@ def _estimate(task: Task, costs: Sequence[_Cost], places: Places) -> Estimate:
 
 def _unmeasured(task: Task, card: MethodCard) -> Estimate:
     stated = card.needs.get(task.cell.preset, {})
-    needs = {**BY_PRESET[task.cell.preset], **stated}
+    needs: dict[str, float] = {**BY_PRESET[task.cell.preset], **cast(Mapping[str, float], stated)}
     seconds = 60 * needs["minutes"]
     source = "the card" if stated else f"preset {task.cell.preset}, not measured"
     share = 0.5 if card.trained else 0.0

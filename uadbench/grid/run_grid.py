@@ -13,7 +13,7 @@ import typer
 from uadbench import leases
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.environment import resolve_device
-from uadbench.errors import UserError
+from uadbench.errors import UserError, unknown
 from uadbench.grid import cluster, description, local, status
 from uadbench.grid.description import Description
 from uadbench.grid.estimate import Estimate, estimates
@@ -23,6 +23,7 @@ from uadbench.grid.worker import Orders
 from uadbench.plan import Machine
 
 WHERE = ("local", "slurm")
+LONGEST_MINUTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class Wish:
     force: bool = False
     retry_failed: bool = False
     timeout_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a place or a time that cannot be meant."""
+        if self.on not in WHERE:
+            raise unknown("place to run on", self.on, WHERE)
+        minutes = self.timeout_minutes
+        if minutes is not None and not 0 < minutes <= LONGEST_MINUTES:
+            raise UserError(f"--timeout expects 0 to {LONGEST_MINUTES:,} minutes, but {minutes} came.")
 
 
 def absolute(machine: Machine) -> Machine:
@@ -62,8 +71,6 @@ def show_status(file: Path, machine: Machine, once: bool) -> None:
 
 def run_grid(file: Path, machine: Machine, wish: Wish) -> int:
     """Carry a grid out, or submit it; the exit code: 0 done or submitted, 1 something failed, 2 refused."""
-    if wish.on not in WHERE:
-        raise UserError(f"--on expects {' or '.join(WHERE)}, but '{wish.on}' came.")
     asked, tasks = _planned(file, machine)
     orders = _orders(asked, machine, wish)
     queue = cluster.queue() if wish.on == "slurm" else cluster.queue_if_any()

@@ -12,7 +12,7 @@ the cell:
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,41 +78,76 @@ class Standing:
 
 
 def plan_tasks(cells: Sequence[Cell], machine: Machine) -> list[Task]:
-    """Every cell with its place; a mistake in one is noted and the others go on."""
+    """Every cell with its place; a mistake in one is noted and the others go on.
+
+    Cells that differ in their seeds alone are planned once: a seed changes neither card nor partition.
+    """
     known: dict[tuple[str, str], Found] = {}
-    return [_task(cell, machine, known) for cell in cells]
-
-
-def _task(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found]) -> Task:
+    planned: dict[str, _Planned | UserError] = {}
     home = machine.places.runs / "grid" / sha256(str(machine.places.results.resolve()))[:8]
-    try:
-        plan = make_plan(cell, machine, known)
-    except UserError as error:
-        name = _label(cell, cell.preset, cell.contrast or "")
-        folder = home / "mistakes" / sha256(repr(cell))[:16]
-        return Task(cell, name, folder / "none.json", folder, "", "", 0.0, str(error))
-    return Task(
-        cell=cell,
-        label=_label(cell, plan.variant, plan.contrast),
-        path=machine.places.results / plan.place(),
-        folder=home / plan.place().with_suffix(""),
-        fit_group=_fit_group(plan),
-        source=methods.source_hash(plan.card),
-        map_mb=_map_mb(plan),
-    )
+    tasks = []
+    for cell in cells:
+        key = repr(replace(cell, seed=0))
+        if key not in planned:
+            try:
+                planned[key] = _Planned.of(make_plan(cell, machine, known))
+            except UserError as error:
+                planned[key] = error
+        found = planned[key]
+        if isinstance(found, UserError):
+            tasks.append(_refused(cell, home, str(found)))
+        else:
+            tasks.append(found.task(cell, machine.places.results, home))
+    return tasks
+
+
+def _refused(cell: Cell, home: Path, mistake: str) -> Task:
+    folder = home / "mistakes" / sha256(repr(cell))[:16]
+    label = _label(cell, cell.preset, cell.contrast or "")
+    return Task(cell, label, folder / "none.json", folder, "", "", 0.0, mistake)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What is the same for cells that differ in their seeds alone."""
+
+    variant: str
+    contrast: str
+    place: Path  # of the record of any seed
+    fit_facts: str | None  # hash of what decides a fit besides the seed; None: nothing is fitted
+    source: str
+    map_mb: float
+
+    @classmethod
+    def of(cls, plan: Plan) -> "_Planned":
+        source = methods.source_hash(plan.card)
+        return cls(plan.variant, plan.contrast, plan.place(), _fit_facts(plan), source, _map_mb(plan))
+
+    def task(self, cell: Cell, results: Path, home: Path) -> Task:
+        """The task of one seed."""
+        place = self.place.with_name(f"seed-{cell.seed}.json")
+        return Task(
+            cell=cell,
+            label=_label(cell, self.variant, self.contrast),
+            path=results / place,
+            folder=home / place.with_suffix(""),
+            fit_group=str(place) if self.fit_facts is None else f"{self.fit_facts}-{cell.seed}",
+            source=self.source,
+            map_mb=self.map_mb,
+        )
 
 
 def _label(cell: Cell, variant: str, contrast: str) -> str:
     return f"{cell.method} {variant} on {cell.dataset} {contrast} seed {cell.seed}"
 
 
-def _fit_group(plan: Plan) -> str:
-    """What decides a fit, as far as it is known before the scans are prepared."""
+def _fit_facts(plan: Plan) -> str | None:
+    """What decides a fit, as far as it is known before the scans are prepared; None: nothing to wait for."""
     if not plan.card.trained:
-        return str(plan.place())  # nothing to wait for
+        return None
     train = plan.train.card.name if plan.train else None
     people = {part: [s.id for s in plan.parts[part]] for part in ("healthy-train", "healthy-val")}
-    facts = [plan.card.folder, methods.parameters(plan.method, "fit"), plan.cell.seed, plan.cell.precision]
+    facts = [plan.card.folder, methods.parameters(plan.method, "fit"), plan.cell.precision]
     return sha256_json([*facts, train, plan.train_contrasts, people, plan.cell.preparation.label])
 
 

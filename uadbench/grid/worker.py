@@ -122,7 +122,10 @@ def _speak_into(task: Task) -> None:
     with open(task.log, "ab", buffering=0) as opened:
         os.dup2(opened.fileno(), 1)
         os.dup2(opened.fileno(), 2)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (
+        os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+        for number in (1, 2)
+    )
     faulthandler.enable(sys.stderr)
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr, force=True)

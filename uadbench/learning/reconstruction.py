@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -61,6 +62,11 @@ class NetworkReconstruction(Reconstruction):
     @abstractmethod
     def build(self) -> nn.Module:
         """The network with fresh weights."""
+
+    def check(self) -> None:
+        """Build the network without memory and without drawing weights: layers say what does not fit."""
+        with torch.device("meta"):
+            self.build()
 
     def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
         """The network's version of each axial slice."""

@@ -20,13 +20,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from uadbench.errors import UserError
 from uadbench.learning.checkpoint import Checkpoint, Stateful, random_states, set_random_states
-from uadbench.methods import Context, State
+from uadbench.methods import PRECISIONS, Context, State
 from uadbench.prepared import STEPS
 from uadbench.volumes import Volume, Volumes
 
 MEMORY_LIMIT = 8 * 2**30  # bytes of packed slices kept in memory; a larger cohort is read as it is drawn
 VALIDATION_SLICES = 256  # spread evenly over the healthy validation volumes
-PRECISIONS = ("float32", "bf16")
 
 Network = TypeVar("Network", bound=nn.Module)
 

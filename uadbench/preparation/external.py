@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.errors import SubjectError, UserError
+from uadbench.errors import SubjectError, UserError, unknown
 from uadbench.preparation import masks, scan
 from uadbench.preparation.extract import EXTRACTION_VERSION
 from uadbench.preparation.scan import Scan
@@ -37,7 +37,7 @@ def check(extractor: str) -> None:
     """Stop where an extractor is unknown or not installed."""
     known = [DEFAULT, *PROGRAMS]
     if extractor not in known:
-        raise UserError(f"There is no extractor '{extractor}'; known are: {', '.join(known)}.")
+        raise unknown("extractor", extractor, known)
     if extractor in PROGRAMS and shutil.which(PROGRAMS[extractor]) is None:
         raise UserError(
             f"The extractor {extractor} needs the program `{PROGRAMS[extractor]}`, which is not on the PATH: "

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uadbench.cards import dataset_card
+from uadbench.cards import contrast_of, dataset_card
 from uadbench.plan import Machine, find
-from uadbench.preparation import sheets
+from uadbench.preparation import external, sheets
 from uadbench.preparation.account import ways
 from uadbench.preparation.prepare import DEFAULTS, Failure, Options, copies, prepare
 from uadbench.prepared import Prepared
@@ -41,11 +41,13 @@ def prepare_dataset(
     """Prepare all subjects in the named contrasts (default: all there are) on the named grids."""
     card = dataset_card(name)
     rules = protocol(card.protocol)
+    wanted = [contrast_of(card, contrast) for contrast in contrasts]
+    on = [rules.model_target(g) for g in grids] or [rules.grid]
+    external.check(options.extractor)
     found = find(name, machine)
     there = [c for c in card.contrasts if any(c in subject.images for subject in found.subjects)]
-    on = [rules.model_target(g) for g in grids] or [rules.grid]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []
-    for contrast in contrasts or there:
+    for contrast in wanted or there:
         subjects = found.with_contrast(contrast)
         for one in on:
             cache, workers = machine.places.cache, machine.workers

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uadbench import catalog
-from uadbench.cards import dataset_card, method_card
+from uadbench.cards import contrast_of, dataset_card, method_card
 from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS
 from uadbench.plan import Cell
@@ -37,6 +37,7 @@ def wanted(
 ) -> Wanted:
     """The runs that the published rows of a method on a test set need; a mistake lists what there is."""
     card, test = method_card(method), dataset_card(dataset)
+    contrast = contrast and contrast_of(test, contrast)
     near = published.edition(dataset)
     figures = [
         f

@@ -346,8 +346,8 @@ def doctor(places: Places) -> None:
 
     import psutil
 
-    from uadbench import catalog, environment
-    from uadbench.cards import dataset_card
+    from uadbench import environment
+    from uadbench.cards import all_datasets
 
     device = environment.resolve_device("auto")
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
@@ -363,7 +363,7 @@ def doctor(places: Places) -> None:
             ("data", f"{places.data} (UADBENCH_DATA)"),
             ("working files", f"{places.runs} (UADBENCH_RUNS), {_size(places.runs)}"),
             ("results", f"{places.results} (UADBENCH_RESULTS), {records} records"),
-            *[(f"data set {n}", _found(dataset_card(n), places)) for n in catalog.names("datasets")],
+            *[(f"data set {name}", _found(card, places)) for name, card in all_datasets()[0].items()],
         ]
     )
 
