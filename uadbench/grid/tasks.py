@@ -21,7 +21,7 @@ from uadbench.cohort import EVALUATED
 from uadbench.datasets import Found
 from uadbench.errors import UserError
 from uadbench.files import sha256, sha256_file, sha256_json, write_json
-from uadbench.leases import Owner
+from uadbench.owners import Owner
 from uadbench.plan import Cell, Machine, Plan, make_plan
 
 # How a cell can stand. `recorded`: there is a record that no grid has looked at yet.
