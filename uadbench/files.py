@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,6 +87,27 @@ def read_json(path: Path, kind: type[Content]) -> Content | None:
     except (msgspec.MsgspecError, RecursionError, IsADirectoryError) as error:
         logger.warning("%s is damaged (%s): it is made again", path, error)
         return None
+
+
+class _Sealed(msgspec.Struct):
+    content: dict[str, Any]
+    sha256: str
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically, with a hash of what it says."""
+    write_json(path, {"content": content, "sha256": sha256_json(content)})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """What `write_sealed` wrote; None where it is missing, or not to the letter what was written."""
+    sealed = read_json(path, _Sealed)
+    if sealed is None:
+        return None
+    if sha256_json(sealed.content) != sealed.sha256:
+        logger.warning("%s is damaged (its hash is another): it is made again", path)
+        return None
+    return sealed.content
 
 
 # ---- what is there for a while -----------------------------------------------------------------
