@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from uadbench import leases
-from uadbench.leases import OWNER, Owner, held, holder, trying
+from uadbench.leases import OWNER, held, holder, trying
+from uadbench.owners import Owner
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -90,14 +91,14 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(
 
 
 def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
-    lease_of(replace(Owner.me(), started=1.0), tmp_path / "lease")
+    lease_of(replace(Owner.me(), ticks=1), tmp_path / "lease")
 
     assert holder(tmp_path / "lease") is None
 
 
 @pytest.mark.parametrize(("age_s", "alive"), [(1.0, True), (leases.SILENCE_S + 5, False)])
 def test_of_an_owner_elsewhere_only_the_age_counts(tmp_path: Path, age_s: float, alive: bool) -> None:
-    lease_of(replace(Owner.me(), host="node-7", pid=1, started=1.0), tmp_path / "lease", age_s)
+    lease_of(replace(Owner.me(), host="node-7", pid=1, ticks=1), tmp_path / "lease", age_s)
 
     assert (holder(tmp_path / "lease") is not None) == alive
     with trying(tmp_path / "lease") as mine:

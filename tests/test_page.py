@@ -143,7 +143,7 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
             stored = folder / f"{subject['id']}.safetensors"
             maps.write(stored, Score(image, image[None]), 1.0, 1.0)
             cases.append(Case(subject["partition"], scan, stored, grid))
-        scans.write(folder, cases)
+        scans.write(folder, made.data_fingerprint, cases)
 
     (shown,) = gallery.build(tables, here)
 

@@ -1,54 +1,53 @@
-"""Files that are there whole or not at all, and their hashes."""
+"""Files that are there whole or not at all, folders for a while, and hashes.
+
+Several machines may share a folder. What a process leaves half written carries its mark (`uadbench.owners`):
+whoever comes by removes what a process of this machine left when it died, and never what a living process
+anywhere still writes.
+"""
 
 import hashlib
 import json
+import logging
 import os
+import secrets
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+from uadbench import owners
+
+ABANDONED_S = 7 * 24 * 3600.0  # after such a silence what an unknown process left behind is removed
+PARTIAL, SCRATCH = ".partial", ".scratch"
+
+Content = TypeVar("Content")
+logger = logging.getLogger(__name__)
+
+
+# ---- whole files -------------------------------------------------------------------------------
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends without an error.
+    """A temporary file beside `path`, to be written in the block, that takes its place at the end.
 
-    A process killed in between leaves the old file as it was (and a `.partial` file, which the next
-    writer of that path removes).
+    After an error, or when the process is killed, the old file is as it was; what a killed process has left
+    (a `.partial` file) goes with the next write of that path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        if not _alive(int(leftover.name.split(".")[-2].split("-")[0])):
-            leftover.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(suffix=".partial", prefix=f".{path.name}.{os.getpid()}-", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
+    sweep(path.parent, f".{path.name}.", PARTIAL)
+    partial = path.with_name(marked(f".{path.name}.", PARTIAL))
     try:
         yield partial
         with open(partial, "rb") as written:
             os.fsync(written.fileno())
-        partial.chmod(0o666 & ~umask())  # mkstemp made it the owner's alone
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def umask() -> int:
-    """The file mode mask of this process, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,9 +56,113 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def update_text(path: Path, text: str) -> None:
+    """Write a text file atomically, unless it holds this very text: many processes may state one fact."""
+    with suppress(OSError):
+        if path.read_bytes() == text.encode():
+            return
+    write_text(path, text)
+
+
+def as_json(content: Any) -> str:
+    """JSON with sorted keys, so that equal content is equal text."""
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, keys sorted, so that equal content is equal bytes."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    """Write JSON atomically."""
+    write_text(path, as_json(content))
+
+
+def read_json(path: Path, kind: type[Content]) -> Content | None:
+    """What a JSON file says, as a type that `msgspec` knows.
+
+    None where there is no such file, or it is damaged or holds something of another form; the log names it
+    then. Meant for files that the program writes itself and can do without.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (msgspec.MsgspecError, RecursionError, IsADirectoryError) as error:
+        logger.warning("%s is damaged (%s): it is made again", path, error)
+        return None
+
+
+class _Sealed(msgspec.Struct):
+    content: dict[str, Any]
+    sha256: str
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically, with a hash of what it says."""
+    write_json(path, {"content": content, "sha256": sha256_json(content)})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """What `write_sealed` wrote; None where it is missing, or not to the letter what was written."""
+    sealed = read_json(path, _Sealed)
+    if sealed is None:
+        return None
+    if sha256_json(sealed.content) != sealed.sha256:
+        logger.warning("%s is damaged (its hash is another): it is made again", path)
+        return None
+    return sealed.content
+
+
+# ---- what is there for a while -----------------------------------------------------------------
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A new folder below `parent` for the time of the block; those that dead processes left are removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    folder = parent / marked("", SCRATCH)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def marked(prefix: str, suffix: str) -> str:
+    """A new name that says whose the file is: prefix, the process's mark, chance, suffix."""
+    return f"{prefix}{owners.mark()}.{secrets.token_hex(4)}{suffix}"
+
+
+def sweep(folder: Path, prefix: str = "", suffix: str = "") -> None:
+    """Remove the `marked` entries of a folder whose process has ended.
+
+    Where that cannot be known, because it is another machine's, age decides.
+    """
+    for left in _entries(folder, prefix, suffix):
+        ended = owners.marked_has_ended(left.name.removeprefix(prefix).partition(".")[0])
+        if ended or (ended is None and _is_old(left)):
+            with suppress(OSError):  # another process was faster
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+
+
+def _entries(folder: Path, prefix: str, suffix: str) -> list[Path]:
+    with os.scandir(folder) as found:
+        return [Path(one.path) for one in found if one.name.startswith(prefix) and one.name.endswith(suffix)]
+
+
+def _is_old(path: Path) -> bool:
+    with suppress(OSError):
+        return clock(path.parent) - path.stat().st_mtime > ABANDONED_S
+    return False
+
+
+def clock(folder: Path) -> float:
+    """The present (s since 1970) by the clock that dates the files of a folder."""
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b".")
+        probe.flush()
+        return os.fstat(probe.fileno()).st_mtime
+
+
+# ---- hashes ------------------------------------------------------------------------------------
 
 
 def sha256(content: bytes | str) -> str:

@@ -18,78 +18,23 @@ import json
 import logging
 import os
 import shutil
-import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event, Thread
 
-import psutil
-
-from uadbench.files import umask
+from uadbench.files import clock, marked, read_json, sweep
+from uadbench.owners import Owner
 
 BEAT_S = 15.0
 SILENCE_S = 120.0  # eight beats
 PATIENCE_S = 0.2  # between two looks at a lease that another holds
 OWNER, RELEASED = "owner.json", "released.json"
+DRAFT = ".draft"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A process, in words that mean the same on every machine."""
-
-    host: str
-    boot: str  # of the machine and the name space in which `pid` counts; other: cannot be looked up here
-    pid: int
-    started: float  # seconds since 1970; a later process may get the same pid
-    job: str  # of Slurm; "" outside
-
-    @classmethod
-    def me(cls) -> "Owner":
-        """The process that calls."""
-        pid = os.getpid()
-        return cls(socket.gethostname(), _boot(), pid, psutil.Process(pid).create_time(), slurm_job())
-
-    def __str__(self) -> str:
-        job = f", Slurm job {self.job}" if self.job else ""
-        return f"process {self.pid} on {self.host}{job}"
-
-    def here(self) -> bool:
-        """Whether it is a process that this one could see."""
-        return (self.host, self.boot) == (socket.gethostname(), _boot())
-
-    def gone(self) -> bool:
-        """Whether it has ended; to be asked of one that is `here` only."""
-        try:
-            process = psutil.Process(self.pid)
-            # Two ways to work out the start of a process differ by a tick of the clock.
-            other = abs(process.create_time() - self.started) > 1
-            return other or process.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return True
-
-
-def slurm_job() -> str:
-    """The Slurm job in which this process runs, as `squeue` names it; "" outside."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
-
-
-@cache
-def _boot() -> str:
-    """What tells this start of this machine, and this name space of its processes, from others."""
-    parts = []
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-    with suppress(OSError):
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(parts)
 
 
 # ---- looking -----------------------------------------------------------------------------------
@@ -115,26 +60,19 @@ def holder(path: Path) -> Owner | None:
 def _owner(place: Path) -> Owner | None:
     """Whose a generation is; None: released."""
     try:
-        return Owner(**json.loads((place / OWNER).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None  # released, swept away by a later generation, or damaged
+        return read_json(place / OWNER, Owner)
+    except OSError:
+        return None  # swept away by a later generation
 
 
 def _alive(owner: Owner, place: Path) -> bool:
-    if owner.here():
-        return not owner.gone()
+    ended = owner.has_ended()
+    if ended is not None:
+        return not ended
     try:
-        return _now(place.parent) - (place / OWNER).stat().st_mtime < SILENCE_S
+        return clock(place.parent) - (place / OWNER).stat().st_mtime < SILENCE_S
     except OSError:
         return False
-
-
-def _now(folder: Path) -> float:
-    """The time of the file system's own clock."""
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(b".")
-        probe.flush()
-        return os.fstat(probe.fileno()).st_mtime
 
 
 # ---- holding -----------------------------------------------------------------------------------
@@ -199,9 +137,10 @@ def _taken(path: Path) -> Path | None:
 
 def _made(place: Path) -> bool:
     """Make a generation that names this process; False where it is there already."""
-    draft = Path(tempfile.mkdtemp(prefix=f".{place.name}-", suffix=".draft", dir=place.parent))
+    sweep(place.parent, ".", DRAFT)
+    draft = place.with_name(marked(".", DRAFT))
     try:
-        draft.chmod(0o777 & ~umask())  # mkdtemp made it the owner's alone
+        draft.mkdir()
         (draft / OWNER).write_text(json.dumps(asdict(Owner.me())), encoding="utf-8")
         os.rename(draft, place)  # fails where there is a folder that is not empty
     except OSError as error:

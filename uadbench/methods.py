@@ -6,7 +6,6 @@ that ends in `ENTRY = TheClass`.
 
 import importlib
 import json
-import re
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,10 +17,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import catalog, ranges
+from uadbench import catalog, ranges, source
 from uadbench.cards import PRESETS, MethodCard, method_card, method_names
 from uadbench.errors import UserError, unknown, visible
-from uadbench.files import sha256
 from uadbench.progress import Progress, Silent
 from uadbench.volumes import Volume, Volumes
 
@@ -228,13 +226,5 @@ def variant(name: str, method: Method, preset: str) -> str:
 
 
 def source_hash(card: MethodCard) -> str:
-    """Hash of the Python files that decide what a fit learns: the method's and the shared ones it imports."""
-    own = sorted(catalog.locate("methods", card.folder).glob("*.py"))
-    text = "".join(file.read_text(encoding="utf-8") for file in own)
-    shared = [
-        file
-        for file in sorted(Path(__file__).parent.joinpath("learning").glob("*.py"))
-        if re.search(rf"\b{file.stem}\b", text)
-    ]
-    files = [*own, *shared]
-    return sha256("".join(sha256(file.read_bytes()) for file in files))
+    """Hash of the code that decides what a method learns and answers, see `uadbench.source`."""
+    return source.source_hash(card.folder)

@@ -1,11 +1,10 @@
 """Places: where raw data, working files and results lie."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from uadbench.files import write_json
+from uadbench.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -30,17 +29,23 @@ class Places:
     def _roots_file(self) -> Path:
         return self.runs / "roots.json"
 
+    def _roots(self) -> dict[str, str]:
+        return read_json(self._roots_file(), dict[str, str]) or {}
+
     def root(self, dataset: str) -> Path:
         """Raw folder of a data set: the one last named with `--root`, else `data/<name>`."""
-        if self._roots_file().exists():
-            named = json.loads(self._roots_file().read_text()).get(dataset)
-            if named:
-                return Path(named)
+        named = self._roots().get(dataset)
+        if named:
+            return Path(named)
         return self.data / dataset
 
     def drawn(self, dataset: str) -> Path:
         """Where a data set that draws its scans from what was downloaded puts them."""
         return self.runs / "drawn" / dataset
+
+    def fit(self, fit_hash: str) -> Path:
+        """The folder of a fit: its state, facts, checkpoints and logs."""
+        return self.runs / "fits" / fit_hash
 
     def lease(self, work: str) -> Path:
         """The lease of a piece of work that is done once under `runs`."""
@@ -48,8 +53,7 @@ class Places:
 
     def remember_root(self, dataset: str, root: Path) -> None:
         """Keep a raw folder for the runs that follow."""
-        roots = json.loads(self._roots_file().read_text()) if self._roots_file().exists() else {}
-        roots[dataset] = str(root.resolve())
+        roots = self._roots() | {dataset: str(root.resolve())}
         write_json(self._roots_file(), roots)
 
 

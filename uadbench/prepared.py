@@ -1,4 +1,4 @@
-"""Prepared: one contrast of one subject on one grid, in a memory-mapped file.
+"""Prepared: one contrast of one subject on one grid, in a file of its own.
 
 The file is a safetensors file with at most two tensors, axial slices first so that a slice is one
 contiguous read:
@@ -6,10 +6,10 @@ contiguous read:
 * `codes` (S, R, A) uint16: 0 outside the brain mask, else 1 + 65534 * intensity;
 * `labels` (S, R, A) uint8: 1 lesion, 2 ignored; only where the subject has a lesion or ignore mask.
 
-and its facts as JSON in the header. Background is exactly 0 and the brain mask is `codes > 0`.
+and its facts as JSON in the header, with a checksum over all of it (`uadbench.tensors`). Background is
+exactly 0 and the brain mask is `codes > 0`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 
-from uadbench.files import replacing
+from uadbench import tensors
 from uadbench.grids import Frame, Grid, Target
 from uadbench.subject import Subject
+from uadbench.tensors import Stored
 
 LESION, IGNORED = 1, 2
 STEPS = 65534  # intensity levels of a code, beside the 0 of the background
@@ -42,20 +42,6 @@ def decode(codes: NDArray[np.uint16]) -> NDArray[np.float32]:
     return np.maximum(image, 0, out=image)
 
 
-def _map(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
-    """Facts and memory-mapped tensors of a safetensors file."""
-    with open(path, "rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(length))
-    kinds = {"U8": np.uint8, "U16": np.uint16}
-    tensors = {
-        name: np.memmap(path, kinds[t["dtype"]], "r", 8 + length + t["data_offsets"][0], tuple(t["shape"]))
-        for name, t in header.items()
-        if name != "__metadata__"
-    }
-    return json.loads(header["__metadata__"]["facts"]), tensors
-
-
 @dataclass(frozen=True)
 class Prepared:
     """One contrast of one subject on one grid; opened when first used."""
@@ -66,13 +52,13 @@ class Prepared:
     path: Path
 
     @cached_property
-    def _content(self) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
-        return _map(self.path)
+    def _stored(self) -> Stored:
+        return tensors.open_stored(self.path)
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What preparation found: key, voxel hash, percentiles, slice areas (mm2)."""
-        return self._content[0]
+        return self._stored.facts
 
     @property
     def key(self) -> str:
@@ -81,27 +67,31 @@ class Prepared:
 
     @property
     def codes(self) -> NDArray[np.uint16]:
-        """The packed image (S, R, A), memory-mapped."""
-        return self._content[1]["codes"]
+        """The packed image (S, R, A), read from the file each time."""
+        return self._stored.read("codes")
+
+    def slice_codes(self, position: int) -> NDArray[np.uint16]:
+        """One axial slice (R, A) of the packed image."""
+        return self._stored.read_part("codes", position)
 
     def image(self) -> NDArray[np.float32]:
         """Intensities (R, A, S) in [0, 1], exactly 0 outside the brain."""
-        return np.ascontiguousarray(decode(np.asarray(self.codes)).transpose(1, 2, 0))
+        return np.ascontiguousarray(decode(self.codes).transpose(1, 2, 0))
 
     def brain(self) -> NDArray[np.bool_]:
         """Brain mask (R, A, S)."""
-        return np.ascontiguousarray((np.asarray(self.codes) > 0).transpose(1, 2, 0))
+        return np.ascontiguousarray((self.codes > 0).transpose(1, 2, 0))
 
     @property
     def labels(self) -> NDArray[np.uint8] | None:
-        """The packed labels (S, R, A), memory-mapped; None where there are none. For evaluation only."""
-        return self._content[1].get("labels")
+        """The packed labels (S, R, A); None where there are none. For evaluation only."""
+        return self._stored.read("labels") if "labels" in self._stored.arrays else None
 
     def _label(self, bit: int) -> NDArray[np.bool_]:
         labels = self.labels
         if labels is None:
             return np.zeros(self.grid.shape, bool)
-        return np.ascontiguousarray((np.asarray(labels) & bit > 0).transpose(1, 2, 0))
+        return np.ascontiguousarray((labels & bit > 0).transpose(1, 2, 0))
 
     def lesion(self) -> NDArray[np.bool_]:
         """Lesion mask (R, A, S); all False for a healthy subject. For evaluation only."""
@@ -115,10 +105,23 @@ class Prepared:
 def opened(subject: Subject, contrast: str, on: Target, path: Path) -> Prepared:
     """A prepared file of a subject; its grid, if it is one of slices, has as many as the file holds."""
     if isinstance(on, Frame):
-        facts, tensors = _map(path)
-        right, front = facts["stored_pixels"]
-        on = on.stack((right, front), len(tensors["codes"]))
+        stored = tensors.open_stored(path)
+        right, front = stored.facts["stored_pixels"]
+        on = on.stack((right, front), stored.shape("codes")[0])
     return Prepared(subject, contrast, on, path)
+
+
+def is_whole(path: Path, on: Target) -> bool:
+    """Whether a prepared file is there, on a grid, and to the bit as it was written. Reads all of it."""
+    try:
+        stored = tensors.open_stored(path)
+        right, front, slices = opened(_NOBODY, "", on, path).grid.shape
+        return stored.shape("codes") == (slices, right, front) and tensors.is_whole(stored)
+    except (OSError, ValueError, KeyError, TypeError):  # whatever a damaged header leads to
+        return False
+
+
+_NOBODY = Subject(id="", cohort="", person="", images={}, healthy=True)
 
 
 def write(
@@ -136,16 +139,7 @@ def write_codes(
     path: Path, codes: NDArray[np.uint16], labels: NDArray[np.uint8] | None, facts: Mapping[str, Any]
 ) -> None:
     """Write a prepared file atomically: codes (S, R, A) as `encode` makes them, labels (R, A, S)."""
-    from safetensors.numpy import save
-
-    tensors: dict[str, NDArray[Any]] = {"codes": codes}
+    arrays: dict[str, NDArray[Any]] = {"codes": codes}
     if labels is not None:
-        tensors["labels"] = np.ascontiguousarray(labels.transpose(2, 0, 1))
-        facts = dict(facts) | {"labels_crc32": checksum(tensors["labels"])}
-    with replacing(path) as partial:
-        partial.write_bytes(save(tensors, metadata={"facts": json.dumps(facts, sort_keys=True)}))
-
-
-def checksum(packed: NDArray[Any]) -> int:
-    """CRC-32 of the bytes of packed codes or labels."""
-    return int(isal_zlib.crc32(np.ascontiguousarray(packed).data.cast("B")))
+        arrays["labels"] = np.ascontiguousarray(labels.transpose(2, 0, 1))
+    tensors.write(path, arrays, facts)

@@ -4,7 +4,6 @@ Each stage leaves whole files named by the hash of what they depend on, so that 
 goes on where it stopped, and one fit serves every test set.
 """
 
-import json
 import logging
 import math
 import traceback
@@ -15,18 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from uadbench import environment, leases, methods, record, scoring, splits
+from uadbench import environment, identity, leases, methods, record, scoring, splits
 from uadbench.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.environment import measured
 from uadbench.errors import UserError
 from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
-from uadbench.files import replacing, sha256, sha256_file, sha256_json, write_json, write_text
+from uadbench.files import (
+    read_sealed,
+    replacing,
+    sha256,
+    sha256_file,
+    sha256_json,
+    write_sealed,
+    write_text,
+)
 from uadbench.methods import Context, Method, State, Stochastic
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.preparation.account import account
-from uadbench.preparation.prepare_scan import PREPARATION_VERSION
 from uadbench.protocol import METRIC_VERSION, regime, sizes
 from uadbench.record import RunRecord
 from uadbench.report import pictures
@@ -63,9 +69,9 @@ def run(cell: Cell, machine: Machine, force: bool = False, older_than: float = m
         for partition in EVALUATED
         for on_evaluation, on_model in zip(cohort.evaluation[partition], cohort.model[partition], strict=True)
     ]
-    earlier = _earlier(path, cohort, score_hash, cell.profiles, redo)
+    earlier = _earlier(plan, cohort, score_hash, machine, redo)
     if earlier is not None:
-        scans.write(folder, cases)
+        scans.write(folder, cohort.fingerprint(), cases)
         return Outcome(
             earlier, path, folder, tuple(sorted(_pictures_folder(machine, plan).glob("*.png"))), True
         )
@@ -82,30 +88,11 @@ def run(cell: Cell, machine: Machine, force: bool = False, older_than: float = m
 
 
 def _fit_hash(plan: Plan, cohort: Cohort) -> str:
-    """What a fit depends on, and nothing else."""
-    trained = plan.card.trained
-    return sha256_json(
-        {
-            "method": plan.card.folder,
-            "source": methods.source_hash(plan.card),
-            "options": methods.parameters(plan.method, "fit"),
-            "grid": plan.model_target.name,
-            "precision": plan.cell.precision,
-            "train_contrasts": plan.train_contrasts,
-            "train": [p.key for p in cohort.train] if trained else [],
-            "val": [p.key for p in cohort.val] if trained else [],
-            "preparation": PREPARATION_VERSION,
-            "seed": plan.cell.seed,
-        }
-    )
-
-
-def _fit_folder(machine: Machine, fit_hash: str) -> Path:
-    return machine.places.runs / "fits" / fit_hash
+    return identity.fit_hash(identity.fit_identity(plan, cohort))
 
 
 def _context(plan: Plan, fit_hash: str, machine: Machine) -> Context:
-    folder = _fit_folder(machine, fit_hash)
+    folder = machine.places.fit(fit_hash)
     folder.mkdir(parents=True, exist_ok=True)
     return Context(machine.device, plan.cell.precision, plan.cell.seed, folder, machine.progress)
 
@@ -117,7 +104,7 @@ def fit(
 
     Of several processes that want the same fit one makes it and the others wait.
     """
-    folder = _fit_folder(machine, fit_hash)
+    folder = machine.places.fit(fit_hash)
     found = _found_fit(folder, redo)
     if found is not None:
         return found
@@ -130,13 +117,9 @@ def _found_fit(folder: Path, redo: float) -> dict[str, Any] | None:
     file, state = folder / "fit.json", folder / "state.safetensors"
     if not file.exists() or file.stat().st_mtime < redo:
         return None
-    try:
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        # Fits made before the hash was noted have none.
-        if facts.get("state_sha256") in (None, sha256_file(state)):
-            return facts
-    except (OSError, ValueError):
-        pass
+    facts = read_sealed(file)
+    if facts is not None and state.is_file() and facts["state_sha256"] == sha256_file(state):
+        return facts
     logger.warning("the fit %s is damaged: made again", folder)
     return None
 
@@ -145,7 +128,11 @@ def _fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, redo: floa
     """Fit and write down what was learned."""
     from safetensors.numpy import save
 
-    facts_file = _fit_folder(machine, fit_hash) / "fit.json"
+    facts_file = machine.places.fit(fit_hash) / "fit.json"
+    asked = identity.fit_identity(plan, cohort)
+    nearest = identity.nearest_fit(machine.places, asked)
+    if nearest:
+        logger.info("a fit of %s is there that differs in %s: fitted anew", plan.card.name, nearest)
     _drop(file for file in facts_file.parent.glob("*.checkpoint") if file.stat().st_mtime < redo)
     context = _context(plan, fit_hash, machine)
     environment.seed_everything(environment.stage_seed(plan.cell.seed, "fit"))
@@ -161,8 +148,9 @@ def _fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, redo: floa
         "seconds": cost.seconds,
         "peak_memory_mb": cost.peak_memory_mb,
         "state_sha256": sha256(state),
+        "identity": asked,
     }
-    write_json(facts_file, facts)
+    write_sealed(facts_file, facts)
     _drop(facts_file.parent.glob("*.checkpoint"))  # the state has taken their place
     return facts
 
@@ -174,12 +162,19 @@ def _drop(checkpoints: Iterable[Path]) -> None:
 
 def fitted_state(machine: Machine, fit_hash: str) -> State:
     """What a finished fit learned."""
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
-    file = _fit_folder(machine, fit_hash) / "state.safetensors"
-    if not file.is_file():
+    folder = machine.places.fit(fit_hash)
+    facts = read_sealed(folder / "fit.json")
+    try:
+        state = (folder / "state.safetensors").read_bytes()
+    except FileNotFoundError:
+        facts = None
+    if facts is None:
         raise UserError(f"The fit {fit_hash[:12]} is not under {machine.places.runs}: run the method again.")
-    return load_file(file)
+    if sha256(state) != facts["state_sha256"]:
+        raise UserError(f"The fit {folder} is damaged: run the method again, which makes it anew.")
+    return load(state)
 
 
 # ---- score -------------------------------------------------------------------------------------
@@ -246,10 +241,9 @@ def fitted(cell: Cell, machine: Machine) -> tuple[Plan, Cohort]:
 # ---- evaluation and record ---------------------------------------------------------------------
 
 
-def _earlier(
-    path: Path, cohort: Cohort, score_hash: str, profiles: tuple[str, ...], redo: float
-) -> RunRecord | None:
+def _earlier(plan: Plan, cohort: Cohort, score_hash: str, machine: Machine, redo: float) -> RunRecord | None:
     """The record that is there, if it is of this very run; one of another run is not overwritten."""
+    path = machine.places.results / plan.place()
     if not path.exists() or path.stat().st_mtime < redo:
         return None
     try:
@@ -257,14 +251,17 @@ def _earlier(
     except UserError as error:
         logger.warning("the record is damaged and made again: %s", error)
         return None
-    same = (
-        earlier.score_hash == score_hash
-        and earlier.data_fingerprint == cohort.fingerprint()
-        and earlier.metric_version == METRIC_VERSION
-        and set(earlier.thresholds) == set(profiles)
-    )
-    if not same:
-        raise UserError(f"{path} is there from a run with other data, code or settings; --force replaces it.")
+    differs = []
+    if earlier.metric_version != METRIC_VERSION:
+        differs.append(f"metric version ({earlier.metric_version})")
+    if set(earlier.thresholds) != set(plan.cell.profiles):
+        differs.append(f"profiles ({', '.join(earlier.thresholds)})")
+    if earlier.score_hash != score_hash or earlier.data_fingerprint != cohort.fingerprint():
+        differs += identity.since(earlier, plan, cohort, machine.places)
+    if differs:
+        raise UserError(
+            f"{path} is there from a run that differs in {' and '.join(differs)}; --force replaces it."
+        )
     return earlier
 
 
@@ -283,7 +280,7 @@ def _evaluate_and_record(
     path: Path,
 ) -> Outcome:
     """Evaluate the maps, write pieces, record and pictures; `hardware`: what they were made on."""
-    scans.write(cases[0].map_file.parent, cases)
+    scans.write(cases[0].map_file.parent, cohort.fingerprint(), cases)
     with measured() as cost:
         evaluation = evaluate(
             cases, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,
@@ -378,8 +375,8 @@ def evaluate_again(path: Path, machine: Machine) -> Outcome:
     cohort = prepare_cohort(plan, machine)
     models = [p for part in EVALUATED for p in cohort.model[part]]
     files = [folder / f"{p.key}.safetensors" for p in models]
-    facts_file = _fit_folder(machine, earlier.fit_hash) / "fit.json"
-    if not facts_file.exists() or not all(maps.whole(file) for file in files):
+    fit_facts = read_sealed(machine.places.fit(earlier.fit_hash) / "fit.json")
+    if fit_facts is None or not all(maps.whole(file) for file in files):
         raise UserError(
             f"The maps of {path} are not under {folder}; `uadbench run --force` makes them again."
         )
@@ -389,9 +386,7 @@ def evaluate_again(path: Path, machine: Machine) -> Outcome:
         for (part, p), file, model in zip(evaluated, files, models, strict=True)
     ]
     hashes = (earlier.fit_hash, earlier.score_hash)
-    return _evaluate_and_record(
-        plan, cohort, cases, hashes, json.loads(facts_file.read_text()), earlier.hardware, machine, path
-    )
+    return _evaluate_and_record(plan, cohort, cases, hashes, fit_facts, earlier.hardware, machine, path)
 
 
 def run_recording_failure(

@@ -15,7 +15,7 @@ from typing import Any
 
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.errors import UserError, unknown
-from uadbench.files import sha256, sha256_json, write_json, write_text
+from uadbench.files import as_json, sha256, sha256_json, update_text
 from uadbench.subject import LeftOut, Subject
 
 SALT = "uadbench split 1"
@@ -156,12 +156,13 @@ def write(
     """
     parts, path = split(subjects, card), list_path(card, folder)
     text = _list(parts)
-    write_text(path, text)
+    update_text(path, text)
     facts = {"rule": rule(card), "sha256": sha256(text)}
     about: dict[str, Any] = {"dataset": card.name, "list": path.name, **facts, "salt": SALT}
     about |= {"fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)}}
     about |= {"published": dict(card.published_split), "partitions": _described(parts)}
-    write_json(path.with_suffix(".json"), about | {"left_out": [item.as_dict() for item in left_out]})
+    about |= {"left_out": [item.as_dict() for item in left_out]}
+    update_text(path.with_suffix(".json"), as_json(about))
     return facts
 
 

@@ -25,7 +25,7 @@ class Volume:
 
 
 class Volumes(Sequence[Volume]):
-    """Prepared scans of a cohort, memory-mapped: a volume or a slice is read when it is asked for.
+    """Prepared scans of a cohort: a volume or a slice is read when it is asked for.
 
     With several contrasts each contrast of a subject is a volume of its own;
     `groups[i] == groups[j]` says that i and j show the same person at the same session.
@@ -66,7 +66,7 @@ class Volumes(Sequence[Volume]):
 
     def read_codes(self, which: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Packed images (B, R, A) of (volume, slice) pairs, as `prepared.encode` makes them."""
-        return np.stack([self._prepared[volume].codes[position] for volume, position in which])
+        return np.stack([self._prepared[volume].slice_codes(position) for volume, position in which])
 
     def read_slices(self, which: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Images (B, 1, R, A) float32 in [0, 1] and brain masks (B, R, A) of (volume, slice) pairs."""

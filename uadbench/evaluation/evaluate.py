@@ -6,7 +6,6 @@ thresholds each map at the operating points and counts voxels and lesions. What 
 small, adds over subjects, and is all that a summary, a curve or a bootstrap needs (protocol, rule 12).
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from uadbench.evaluation.histogram import LOWEST, ScoreHistogram
 from uadbench.evaluation.metrics import measure
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.postprocess import PROFILES
+from uadbench.files import scratch_folder
 from uadbench.grids import Grid, resample
 from uadbench.learning import scores
 from uadbench.prepared import Prepared
@@ -89,11 +89,10 @@ def evaluate(
     progress: Progress,
 ) -> Evaluation:
     """Evaluate the maps of all partitions of one run; `scratch` takes temporary files."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with scratch_folder(scratch) as folder:
 
         def first(numbered: tuple[int, Case]) -> _Scan:
-            return _count_scores(numbered[1], profiles, Path(folder) / str(numbered[0]))
+            return _count_scores(numbered[1], profiles, folder / str(numbered[0]))
 
         scans = _each(first, list(enumerate(cases)), workers, progress, "curves")
         ids = [scan.facts["id"] for scan in scans]

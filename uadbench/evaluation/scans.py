@@ -1,25 +1,51 @@
 """Scans: which prepared scan each stored map is of, written beside the maps.
 
 Maps and prepared scans are named by hashes; with this list a page finds the pictures of a subject without
-the raw data.
+the raw data. There is one list for each set of scans: rows that share maps (an untrained method on several
+data sets, a run that was limited) do not share their lists.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from uadbench.evaluation.evaluate import Case
-from uadbench.files import write_json
+from uadbench.files import as_json, read_json, sha256, update_text
 from uadbench.grids import Grid, Stack
 from uadbench.prepared import Prepared
 from uadbench.subject import Subject
 
-NAME = "scans.json"
+
+class _Grid(msgspec.Struct):
+    name: str
+    shape: tuple[int, int, int]
+    spacing_mm: float
+    origin_mm: tuple[float, float, float]
+    flat: bool
+
+    def made(self) -> Grid:
+        return (Stack if self.flat else Grid)(self.name, self.shape, self.spacing_mm, self.origin_mm)
 
 
-def write(folder: Path, cases: Sequence[Case]) -> None:
+class _Entry(msgspec.Struct):
+    partition: str
+    contrast: str
+    cohort: str
+    prepared: str  # below the cache
+    grid: _Grid
+    map: str  # below the folder of the maps
+    map_grid: _Grid
+
+
+def path(folder: Path, fingerprint: str) -> Path:
+    """The list of the scans with a fingerprint (`Cohort.fingerprint`) in a folder of maps."""
+    return folder / f"scans-{sha256(fingerprint)[:16]}.json"
+
+
+def write(folder: Path, fingerprint: str, cases: Sequence[Case]) -> None:
     """Write the list beside the maps of a run."""
     listed = {
         case.prepared.subject.id: {
@@ -33,31 +59,22 @@ def write(folder: Path, cases: Sequence[Case]) -> None:
         }
         for case in cases
     }
-    write_json(folder / NAME, listed)
+    update_text(path(folder, fingerprint), as_json(listed))
 
 
 def _facts(grid: Grid) -> dict[str, Any]:
     return asdict(grid) | {"flat": grid.flat}
 
 
-def read(folder: Path, cache: Path) -> dict[str, Case]:
+def read(folder: Path, fingerprint: str, cache: Path) -> dict[str, Case]:
     """The evaluated scans of a run by subject id, as far as maps and prepared scans are there."""
-    path = folder / NAME
-    if not path.exists():
-        return {}
     cases = {}
-    for name, facts in json.loads(path.read_text(encoding="utf-8")).items():
-        file, map_file = cache / facts["prepared"], folder / facts["map"]
+    for name, entry in (read_json(path(folder, fingerprint), dict[str, _Entry]) or {}).items():
+        file, map_file = cache / entry.prepared, folder / entry.map
         if not (file.exists() and map_file.exists()):
             continue
-        healthy = facts["partition"].startswith("healthy")
-        subject = Subject(id=name, cohort=facts["cohort"], person=name, images={}, healthy=healthy)
-        prepared = Prepared(subject, facts["contrast"], _grid(facts["grid"]), file)
-        cases[name] = Case(facts["partition"], prepared, map_file, _grid(facts["map_grid"]))
+        healthy = entry.partition.startswith("healthy")
+        subject = Subject(id=name, cohort=entry.cohort, person=name, images={}, healthy=healthy)
+        prepared = Prepared(subject, entry.contrast, entry.grid.made(), file)
+        cases[name] = Case(entry.partition, prepared, map_file, entry.map_grid.made())
     return cases
-
-
-def _grid(facts: dict[str, Any]) -> Grid:
-    kind = Stack if facts.pop("flat") else Grid
-    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
-    return kind(**known)

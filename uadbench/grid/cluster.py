@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uadbench import leases
+from uadbench import owners
 from uadbench.environment import resolve_device
 from uadbench.errors import CONTROL, UserError
 from uadbench.grid import estimate, local
@@ -55,7 +55,7 @@ class Job:
 
     def __call__(self) -> str:
         """Carry out the cell; how it ended."""
-        orders = replace(self._orders, job=leases.slurm_job())
+        orders = replace(self._orders, job=owners.slurm_job())
         devices = [resolve_device(self._device)]
         ended: list[Result] = local.carry_out([self._task], orders, devices, {}, self._timeout_s, _tell)
         if ended[-1].kind == "interrupted":

@@ -2,7 +2,6 @@
 
 import math
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from uadbench import leases
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.environment import resolve_device
 from uadbench.errors import UserError, unknown
+from uadbench.files import clock
 from uadbench.grid import cluster, description, local, status
 from uadbench.grid.description import Description
 from uadbench.grid.estimate import Estimate, estimates
@@ -103,8 +103,7 @@ def _orders(asked: Description, machine: Machine, wish: Wish) -> Orders:
 def _file_time(folder: Path) -> float:
     """The present by the clock of the file system."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder) as probe:
-        return os.stat(probe.name).st_mtime
+    return clock(folder)
 
 
 def _is_wanted(task: Task, how: Standing, wish: Wish) -> bool:

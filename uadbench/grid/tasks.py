@@ -22,7 +22,7 @@ from uadbench.datasets import Found
 from uadbench.errors import UserError
 from uadbench.files import sha256, sha256_file, sha256_json, write_json
 from uadbench.grids import Frame
-from uadbench.leases import Owner
+from uadbench.owners import Owner
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.scoring import draws
 

@@ -7,7 +7,6 @@
    (protocol, preparation rules).
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
-from uadbench.files import replacing, sha256_json, write_json
+from uadbench.files import read_sealed, replacing, sha256_json, write_sealed
 from uadbench.preparation import external, extract, masks, plausibility, resampling, rigid, scan
 from uadbench.preparation.scan import Scan
 from uadbench.subject import Subject
@@ -102,11 +101,10 @@ def motion(
 
 def kept_json(path: Path, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a JSON file says; found out and written where it is missing or damaged."""
-    try:
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    known = read_sealed(path)
+    if known is None:
         known = find()
-        write_json(path, known)
+        write_sealed(path, known)
     return known
 
 
@@ -168,7 +166,7 @@ def _shift(matrix: NDArray[np.float64], image: Scan, brain: NDArray[np.bool_]) -
 
 
 def _write_mask(path: Path, brain: NDArray[np.bool_]) -> None:
-    """One bit per voxel, compressed; gzip's own checksum is behind the zlib stream's."""
+    """One bit per voxel, compressed; the zlib stream ends with a checksum."""
     with replacing(path) as partial:
         partial.write_bytes(isal_zlib.compress(np.packbits(brain).tobytes(), 1))
 

@@ -11,6 +11,7 @@ This file decides what is to be made, where it is kept and who makes it; `prepar
 
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -87,14 +88,19 @@ def prepare(
     memory = FileMemory(cache / "files.json")
     with progress.stage(f"prepare {card.name} {contrast} {grid.name}", len(subjects)) as stage:
         memory.hash_all((p for s in subjects for p in _files(s, contrast).values()), workers)
-        jobs, reasons = _jobs(subjects, contrast, Order(grid, Labels.of(card), cache, options), memory)
+        order = Order(grid, Labels.of(card), cache, options)
+        jobs, reasons = _jobs(subjects, contrast, order, memory)
         memory.keep()
-        todo = _missing(jobs, grid, memory)
+        todo = _missing(jobs, grid, workers)
         stage.advance(len(subjects) - len(todo))
         if todo:
             # One for each data set, because its grids share brain masks and transforms to MNI152.
             with leases.held(cache / "leases" / f"prepare-{card.name}"):
-                before, todo = len(todo), _missing(jobs, grid, memory)
+                # What a volume is made from is known by its bytes of this day, not by its size and age.
+                again = (p for n in todo for p in _files(subjects[n], contrast).values())
+                memory.hash_all(again, workers, anew=True)
+                jobs, reasons = _jobs(subjects, contrast, order, memory)
+                before, todo = len(todo), _missing({n: jobs[n] for n in todo if n in jobs}, grid, workers)
                 stage.advance(before - len(todo))  # another process has made them
                 for position in todo:
                     if jobs[position].path.exists():
@@ -270,33 +276,8 @@ def _ways(subject: Subject, contrasts: Sequence[str], options: Options) -> list[
     return ways
 
 
-def _missing(jobs: Mapping[int, Job], grid: Target, memory: FileMemory) -> list[int]:
-    """Positions of the jobs whose result is not in the cache."""
-    return [position for position, job in jobs.items() if not _is_there(job.path, grid, memory)]
-
-
-def _is_there(path: Path, grid: Target, memory: FileMemory) -> bool:
-    """Whether a prepared file is in the cache, whole and as it was written."""
-    if not path.is_file():
-        return False
-    return memory.word(path, lambda p: _condition(p, grid)) == "whole"
-
-
-_NOBODY = Subject(id="", cohort="", person="", images={}, healthy=True)
-
-
-def _condition(path: Path, grid: Target) -> str:
-    """ "whole", or "damaged" for a file that is cut short or whose bytes have changed."""
-    try:
-        item = prepared.opened(_NOBODY, "", grid, path)
-        checksum = prepared.checksum(np.asarray(item.codes))
-        whole = item.codes.shape == _axial(item.grid) and item.facts["codes_crc32"] == checksum
-        if item.labels is not None and "labels_crc32" in item.facts:  # older files do not say it
-            whole = whole and item.facts["labels_crc32"] == prepared.checksum(np.asarray(item.labels))
-    except (ValueError, KeyError, OSError):  # from JSON, from the file's length, from missing entries
-        return "damaged"
-    return "whole" if whole else "damaged"
-
-
-def _axial(grid: Grid) -> tuple[int, int, int]:
-    return grid.shape[2], grid.shape[0], grid.shape[1]
+def _missing(jobs: Mapping[int, Job], grid: Target, workers: int) -> list[int]:
+    """Positions of the jobs whose result is not in the cache, whole and to the bit as it was written."""
+    with ThreadPoolExecutor(max(1, workers)) as threads:  # most of it is reading
+        whole = threads.map(lambda job: prepared.is_whole(job.path, grid), jobs.values())
+        return [position for position, fine in zip(jobs, whole, strict=True) if not fine]

@@ -134,7 +134,6 @@ def _write(job: Job) -> None:
         "voxel_sha256": scan.voxel_hash(image.array),
         "sources": dict(job.sources),
         "preparation_version": PREPARATION_VERSION,
-        "codes_crc32": prepared.checksum(codes),
     }
     prepared.write_codes(job.path, codes, flags, facts)
 

@@ -82,7 +82,6 @@ def _write(job: Job) -> None:
         ],
         "sources": dict(job.sources),
         "preparation_version": STACK_VERSION,
-        "codes_crc32": prepared.checksum(codes),
     }
     prepared.write_codes(job.path, codes, None if subject.healthy else flags, facts)
 

@@ -47,7 +47,7 @@ def build(found: Sequence[board.Table], places: Places) -> list[dict[str, Any]]:
     room = LIMIT
     for table in found:
         stored = {
-            number: scans.read(places.runs / "maps" / row.records[0].score_hash, places.cache)
+            number: _stored(row.records[0], places)
             for number, row in enumerate(table.rows)
             if row.records and row.records[0].score_hash
         }
@@ -63,6 +63,11 @@ def build(found: Sequence[board.Table], places: Places) -> list[dict[str, Any]]:
         if subjects:
             made.append({"table": table.title, "subjects": subjects})
     return made
+
+
+def _stored(record: RunRecord, places: Places) -> dict[str, Case]:
+    folder = places.runs / "maps" / record.score_hash
+    return scans.read(folder, record.data_fingerprint, places.cache)
 
 
 def _typical(record: RunRecord) -> list[tuple[str, str]]:
