@@ -9,6 +9,7 @@ from uadbench import __version__
 from uadbench.cli import data, grids, listing, new, reading, running
 from uadbench.cli.options import Plugins
 from uadbench.errors import UserError
+from uadbench.text import visible
 
 COMMANDS = (
     # make records
@@ -66,5 +67,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        typer.echo(f"uadbench: {error}", err=True)
+        typer.echo(f"uadbench: {visible(str(error))}", err=True)
         sys.exit(2)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from uadbench.protocol import PROFILES
+from uadbench.grids import GRIDS
 from uadbench.record import RunRecord
 from uadbench.report.listing import Listing
 
@@ -82,15 +82,16 @@ def _rows(name: str) -> list[dict[str, Any]]:
 
 def ours(record: RunRecord, metric: str, threshold: str) -> float | None:
     """Our figure of the same definition, after the headline post-processing; None where we have none."""
-    profiles = record.summary["profiles"]
-    headline = profiles.get(PROFILES[-1]) or next(iter(profiles.values()))
-    point = headline["points"].get(POINTS.get(threshold, ""), {})
+    headline = record.summary.profiles.get(record.headline)
+    if headline is None:
+        return None
+    point = headline.points.get(POINTS.get(threshold, ""))
     simple: dict[str, float | None] = {
-        "AP": headline["ap"],
-        "AP mean": headline["ap_mean"],
-        "AUROC": headline["auroc"],
-        "DSC": point.get("dsc"),
-        "DSC mean": point.get("dsc_mean"),
+        "AP": headline.ap,
+        "AP mean": headline.ap_mean,
+        "AUROC": headline.auroc,
+        "DSC": None if point is None else point.dsc,
+        "DSC mean": None if point is None else point.dsc_mean,
     }
     return simple.get(metric)
 
@@ -117,11 +118,20 @@ def differences(record: RunRecord, figure: Published) -> list[str]:
     millimetres = "2 mm" if record.protocol.endswith("2mm") else "1 mm"
     if figure.resolution and not figure.resolution.startswith(millimetres):
         reasons.append(f"resolution {millimetres}, published {figure.resolution}")
+    model = _spacing(record)
+    if figure.resolution and not figure.resolution.startswith(model):
+        reasons.append(f"maps made at {model} ({record.model_grid}), published {figure.resolution}")
     if figure.metric.startswith("DSC") and figure.threshold not in POINTS:
         reasons.append(f"threshold rule {figure.threshold or 'unknown'}, which is none of ours")
     if record.limit is not None:
         reasons.append(f"at most {record.limit} persons per partition")
     return reasons
+
+
+def _spacing(record: RunRecord) -> str:
+    """The voxels at which a record's maps were made; a grid of our own names no published one."""
+    grid = GRIDS.get(record.model_grid)
+    return record.model_grid if grid is None else f"{grid.spacing_mm:g} mm"
 
 
 UNTRAINED = ("random", "intensity")  # where the figure does not depend on the training cohort
@@ -234,7 +244,7 @@ def judge(record: RunRecord) -> list[Judgement]:
 # ---- listings ----------------------------------------------------------------------------------
 
 BESIDE_HEADERS = (
-    "method", "variant", "trained on", "test", "contrast", "regime", "metric", "threshold", "ours",
+    "method", "variant", "grid", "trained on", "test", "contrast", "regime", "metric", "threshold", "ours",
     "published", "difference", "verdict", "as printed", "status", "source",
 )  # fmt: skip
 BAND_HEADERS = (
@@ -247,7 +257,8 @@ def over_seeds(found: Iterable[Beside]) -> list[Beside]:
     groups: dict[tuple[Any, ...], list[Beside]] = {}
     for one in found:
         r = one.record
-        key = (r.protocol, r.regime, r.train, r.test, r.contrast, r.method, r.variant, one.figure)
+        row = (r.method, r.variant, r.model_grid)
+        key = (r.protocol, r.regime, r.train, r.test, r.contrast, *row, one.figure)
         groups.setdefault(key, []).append(one)
     return [
         Beside(group[0].record, group[0].figure, _mean([one.ours for one in group]), group[0].reasons)
@@ -288,7 +299,8 @@ def line(one: Beside) -> tuple[str, ...]:
     r, figure = one.record, one.figure
     spread = f" ± {figure.spread:.3f}" if figure.spread else ""
     return (
-        *(r.method, r.variant, r.train or NONE, r.test, r.contrast, r.regime, definition(figure)),
+        *(r.method, r.variant, r.model_grid, r.train or NONE, r.test, r.contrast, r.regime),
+        definition(figure),
         *(figure.threshold, _shown(one.ours), f"{figure.value:.3f}{spread}"),
         "" if one.difference is None else f"{one.difference:+.3f}",
         *(one.verdict, f"{figure.table}: {figure.label}", figure.status, figure.source),

@@ -46,11 +46,7 @@ def build(found: Sequence[board.Table], places: Places) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     room = LIMIT
     for table in found:
-        stored = {
-            number: scans.read(places.runs / "maps" / row.records[0].score_hash, places.cache)
-            for number, row in enumerate(table.rows)
-            if row.records and row.records[0].score_hash
-        }
+        stored = {number: _scans(places, row.records[0].score_hash) for number, row in enumerate(table.rows)}
         if not any(stored.values()):
             continue
         subjects = []
@@ -65,15 +61,23 @@ def build(found: Sequence[board.Table], places: Places) -> list[dict[str, Any]]:
     return made
 
 
+def _scans(places: Places, score_hash: str) -> dict[str, Case]:
+    """The scans of a row's maps; of a list that is damaged, none."""
+    try:
+        return scans.read(places.runs / "maps" / score_hash, places.cache)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, UserError):
+        return {}
+
+
 def _typical(record: RunRecord) -> list[tuple[str, str]]:
     """Of each lesion kind the subject of median lesion volume, and a healthy one."""
     chosen: dict[str, list[tuple[float, str]]] = {}
     for s in record.subjects:
-        volume = float(s.get("lesion_ml") or s.get("lesion_pixels") or 0)
-        if s["partition"] == "lesion-test":
-            chosen.setdefault(s["lesion_kind"] or "lesion", []).append((volume, s["id"]))
+        volume = s.lesion_size
+        if s.partition == "lesion-test":
+            chosen.setdefault(s.lesion_kind or "lesion", []).append((volume, s.id))
     typical = [(sorted(of_kind)[len(of_kind) // 2][1], kind) for kind, of_kind in sorted(chosen.items())]
-    healthy = sorted(s["id"] for s in record.subjects if s["partition"] == "healthy-test")
+    healthy = sorted(s.id for s in record.subjects if s.partition == "healthy-test")
     return typical + [(name, HEALTHY) for name in healthy[len(healthy) // 2 :][:1]]
 
 
