@@ -12,16 +12,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from uadbench import methods, record
+from uadbench import methods, pieces_file
 from uadbench.cards import method_card
 from uadbench.environment import resolve_device
 from uadbench.evaluation.pieces import Interval, paired_interval
-from uadbench.evaluation.summary import rows
 from uadbench.files import write_text
 from uadbench.places import Places
 from uadbench.plan import Cell, Machine
 from uadbench.progress import Bars, Silent
-from uadbench.record import RunRecord
+from uadbench.record import RunRecord, Stored
 from uadbench.run import run
 
 KINDS = ("glioma", "stroke", "ms", "wmh", "mimic")
@@ -37,17 +36,18 @@ def untrained(name: str, preset: str) -> dict[str, str]:
 
 def ap(made: RunRecord, kind: str) -> float:
     """Pooled AP over the scans with lesions of one kind."""
-    return float(made.summary["profiles"][PROFILE]["kinds"][kind]["ap"])
+    return made.summary.profiles[PROFILE].kinds[kind].ap or 0.0
 
 
 def gain(first: RunRecord, second: RunRecord, places: tuple[Path, Path]) -> Interval:
     """Difference in AP of glioma-like lesions with its paired interval."""
-    chosen = rows(first.subjects, "lesion-test", CLAIMED)
+    chosen = {first.subjects[row].id: first.subjects[row] for row in first.rows("lesion-test", CLAIMED)}
     ours, theirs = (
-        record.pieces_of(made, results, PROFILE).only(chosen)
+        pieces.only([pieces.ids.index(name) for name in chosen])
         for made, results in zip((first, second), places, strict=True)
+        for pieces in [pieces_file.read(Stored(made, results / made.place)).pieces[PROFILE]]
     )
-    return paired_interval(ours, theirs, [first.subjects[row]["person"] for row in chosen])
+    return paired_interval(ours, theirs, [subject.person for subject in chosen.values()])
 
 
 def said(interval: Interval) -> str:
@@ -73,7 +73,7 @@ def lines(machine: Machine, preset: str, names: list[str], control_results: Path
             figures += [said(gain(made, chance, (here, here))), said(gain(made, born, (here, there)))]
         else:
             figures += ["", "", ""]
-        seconds = [f"{made.timing[stage]['seconds']:.0f}" for stage in ("fit", "score")]
+        seconds = [f"{made.timing[stage].seconds:.0f}" for stage in ("fit", "score")]
         found.append((ap(made, CLAIMED), "| " + " | ".join([name, *figures, *seconds]) + " |"))
         print(found[-1][1], flush=True)
     return [line for _, line in sorted(found, key=lambda row: -row[0])]

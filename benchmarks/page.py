@@ -5,15 +5,14 @@
 The records are made up: log-normal lesions and binormal scores of 40 subjects; nothing was scanned.
 """
 
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from benchmarks.browser import UnavailableError, chromium
@@ -21,10 +20,11 @@ from uadbench import catalog, record
 from uadbench.cards import FAMILIES
 from uadbench.files import sha256, write_text
 from uadbench.places import Places
-from uadbench.protocol import OPERATING_POINTS, SIZE_BANDS
-from uadbench.record import RunRecord
+from uadbench.protocol import METRIC_VERSION, OPERATING_POINTS, PROFILES, SIZE_BANDS
+from uadbench.record import RunRecord, Stored
 from uadbench.report import leaderboard, page
 
+PIECES = b"no pieces"
 ILL, HEALTHY, VAL = 24, 10, 14
 KINDS = ("glioma", "ms", "stroke", "wmh")
 REGIMES = (("ixi", "cross"), ("labelmaps", "synthetic"), (None, "none"))
@@ -67,51 +67,58 @@ def _record(
 ) -> RunRecord:
     random = np.random.default_rng([cohort, seed, int(1000 * skill)])
     subjects = _subjects(random, cohort, skill)
-    profiles = {profile: _profile(random, skill) for profile in ("raw", "baur5")}
+    profiles = {profile: _profile(random, skill) for profile in PROFILES}
     thresholds: dict[str, dict[str, float | None]] = {
         profile: dict.fromkeys(OPERATING_POINTS, 0.5) for profile in profiles
     }
     parts = {"healthy-test": HEALTHY, "healthy-val": VAL // 2, "lesion-val": VAL // 2, "lesion-test": ILL}
     digest = sha256(test)
-    return RunRecord(
-        protocol="uad-1",
-        metric_version=1,
-        regime=regime,
-        train=train,
-        test=test,
-        contrast=("T1", "T2", "FLAIR")[cohort % 3],
-        train_contrasts=["T1"],
-        method=method,
-        variant="paper",
-        preset="paper",
-        seed=seed,
-        limit=None,
-        precision="float32",
-        parameters={"width": 16, "steps": 1000, "learning_rate": 0.001},
-        n_parameters=int(1e5 + 1e7 * skill),
-        splits={name: {"subjects": n, "persons": n, "hash": digest} for name, n in parts.items()},
-        excluded=[],
-        data_fingerprint=digest,
-        fit_hash=sha256(f"{method}{seed}"),
-        score_hash=sha256(f"{method}{test}{seed}"),
-        code={"commit": "0" * 40, "changed": False},
-        packages={"numpy": np.__version__},
-        hardware={"cores": 2, "device": "cpu", "processor": "made up", "system": "none", "threads": 2},
-        timing={
+    facts: dict[str, Any] = {
+        "protocol": "uad-1",
+        "metric_version": METRIC_VERSION,
+        "card_version": 1,
+        "trained": True,
+        "model_grid": "g192",
+        "headline": "baur5",
+        "split": {"asked": "hash"},
+        "preparation": {},
+        "regime": regime,
+        "train": train,
+        "test": test,
+        "contrast": ("T1", "T2", "FLAIR")[cohort % 3],
+        "train_contrasts": ["T1"],
+        "method": method,
+        "variant": "paper",
+        "preset": "paper",
+        "seed": seed,
+        "limit": None,
+        "precision": "float32",
+        "parameters": {"width": 16, "steps": 1000, "learning_rate": 0.001},
+        "n_parameters": int(1e5 + 1e7 * skill),
+        "splits": {name: {"subjects": n, "persons": n, "hash": digest} for name, n in parts.items()},
+        "excluded": [],
+        "data_fingerprint": digest,
+        "fit_hash": sha256(f"{method}{seed}"),
+        "score_hash": sha256(f"{method}{test}{seed}"),
+        "code": {"commit": "0" * 40, "changed": False},
+        "packages": {"numpy": np.__version__},
+        "hardware": {"cores": 2, "device": "cpu", "processor": "made up", "system": "none", "threads": 2},
+        "timing": {
             stage: {"seconds": float(random.lognormal(3, 1)), "peak_memory_mb": 900.0}
             for stage in ("prepare", "fit", "score", "evaluate")
         },
-        subjects=subjects,
-        thresholds=thresholds,
-        summary={
+        "subjects": subjects,
+        "thresholds": thresholds,
+        "summary": {
             "subjects": parts,
             "empty_masks": 0,
             "scan": {"auroc": float(random.uniform(0.5, 0.9)), "rule": "mean of the top 1 %"},
             "restoration": {},
             "profiles": profiles,
         },
-        pieces={"file": f"seed-{seed}.npz", "sha256": ""},
-    )
+        "pieces": {"file": f"seed-{seed}.npz", "sha256": sha256(PIECES)},
+    }
+    return record.made(facts)
 
 
 def _subjects(random: np.random.Generator, cohort: int, skill: float) -> list[dict[str, Any]]:
@@ -135,9 +142,9 @@ def _subjects(random: np.random.Generator, cohort: int, skill: float) -> list[di
                 "voxels": 1_500_000,
                 "scan_score": float(random.normal(skill * ill)),
                 "intensity": random.normal(size=10).tolist(),
-                "ap": {"raw": 0.1, "baur5": 0.2} if ill else {},
-                "auroc": {"raw": 0.7, "baur5": 0.8} if ill else {},
-                "dsc": {"raw": points, "baur5": points},
+                "ap": dict.fromkeys(PROFILES, 0.2) if ill else {},
+                "auroc": dict.fromkeys(PROFILES, 0.8) if ill else {},
+                "dsc": dict.fromkeys(PROFILES, points),
                 "restoration_l1": 0.1,
                 "restoration_ssim": 0.5,
             }
@@ -168,14 +175,12 @@ def _profile(random: np.random.Generator, skill: float) -> dict[str, Any]:
 
 def write_records(results: Path, methods: int, cohorts: int, seeds: int) -> int:
     """Write made-up records with an empty pieces file each; returns how many."""
-    content = b"no pieces"
     count = 0
     for made in made_up(methods, cohorts, seeds):
         path = results / made.place
-        made.pieces["sha256"] = sha256(content)
         path.parent.mkdir(parents=True, exist_ok=True)  # plainly: nothing here need outlive a crash
-        path.write_text(json.dumps(record._rounded(asdict(made))), encoding="utf-8")
-        path.with_suffix(".npz").write_bytes(content)
+        path.write_bytes(msgspec.json.encode(made))
+        path.with_suffix(".npz").write_bytes(PIECES)
         count += 1
     return count
 
@@ -190,7 +195,7 @@ def main() -> None:
         places = Places(here, here / "runs", here / "results", here / "cache")
         count = write_records(places.results, methods, cohorts, seeds)
         start, cpu = time.perf_counter(), time.process_time()
-        records = record.read_all(places.results)
+        records = [Stored(record.read(path), path) for path in record.paths_of_records(places.results)]
         read = time.perf_counter()
         tables = leaderboard.tables(records)  # no pieces are made up: of so many there are no intervals
         ranked = time.perf_counter()

@@ -20,7 +20,8 @@ from uadbench.files import write_text
 from uadbench.places import Places
 from uadbench.plan import Cell, Machine
 from uadbench.progress import Bars, Silent
-from uadbench.report import formats, leaderboard
+from uadbench.report import formats, leaderboard, statistics
+from uadbench.report.collect import collect
 from uadbench.run import run_recording_failure
 
 FOLDERS = {  # data set -> what its folder is called, in lower case
@@ -119,9 +120,10 @@ def main() -> None:
     progress = Silent() if options.quiet else Bars()
     machine = Machine(places, progress, resolve_device(options.device), options.workers)
     said = run_all(machine, options)
-    records = record.read_all(options.results)
+    found = collect(options.results)
     failed = [(str(place), reason) for place, reason in record.failures(options.results)]
-    text = formats.markdown(leaderboard.tables(records, "ap"), failed)
+    tables = leaderboard.tables(found.records, "ap", statistics.resamples_for(len(found.records)))
+    text = formats.markdown(tables, failed, found.left_out)
     write_text(options.results / "LEADERBOARD.md", text)
     print(text)
     print("\n".join(["Not done:", *said] if said else ["Every row is done."]))

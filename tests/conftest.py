@@ -109,3 +109,54 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Machine":
     for name in ("data", "runs", "results"):
         monkeypatch.setenv(f"UADBENCH_{name.upper()}", str(tmp_path / name))
     return Machine(Places.default(), Silent(), "cpu", workers=1)
+
+
+# ---- records made here -------------------------------------------------------------------------
+
+
+def write_toy_phantom(root: Path) -> None:
+    """The phantom's members with toy heads in place of theirs: who they are stays, and it takes seconds."""
+    from uadbench import phantom
+    from uadbench.phantom.cohort import write_volume
+
+    grid = GRIDS["g48"]
+    for member in phantom.members():
+        random = np.random.default_rng(member.number)
+        brain = ellipsoid(grid, (random.normal(0, 2), -18, 8), (66, 82, 62))
+        place = (random.uniform(-30, 30), random.uniform(-50, 10), random.uniform(0, 30))
+        lesion = ellipsoid(grid, place, (random.uniform(8, 16),) * 3) & brain
+        image = np.where(brain, 0.5 + random.normal(0, 0.06, grid.shape), 0).astype(np.float32)
+        if member.kind:
+            image[lesion] += np.float32(0.25)
+        files = phantom.paths(root, member.id, lesion=member.kind is not None)
+        for name, file in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            volume = {"brain": brain, "lesion": lesion}.get(name)
+            write_volume(file, 1000 * image if volume is None else volume.astype(np.uint8), grid)
+    phantom.write_cohort(root, phantom.members(), Silent())  # the table; the files are all there
+
+
+MADE = (("random", 0), ("random", 1), ("intensity", 0), ("pca", 0))
+
+
+@pytest.fixture(scope="session")
+def made_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with the records of three methods; whoever changes it copies it first."""
+    from uadbench.plan import Cell, Machine
+    from uadbench.run import run
+
+    here = tmp_path_factory.mktemp("made")
+    write_toy_phantom(here / "data" / "phantom")
+    places = Places(here / "data", here / "runs", here / "results", here / "runs" / "cache")
+    for method, seed in MADE:
+        cell = Cell(method=method, dataset="phantom", preset="ci", protocol="uad-1-4mm", seed=seed)
+        run(cell, Machine(places, Silent(), "cpu", workers=1))
+    return places.results
+
+
+@pytest.fixture
+def results(made_results: Path, tmp_path: Path) -> Path:
+    """A copy of the records that may be changed."""
+    import shutil
+
+    return Path(shutil.copytree(made_results, tmp_path / "results"))

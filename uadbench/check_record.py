@@ -1,37 +1,60 @@
 """Check of a record made elsewhere: do its numbers follow from its pieces, and its names from its facts?
 
 It proves that a record is consistent, not that it is authentic: whoever invents scores and counts them
-correctly passes.
+correctly passes. `CANNOT_SEE` says what else does.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from uadbench import methods, record, splits
 from uadbench.cards import DatasetCard, dataset_card, method_card
 from uadbench.errors import UserError
-from uadbench.evaluation.evaluate import Evaluation
-from uadbench.evaluation.pieces import Pieces
-from uadbench.evaluation.summary import rows, summarise
-from uadbench.grids import Grid
-from uadbench.protocol import (
-    FALSE_POSITIVE_RATES,
-    METRIC_VERSION,
-    OPERATING_POINTS,
-    PIXELS,
-    VOLUMES,
-    protocol,
-    regime,
-)
-from uadbench.record import RunRecord
+from uadbench.files import sha256_json
+from uadbench.fixtures.heads import FIRST_MEMBER
+from uadbench.phantom import KINDS, make_member
+from uadbench.phantom.cohort import FIRST_HEALTHY, FIRST_LESION, Member
+from uadbench.protocol import METRIC_VERSION, protocol, regime
+from uadbench.recompute import wrong_figures
+from uadbench.record import NONE_OF, Exclusion, RunRecord, Stored, SubjectResult
+from uadbench.report.collect import is_in_place
 
-ROUNDING = 2e-6  # records hold six decimals
-AUROC_ROUNDING = 1e-3  # beyond what the pieces leave open
+PHANTOM = "phantom"
+MOST_EXCLUDED = 0.1  # of the lesion-test scans of a split, and one in any case
+SURELY = 0.9  # share of the subjects with a known age that are members of the phantom
+
+CANNOT_SEE = (
+    "scores that were invented and counted correctly, or are of another method than the named one",
+    "which weights, options or masks were used: hashes of fits and data cannot be made again from a record",
+    "who is in healthy-train: it is not scored, so that its hash stands as it was said",
+    "how many lesions were found, and what was dropped after the threshold: the pieces count voxels",
+    "the top of a scan's scores: only a scan score that is too low for its voxels is found",
+    "a patient who was excluded though the scan could be prepared, unless another record here has scored it",
+    "two patients of one partition whose names were exchanged throughout, or a copy whose hashes and times "
+    "were changed, unless another record of the same test lies in the same results folder",
+    "a made-up data set under the name of a real one, where it states no ages",
+)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is wrong with a record, and what a reader should know of it besides."""
+
+    wrong: Sequence[str]
+    remarks: Sequence[str] = ()
+
+
+def check_all(files: Sequence[Path]) -> dict[Path, Checked]:
+    """Every file with what is wrong with it; what is no record at all is that file's fault alone."""
+    found: dict[Path, Checked] = {}
+    for file in files:
+        try:
+            found[file] = examine(file)
+        except UserError as error:
+            found[file] = Checked([str(error)])
+    return found
 
 
 def check(path: Path) -> list[str]:
@@ -39,114 +62,140 @@ def check(path: Path) -> list[str]:
 
     A file that is no record, or whose pieces are not those it names, is a UserError.
     """
-    made = record.read(path)
-    wrong = list(_names(made, path))
+    return list(examine(path).wrong)
+
+
+def examine(path: Path) -> Checked:
+    """What is wrong with a record and what is remarkable; raises as `check` does."""
+    stored = Stored(record.read(path), path)
+    wrong = list(_names(stored))
     if wrong:
-        return wrong  # nothing else can be recomputed
-    evaluation = _evaluation(made, path)
-    parts: Sequence[Callable[[RunRecord, Evaluation], Iterator[str]]] = (
-        _people,
-        _own_figures,
-        _counts,
-        _thresholds,
-        _summary,
-    )
-    return [reason for part in parts for reason in part(made, evaluation)]
+        return Checked(wrong)  # nothing else can be recomputed
+    made = stored.record
+    wrong = [*_people(made), *_exclusions(made), *_phantom(made), *wrong_figures(stored)]
+    remarks = list(_remarks(made))
+    for other in _beside(stored):
+        of_copies, honest = _copies(made, other)
+        wrong += [*of_copies, *_disagreements(made, other)]
+        remarks += honest
+    return Checked(wrong, remarks)
 
 
-def _names(made: RunRecord, path: Path) -> Iterator[str]:
+# ---- names -------------------------------------------------------------------------------------
+
+
+def _names(stored: Stored) -> Iterator[str]:
     """Whether the protocol, the data sets, the method and the place are what they are said to be."""
+    made = stored.record
     try:
         protocol(made.protocol)
         test = dataset_card(made.test)
         train = dataset_card(made.train) if made.train else None
-        method_card(made.method)
+        card = method_card(made.method)
         usual = methods.parameters(methods.build(made.method, made.preset))
     except UserError as error:
         yield str(error)
         return
     if made.metric_version != METRIC_VERSION:
         yield f"metric_version is {made.metric_version}, expected {METRIC_VERSION}: score the run again"
-    if path.parts[-len(made.place.parts) :] != made.place.parts:
-        yield f"the file lies at {path.name} in another folder than its facts say: {made.place}"
+    if not is_in_place(stored):
+        yield f"the file lies at {stored.path.name} in another folder than its facts say: {made.place}"
     if made.contrast not in test.contrasts:
         yield f"{made.test} has no contrast {made.contrast}"
     allowed = {regime(train, test), "phantom"}  # a fixture of a real set is a phantom
     if made.regime not in allowed:
         yield f"regime is {made.regime}, but {made.train or 'none'} to {made.test} is {regime(train, test)}"
+    stated: dict[str, object] = {"trained": card.trained}
+    stated |= {"card_version": getattr(test, "version", made.card_version)}
+    stated |= {"headline": getattr(test, "headline", made.headline)}
+    for name, expected in stated.items():
+        if getattr(made, name) != expected:
+            yield f"{name} is {getattr(made, name)}, the card says {expected}"
+    homes = {f"{NONE_OF}{made.test}", f"{NONE_OF}{made.train}", *splits.PARTITIONS}
+    for item in made.excluded:
+        if item.partition not in homes:
+            yield f"{item.id} is excluded of {item.partition}, which is no partition"
+            break
+    yield from _options(made, usual)
+
+
+def _options(made: RunRecord, usual: dict[str, object]) -> Iterator[str]:
+    """Whether the variant's name says which options differ from the preset."""
     unknown = sorted(set(made.parameters) - set(usual))  # a method may have got options since
     if unknown:
         yield f"{made.method} has no option {', '.join(unknown)}"
         return
-    changed = sorted(key for key, value in made.parameters.items() if value != usual[key])
-    for key in changed:
-        if f"{key}=" not in made.variant:
+    words = made.variant.split(",")
+    for key, value in sorted(made.parameters.items()):
+        expected = usual[key]
+        if value == (list(expected) if isinstance(expected, tuple) else expected):
+            continue
+        said = [word for word in words if word.startswith(f"{key}=")]
+        if not said or (not isinstance(value, list) and said != [f"{key}={value}"]):
             yield f"option {key} differs from preset {made.preset}, which '{made.variant}' does not say"
-    if made.variant.split(",")[0] != made.preset:
+    if words[0] != made.preset:
         yield f"variant '{made.variant}' does not begin with its preset {made.preset}"
-
-
-def _evaluation(made: RunRecord, path: Path) -> Evaluation:
-    """What the record was summarised from."""
-    arrays = record.read_pieces(path.with_name(made.pieces["file"]))
-    apart = ("voxels", "lesions")
-    return Evaluation(
-        made.subjects,
-        made.thresholds,
-        {
-            profile: Pieces.from_arrays({k: v for k, v in own.items() if k not in apart})
-            for profile, own in arrays.items()
-        },
-        {profile: own["voxels"].astype(np.int64) for profile, own in arrays.items()},
-        {profile: own["lesions"].astype(np.int64) for profile, own in arrays.items()},
-    )
 
 
 # ---- people ------------------------------------------------------------------------------------
 
 
-def _people(made: RunRecord, evaluation: Evaluation) -> Iterator[str]:
+def _people(made: RunRecord) -> Iterator[str]:
     """Who was tested: each once, in the partition that the rule gives, and as many as were planned."""
-    ids = [s["id"] for s in made.subjects]
-    for profile, pieces in evaluation.pieces.items():
-        if list(pieces.ids) != ids:
-            yield f"the pieces of {profile} are of other subjects than the record, or in another order"
-    by_partition: dict[str, list[Mapping[str, Any]]] = {}
+    by_partition: dict[str, list[SubjectResult]] = {}
     for subject in made.subjects:
-        by_partition.setdefault(subject["partition"], []).append(subject)
+        by_partition.setdefault(subject.partition, []).append(subject)
     for partition, members in by_partition.items():
-        if len({s["id"] for s in members}) < len(members):
+        if partition not in made.splits:
+            yield f"{partition} was scored, but the split has no such partition"
+            continue
+        if len({s.id for s in members}) < len(members):
             yield f"a subject is listed twice in {partition}"
         yield from _homes(made, partition, members)
+    if "lesion-test" not in by_partition:
+        yield "no scan of lesion-test was scored"
     for partition, planned in made.splits.items():
         if partition == "healthy-train":
             continue
-        left_out = sum(item["partition"] == partition for item in made.excluded)
-        there = len(by_partition.get(partition, []))
-        if there + left_out != planned["subjects"]:
+        left_out = [item for item in made.excluded if item.partition == partition]
+        there = by_partition.get(partition, [])
+        if len(there) + len(left_out) != planned.subjects:
             yield (
-                f"{partition} has {planned['subjects']} subjects in the split, but {there} were scored and "
-                f"{left_out} are listed as excluded"
+                f"{partition} has {planned.subjects} subjects in the split, but {len(there)} were scored and "
+                f"{len(left_out)} are listed as excluded"
             )
+        elif _hash(there, left_out) != planned.hash:
+            yield f"the hash of {partition} is not that of the persons who were scored or excluded"
+        everyone: list[SubjectResult | Exclusion] = [*there, *left_out]
+        persons = {(one.cohort, one.person) for one in everyone}
+        if len(persons) != planned.persons:
+            yield f"{partition} has {planned.persons} persons in the split, but {len(persons)} are listed"
 
 
-def _homes(made: RunRecord, partition: str, members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _hash(scored: Sequence[SubjectResult], left_out: Sequence[Exclusion]) -> str:
+    """The hash of a partition, as `uadbench.splits.split_hash` makes it."""
+    everyone: list[SubjectResult | Exclusion] = [*scored, *left_out]
+    who = [[one.cohort or "", one.person or "", one.session or "", one.id] for one in everyone]
+    return sha256_json(sorted(who))
+
+
+def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) -> Iterator[str]:
+    supplier = made.train if partition.startswith("healthy") else made.test
     for subject in members:
-        try:
-            card = dataset_card(subject["cohort"])
-        except UserError as error:
-            yield str(error)
+        if subject.cohort != supplier:
+            yield f"{subject.id} of {partition} is of {subject.cohort}, but the partition is of {supplier}"
             return
+        card = dataset_card(subject.cohort)
         expected = _partition_by_hash(subject, card, partition)
         if not card.published_split and expected != partition:
-            yield f"{subject['id']} is in {partition}, but the split puts its person into {expected}"
+            yield f"{subject.id} is in {partition}, but the split puts its person into {expected}"
 
 
-def _partition_by_hash(subject: Mapping[str, Any], card: DatasetCard, partition: str) -> str:
+def _partition_by_hash(subject: SubjectResult, card: DatasetCard, partition: str) -> str:
     """The partition of a subject by the hash rule."""
     group = partition.split("-")[0]
     fractions = card.healthy_split if group == "healthy" or card.within else card.lesion_split
-    place = splits.position(subject["cohort"], subject["person"])
+    place = splits.position(subject.cohort, subject.person)
     for name in ("train", "val"):
         place -= fractions.get(name, 0.0)
         if place < 0:
@@ -154,123 +203,113 @@ def _partition_by_hash(subject: Mapping[str, Any], card: DatasetCard, partition:
     return f"{group}-test"
 
 
-# ---- figures -----------------------------------------------------------------------------------
+def _exclusions(made: RunRecord) -> Iterator[str]:
+    """Not more scans may fail than a result survives; of the phantom, whose scans are made here, none."""
+    tested = [item for item in made.excluded if item.partition in ("lesion-test", "healthy-test")]
+    for item in tested:
+        if (item.cohort or made.test) == PHANTOM:
+            yield f"{item.id} of the phantom is excluded ({item.reason}): each of its scans can be prepared"
+    of_lesions = sum(item.partition == "lesion-test" for item in tested)
+    planned = made.splits["lesion-test"].subjects if "lesion-test" in made.splits else 0
+    if of_lesions > max(1, MOST_EXCLUDED * planned):
+        yield f"{of_lesions} of {planned} scans of lesion-test are excluded: more than a tenth"
 
 
-def _own_figures(made: RunRecord, evaluation: Evaluation) -> Iterator[str]:
-    """Each subject's own AP and AUROC against its pieces."""
-    for profile, pieces in evaluation.pieces.items():
-        for row, subject in enumerate(made.subjects):
-            chosen = np.zeros(len(pieces.ids), np.int64)
-            chosen[row] = 1
-            curve = pieces.curve(chosen)
-            for name, value, open_ in (
-                ("ap", curve.ap, curve.ap_error),
-                ("auroc", curve.auroc, curve.auroc_error),
-            ):
-                said = subject[name].get(profile)
-                if said is None:
-                    continue
-                if not math.isfinite(said) or not abs(said - value) <= open_ + AUROC_ROUNDING:
-                    yield f"{subject['id']} has {name} {said} after {profile}, its pieces give {value:.4f}"
+def _phantom(made: RunRecord) -> Iterator[str]:
+    """Whether the phantom's members are who they are, and nobody else's subjects are the phantom's."""
+    by_age = [s for s in made.subjects if s.age is not None and s.cohort != PHANTOM]
+    known = {(m.person.age, m.person.sex) for m in _members()}
+    alike = sum((s.age, s.sex) in known for s in by_age)
+    if made.regime != "phantom" and len(by_age) >= 5 and alike >= SURELY * len(by_age):
+        yield f"{alike} of {len(by_age)} subjects have the ages and sexes of the phantom, not of {made.test}"
+    for s in made.subjects:
+        number = re.fullmatch(r"sub-(\d{4})", s.id)
+        if s.cohort != PHANTOM:
+            continue
+        if number is None or s.person != s.id:
+            yield f"{s.id} is no member of the phantom"
+            continue
+        kinds, place = list(KINDS), int(number[1]) - FIRST_LESION
+        kind = kinds[place % len(kinds)] if place >= 0 else None
+        member = make_member(int(number[1]), kind)
+        facts = (member.person.age, member.person.sex, member.site.name, kind)
+        if facts != (s.age, s.sex, s.site, s.lesion_kind):
+            yield f"{s.id} is not the member of the phantom that bears its name"
 
 
-def _counts(made: RunRecord, evaluation: Evaluation) -> Iterator[str]:
-    """Voxels at the operating points against the pieces, and Dice against the voxels."""
-    for profile, pieces in evaluation.pieces.items():
-        voxels = evaluation.voxels[profile]
-        lesion = pieces.positives.sum(1, dtype=np.int64)
-        for number, point in enumerate(OPERATING_POINTS):
-            threshold = made.thresholds[profile][point]
-            if threshold is None:
-                continue
-            true, false, missed = voxels[:, number].T
-            yield from _against_pieces(made, pieces, profile, point, true + missed != lesion, "lesion voxels")
-            if profile == "raw":  # no component is dropped after the threshold
-                wanted = _at(pieces, threshold)
-                if wanted is not None:
-                    other = (true != wanted[0]) | (false != wanted[1])
-                    yield from _against_pieces(made, pieces, profile, point, other, "hits")
-            for row, subject in enumerate(made.subjects):
-                said = subject.get("dsc", {}).get(profile, {}).get(point)
-                total = 2 * true[row] + false[row] + missed[row]
-                if said is not None and abs(said - 2 * true[row] / total) > ROUNDING:
-                    yield f"{subject['id']} has Dice {said} at {point} ({profile}), its voxels give another"
+def _members() -> Iterator[Member]:
+    """Members of the phantom, and of what fixtures are made of."""
+    kinds = list(KINDS)
+    for first, count in ((FIRST_HEALTHY, 200), (FIRST_MEMBER, 200)):
+        yield from (make_member(first + number) for number in range(count))
+    yield from (make_member(FIRST_LESION + n, kinds[n % len(kinds)]) for n in range(200))
 
 
-def _at(pieces: Pieces, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    try:
-        true, false, _ = pieces.dice_at(float(np.float32(threshold)))
-    except ValueError:
-        return None  # `oracle_mean` and thresholds nobody reaches need not be edges
-    return true, false
+# ---- beside other records ----------------------------------------------------------------------
 
 
-def _against_pieces(
-    made: RunRecord, pieces: Pieces, profile: str, point: str, wrong: NDArray[np.bool_], what: str
-) -> Iterator[str]:
-    if wrong.any():
-        first = made.subjects[int(np.argmax(wrong))]["id"]
-        yield f"the {what} of {first} at {point} ({profile}) are not those of its pieces"
+def _beside(stored: Stored) -> Iterator[Stored]:
+    """Every other record of the same test in the same results folder."""
+    made = stored.record
+    parts = len(made.place.parts)
+    root = stored.path.absolute().parents[parts - 1]
+    for path in record.paths_of_records(root):
+        if path == stored.path.absolute():
+            continue
+        try:
+            other = record.parse(path)
+        except UserError:
+            continue  # that is its own fault
+        if (other.test, other.contrast, other.protocol) == (made.test, made.contrast, made.protocol):
+            yield Stored(other, path)
 
 
-def _thresholds(made: RunRecord, evaluation: Evaluation) -> Iterator[str]:
-    """Frozen thresholds against the partitions they may be frozen on (protocol, rule 3)."""
-    for profile, pieces in evaluation.pieces.items():
-        said = made.thresholds[profile]
-        for point, partition in (("oracle", "lesion-test"), ("val", "lesion-val")):
-            chosen = rows(made.subjects, partition)
-            threshold = said[point]
-            if not chosen or threshold is None:
-                continue
-            own = pieces.only(chosen)
-            curve = own.curve()
-            true, false, missed = (part.sum() for part in own.dice_at(_edge(pieces, threshold)))
-            reached = 2 * true / max(2 * true + false + missed, 1)
-            if curve.best_dice - reached > 2e-3:
-                yield (
-                    f"the threshold {point} of {profile} reaches Dice {reached:.4f} on {partition}, the best "
-                    f"one {curve.best_dice:.4f}"
-                )
-        healthy = rows(made.subjects, "healthy-val")
-        for point, rate in FALSE_POSITIVE_RATES.items():
-            threshold = said[point]
-            if not healthy or threshold is None:
-                continue
-            own = pieces.only(healthy)
-            above = own.negatives[:, np.searchsorted(own.edges, np.float32(threshold)) :].sum()
-            realised = above / max(own.negatives.sum(), 1)
-            if abs(realised - rate) > 0.25 * rate:
-                yield f"the threshold {point} of {profile} gives a rate of {realised:.4f} on healthy-val"
+def _copies(made: RunRecord, other: Stored) -> tuple[list[str], list[str]]:
+    """Whether the pieces are those of another record, as a fault, or as a remark where that may be honest."""
+    twin = other.record
+    if made.pieces.sha256 != twin.pieces.sha256 and made.score_hash != twin.score_hash:
+        return [], []
+    where = f"{twin.method} {twin.variant} seed {twin.seed}"
+    row = (made.method, made.variant, made.train, made.model_grid)
+    same_row = row == (twin.method, twin.variant, twin.train, twin.model_grid)
+    if made.seed == twin.seed and same_row:
+        return [], []  # the same run, made or copied twice: it counts once
+    if made.timing == twin.timing or made.score_hash == twin.score_hash or not same_row:
+        return [f"its pieces or scores are those of {where} ({other.path}): one of the two is a copy"], []
+    return [], [f"its pieces are equal to those of {where}: no chance in the method; it counts once"]
 
 
-def _edge(pieces: Pieces, threshold: float) -> float:
-    """The edge of the pieces nearest to a threshold."""
-    return float(pieces.edges[np.abs(pieces.edges - np.float32(threshold)).argmin()])
+def _disagreements(made: RunRecord, other: Stored) -> Iterator[str]:
+    """Facts about the same scans that do not depend on the method, and differ."""
+    twin = other.record
+    if (made.preparation.options, made.preparation.versions, made.card_version) != (
+        twin.preparation.options, twin.preparation.versions, twin.card_version,
+    ):  # fmt: skip
+        return
+    there = {(s.cohort, s.id): s for s in twin.subjects}
+    for s in made.subjects:
+        known = there.get((s.cohort, s.id))
+        if known is not None and _scan(s) != _scan(known):
+            yield f"{s.id} is another scan than in {other.path}: its person, voxels or lesion differ"
+    for item in made.excluded:
+        if (item.cohort, item.id) in there:
+            yield f"{item.id} is excluded ({item.reason}), but was scored in {other.path}"
 
 
-def _summary(made: RunRecord, evaluation: Evaluation) -> Iterator[str]:
-    """The whole summary, made again."""
-    flat = protocol(made.protocol).flat
-    target = protocol(made.protocol).grid
-    voxel = target.voxel_size if isinstance(target, Grid) else 1.0
-    again = summarise(evaluation, voxel, PIXELS if flat else VOLUMES)
-    yield from _differences("summary", made.summary, again)
+def _scan(s: SubjectResult) -> tuple[object, ...]:
+    who = (s.person, s.session, s.partition, s.site, s.sex, s.age, s.lesion_kind)
+    return (*who, s.voxels, round(s.lesion_size, 4))
 
 
-def _differences(place: str, said: Any, again: Any) -> Iterator[str]:
-    if isinstance(again, Mapping):
-        for key in again:
-            if key not in said:
-                yield f"{place} lacks {key}"
-            else:
-                yield from _differences(f"{place}.{key}", said[key], again[key])
-        for key in said:
-            if key not in again:
-                yield f"{place} has a surplus {key}"
-    elif isinstance(again, float) and isinstance(said, int | float):
-        slack = AUROC_ROUNDING if place.endswith(("ap_mean", "auroc_mean")) else ROUNDING
-        if not abs(said - again) <= max(slack, 1e-6 * abs(again)):
-            yield f"{place} is {said}, the subjects give {again:.6f}"
-    elif said != again:
-        yield f"{place} is {said}, the subjects give {again}"
+def _remarks(made: RunRecord) -> Iterator[str]:
+    """What is consistent and still not to be overlooked."""
+    for item in made.excluded:
+        if item.partition in ("lesion-test", "healthy-test"):
+            yield f"excluded of {item.partition}: {item.id} ({item.reason})"
+    if made.regime == "phantom":
+        return
+    expected = dataset_card(made.test).expected.get(made.contrast)
+    of_test = sum(part.subjects for name, part in made.splits.items() if name.startswith("lesion"))
+    of_test += sum(item.partition == f"{NONE_OF}{made.test}" for item in made.excluded)
+    if expected is not None and made.limit is None and of_test != expected:
+        yield f"{of_test} scans of {made.test} are accounted for, a whole release has {expected}"

@@ -1,11 +1,10 @@
 """The two ways in which input can be wrong."""
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-# What moves the cursor, ends a line or turns the direction of writing: never printed as it came.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+from uadbench.text import visible
+
 LONGEST_NAME = 60  # of a name that is repeated in a sentence
 
 
@@ -18,11 +17,6 @@ class UserError(Exception):
 
 class SubjectError(Exception):
     """One subject cannot be used; it is recorded with this reason and the others go on."""
-
-
-def visible(text: str) -> str:
-    r"""A text on one line, its control characters written as `\x07`."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def unknown(what: str, name: object, there: Iterable[object], of: str = "") -> UserError:

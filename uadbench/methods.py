@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from uadbench import catalog, ranges, source
 from uadbench.cards import PRESETS, MethodCard, method_card, method_names
-from uadbench.errors import UserError, unknown, visible
+from uadbench.errors import UserError, unknown
 from uadbench.progress import Progress, Silent
+from uadbench.text import visible
 from uadbench.volumes import Volume, Volumes
 
 # Makes this module a package whose sub-packages are the folders of `methods/`:

@@ -63,8 +63,8 @@ class Cell:
             protocol=record.protocol,
             profiles=tuple(name for name in POSTPROCESSING if name in record.thresholds),
             precision=record.precision,
-            preparation=Options(**record.preparation.get("options", {})),
-            split=record.split.get("asked", splits.RULES[0]),
+            preparation=Options(**record.preparation.options),  # type: ignore[arg-type]
+            split=record.split.asked,
         )
 
 

@@ -197,7 +197,7 @@ def _restored(answer: Score, model: Prepared, evaluation: Prepared) -> dict[str,
 
 
 def _percentile(made: RunRecord, value: float) -> float | None:
-    healthy = [s["scan_score"] for s in made.subjects if s["partition"] == "healthy-test"]
+    healthy = [s.scan_score for s in made.subjects if s.partition == "healthy-test"]
     return float(np.mean(np.array(healthy) < value) * 100) if healthy else None
 
 
@@ -206,13 +206,13 @@ def _warnings(
 ) -> list[str]:
     """Why the answer may mean nothing: the scan is not like those the method has seen."""
     found = list(evaluation.facts["quality"]["flags"])
-    tested = [s["scan_score"] for s in made.subjects if "scan_score" in s]
+    tested = [s.scan_score for s in made.subjects if s.scan_score is not None]
     if tested and value > max(tested):
         found.append(
             f"the scan score {value:.3g} is above that of every scan of the run ({max(tested):.3g}), "
             "with and without lesions: the scan is unlike them all"
         )
-    errors = [s["restoration_l1"] for s in made.subjects if s.get("restoration_l1") is not None]
+    errors = [s.restoration_l1 for s in made.subjects if s.restoration_l1 is not None]
     if answer.pseudo_healthy is not None and errors:
         brain = model.brain()
         error = float(np.abs(model.image() - answer.pseudo_healthy[0])[brain].mean())

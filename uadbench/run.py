@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from uadbench import environment, identity, leases, methods, record, scoring, splits
+from uadbench import environment, identity, leases, methods, pieces_file, record, scoring, splits
 from uadbench.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.environment import measured
 from uadbench.errors import UserError
@@ -34,7 +34,8 @@ from uadbench.methods import Context, Method, State, Stochastic
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.preparation.account import account
 from uadbench.protocol import METRIC_VERSION, regime, sizes
-from uadbench.record import RunRecord
+from uadbench.recompute import wrong_figures
+from uadbench.record import RunRecord, Stored
 from uadbench.report import pictures
 
 logger = logging.getLogger(__name__)
@@ -248,8 +249,11 @@ def _earlier(plan: Plan, cohort: Cohort, score_hash: str, machine: Machine, redo
         return None
     try:
         earlier = record.read(path)
+        wrong = wrong_figures(Stored(earlier, path))
     except UserError as error:
-        logger.warning("the record is damaged and made again: %s", error)
+        wrong = [str(error)]
+    if wrong:
+        logger.warning("the record is damaged and made again: %s", wrong[0])
         return None
     differs = []
     if earlier.metric_version != METRIC_VERSION:
@@ -288,28 +292,29 @@ def _evaluate_and_record(
         )  # fmt: skip
     pieces = path.with_suffix(".npz")
     costs = [maps.cost(case.map_file) for case in cases]
-    made = RunRecord(
-        protocol=plan.protocol.id,
-        metric_version=METRIC_VERSION,
-        regime=regime(plan.train.card if plan.train else None, plan.test.card),
-        train=plan.train.card.name if plan.train else None,
-        test=plan.test.card.name,
-        contrast=plan.contrast,
-        train_contrasts=list(plan.train_contrasts),
-        method=plan.card.name,
-        variant=plan.variant,
-        preset=plan.cell.preset,
-        seed=plan.cell.seed,
-        limit=plan.cell.limit,
-        precision=plan.cell.precision,
-        parameters=methods.parameters(plan.method),
-        model_grid=plan.model_target.name,
-        headline=plan.headline,
-        card_version=plan.test.card.version,
-        draws=scoring.draws(plan.method),
-        stochastic=isinstance(plan.method, Stochastic),
-        n_parameters=fit_facts["n_parameters"],
-        splits={
+    facts: dict[str, Any] = {
+        "protocol": plan.protocol.id,
+        "metric_version": METRIC_VERSION,
+        "card_version": plan.test.card.version,
+        "regime": regime(plan.train.card if plan.train else None, plan.test.card),
+        "train": plan.train.card.name if plan.train else None,
+        "trained": plan.card.trained,
+        "test": plan.test.card.name,
+        "contrast": plan.contrast,
+        "train_contrasts": list(plan.train_contrasts),
+        "method": plan.card.name,
+        "variant": plan.variant,
+        "preset": plan.cell.preset,
+        "model_grid": plan.model_target.name,
+        "headline": plan.headline,
+        "seed": plan.cell.seed,
+        "draws": scoring.draws(plan.method),
+        "stochastic": isinstance(plan.method, Stochastic),
+        "limit": plan.cell.limit,
+        "precision": plan.cell.precision,
+        "parameters": methods.parameters(plan.method),
+        "n_parameters": fit_facts["n_parameters"],
+        "splits": {
             name: {
                 "subjects": len(members),
                 "persons": len({s.person for s in members}),
@@ -317,16 +322,16 @@ def _evaluate_and_record(
             }
             for name, members in plan.parts.items()
         },
-        split={"asked": plan.cell.split, "lists": cohort.lists},
-        preparation=account(cohort.taking_part(), plan.cell.preparation),
-        excluded=_excluded(plan, cohort),
-        data_fingerprint=cohort.fingerprint(),
-        fit_hash=hashes[0],
-        score_hash=hashes[1],
-        code=environment.commit(),
-        packages=environment.packages(),
-        hardware=dict(hardware),
-        timing={
+        "split": {"asked": plan.cell.split, "lists": cohort.lists},
+        "preparation": account(cohort.taking_part(), plan.cell.preparation),
+        "excluded": _excluded(plan, cohort),
+        "data_fingerprint": cohort.fingerprint(),
+        "fit_hash": hashes[0],
+        "score_hash": hashes[1],
+        "code": environment.commit(),
+        "packages": environment.packages(),
+        "hardware": dict(hardware),
+        "timing": {
             "prepare": {"seconds": cohort.seconds, "peak_memory_mb": cohort.peak_memory_mb},
             "fit": {"seconds": fit_facts["seconds"], "peak_memory_mb": fit_facts["peak_memory_mb"]},
             "score": {
@@ -335,11 +340,12 @@ def _evaluate_and_record(
             },
             "evaluate": {"seconds": cost.seconds, "peak_memory_mb": cost.peak_memory_mb},
         },
-        subjects=evaluation.subjects,
-        thresholds=evaluation.thresholds,
-        summary=summarise(evaluation, cases[0].prepared.grid.voxel_size, sizes(cases[0].prepared.grid)),
-        pieces={"file": pieces.name, "sha256": record.write_pieces(pieces, evaluation)},
-    )
+        "subjects": evaluation.subjects,
+        "thresholds": evaluation.thresholds,
+        "summary": summarise(evaluation, cases[0].prepared.grid.voxel_size, sizes(cases[0].prepared.grid)),
+        "pieces": {"file": pieces.name, "sha256": pieces_file.write(pieces, evaluation)},
+    }
+    made = record.made(facts)
     drawn = pictures.draw(made, evaluation, cases, _pictures_folder(machine, plan))
     record.write(made, machine.places.results)
     return Outcome(record.read(path), path, cases[0].map_file.parent, tuple(drawn), False)
@@ -351,20 +357,25 @@ def _excluded(plan: Plan, cohort: Cohort) -> list[dict[str, str]]:
     What lacks a contrast that the run does not look at takes part; and patients whose lesion-free slices are
     learned from are not excluded but in healthy-train.
     """
-    failed = [
-        {"partition": partition, "id": failure.subject_id, "reason": failure.reason}
-        for partition, failures in cohort.failures.items()
-        for failure in failures
-    ]
+    failed: dict[tuple[str, str], dict[str, str]] = {}
+    for partition, failures in cohort.failures.items():
+        planned = {subject.id: subject for subject in plan.parts[partition]}
+        for failure in failures:
+            if failure.contrast != plan.contrast and partition in EVALUATED:
+                continue  # it was scored all the same
+            subject = planned[failure.subject_id]
+            who = {"id": subject.id, "cohort": subject.cohort, "person": subject.person}
+            facts = {"partition": partition, "session": subject.session, "reason": failure.reason}
+            failed.setdefault((partition, subject.id), facts | who)  # it may fail on two grids
     looked_at = {None, plan.contrast, *plan.train_contrasts}
     sources = {found.card.name: found for found in (plan.train, plan.test) if found is not None}
     left_out = [
-        {"partition": f"none of {name}", "id": item.id, "reason": item.reason}
+        {"partition": f"{record.NONE_OF}{name}", "id": item.id, "reason": item.reason}
         for name, found in sources.items()
         for item in found.left_out
         if item.contrast in looked_at
     ]
-    return failed + left_out
+    return [*failed.values(), *left_out]
 
 
 def evaluate_again(path: Path, machine: Machine) -> Outcome:

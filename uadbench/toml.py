@@ -15,7 +15,8 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from uadbench.errors import CONTROL, UserError, unknown, visible
+from uadbench.errors import UserError, unknown
+from uadbench.text import HIDDEN, visible
 
 LARGEST_BYTES = 2**20  # of a file; the largest of the project has some thousand
 DEEPEST = 20  # tables within tables
@@ -49,7 +50,7 @@ def _check_text(value: Any, where: str, key: str, depth: int) -> None:
     """Refuse control characters, in keys too: names and sentences of a file are printed and passed on."""
     if depth == 0:
         raise ValueError(f"more than {DEEPEST} tables or lists within each other")
-    if isinstance(value, str) and (found := CONTROL.search(value)):
+    if isinstance(value, str) and (found := HIDDEN.search(value)):
         raise UserError(
             f"{where}: {key} expects text without control characters, but {found[0]!a} came; "
             "to go on in the next line, end a line of a long text with a backslash."

@@ -9,7 +9,6 @@ from typing import Any
 from uadbench.ablation.verdicts import Answer, Report, shown_interval
 from uadbench.evaluation.pieces import Interval
 from uadbench.files import write_json, write_text
-from uadbench.protocol import PROFILES
 
 
 def write(report: Report, folder: Path) -> Path:
@@ -47,7 +46,7 @@ def markdown(report: Report) -> str:
         "",
         f"Full model: preset {report.preset}, seed {report.seed}, trained on "
         f"{' and '.join(asked.train_contrasts)}, tested on {report.dataset}{people}. AP is pooled over "
-        f"voxels after `{PROFILES[-1]}`; the difference is full model less variant with a 95 % paired "
+        f"voxels after the headline profile; the difference is full model less variant with a 95 % paired "
         "bootstrap interval over persons. DSC 1% is Dice at 1 % false positives on healthy-val. One seed: "
         "what another seed would change is not in the intervals.",
         "",

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uadbench import record
+from uadbench import pieces_file
 from uadbench.ablation.questions import Ablations, Rule, Variant
 from uadbench.evaluation.pieces import Interval, paired_interval
-from uadbench.evaluation.summary import rows
-from uadbench.protocol import PROFILES
-from uadbench.record import RunRecord
+from uadbench.record import RunRecord, Stored
 
 INTERVALS = "ap"  # the quantity that has intervals
 
@@ -62,25 +60,28 @@ class Report:
 
 def compare(full: RunRecord, variant: RunRecord, results: Path) -> Comparison:
     """Numbers of two records of the same subjects."""
-    pieces = [record.pieces_of(one, results, PROFILES[-1]) for one in (full, variant)]
-    kinds = sorted(full.summary["profiles"][PROFILES[-1]]["kinds"])
+    pieces = [
+        pieces_file.read(Stored(one, results / one.place)).pieces[full.headline] for one in (full, variant)
+    ]
+    kinds = sorted(full.summary.profiles[full.headline].kinds)
     intervals = {}
     for kind in ["", *kinds]:
-        chosen = rows(full.subjects, "lesion-test", kind or None)
-        persons = [full.subjects[row]["person"] for row in chosen]
-        intervals[kind] = paired_interval(pieces[0].only(chosen), pieces[1].only(chosen), persons)
+        chosen = {full.subjects[row].id: full.subjects[row] for row in full.rows("lesion-test", kind or None)}
+        both = [name for name in chosen if name in pieces[1].ids]  # paired by who they are
+        first, second = (own.only([own.ids.index(name) for name in both]) for own in pieces)
+        intervals[kind] = paired_interval(first, second, [chosen[name].person for name in both])
     return Comparison(full.contrast, _numbers(full), _numbers(variant), intervals)
 
 
 def _numbers(one: RunRecord) -> dict[str, float | None]:
-    headline = one.summary["profiles"][PROFILES[-1]]
-    restoration = one.summary["restoration"]
+    headline = one.summary.profiles[one.headline]
+    point = headline.points.get("fpr1")
     return {
-        "ap": headline["ap"],
-        **{f"ap {kind}": values["ap"] for kind, values in headline["kinds"].items()},
-        "dice": headline["points"].get("fpr1", {}).get("dsc"),
-        "healthy_l1": restoration.get("healthy_l1"),
-        "residual_ratio": restoration.get("residual_ratio"),
+        "ap": headline.ap,
+        **{f"ap {kind}": values.ap for kind, values in headline.kinds.items()},
+        "dice": None if point is None else point.dsc,
+        "healthy_l1": one.summary.restoration.healthy_l1,
+        "residual_ratio": one.summary.restoration.residual_ratio,
     }
 
 

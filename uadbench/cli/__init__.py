@@ -9,7 +9,8 @@ import typer
 from uadbench import __version__
 from uadbench.cli import data, grids, listing, new, published, reading, running
 from uadbench.cli.options import Plugins
-from uadbench.errors import UserError, visible
+from uadbench.errors import UserError
+from uadbench.text import visible
 
 COMMANDS = (
     # make records

@@ -33,7 +33,7 @@ def leaderboard(
 ) -> None:
     """Tables of all records, ranked only where a comparison means something."""
     from uadbench import record
-    from uadbench.report import formats, listing, page, show, statistics, views
+    from uadbench.report import collect, formats, listing, page, show, statistics, views
     from uadbench.report import leaderboard as board
     from uadbench.report import published as figures
 
@@ -45,34 +45,47 @@ def leaderboard(
         raise UserError("The page holds all views and the published figures: leave --by and --published out.")
     places = places_for(results)
     folder = places.results
-    chosen = board.choose(record.read_all(folder), dataset, contrast, preset)
+    found = collect.collect(folder, board.Wanted(dataset, contrast, preset))
+    chosen, left_out = found.records, found.left_out
+    drawn = statistics.resamples_for(len(chosen)) if resamples is None else resamples
     if not chosen:
+        _say(formats.left_out_lines(left_out))
         raise UserError(
             f"There is no such record under {folder}; `uadbench run --method ae --dataset phantom` makes one."
         )
-    drawn = statistics.resamples_for(len(chosen)) if resamples is None else resamples
+    on_screen = format_ == "table" and output is None
     if by != "method" or published:
-        listings = views.listings(by, board.tables(chosen, sort), folder, drawn) if by != "method" else []
-        listings += figures.listings(chosen) if published else []
-        if format_ == "table" and output is None:
+        listings = views.listings(by, board.tables(chosen, sort), drawn) if by != "method" else []
+        listings += figures.listings([one.record for one in chosen]) if published else []
+        if on_screen:
             show.listings(listings)
         else:
             _write(listing.FORMATS[format_](listings), output)
-        return
-    found = board.tables(chosen, sort, folder if drawn else None, drawn)
-    failed = [(str(place), reason) for place, reason in record.failures(folder)]
-    if format_ == "table" and output is None:
-        show.leaderboard(found, failed)
-        return
-    text = {
-        "table": lambda: formats.markdown(found, failed),
-        "markdown": lambda: formats.markdown(found, failed),
-        "csv": lambda: formats.csv(found),
-        "json": lambda: formats.as_json(found),
-        "latex": lambda: formats.latex(found),
-        "html": lambda: page.write(found, failed, places, drawn),
-    }[format_]()
-    _write(text, output)
+        _say(formats.left_out_lines(left_out))
+    else:
+        tables = board.tables(chosen, sort, drawn)
+        failed = [(str(place), reason) for place, reason in record.failures(folder)]
+        if on_screen:
+            show.leaderboard(tables, failed, left_out)
+        else:
+            text = {
+                "table": lambda: formats.markdown(tables, failed, left_out),
+                "markdown": lambda: formats.markdown(tables, failed, left_out),
+                "csv": lambda: formats.csv(tables),
+                "json": lambda: formats.as_json(tables),
+                "latex": lambda: formats.latex(tables),
+                "html": lambda: page.write(tables, [*failed, *left_out], places, drawn),
+            }[format_]()
+            _write(text, output)
+            _say(formats.left_out_lines(left_out))
+    if found.bad:
+        raise typer.Exit(1)
+
+
+def _say(lines: list[str]) -> None:
+    """Lines beside a text that may go to a file."""
+    for line in lines:
+        typer.echo(line, err=True)
 
 
 def _write(text: str, output: Path | None) -> None:
@@ -101,14 +114,22 @@ def check_record(
     plugins: Plugins = None,
 ) -> None:
     """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
-    from uadbench.check_record import check
+    from uadbench.check_record import CANNOT_SEE, check_all
+    from uadbench.text import visible
 
-    wrong = {file: check(file) for file in files}
-    for file, reasons in wrong.items():
-        for reason in reasons:
-            typer.echo(f"{file}: {reason}")
-    refused = sum(bool(reasons) for reasons in wrong.values())
+    found = check_all(files)
+    for file, verdict in found.items():
+        for reason in verdict.wrong:
+            typer.echo(visible(f"{file}: {reason}"))
+        for remark in verdict.remarks:
+            typer.echo(visible(f"{file}: note: {remark}"))
+    refused = sum(bool(verdict.wrong) for verdict in found.values())
     if refused:
-        typer.echo(f"{refused} of {len(files)} records refused.")
+        typer.echo(f"{refused} of {len(found)} records refused.")
+    else:
+        typer.echo(f"{len(found)} consistent.")
+    typer.echo("What no check of a record can see:")
+    for line in CANNOT_SEE:
+        typer.echo(f"- {line}")
+    if refused:
         raise typer.Exit(1)
-    typer.echo(f"{len(files)} consistent; nothing here proves that the scores are of the named method.")

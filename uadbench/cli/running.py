@@ -208,7 +208,9 @@ def score(
 
 
 def regress(
-    reference: Annotated[Path, typer.Option(help="Folder of the committed records.")] = Path("results"),
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder of the committed records; default: those of this checkout.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="Compare the records of this preset.")] = "ci",
     method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Only these methods.")] = None,
     workers: Workers = 0,
@@ -217,9 +219,11 @@ def regress(
 ) -> None:
     """Run the phantom records anew and compare them with the committed ones, metric by metric."""
     from uadbench.report import show
-    from uadbench.report.regress import rerun
+    from uadbench.report.regress import committed, rerun
 
-    changes = rerun(reference, preset, method or [], machine_for("cpu", workers, quiet, None))
+    folder = committed() if reference is None else reference
+    typer.echo(f"reference: {folder.resolve()}")
+    changes = rerun(folder, preset, method or [], machine_for("cpu", workers, quiet, None))
     show.changes(changes)
     if any(change.regressed for change in changes):
         raise typer.Exit(1)

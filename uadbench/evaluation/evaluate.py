@@ -139,6 +139,7 @@ def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
         "id": subject.id,
         "cohort": subject.cohort,
         "person": subject.person,
+        "session": subject.session,
         "partition": case.partition,
         "site": subject.site,
         "sex": subject.sex,

@@ -20,6 +20,19 @@ PRODUCT_ROWS = 256  # resamples per matrix product: few large products, for its 
 CACHED_ROWS = 16  # resamples whose running sums stay in the processor's cache
 
 
+# What `Pieces.arrays` holds, for whoever reads it from a file: kind of number, bytes each (None: any), shape;
+# "n" is the number of subjects, any other letter the same number wherever it stands.
+MEMBERS: Mapping[str, tuple[str, int | None, str]] = {
+    "ids": ("U", None, "n"),
+    "edges": ("f", 4, "b"),
+    "positives": ("u", 1, "pbn"),
+    "negatives": ("u", 1, "qbn"),
+    "tied_bins": ("u", 4, "t"),
+    "tied_positives": ("u", 1, "rtn"),
+    "tied_negatives": ("u", 1, "stn"),
+}
+
+
 @dataclass(frozen=True)
 class Pieces:
     """Positive and negative voxels of each subject in each bin of score.
@@ -115,6 +128,20 @@ class Pieces:
         ids = tuple(str(name) for name in arrays["ids"])
         return cls(ids, arrays["edges"], counts["positives"], counts["negatives"], ties)
 
+    def check(self) -> None:
+        """Raise a ValueError where the numbers cannot be pieces: edges in disorder, more ties than voxels."""
+        if np.isnan(self.edges).any() or not (np.diff(self.edges) > 0).all():
+            raise ValueError("the edges are not in ascending order")
+        bins = self.ties.bins
+        if len(np.unique(bins)) < len(bins) or (bins >= len(self.edges)).any():
+            raise ValueError("the ties are of bins that are not there")
+        for all_, tied in (
+            (self.positives, self.ties.positives),
+            (self.negatives, self.ties.negatives),
+        ):
+            if (tied > all_[:, bins]).any():
+                raise ValueError("a bin has more ties than voxels")
+
     def _bin(self, threshold: float) -> int:
         if np.isposinf(threshold):
             return len(self.edges)
@@ -194,6 +221,8 @@ def _to_planes(counts: NDArray[np.uint32]) -> NDArray[np.uint8]:
 
 
 def _from_planes(planes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    if len(planes) > 4:
+        raise ValueError(f"counts have at most 4 bytes, not {len(planes)}")
     counts = np.zeros(planes.shape[1:], np.uint32)
     for place, plane in enumerate(planes):
         counts |= plane.astype(np.uint32) << np.uint32(8 * place)

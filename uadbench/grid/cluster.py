@@ -24,13 +24,14 @@ from typing import Any
 
 from uadbench import owners
 from uadbench.environment import resolve_device
-from uadbench.errors import CONTROL, UserError
+from uadbench.errors import UserError
 from uadbench.grid import estimate, local
 from uadbench.grid.description import Slurm
 from uadbench.grid.estimate import Estimate
 from uadbench.grid.local import Result
 from uadbench.grid.tasks import Task
 from uadbench.grid.worker import Orders
+from uadbench.text import HIDDEN
 
 SLACK = 2.0  # what a job is given, in multiples of what it is estimated to need
 LEAST_MINUTES, LEAST_GB = 10, 2.0
@@ -161,7 +162,7 @@ def _executor(wanted: Request, asked: Slurm, orders: Orders, at_once: int | None
         raise UserError("--on slurm needs submitit: pip install 'uadbench[slurm]'.") from error
     folder = orders.machine.places.runs / "grid" / "slurm"
     for path in (folder, sys.executable):
-        if CONTROL.search(str(path)):
+        if HIDDEN.search(str(path)):
             raise UserError(
                 f"Slurm cannot take {str(path)!a}: expected is a path without control characters."
             )

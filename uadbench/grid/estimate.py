@@ -1,15 +1,17 @@
 """Estimate: what a cell is going to need, from earlier records, else from its card, else from its preset."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import cast
 
+from uadbench import record
 from uadbench.cards import MethodCard, method_card
+from uadbench.errors import UserError
 from uadbench.grid.tasks import Task
 from uadbench.places import Places
+from uadbench.record import RunRecord
 
 # Where nothing is known: minutes, GB of memory and GPUs by preset, chosen generously. No measurement.
 BY_PRESET: Mapping[str, Mapping[str, float]] = {
@@ -68,22 +70,22 @@ def _costs(results: Path) -> list[_Cost]:
     """The costs that all records state."""
     found = []
     for path in sorted(results.rglob("seed-*.json")) if results.is_dir() else []:
-        if not path.name.endswith(".failed.json"):
+        if not path.name.endswith(record.FAILED):
             try:
-                found.append(_cost(json.loads(path.read_text(encoding="utf-8"))))
-            except (OSError, ValueError, KeyError, TypeError):
+                found.append(_cost(record.parse(path)))
+            except (UserError, KeyError):
                 continue  # a damaged record says nothing here; whoever runs its cell meets it
     return found
 
 
-def _cost(made: Mapping[str, Any]) -> _Cost:
-    timing = made["timing"]
+def _cost(made: RunRecord) -> _Cost:
+    timing = made.timing
     return _Cost(
-        made["method"], made["preset"], made["test"], made["variant"],
-        timing["fit"]["seconds"],
-        timing["score"]["seconds"] + timing["evaluate"]["seconds"],
-        max(stage["peak_memory_mb"] for stage in timing.values()),
-        made["fit_hash"], made["score_hash"],
+        made.method, made.preset, made.test, made.variant,
+        timing["fit"].seconds,
+        timing["score"].seconds + timing["evaluate"].seconds,
+        max(stage.peak_memory_mb for stage in timing.values()),
+        made.fit_hash, made.score_hash,
     )  # fmt: skip
 
 

@@ -192,9 +192,9 @@ def at_rest(task: Task) -> Standing:
     failure = record.failure_path(task.path)
     if failure.exists():
         try:
-            return Standing("failed", json.loads(failure.read_text(encoding="utf-8"))["reason"])
-        except (ValueError, KeyError):
-            return Standing("failed", f"{failure} cannot be read")
+            return Standing("failed", record.read_failure(failure).reason)
+        except UserError as error:
+            return Standing("failed", str(error))
     if state.get("end") == "refused":
         return Standing("refused", state["reason"])
     if state:

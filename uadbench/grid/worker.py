@@ -169,12 +169,12 @@ def _is_done(task: Task, before: Standing, orders: Orders) -> bool:
 
 
 def _end(task: Task, made: run.Outcome) -> Mapping[str, Any]:
-    summary = made.record.summary["profiles"]
+    profiles = made.record.summary.profiles
     return {
         "end": "done",
         "ended": time.time(),
         "reused": made.reused,
         "source": task.source,
         "sha256": sha256_file(task.path),
-        "ap": summary[next(reversed(summary))]["ap"],
+        "ap": profiles[made.record.headline].ap if made.record.headline in profiles else None,
     }

@@ -56,7 +56,8 @@ def of(records: Sequence[RunRecord]) -> Cost:
 
 
 def _stage(record: RunRecord, stage: str, what: str) -> float | None:
-    return record.timing.get(stage, {}).get(what)
+    there = record.timing.get(stage)
+    return None if there is None else float(getattr(there, what))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -69,7 +70,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _hardware(record: RunRecord) -> str:
     facts = record.hardware
-    device = facts.get("device", "")
+    device = str(facts.get("device") or "")
     return f"{facts.get('processor', 'unknown')}, {facts.get('cores', '?')} cores" + (
         f", {device}" if device not in ("", "cpu") else ""
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from uadbench.cards import FAMILIES, method_cards
-from uadbench.record import RunRecord
+from uadbench.record import Group, RunRecord
 from uadbench.report import formats
 from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing
@@ -79,10 +79,9 @@ def comparison(table: board.Table, family_of: Mapping[str, str]) -> Comparison:
                 ap = row.numbers["ap"]
             else:
                 facts = [one[kind] for one in of_row if kind in one]
-                prevalence[kind], subjects[kind] = facts[0]["prevalence"], int(facts[0]["subjects"])
-                values = [one["ap"] for one in facts]
-                whole = len(facts) == len(of_row) and None not in values
-                ap = sum(values) / len(values) if whole else None
+                prevalence[kind], subjects[kind] = facts[0].prevalence, facts[0].subjects
+                values = [one.ap for one in facts if one.ap is not None]
+                ap = sum(values) / len(values) if len(values) == len(of_row) else None
             if ap is not None:
                 members.setdefault((family_of.get(row.method, UNKNOWN), kind), []).append(Member(row, ap))
     cells = {
@@ -94,12 +93,9 @@ def comparison(table: board.Table, family_of: Mapping[str, str]) -> Comparison:
     return Comparison(table, kinds if len(kinds) == 1 else (*kinds, ALL), prevalence, subjects, cells)
 
 
-def _kinds(record: RunRecord) -> Mapping[str, Mapping[str, float]]:
-    profiles = record.summary["profiles"]
-    kinds: Mapping[str, Mapping[str, float]] = (
-        profiles.get(board.HEADLINE) or next(iter(profiles.values()))
-    ).get("kinds", {})
-    return kinds
+def _kinds(record: RunRecord) -> Mapping[str, Group]:
+    headline = record.summary.profiles.get(record.headline)
+    return {} if headline is None else headline.kinds
 
 
 def listing(comparison: Comparison) -> Listing:
@@ -126,8 +122,8 @@ def listing(comparison: Comparison) -> Listing:
         ("family", "row", *comparison.kinds),
         tuple(lines),
         (
-            f"AP after `{board.HEADLINE}`. {counted}; the prevalence is the AP of random scores. The median "
-            "is of the family's rows, each the mean of its seeds.",
+            f"AP after `{comparison.table.headline}`. {counted}; the prevalence is the AP of random scores. "
+            "The median is of the family's rows, each the mean of its seeds.",
         ),
         formats.cautions(comparison.table),
     )

@@ -3,8 +3,10 @@
 import csv as writer
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from uadbench.text import csv_cell, latex_text, markdown_cell, visible
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,17 @@ def markdown(found: Sequence[Listing]) -> str:
     """All listings in Markdown."""
     parts: list[str] = []
     for listing in found:
-        parts += [f"## {listing.title}", "", *[line for note in listing.remarks for line in (note, "")]]
+        parts += [f"## {visible(listing.title)}", ""]
+        parts += [line for note in listing.remarks for line in (visible(note), "")]
         lines = [listing.headers, ("---",) * len(listing.headers), *listing.lines]
-        parts += ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+        parts += ["| " + " | ".join(map(markdown_cell, line)) + " |" for line in lines]
         parts.append("")
     return "\n".join(parts)
 
 
 def csv(found: Sequence[Listing]) -> str:
     """All lines as comma-separated values, under the headers of all."""
-    facts = _facts(found)
+    facts = [{key: csv_cell(value) for key, value in line.items()} for line in _facts(found)]
     stream = io.StringIO()
     out = writer.DictWriter(stream, list(dict.fromkeys(key for line in facts for key in line)), restval="")
     out.writeheader()
@@ -62,17 +65,6 @@ def as_json(found: Sequence[Listing]) -> str:
 
 def _facts(found: Sequence[Listing]) -> list[dict[str, str]]:
     return [line for listing in found for line in listing.facts()]
-
-
-LATEX_SPECIAL: Mapping[str, str] = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "⌈": r"$\lceil$", "⌉": r"$\rceil$", "±": r"$\pm$",
-}  # fmt: skip
-
-
-def latex_text(text: str) -> str:
-    """Text as LaTeX prints it."""
-    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
 
 
 def latex(found: Sequence[Listing]) -> str:

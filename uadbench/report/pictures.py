@@ -122,9 +122,9 @@ def _curves(record: RunRecord, evaluation: Evaluation) -> "Figure":
         times = weights(len(pieces.ids), tested)
         true, false = ((times @ n)[::-1].cumsum() for n in (pieces.positives, pieces.negatives))
         precision, recall = true / np.maximum(true + false, 1), true / max(true[-1], 1)
-        ap = record.summary["profiles"][profile]["ap"]
+        ap = record.summary.profiles[profile].ap or 0.0
         ax.step(recall, precision, where="post", color=colour, label=f"{profile}: AP {ap:.3f}")
-    chance = record.summary["profiles"][profile]["prevalence"]
+    chance = record.summary.profiles[profile].prevalence or 0.0
     ax.axhline(chance, color="#444444", linewidth=0.8, linestyle=":", label=f"prevalence {chance:.3f}")
     ax.set(xlabel="recall (voxels)", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     ax.set_title(f"{record.method} ({record.variant}), {record.test} {record.contrast}", fontsize=9)

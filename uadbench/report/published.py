@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.grids import GRIDS
-from uadbench.protocol import PROFILES, protocol
+from uadbench.protocol import protocol
 from uadbench.record import RunRecord
 from uadbench.report.listing import Listing
 
@@ -96,15 +96,16 @@ def _rows(name: str) -> list[dict[str, Any]]:
 
 def ours(record: RunRecord, metric: str, threshold: str) -> float | None:
     """Our figure of the same definition, after the headline post-processing; None where we have none."""
-    profiles = record.summary["profiles"]
-    headline = profiles.get(PROFILES[-1]) or next(iter(profiles.values()))
-    point = headline["points"].get(POINTS.get(threshold, ""), {})
+    headline = record.summary.profiles.get(record.headline)
+    if headline is None:
+        return None
+    point = headline.points.get(POINTS.get(threshold, ""))
     simple: dict[str, float | None] = {
-        "AP": headline["ap"],
-        "AP mean": headline["ap_mean"],
-        "AUROC": headline["auroc"],
-        "DSC": point.get("dsc"),
-        "DSC mean": point.get("dsc_mean"),
+        "AP": headline.ap,
+        "AP mean": headline.ap_mean,
+        "AUROC": headline.auroc,
+        "DSC": None if point is None else point.dsc,
+        "DSC mean": None if point is None else point.dsc_mean,
     }
     return simple.get(metric)
 
@@ -260,7 +261,7 @@ def judge(record: RunRecord) -> list[Judgement]:
 # ---- listings ----------------------------------------------------------------------------------
 
 BESIDE_HEADERS = (
-    "method", "variant", "trained on", "test", "contrast", "regime", "metric", "threshold", "ours",
+    "method", "variant", "grid", "trained on", "test", "contrast", "regime", "metric", "threshold", "ours",
     "published", "difference", "verdict", "as printed", "status", "source",
 )  # fmt: skip
 BAND_HEADERS = (
@@ -273,7 +274,8 @@ def over_seeds(found: Iterable[Beside]) -> list[Beside]:
     groups: dict[tuple[Any, ...], list[Beside]] = {}
     for one in found:
         r = one.record
-        key = (r.protocol, r.regime, r.train, r.test, r.contrast, r.method, r.variant, one.figure)
+        row = (r.method, r.variant, r.model_grid)
+        key = (r.protocol, r.regime, r.train, r.test, r.contrast, *row, one.figure)
         groups.setdefault(key, []).append(one)
     return [
         Beside(group[0].record, group[0].figure, _mean([one.ours for one in group]), group[0].reasons)
@@ -314,7 +316,8 @@ def line(one: Beside) -> tuple[str, ...]:
     r, figure = one.record, one.figure
     spread = f" ± {figure.spread:.3f}" if figure.spread else ""
     return (
-        *(r.method, r.variant, r.train or NONE, r.test, r.contrast, r.regime, definition(figure)),
+        *(r.method, r.variant, r.model_grid, r.train or NONE, r.test, r.contrast, r.regime),
+        definition(figure),
         *(figure.threshold, _shown(one.ours), f"{figure.value:.3f}{spread}"),
         "" if one.difference is None else f"{one.difference:+.3f}",
         *(one.verdict, f"{figure.table}: {figure.label}", figure.status, figure.source),

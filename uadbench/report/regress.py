@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uadbench import record
 from uadbench.errors import UserError
 from uadbench.plan import Cell, Machine
 from uadbench.record import RunRecord
+from uadbench.report.collect import collect
 from uadbench.report.leaderboard import numbers
 from uadbench.run import run
 
@@ -17,6 +17,8 @@ from uadbench.run import run
 TOLERANCES = {
     "ap": 0.01,
     "ap_raw": 0.01,
+    "ap_median3": 0.01,
+    "ap_baur5": 0.01,
     "ap_mean": 0.01,
     "auroc": 0.01,
     "dsc_oracle": 0.02,
@@ -57,7 +59,7 @@ class Change:
 
 def compare(reference: RunRecord, fresh: RunRecord) -> list[Change]:
     """All metrics of a row; other subjects than the reference's are an error, not a regression."""
-    moved = [name for name in reference.splits if reference.splits[name] != fresh.splits[name]]
+    moved = [name for name in reference.splits if reference.splits[name] != fresh.splits.get(name)]
     if moved:
         raise UserError(
             f"The phantom holds other subjects than the reference in {', '.join(moved)}: "
@@ -65,18 +67,37 @@ def compare(reference: RunRecord, fresh: RunRecord) -> list[Change]:
         )
     row = f"{reference.method} {reference.variant} {reference.contrast} seed {reference.seed}"
     before, now = numbers(reference), numbers(fresh)
-    return [Change(row, metric, before[metric], now[metric]) for metric in TOLERANCES]
+    return [Change(row, metric, before[metric], now[metric]) for metric in TOLERANCES if metric in before]
+
+
+def committed() -> Path:
+    """The records that this checkout of the project was committed with.
+
+    Raises:
+        UserError: the program is installed without them; a `results` folder that happens to lie in the
+            current folder is not taken for them.
+    """
+    folder = Path(__file__).parents[2] / "results"
+    if not (folder.parent / "pyproject.toml").is_file() or not folder.is_dir():
+        raise UserError(
+            "This installation has no committed records to compare with: name their folder with --reference."
+        )
+    return folder
 
 
 def rerun(results: Path, preset: str, methods: Sequence[str], machine: Machine) -> list[Change]:
     """Run every phantom record of a preset anew, from the fit on, and compare."""
-    references = [
-        r
-        for r in record.read_all(results)
-        if r.regime == "phantom" and r.preset == preset and (not methods or r.method in methods)
-    ]
+    collected = collect(
+        results,
+        lambda r: r.regime == "phantom" and r.preset == preset and (not methods or r.method in methods),
+    )
+    references = [stored.record for stored in collected.records]
     if not references:
-        raise UserError(f"There is no phantom record of preset '{preset}' under {results} to compare with.")
+        first = "; ".join(f"{place}: {reason}" for place, reason in collected.bad[:1])
+        raise UserError(
+            f"There is no phantom record of preset '{preset}' under {results} to compare with"
+            f"{f' ({first})' if first else ''}."
+        )
     runs = machine.places.runs / "regress"
     shutil.rmtree(runs, ignore_errors=True)  # nothing of an earlier comparison may be reused
     places = replace(machine.places, runs=runs, results=runs / "results", cache=machine.places.cache)

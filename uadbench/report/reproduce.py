@@ -132,7 +132,7 @@ def verdicts(asked: Wanted, records: Sequence[RunRecord]) -> Listing:
 
 def _remarks(record: RunRecord) -> list[str]:
     """What weakens a verdict, whichever it is."""
-    persons = len({s["person"] for s in record.subjects if s["partition"] == "lesion-test"})
+    persons = len({s.person for s in record.subjects if s.partition == "lesion-test"})
     return [
         *([f"preset {record.preset}, not the paper's"] if record.preset != "paper" else []),
         *([f"{persons} persons only"] if persons < FEW_PERSONS else []),

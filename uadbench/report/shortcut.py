@@ -3,7 +3,7 @@
 If they can, a method may reach a high scan AUROC without seeing a lesion.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.uncertainty import Interval
+from uadbench.record import SubjectResult
 
 FOLDS = 5
 FEWEST = 2 * FOLDS  # persons of each cohort, below which a classifier learns nothing
@@ -29,21 +30,23 @@ class Shortcut:
         return self.auroc.low > 0.5
 
 
-def control(subjects: Sequence[Mapping[str, Any]]) -> Shortcut | None:
+def control(subjects: Sequence[SubjectResult]) -> Shortcut | None:
     """The control of a record's subjects; None where they carry no statistics or are too few.
 
     Logistic regression on the standardised statistics, cross-validated over persons.
     """
-    tested = [s for s in subjects if s["partition"] in TESTED and s.get("intensity")]
-    ill = np.array([s["partition"] == "lesion-test" for s in tested], bool)
-    persons = np.array([s["person"] for s in tested])
+    tested = [s for s in subjects if s.partition in TESTED and s.intensity]
+    if len({len(s.intensity or ()) for s in tested}) > 1:  # of different versions of the statistics
+        return None
+    ill = np.array([s.partition == "lesion-test" for s in tested], bool)
+    persons = np.array([s.person for s in tested])
     if min((len(set(persons[ill == cohort])) for cohort in (False, True)), default=0) < FEWEST:
         return None
     found = uncertainty.interval(
         uncertainty.scan_auroc(
-            list(_out_of_fold(np.array([s["intensity"] for s in tested]), ill, persons)),
+            list(_out_of_fold(np.array([s.intensity for s in tested]), ill, persons)),
             list(ill),
-            uncertainty.draw(list(persons), [s["partition"] for s in tested], uncertainty.RESAMPLES),
+            uncertainty.draw(list(persons), [s.partition for s in tested], uncertainty.RESAMPLES),
         )
     )
     return None if found is None else Shortcut(found)

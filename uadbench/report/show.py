@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table as RichTable
 
 from uadbench import datasets as dataset_modules
@@ -16,6 +16,7 @@ from uadbench.cards import DatasetCard, MethodCard
 from uadbench.errors import UserError
 from uadbench.places import Places
 from uadbench.subject import LeftOut
+from uadbench.text import visible
 
 if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing heavy is loaded for them
     from uadbench.predict import Prediction
@@ -28,7 +29,21 @@ if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing he
     from uadbench.run import Outcome
 
 # Output that goes to a file or a pipe is as wide as it needs to be, or as COLUMNS says.
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 220)
+
+
+def escape(text: str) -> str:
+    """A text from outside as the terminal may have it: no control characters, nothing read as markup."""
+    return escape_markup(visible(text))
+
+
+def _note(text: str) -> None:
+    """A line of text, folded, with nothing in it but what is seen."""
+    console.print(visible(text), style="dim", markup=False)
+
+
+def _plainly(text: str) -> None:
+    console.print(visible(text), markup=False)
 
 
 def _table(*headers: str, numbers_from: int | None = None) -> RichTable:
@@ -49,9 +64,10 @@ def _facts(facts: Sequence[tuple[str, str]]) -> None:
 
 def outcomes(done: "Sequence[Outcome]") -> None:
     """The rows of finished runs, and where their files lie."""
+    from uadbench.record import Stored
     from uadbench.report import leaderboard as board
 
-    leaderboard(board.tables([outcome.record for outcome in done]), [])
+    leaderboard(board.tables([Stored(outcome.record, outcome.path) for outcome in done]), [])
     for outcome in done:
         again = "not here; --force makes them"
         pictures = outcome.pictures[0].parent if outcome.pictures else again
@@ -63,46 +79,59 @@ def outcomes(done: "Sequence[Outcome]") -> None:
         _line(f"\n{outcome.record.method}", style="bold")
         for name, value in lines.items():
             _line(f"  {name:<9} {value}")
-        flagged = {p: n for p, n in outcome.record.preparation.get("flagged", {}).items() if n}
+        flagged = {p: n for p, n in outcome.record.preparation.flagged.items() if n}
         if flagged:
             _line(f"  flagged   scans of {_plain(flagged)}: `uadbench prepare` draws the contact sheets")
-        _left_out("  left out ", [LeftOut(item["id"], item["reason"]) for item in outcome.record.excluded])
+        _left_out("  left out ", [LeftOut(item.id, item.reason) for item in outcome.record.excluded])
 
 
 def _left_out(begin: str, items: Iterable[LeftOut]) -> None:
     """What is not used, by reason: how many and the first of them."""
     for words, _ in dataset_modules.by_reason(items):
-        _line(f"{begin} {words}")
+        _plainly(f"{begin} {words}")
 
 
 def _line(text: str, style: str | None = None) -> None:
     """One line as it is: not wrapped, so that a path can be copied."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    lines = "\n".join(map(visible, text.split("\n")))
+    console.print(lines, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-WIDE = 130  # characters from which all columns of a leaderboard fit
+WIDE = 130  # characters from which all columns of a listing fit
 
 
-def leaderboard(found: "Sequence[board.Table]", failed: Sequence[tuple[str, str]]) -> None:
-    """All tables; on a narrow screen the main columns only."""
+def _width(lines: Sequence[Sequence[str]]) -> int:
+    """How many characters a table of these lines takes."""
+    return sum(max(map(len, column)) + 2 for column in zip(*lines, strict=True))
+
+
+def leaderboard(
+    found: "Sequence[board.Table]",
+    failed: Sequence[tuple[str, str]],
+    left_out: Sequence[tuple[str, str]] = (),
+) -> None:
+    """All tables; on a narrow screen the main columns only. Then what failed, and what does not count."""
     from uadbench.report import formats
 
     hidden: dict[str, None] = {}
     for table in found:
-        columns = [column for column in table.columns if column.main or console.width >= WIDE]
+        columns = list(table.columns)
+        if _width([formats.headers(table, columns), *formats.cells(table, columns)]) > console.width:
+            columns = [column for column in columns if column.main]
         hidden |= {column.title: None for column in table.columns if column not in columns}
         console.print(f"\n[bold]{escape(table.title)}[/bold]")
-        shown = _table(*formats.headers(table, columns), numbers_from=formats.FACTS - 1)
+        shown = _table(*formats.headers(table, columns), numbers_from=formats.LEFT_FACTS)
         for row in formats.cells(table, columns):
             shown.add_row(*[escape(cell) for cell in row])
         console.print(shown)
         for note in formats.notes(table):
-            console.print(note, style="dim", markup=False)
+            _note(note)
     if hidden:
-        names = ", ".join(hidden)
-        console.print(f"Not shown on a screen this narrow: {names}.", style="dim", markup=False)
+        _note(f"Not shown on a screen this narrow: {', '.join(hidden)}.")
     for place, reason in failed:
-        _line(f"failed: {place}: {reason}")
+        _line(f"failed: {visible(place)}: {visible(reason)}")
+    for line in formats.left_out_lines(left_out):
+        _line(line)
 
 
 LONG = ("source", "status", "regime")  # columns of a listing that a screen leaves out
@@ -122,7 +151,7 @@ def listings(found: "Sequence[Listing]") -> None:
             left_out |= dict.fromkeys(name for name in listing.headers if name in hidden)
             console.print(table)
         for note in listing.remarks:
-            console.print(note, style="dim", markup=False)
+            _note(note)
     if left_out:
         names = ", ".join(left_out)
         console.print(
@@ -298,9 +327,9 @@ def report(found: "Report") -> None:
     console.print(table)
     _left_out("left out:", found.left_out)
     for problem in found.problems:
-        console.print(f"problem: {problem}", markup=False)
+        _plainly(f"problem: {problem}")
     for remark in found.remarks:
-        console.print(f"remark: {remark}", markup=False)
+        _plainly(f"remark: {remark}")
     _line(found.verdict, style=None if found.ok else "red")
 
 
@@ -336,8 +365,8 @@ def prepared(made: "Preparation") -> None:
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {count}" for key, count in value.items())
-    return "" if value is None else str(value)
+        return ", ".join(f"{escape(str(key))} {count}" for key, count in value.items())
+    return "" if value is None else escape(str(value))
 
 
 def doctor(places: Places) -> None:
@@ -394,8 +423,11 @@ def comparison(found: "Comparison") -> None:
     console.print(
         f"A: {escape(first.method)} {escape(first.variant)} seed {first.seed}\n"
         f"B: {escape(second.method)} {escape(second.variant)} seed {second.seed}\n"
-        f"{found.persons} persons with lesions, the same for both"
+        f"{found.subjects} scans of {found.persons} persons with lesions, the same for both"
     )
+    if found.left_out:
+        total = found.subjects + len(found.left_out)
+        _note(f"Compared on {found.subjects} of {total} patients: only one of the two scored the others.")
     table = _table("figure", "A", "B", "A - B", "95 %", "p", "p (Holm)", numbers_from=1)
     for name, (a, b, interval, p) in found.differences.items():
         ends = f"{interval.low:+.3f} to {interval.high:+.3f}"

@@ -15,6 +15,7 @@ from uadbench.evaluation import uncertainty
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval, Sampled
 from uadbench.protocol import Sizes
+from uadbench.record import SubjectResult
 from uadbench.report.statistics import Evidence, Tested
 
 MEASURES = {
@@ -94,8 +95,8 @@ class _Row:
         self.seeds = seeds
         self.counted: list[Tested] = [one.tested() for one in seeds]
         self.subjects = self.counted[0].subjects
-        self.ill = np.array([s["partition"] == "lesion-test" for s in self.subjects])
-        self.voxels = np.array([s["voxels"] for s in self.subjects], np.float64)
+        self.ill = np.array([s.partition == "lesion-test" for s in self.subjects])
+        self.voxels = np.array([s.voxels for s in self.subjects], np.float64)
 
     def stratum(self, by: str, name: str, chosen: Any) -> Stratum:
         """The measures over the chosen subjects (a mask of all)."""
@@ -132,7 +133,7 @@ class _Row:
         return uncertainty.over_seeds(each)
 
     def _persons(self, chosen: Any) -> int:
-        return len({s["person"] for s, there in zip(self.subjects, chosen, strict=True) if there})
+        return len({s.person for s, there in zip(self.subjects, chosen, strict=True) if there})
 
 
 def gaps(found: Sequence[Stratum]) -> list[Gap]:
@@ -156,22 +157,21 @@ def gaps(found: Sequence[Stratum]) -> list[Gap]:
 # ---- groups ------------------------------------------------------------------------------------
 
 
-def _groups(first: Evidence, subjects: Sequence[Mapping[str, Any]]) -> dict[str, list[str | None]]:
+def _groups(first: Evidence, subjects: Sequence[SubjectResult]) -> dict[str, list[str | None]]:
     """The group of each subject, by what they are told apart; None: takes no part."""
-    unit = first.sizes.unit
-    ill = [s["partition"] == "lesion-test" for s in subjects]
-    volume = [float(s.get(f"lesion_{unit}") or 0) for s in subjects]
+    ill = [s.partition == "lesion-test" for s in subjects]
+    volume = [s.lesion_size for s in subjects]
     return {
         "all": ["all"] * len(subjects),
         "lesion kind": [
-            (s["lesion_kind"] or "lesion") if i else None for s, i in zip(subjects, ill, strict=True)
+            (s.lesion_kind or "lesion") if i else None for s, i in zip(subjects, ill, strict=True)
         ],
         "lesion volume of the scan": [
             _band(v, first.sizes) if i and v else None for v, i in zip(volume, ill, strict=True)
         ],
-        "site": [s["site"] or UNKNOWN for s in subjects],
-        "sex": [s["sex"] or UNKNOWN for s in subjects],
-        "age": [age_band(s["age"]) for s in subjects],
+        "site": [s.site or UNKNOWN for s in subjects],
+        "sex": [s.sex or UNKNOWN for s in subjects],
+        "age": [age_band(s.age) for s in subjects],
         "contrast": [first.record.contrast] * len(subjects),
     }
 

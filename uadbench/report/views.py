@@ -1,7 +1,6 @@
 """Views: the tables of the leaderboard by something other than the method, as listings (`--by`)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
@@ -10,7 +9,7 @@ from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratum, gaps, strata
 
-ROW = ("method", "variant", "trained on")
+ROW = ("method", "variant", "grid", "trained on")
 COST_NOTE = "Times compare only where the hardware is the same."
 GAP_NOTE = (
     f"The two groups of at least {FEWEST_PERSONS} persons furthest apart, with the 95 % interval of their "
@@ -22,26 +21,24 @@ FEW = (
 )
 
 
-def listings(by: str, found: Sequence[board.Table], results: Path, resamples: int) -> list[Listing]:
+def listings(by: str, found: Sequence[board.Table], resamples: int) -> list[Listing]:
     """One of `BY`, of every table; without resamples there are no intervals, and so no strata."""
     if by in NEED_RESAMPLES and not resamples:
-        raise UserError(
-            f"--by {by} of so many records takes minutes: name a --dataset, or --resamples 200 or more."
-        )
-    return [BY[by](table, results, resamples) for table in found]
+        raise UserError(f"--by {by} needs intervals: leave --resamples 0 out, or ask for 200 or more.")
+    return [BY[by](table, resamples) for table in found]
 
 
-def by_family(table: board.Table, results: Path, resamples: int) -> Listing:
+def by_family(table: board.Table, resamples: int) -> Listing:
     """The best and the median row of each family on each kind of lesion."""
     return families.listing(families.comparison(table, families.by_method()))
 
 
-def by_stratum(table: board.Table, results: Path, resamples: int) -> Listing:
+def by_stratum(table: board.Table, resamples: int) -> Listing:
     """Every row by lesion kind and size, site, sex, age and contrast."""
     lines: list[tuple[str, ...]] = []
     points: dict[str, None] = {}
     for row in table.rows:
-        evidence = row.evidence(results, resamples)
+        evidence = row.evidence(resamples)
         points[POINTS[evidence[0].operating_point]] = None
         for one in strata(evidence):
             counts = (str(one.lesion_scans), str(one.healthy_scans))
@@ -69,12 +66,12 @@ def _shown(found: Interval, between: str, few: bool) -> str:
     return f"{formats.shown(found.value)}{ends}{'*' if few else ''}"
 
 
-def by_bias(table: board.Table, results: Path, resamples: int) -> Listing:
+def by_bias(table: board.Table, resamples: int) -> Listing:
     """How far the sites, sexes and ages of every row lie apart."""
     lines = tuple(
         (*row.facts, one.by, MEASURES[one.measure], one.lowest, one.highest, shown_gap(one))
         for row in table.rows
-        for one in gaps(strata(row.evidence(results, resamples)))
+        for one in gaps(strata(row.evidence(resamples)))
     )
     headers = (*ROW, "by", "measure", "lowest", "highest", "gap")
     title = f"{table.title}: gaps between groups of people"
@@ -86,7 +83,7 @@ def shown_gap(one: Gap) -> str:
     return _shown(one.difference, " to ", one.few)
 
 
-def by_cost(table: board.Table, results: Path, resamples: int) -> Listing:
+def by_cost(table: board.Table, resamples: int) -> Listing:
     """What every row costs, beside its AP."""
     lines = []
     for row in table.rows:
@@ -97,7 +94,7 @@ def by_cost(table: board.Table, results: Path, resamples: int) -> Listing:
     return Listing(f"{table.title}: cost", headers, tuple(lines), (COST_NOTE,), formats.cautions(table))
 
 
-BY: Mapping[str, Callable[[board.Table, Path, int], Listing]] = {
+BY: Mapping[str, Callable[[board.Table, int], Listing]] = {
     "family": by_family,
     "stratum": by_stratum,
     "bias": by_bias,

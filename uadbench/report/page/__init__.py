@@ -26,7 +26,10 @@ def write(
     places: Places,
     resamples: int,
 ) -> str:
-    """The page of the tables; without resamples it has no intervals, strata and curves."""
+    """The page of the tables; without resamples it has no intervals, strata and curves.
+
+    `failed`: runs that failed, and records that do not count, with the reason.
+    """
     return render(content.gather(found, failed, places, resamples))
 
 

@@ -1,7 +1,7 @@
 """Content: everything the page shows, as data that fits JSON; numbers are there as they are printed."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from uadbench import __version__
@@ -9,7 +9,7 @@ from uadbench.cards import dataset_card, method_cards
 from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.places import Places
-from uadbench.record import RunRecord
+from uadbench.record import RunRecord, plain
 from uadbench.report import cost, families, formats, published, views
 from uadbench.report import leaderboard as board
 from uadbench.report.page import gallery
@@ -38,9 +38,8 @@ def gather(
         "people": PEOPLE,
         "gap_note": views.GAP_NOTE,
         "few_note": views.FEW,
-        "headline": board.HEADLINE,
         "methods": _methods({record.method for record in records}),
-        "tables": [_table(number, table, places, resamples) for number, table in enumerate(found)],
+        "tables": [_table(number, table, resamples) for number, table in enumerate(found)],
         "families": [_families(families.comparison(one, known)) for one in found],
         "published": _published(records),
         "gallery": gallery.build(found, places),
@@ -80,10 +79,9 @@ def _dataset_title(name: str) -> str:
 # ---- tables ------------------------------------------------------------------------------------
 
 
-def _table(number: int, table: board.Table, places: Places, resamples: int) -> dict[str, Any]:
+def _table(number: int, table: board.Table, resamples: int) -> dict[str, Any]:
     rows = [
-        _row(row, rank, table, places, resamples)
-        for row, rank in zip(table.rows, formats.ranked(table), strict=True)
+        _row(row, rank, table, resamples) for row, rank in zip(table.rows, formats.ranked(table), strict=True)
     ]
     return {
         "id": f"t{number}",
@@ -94,6 +92,7 @@ def _table(number: int, table: board.Table, places: Places, resamples: int) -> d
         "test": table.test,
         "contrast": table.contrast,
         "split": table.split,
+        "headline": table.headline,
         "sort": table.sort,
         "spread": formats.headers(table, ())[formats.FACTS],
         "prevalence": _number(table.prevalence),
@@ -103,16 +102,19 @@ def _table(number: int, table: board.Table, places: Places, resamples: int) -> d
     }
 
 
-def _row(row: board.Row, rank: str, table: board.Table, places: Places, resamples: int) -> dict[str, Any]:
+def _row(row: board.Row, rank: str, table: board.Table, resamples: int) -> dict[str, Any]:
     standing = row.standing
-    evidence = row.evidence(places.results, resamples) if resamples else []
+    evidence = row.evidence(resamples) if resamples else []
     groups = strata(evidence) if evidence else []
     return {
         "rank": rank,
         "method": row.method,
         "variant": row.variant,
         "preset": row.records[0].preset,
-        "train": row.train,
+        "grid": row.model_grid,
+        "train": row.trained_on,
+        "scored": row.scored,
+        "excluded": row.excluded_count,
         "seeds": list(row.seeds),
         "spread": formats.spread(row, table.sort),
         "few": standing is not None and standing.few,
@@ -170,7 +172,7 @@ def _costs(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 def _provenance(record: RunRecord) -> dict[str, Any]:
     """Protocol and provenance of one run."""
-    points = _headline(record)["points"]
+    headline = record.summary.profiles.get(record.headline)
     return {
         "seed": record.seed,
         "record": record.place.as_posix(),
@@ -182,37 +184,29 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
         "code": record.code,
         "packages": record.packages,
         "hardware": record.hardware,
-        "timing": {stage: cost.digits(facts.get("seconds")) for stage, facts in record.timing.items()},
-        "splits": record.splits,
-        "split": record.split,
-        "preparation": record.preparation,
-        "excluded": [
-            f"{e['id']} ({e['partition']}): {e['reason']}" for e in record.excluded[:EXCLUDED_SHOWN]
-        ],
+        "timing": {stage: cost.digits(facts.seconds) for stage, facts in record.timing.items()},
+        "splits": {name: plain(part) for name, part in record.splits.items()},
+        "split": plain(record.split),
+        "preparation": plain(record.preparation),
+        "excluded": [f"{e.id} ({e.partition}): {e.reason}" for e in record.excluded[:EXCLUDED_SHOWN]],
         "excluded_count": len(record.excluded),
         "hashes": {
             "data": record.data_fingerprint,
             "fit": record.fit_hash,
             "score": record.score_hash,
-            "pieces": record.pieces.get("sha256", ""),
+            "pieces": record.pieces.sha256,
         },
         "points": {
             name: {
-                key: formats.shown(facts.get(key))
+                key: formats.shown(getattr(facts, key))
                 for key in ("threshold", "dsc", "dsc_mean", "fpr_healthy_test", "fpr_lesion_test", "ceiling")
             }
-            for name, facts in points.items()
+            for name, facts in (headline.points if headline else {}).items()
         },
-        "ap_error": _number(_headline(record).get("ap_error")),
-        "restoration": {k: formats.shown(v) for k, v in record.summary.get("restoration", {}).items()},
-        "scan_rule": record.summary["scan"].get("rule", ""),
+        "ap_error": _number(headline.ap_error if headline else None),
+        "restoration": {k: formats.shown(v) for k, v in plain(record.summary.restoration).items()},
+        "scan_rule": record.summary.scan.rule,
     }
-
-
-def _headline(record: RunRecord) -> Mapping[str, Any]:
-    profiles = record.summary["profiles"]
-    headline: Mapping[str, Any] = profiles.get(board.HEADLINE) or next(iter(profiles.values()))
-    return headline
 
 
 def _number(value: float | None) -> float | None:

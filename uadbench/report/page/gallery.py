@@ -74,11 +74,11 @@ def _typical(record: RunRecord) -> list[tuple[str, str]]:
     """Of each lesion kind the subject of median lesion volume, and a healthy one."""
     chosen: dict[str, list[tuple[float, str]]] = {}
     for s in record.subjects:
-        volume = float(s.get("lesion_ml") or s.get("lesion_pixels") or 0)
-        if s["partition"] == "lesion-test":
-            chosen.setdefault(s["lesion_kind"] or "lesion", []).append((volume, s["id"]))
+        volume = s.lesion_size
+        if s.partition == "lesion-test":
+            chosen.setdefault(s.lesion_kind or "lesion", []).append((volume, s.id))
     typical = [(sorted(of_kind)[len(of_kind) // 2][1], kind) for kind, of_kind in sorted(chosen.items())]
-    healthy = sorted(s["id"] for s in record.subjects if s["partition"] == "healthy-test")
+    healthy = sorted(s.id for s in record.subjects if s.partition == "healthy-test")
     return typical + [(name, HEALTHY) for name in healthy[len(healthy) // 2 :][:1]]
 
 

@@ -22,7 +22,7 @@ function curves(body) {
     }
     const chart = curvesPlot(rows.filter((row) => !off.has(row)), all);
     output.append(el("figure", {}, chart, el("figcaption", {},
-      `Over all voxels of lesion-test after ${DATA.headline}, first seed of each row, about 100 points; ` +
+      `Over all voxels of lesion-test after ${group.headline}, first seed of each row, about 100 points; ` +
       "dotted: the prevalence.")), legend(rows, all));
   }
   function legend(rows, all) {

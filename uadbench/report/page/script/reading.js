@@ -3,13 +3,12 @@
 const REGIMES = "Regimes: cross (healthy volunteers to patients of another cohort), within (lesion-free slices of " +
   "patients to other patients of the same set), synthetic (trained on contrasts drawn from label maps), none " +
   "(untrained, no healthy cohort of the contrast) and phantom (a check of the machinery, no evidence about " +
-  "brains). Numbers of different protocol, regime, contrast, test split or metric version are never ranked " +
-  "together.";
+  "brains). Numbers of different protocol, regime, contrast, scored patients, card or metric version are never " +
+  "ranked together.";
 
 function uncertainty() {
   if (!DATA.resamples)
-    return "No intervals: there are too many records for the bootstrap while one waits; ranks are in the order " +
-      "of the numbers.";
+    return "No intervals and no ranks: nothing was resampled.";
   return `95 % intervals: studentised bootstrap over persons and seeds, ${DATA.resamples} resamples. Rows share a ` +
     "rank (=) where the paired bootstrap does not tell them apart.";
 }

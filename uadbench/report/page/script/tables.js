@@ -10,8 +10,10 @@ function costColumns() {
 
 function figureColumn(table, name, place) {
   const best = Math.max(...table.rows.map((row) => row.cells[place][1] ?? -Infinity));
+  const { title, meaning } = DATA.columns[name];
   return {
-    ...DATA.columns[name],
+    title: name === `ap_${table.headline}` ? `${title} ←` : title,
+    meaning,
     number: true,
     down: true,
     value: (row) => row.cells[place][1],
@@ -28,7 +30,7 @@ function tableColumns(table) {
   const rank = rankOf(table);
   const text = (title, value, className) => ({ title, value, cell: value, className });
   const columns = [
-    { title: "#", meaning: "rank; = shared, in brackets the ranks of 95 % of resamples",
+    { title: "#", meaning: "rank; = shared, - not ranked, in brackets the ranks of 95 % of resamples",
       value: (row) => rank.get(row), cell: (row) => row.rank },
     { title: "method", row: true, value: (row) => row.method,
       cell: (row, line) => [
@@ -36,8 +38,11 @@ function tableColumns(table) {
         el("span", { class: "under", "aria-hidden": "true" }, row.variant)] },
     text("family", family, "fact"),
     text("variant", (row) => row.variant, "fact mono"),
+    text("grid", (row) => row.grid, "fact mono"),
     text("trained on", (row) => row.train, "fact"),
     { ...text("seeds", (row) => row.seeds.length, "fact"), number: true, down: true },
+    { ...text("scored", (row) => row.scored, "fact"), number: true, down: true },
+    { ...text("excluded", (row) => row.excluded, "fact"), number: true, down: true },
     { title: table.spread, meaning: "bootstrap interval over persons and seeds; * from few persons",
       number: true, down: true, value: (row) => (row.spread ? parseFloat(row.spread) : null),
       cell: (row) => row.spread },
