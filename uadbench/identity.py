@@ -113,7 +113,7 @@ def _tested(earlier: RunRecord, cohort: Cohort) -> Iterator[str]:
     """What has changed of the scans that take part, as far as a record tells."""
     if earlier.data_fingerprint == cohort.fingerprint():
         return
-    then = {subject["id"] for subject in earlier.subjects}
+    then = {subject.id for subject in earlier.subjects}
     now = {item.subject.id for members in cohort.evaluation.values() for item in members}
     if then != now:
         yield f"data ({len(then - now)} scans gone, {len(now - then)} new)"
