@@ -210,6 +210,13 @@ class Restoration(Facts, frozen=True, kw_only=True):
     residual_ratio: Size | None = None
 
 
+class DrawSpread(Facts, frozen=True, kw_only=True):
+    """How far AP moves from one draw of noise to another: of a scan (mean), and of the mean over scans."""
+
+    subject: Size
+    ap_mean: Size
+
+
 class Summary(Facts, frozen=True, kw_only=True):
     """Everything a row shows; a function of subjects, thresholds and pieces."""
 
@@ -218,6 +225,7 @@ class Summary(Facts, frozen=True, kw_only=True):
     scan: ScanLevel
     slice: SliceLevel | None = None
     restoration: Restoration
+    draw_spread: DrawSpread | None = None  # None with one draw
     profiles: dict[Key, Profile]
 
 

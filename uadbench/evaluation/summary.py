@@ -151,9 +151,6 @@ def _profile(evaluation: Evaluation, profile: str, voxel_ml: float, sizes: Sizes
         for kind in kinds
         for chosen in [rows(subjects, "lesion-test", kind)]
     }
-    unflagged = [row for row in tested if not subjects[row].get("flags")]
-    if len(unflagged) < len(tested):
-        summary["unflagged"] = {"subjects": len(unflagged), **pooled(pieces, unflagged)}
     summary["points"] = {
         point: _point(evaluation, profile, number, voxel_ml, sizes)
         for number, point in enumerate(OPERATING_POINTS)
