@@ -161,7 +161,7 @@ def _profile(evaluation: Evaluation, profile: str, voxel_ml: float, sizes: Sizes
 
 def _unflagged(subjects: Subjects, pieces: Pieces, tested: Sequence[int]) -> dict[str, Any] | None:
     """The pooled figures without the scans whose preparation was flagged; None where none was."""
-    kept = [row for row in tested if not subjects[row]["flags"]]
+    kept = [row for row in tested if not subjects[row].get("flags")]
     return None if len(kept) == len(tested) else {"subjects": len(kept), **pooled(pieces, kept)}
 
 
@@ -181,7 +181,7 @@ def _point(
         "fpr_lesion_test": _rate(evaluation, profile, number, tested),
         "fpr_healthy_test": _rate(evaluation, profile, number, healthy),
         f"healthy_false_{sizes.unit}": _mean(
-            [float(voxels[row, 1] * voxel_ml / subjects[row]["template_scale"]) for row in healthy]
+            [float(voxels[row, 1] * voxel_ml / subjects[row].get("template_scale", 1.0)) for row in healthy]
         ),
         "recall": _share(int(lesions[:, FOUND].sum()), int(lesions[:, LESIONS].sum())),
         "false_components": float(lesions[:, FALSE].sum() / len(tested)) if tested else None,
