@@ -112,7 +112,7 @@ def _found(name: str, root: Path, items: Iterable[Subject | LeftOut | Remark]) -
     subjects: list[Subject] = []
     left_out: list[LeftOut] = []
     remarks: list[Remark] = []
-    for item in items:
+    for item in (*items, *layout.surprises(root)):
         if isinstance(item, LeftOut):
             left_out.append(item)
         elif isinstance(item, Remark):
@@ -123,7 +123,6 @@ def _found(name: str, root: Path, items: Iterable[Subject | LeftOut | Remark]) -
             subjects.append(replace(item, orientation=card.analyze_orientation))
         else:
             subjects.append(item)
-    left_out += layout.unread(root)
     if not subjects:
         raise UserError(_nobody(card, root, left_out))
     _check_subjects(name, root, subjects)

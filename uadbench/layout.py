@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uadbench.subject import LeftOut
+from uadbench.subject import LeftOut, Remark
 from uadbench.suffixes import is_data, pair_of, volume_stem
 
 OWN_MASKS = "masks"  # the folder with brain masks that the user has made
@@ -92,9 +92,18 @@ def is_absent(path: Path) -> bool:
         return False
 
 
-def unread(root: Path) -> Iterator[LeftOut]:
-    """What lies under a root and cannot be read: content that was not fetched, folders without leave."""
+def surprises(root: Path) -> Iterator[LeftOut | Remark]:
+    """What no adapter sees: content that was not fetched, folders without leave, one volume in two files."""
     tree = walk(root)
+    stems: dict[tuple[Path, str], list[Path]] = {}
+    for path in tree.files:
+        stem = volume_stem(path)
+        if stem is not None and (pair_of(path) or (path,))[0] == path:
+            stems.setdefault((path.parent, stem.lower()), []).append(path)
+    double = [path for alike in stems.values() if len(alike) > 1 for path in alike]
+    if double:
+        said = f"{listed(_inside(double, root))}: only one of each is used; remove those that are not meant"
+        yield Remark("files that differ in case or suffix only", said)
     if tree.absent:
         reason = (
             f"the content of {listed(_inside(tree.absent, root))} is not here, only links or pointers to it: "
