@@ -225,6 +225,13 @@ def test_a_data_set_none_of_which_was_fetched_says_how_to_fetch_it(make: Maker) 
         datasets.find("atlas2", found.root)
 
 
+def test_archives_that_were_not_unpacked_are_told(tmp_path: Path) -> None:
+    for name in ("IXI-T1.tar", "IXI-T2.TAR.gz", "readme.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"\(2 \(IXI-T1.tar, IXI-T2.TAR.gz\) to be unpacked\)"):
+        datasets.find("ixi", tmp_path)
+
+
 @pytest.mark.parametrize("name", ["brats13", "brats21", "mslub", "msseg16", "wmh17"])
 def test_images_deeper_than_expected_are_told_as_that(name: str, make: Maker) -> None:
     found = make(name, subjects=1)

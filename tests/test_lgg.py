@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,19 @@ def test_what_is_not_used_is_named_with_the_reason(trap: str, item: str, reason:
     found = make(trap)
     assert {left.id: reason in left.reason for left in found.left_out} == {item: True}
     assert check(found).ok
+
+
+def test_a_slice_in_two_files_is_left_out(make: Maker) -> None:
+    root = make().root
+    for name, again in (("3.tif", "3.TIFF"), ("5_mask.tif", "05_mask.tif")):
+        (picture,) = root.rglob(f"{PATIENT}_{name}")
+        shutil.copy(picture, picture.with_name(f"{PATIENT}_{again}"))
+    found = datasets.find("lgg", root)
+    assert {item.id: item.reason for item in found.left_out} == {
+        f"{PATIENT} slice 3": "is there twice",
+        f"{PATIENT} slice 5": "is there twice",
+    }
+    assert len(one(found, PATIENT).stack) == 14
 
 
 def test_a_missing_sequence_leaves_the_other_contrasts(make: Maker) -> None:

@@ -14,6 +14,7 @@ OWN_MASKS = "masks"  # the folder with brain masks that the user has made
 NO_MASK = "has no lesion mask"  # how the reason begins of a subject that cannot be tested on
 POINTERS = (b"version https://git-lfs.github.com/", b"/annex/objects/")  # files that stand for their content
 LONGEST_POINTER = 1024  # bytes
+ARCHIVE = re.compile(r"\.(zip|tar|tar\.\w+|tgz|7z|rar)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ def is_absent(path: Path) -> bool:
         return False
 
 
+def is_here(path: Path) -> bool:
+    """Whether a file is there with its content."""
+    return path.is_file() and not is_absent(path)
+
+
 def surprises(root: Path) -> Iterator[LeftOut | Remark]:
     """What no adapter sees: content that was not fetched, folders without leave, one volume in two files."""
     tree = walk(root)
@@ -119,9 +125,10 @@ def _inside(paths: list[Path], root: Path) -> list[str]:
 
 
 def listed(names: list[str], most: int = 5) -> str:
-    """How many names there are, and the first of them."""
+    """How many names there are, and the first of them, without control characters."""
+    first = [name if name.isprintable() else ascii(name)[1:-1] for name in names[:most]]
     rest = ", ..." if len(names) > most else ""
-    return f"{len(names)} ({', '.join(names[:most])}{rest})"
+    return f"{len(names)} ({', '.join(first)}{rest})"
 
 
 def files(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
@@ -183,7 +190,7 @@ def volume(folder: Path, pattern: str) -> Path | None:
 def _here(folder: Path) -> Iterator[Path]:
     """The files with content right in a folder, sorted."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not path.name.startswith("._") and path.is_file() and not is_absent(path):
+        if not path.name.startswith("._") and is_here(path):
             yield path
 
 

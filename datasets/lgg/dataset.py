@@ -74,14 +74,15 @@ def _patient(
 
 def _slices(stem: str, folder: Path) -> tuple[list[Slice], list[LeftOut]]:
     """The slices in the order of their numbers, and the pictures and masks that lack the other."""
-    found: dict[bool, dict[int, Path]] = {True: {}, False: {}}
-    for path in folder.iterdir():
+    found: dict[bool, dict[int, list[Path]]] = {True: {}, False: {}}
+    for path in sorted(folder.iterdir()):
         name = re.fullmatch(rf"{stem}_(\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
-        if name and path.is_file() and not layout.is_absent(path):
-            found[bool(name[2])][int(name[1])] = path
+        if name and layout.is_here(path):
+            found[bool(name[2])].setdefault(int(name[1]), []).append(path)
     images, masks = found[False], found[True]
-    lone = [LeftOut(f"{stem} slice {n}", "has no mask") for n in sorted(set(images) - set(masks))]
-    lone += [
-        LeftOut(f"{stem} slice {n}", "has a mask and no image") for n in sorted(set(masks) - set(images))
-    ]
-    return [Slice(images[n], masks[n]) for n in sorted(set(images) & set(masks))], lone
+    twice = {n for there in (images, masks) for n, paths in there.items() if len(paths) > 1}
+    whole = sorted((set(images) & set(masks)) - twice)
+    lacks = dict.fromkeys(masks, "has a mask and no image") | dict.fromkeys(images, "has no mask")
+    lacks = {n: "is there twice" if n in twice else lacks[n] for n in sorted(set(lacks) - set(whole))}
+    lone = [LeftOut(f"{stem} slice {n}", reason) for n, reason in lacks.items()]
+    return [Slice(images[n][0], masks[n][0]) for n in whole], lone
