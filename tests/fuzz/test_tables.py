@@ -8,6 +8,7 @@ import io
 import random
 import re
 import resource
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,9 +132,20 @@ def _spreadsheet(chance: random.Random, content: bytes) -> bytes:
 
 
 def _old_spreadsheet(chance: random.Random, content: bytes) -> bytes:
-    """The beginning of an Excel file of the old kind, and then anything."""
-    magic = chance.choice([b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"\x09\x00\x04\x00\x07\x00\x10\x00"])
-    return magic + chance.randbytes(chance.choice([0, 10, 600, 5000])) + content
+    """The table as .xls of the oldest kind, at times with changed bytes."""
+    records = [struct.pack("<HHHH", 0x0009, 4, 7, 0x0010)]
+    for row, line in enumerate(content.decode("latin-1").splitlines()[:100]):
+        for column, cell in enumerate(re.split(r"[,;\t]", line)[:50]):
+            letters = cell[:200].encode("ascii", "replace")
+            body = struct.pack("<HH3xB", row, column, len(letters)) + letters
+            records.append(struct.pack("<HH", 0x0004, len(body)) + body)
+    damage: Damage = chance.choice([_same, _bytes, _cut])
+    return damage(chance, b"".join([*records, struct.pack("<HH", 0x000A, 0)]))
+
+
+def _compound(chance: random.Random, content: bytes) -> bytes:
+    """The beginning of a compound file, in which newer .xls lie, and then anything."""
+    return b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + chance.randbytes(chance.choice([0, 10, 600, 5000]))
 
 
 DAMAGES: list[Damage] = [
@@ -149,6 +161,7 @@ DAMAGES: list[Damage] = [
         _page,
         _spreadsheet,
         _old_spreadsheet,
+        _compound,
     ],
 ]
 
