@@ -101,9 +101,17 @@ def test_a_patient_is_a_whole_stack_and_its_lesion_free_slices(layout: str, make
 
 def test_the_table_may_have_commas_and_points(make: Maker) -> None:
     plain, *others = (
-        [(s.age, s.sex) for s in make(*traps).subjects] for traps in ((), ("commas",), ("semicolons",))
+        [(s.age, s.sex) for s in make(*traps).subjects]
+        for traps in ((), ("commas",), ("semicolons",), ("unicode_text",), ("remark_lines",))
     )
-    assert others == [plain, plain]
+    assert others == [plain] * 4
+
+
+@pytest.mark.parametrize("trap", ["contradicting_rows", "impossible_age"])
+def test_an_age_that_cannot_be_true_is_unknown(trap: str, make: Maker) -> None:
+    found = make(trap)
+    assert [s.id for s in found.subjects if s.age is None] == [PATIENT, f"{PATIENT}_lesion-free"]
+    assert PATIENT.rpartition("_")[0] in found.remarks[0].reason
 
 
 def test_a_patient_without_a_row_has_neither_age_nor_sex(make: Maker) -> None:
@@ -186,7 +194,8 @@ def test_every_trap_is_tested() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert set(fixtures.trap_names("lgg")) == {
         *SLICE_TRAPS,
-        *("commas", "downloaded_twice", "semicolons", "file_without_row"),
+        *("commas", "downloaded_twice", "semicolons", "file_without_row", "unicode_text", "remark_lines"),
+        *("contradicting_rows", "impossible_age"),
     }
     assert all(f'"{trap}"' in text for trap in fixtures.trap_names("lgg"))
 

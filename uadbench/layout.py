@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uadbench.subject import LeftOut, Remark
+from uadbench.subject import LeftOut, Remark, Slice
 from uadbench.suffixes import is_data, pair_of, volume_stem
 
 OWN_MASKS = "masks"  # the folder with brain masks that the user has made
@@ -259,3 +259,22 @@ def own_masks_of(masks: Mapping[str, Path], images: Mapping[str, Path]) -> dict[
     """The user's mask of each contrast: `masks/<name of the image file>`, with any ending."""
     found = {contrast: own_mask(masks, volume_stem(path) or path.name) for contrast, path in images.items()}
     return {contrast: path for contrast, path in found.items() if path is not None}
+
+
+def slices(folder: Path, stem: str) -> tuple[list[Slice], list[LeftOut]]:
+    """The slices of a stack by their numbers, and those that lack picture or mask, or are there twice.
+
+    The pictures right in a folder are named by the stem, `_`, the number, and `_mask` where they are masks.
+    """
+    found: dict[bool, dict[int, list[Path]]] = {True: {}, False: {}}
+    for path in _here(folder):
+        name = re.fullmatch(rf"{re.escape(stem)}_(\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
+        if name:
+            found[bool(name[2])].setdefault(int(name[1]), []).append(path)
+    images, masks = found[False], found[True]
+    twice = {n for there in (images, masks) for n, paths in there.items() if len(paths) > 1}
+    whole = sorted((set(images) & set(masks)) - twice)
+    lacks = dict.fromkeys(masks, "has a mask and no image") | dict.fromkeys(images, "has no mask")
+    lacks = {n: "is there twice" if n in twice else lacks[n] for n in sorted(set(lacks) - set(whole))}
+    lone = [LeftOut(f"{stem} slice {n}", reason) for n, reason in lacks.items()]
+    return [Slice(images[n][0], masks[n][0]) for n in whole], lone

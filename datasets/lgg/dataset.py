@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uadbench import layout, tables
 from uadbench.preparation import stacks
-from uadbench.subject import LeftOut, Remark, Slice, Subject
+from uadbench.subject import LeftOut, Remark, Subject
 
 CHANNELS = {"T1": 0, "FLAIR": 1, "T1post": 2}
 
@@ -39,7 +39,7 @@ def _patient(
     stem: str, person: str, date: str, folder: Path, known: tables.Person
 ) -> Iterator[Subject | LeftOut]:
     """Everything in one folder."""
-    stack, lone = _slices(stem, folder)
+    stack, lone = layout.slices(folder, stem)
     yield from lone
     if not stack:
         yield LeftOut(stem, f"{folder} has no slice with a mask")
@@ -70,19 +70,3 @@ def _patient(
     if ill:
         name = f"{stem}_lesion-free"
         yield replace(whole, id=name, healthy=True, lesion_mask=None, lesion_kind=None, slices="lesion-free")
-
-
-def _slices(stem: str, folder: Path) -> tuple[list[Slice], list[LeftOut]]:
-    """The slices in the order of their numbers, and the pictures and masks that lack the other."""
-    found: dict[bool, dict[int, list[Path]]] = {True: {}, False: {}}
-    for path in sorted(folder.iterdir()):
-        name = re.fullmatch(rf"{stem}_(\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
-        if name and layout.is_here(path):
-            found[bool(name[2])].setdefault(int(name[1]), []).append(path)
-    images, masks = found[False], found[True]
-    twice = {n for there in (images, masks) for n, paths in there.items() if len(paths) > 1}
-    whole = sorted((set(images) & set(masks)) - twice)
-    lacks = dict.fromkeys(masks, "has a mask and no image") | dict.fromkeys(images, "has no mask")
-    lacks = {n: "is there twice" if n in twice else lacks[n] for n in sorted(set(lacks) - set(whole))}
-    lone = [LeftOut(f"{stem} slice {n}", reason) for n, reason in lacks.items()]
-    return [Slice(images[n][0], masks[n][0]) for n in whole], lone
