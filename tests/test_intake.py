@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -18,10 +20,11 @@ from uadbench.datasets import Found
 from uadbench.errors import UserError
 from uadbench.fixtures import heads
 from uadbench.plan import Cell, Machine
+from uadbench.preparation import prepare_dataset as prepare_dataset_module
 from uadbench.preparation.prepare_dataset import prepare_dataset
 from uadbench.preparation.verify import Count, Report
 from uadbench.run import run
-from uadbench.subject import LeftOut
+from uadbench.subject import LeftOut, Subject
 
 Maker = Callable[..., Found]
 
@@ -222,6 +225,13 @@ def test_a_data_set_none_of_which_was_fetched_says_how_to_fetch_it(make: Maker) 
         datasets.find("atlas2", found.root)
 
 
+def test_archives_that_were_not_unpacked_are_told(tmp_path: Path) -> None:
+    for name in ("IXI-T1.tar", "IXI-T2.TAR.gz", "readme.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"\(2 \(IXI-T1.tar, IXI-T2.TAR.gz\) to be unpacked\)"):
+        datasets.find("ixi", tmp_path)
+
+
 @pytest.mark.parametrize("name", ["brats13", "brats21", "mslub", "msseg16", "wmh17"])
 def test_images_deeper_than_expected_are_told_as_that(name: str, make: Maker) -> None:
     found = make(name, subjects=1)
@@ -325,6 +335,17 @@ def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(machine: Machine
 def test_reasons_are_told_once_with_counts() -> None:
     items = [LeftOut(f"s{n}", "has no image") for n in range(7)] + [LeftOut("t", "is empty")]
     assert datasets.by_reason(items) == [("7 (s0, s1, s2, s3, s4, ...): has no image", 7), ("t: is empty", 1)]
+
+
+def test_the_flags_of_a_stack_are_told_once(tmp_path: Path) -> None:
+    """Not of the whole stack, and again of its lesion-free slices."""
+    facts = {"quality": {"flags": ["brain of 9 ml, expected 900 to 2200"]}}
+    whole = Subject(id="a", cohort="lgg", person="a", images={"T1": tmp_path}, healthy=False)
+    free = replace(whole, id="a_lesion-free", healthy=True, slices="lesion-free")
+    alone = replace(free, id="b_lesion-free", person="b")
+    stacks = [SimpleNamespace(subject=one, contrast="T1", facts=facts) for one in (whole, free, alone)]
+    flags = list(prepare_dataset_module._flags(stacks))  # type: ignore[arg-type]
+    assert [flag.subject_id for flag in flags] == ["a", "b_lesion-free"]
 
 
 # ---- names that are none -----------------------------------------------------------------------

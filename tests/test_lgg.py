@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -102,9 +103,17 @@ def test_a_patient_is_a_whole_stack_and_its_lesion_free_slices(layout: str, make
 
 def test_the_table_may_have_commas_and_points(make: Maker) -> None:
     plain, *others = (
-        [(s.age, s.sex) for s in make(*traps).subjects] for traps in ((), ("commas",), ("semicolons",))
+        [(s.age, s.sex) for s in make(*traps).subjects]
+        for traps in ((), ("commas",), ("semicolons",), ("unicode_text",), ("remark_lines",))
     )
-    assert others == [plain, plain]
+    assert others == [plain] * 4
+
+
+@pytest.mark.parametrize("trap", ["contradicting_rows", "impossible_age"])
+def test_an_age_that_cannot_be_true_is_unknown(trap: str, make: Maker) -> None:
+    found = make(trap)
+    assert [s.id for s in found.subjects if s.age is None] == [PATIENT, f"{PATIENT}_lesion-free"]
+    assert PATIENT.rpartition("_")[0] in found.remarks[0].reason
 
 
 def test_a_patient_without_a_row_has_neither_age_nor_sex(make: Maker) -> None:
@@ -125,6 +134,19 @@ def test_what_is_not_used_is_named_with_the_reason(trap: str, item: str, reason:
     found = make(trap)
     assert {left.id: reason in left.reason for left in found.left_out} == {item: True}
     assert check(found).ok
+
+
+def test_a_slice_in_two_files_is_left_out(make: Maker) -> None:
+    root = make().root
+    for name, again in (("3.tif", "3.TIFF"), ("5_mask.tif", "05_mask.tif")):
+        (picture,) = root.rglob(f"{PATIENT}_{name}")
+        shutil.copy(picture, picture.with_name(f"{PATIENT}_{again}"))
+    found = datasets.find("lgg", root)
+    assert {item.id: item.reason for item in found.left_out} == {
+        f"{PATIENT} slice 3": "is there twice",
+        f"{PATIENT} slice 5": "is there twice",
+    }
+    assert len(one(found, PATIENT).stack) == 14
 
 
 def test_a_missing_sequence_leaves_the_other_contrasts(make: Maker) -> None:
@@ -174,7 +196,8 @@ def test_every_trap_is_tested() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert set(fixtures.trap_names("lgg")) == {
         *SLICE_TRAPS,
-        *("commas", "downloaded_twice", "semicolons", "file_without_row"),
+        *("commas", "downloaded_twice", "semicolons", "file_without_row", "unicode_text", "remark_lines"),
+        *("contradicting_rows", "impossible_age"),
     }
     assert all(f'"{trap}"' in text for trap in fixtures.trap_names("lgg"))
 

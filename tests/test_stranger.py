@@ -36,7 +36,7 @@ def test_the_four_boxes_of_the_readme_are_enough(machine: Machine, tmp_path: Pat
         "run", "-m", "intensity", "-d", "mine", "--protocol", "uad-1-4mm", "--preset", "ci", *plugins, *quiet
     )
 
-    assert "left out: patient05: has no tumour.nii.gz" in verified
+    assert "left out: patient05: has no lesion mask (tumour.nii.gz)" in verified
     assert "what is used is in order (1 left out, see above)" in verified
     assert "own mask 4" in prepared
     assert "failed" not in prepared
@@ -49,7 +49,7 @@ def test_the_four_boxes_of_the_readme_are_enough(machine: Machine, tmp_path: Pat
         line for line in uadbench("datasets", *plugins).splitlines() if line.startswith("mine")
     )
     listed = json.loads((machine.places.runs / "splits" / "mine.json").read_text())
-    assert listed["left_out"] == [{"id": "patient05", "reason": "has no tumour.nii.gz"}]
+    assert listed["left_out"] == [{"id": "patient05", "reason": "has no lesion mask (tumour.nii.gz)"}]
     written = {
         str(path.relative_to(home)) for path in home.rglob("*") if path.suffix != ".pyc" and path.is_file()
     }

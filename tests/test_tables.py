@@ -131,7 +131,16 @@ def test_a_column_that_is_needed_is_missed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "age"),
     [
-        *[("0", 0.0), ("35", 35.0), ("35.5", 35.5), ('"35,5"', 35.5), ("3e1", 30.0), ("120", 120.0)],
+        *[
+            ("0", 0.0),
+            ("35", 35.0),
+            ("35.5", 35.5),
+            ('"35,5"', 35.5),
+            ("3e1", 30.0),
+            ("120", 120.0),
+            ("035Y", 35.0),
+            ("35 years", 35.0),
+        ],
         *[(cell, None) for cell in ("", "n/a", "N/A", "-", "unknown")],
     ],
 )
@@ -152,8 +161,11 @@ def test_an_age_that_nobody_can_have_is_unknown_and_remarked(cell: str, tmp_path
 @pytest.mark.parametrize(
     ("column", "cell", "sex"),
     [
-        *[("sex", cell, "F") for cell in ("F", "f", "female", "Female", "FEMALE", " w ", "woman")],
-        *[("Gender", cell, "M") for cell in ("M", "m", "male", "Man")],
+        *[
+            ("sex", cell, "F")
+            for cell in ("F", "f", "female", "Female", "FEMALE", " w ", "woman", "f.", "Weiblich")
+        ],
+        *[("Gender", cell, "M") for cell in ("M", "m", "male", "Man", "M\xe4nnlich", "homme")],
         *[
             ("SEX (1=m, 2=f)", "2", "F"),
             ("SEX (1=m, 2=f)", "1.0", "M"),

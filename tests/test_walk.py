@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from uadbench import layout, suffixes
 from uadbench.preparation import scan
+from uadbench.subject import Remark
 
 
 def touch(root: Path, *names: str) -> None:
@@ -108,7 +109,7 @@ def test_content_that_was_not_fetched_is_told_with_the_way_to_fetch_it(tmp_path:
     (tmp_path / "lfs.tif").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     (tmp_path / "words.txt").write_bytes(b"version https://example.org is another text")
     assert names(tmp_path, layout.walk(tmp_path).files) == ["here.nii.gz", "words.txt"]
-    (item,) = layout.unread(tmp_path)
+    (item,) = layout.surprises(tmp_path)
     assert item.id == "links without content"
     assert item.reason.startswith(
         "the content of 4 (annex.nii.gz, folder, lfs.tif, unlocked.nii.gz) is not here"
@@ -123,9 +124,16 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "shut").chmod(0)
     try:
         assert [path.name for path, _ in layout.volumes(tmp_path, ".")] == ["b.nii"]
-        assert [item.reason for item in layout.unread(tmp_path)] == ["1 (shut)"]
+        assert [item.reason for item in layout.surprises(tmp_path)] == ["1 (shut)"]
     finally:
         (tmp_path / "shut").chmod(0o755)
+
+
+def test_one_volume_in_two_files_is_remarked(tmp_path: Path) -> None:
+    touch(tmp_path, "P1/a.nii", "P1/A.nii.gz", "P1/b.hdr", "P1/b.img", "P2/a.nii")
+    (item,) = layout.surprises(tmp_path)
+    assert isinstance(item, Remark)
+    assert item.reason.startswith("2 (P1/A.nii.gz, P1/a.nii): only one of each is used")
 
 
 def test_a_folder_inside_one_of_its_own_name_is_the_one_that_is_meant(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def _found(name: str, root: Path, items: Iterable[Subject | LeftOut | Remark]) -
     subjects: list[Subject] = []
     left_out: list[LeftOut] = []
     remarks: list[Remark] = []
-    for item in items:
+    for item in (*items, *layout.surprises(root)):
         if isinstance(item, LeftOut):
             left_out.append(item)
         elif isinstance(item, Remark):
@@ -123,7 +123,6 @@ def _found(name: str, root: Path, items: Iterable[Subject | LeftOut | Remark]) -
             subjects.append(replace(item, orientation=card.analyze_orientation))
         else:
             subjects.append(item)
-    left_out += layout.unread(root)
     if not subjects:
         raise UserError(_nobody(card, root, left_out))
     _check_subjects(name, root, subjects)
@@ -149,6 +148,9 @@ def _nobody(card: DatasetCard, root: Path, left_out: Sequence[LeftOut]) -> str:
     reasons = [words for words, _ in by_reason(item for item in left_out if item.id not in unmasked)]
     if unmasked:
         reasons.insert(0, f"{len(unmasked)} subjects, none with a lesion mask: {', '.join(unmasked[:5])}")
+    packed = [path.name for path in layout.walk(root).files if layout.ARCHIVE.search(path.name)]
+    if packed:
+        reasons.append(f"{layout.listed(packed)} to be unpacked")
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return f"No subject of {card.name} that can be used was found under {root}{why}; {_how_to_get(card)}"
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uadbench.subject import LeftOut
+from uadbench.subject import LeftOut, Remark, Slice
 from uadbench.suffixes import is_data, pair_of, volume_stem
 
 OWN_MASKS = "masks"  # the folder with brain masks that the user has made
 NO_MASK = "has no lesion mask"  # how the reason begins of a subject that cannot be tested on
 POINTERS = (b"version https://git-lfs.github.com/", b"/annex/objects/")  # files that stand for their content
 LONGEST_POINTER = 1024  # bytes
+ARCHIVE = re.compile(r"\.(zip|tar|tar\.\w+|tgz|7z|rar)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,23 @@ def is_absent(path: Path) -> bool:
         return False
 
 
-def unread(root: Path) -> Iterator[LeftOut]:
-    """What lies under a root and cannot be read: content that was not fetched, folders without leave."""
+def is_here(path: Path) -> bool:
+    """Whether a file is there with its content."""
+    return path.is_file() and not is_absent(path)
+
+
+def surprises(root: Path) -> Iterator[LeftOut | Remark]:
+    """What no adapter sees: content that was not fetched, folders without leave, one volume in two files."""
     tree = walk(root)
+    stems: dict[tuple[Path, str], list[Path]] = {}
+    for path in tree.files:
+        stem = volume_stem(path)
+        if stem is not None and (pair_of(path) or (path,))[0] == path:
+            stems.setdefault((path.parent, stem.lower()), []).append(path)
+    double = [path for alike in stems.values() if len(alike) > 1 for path in alike]
+    if double:
+        said = f"{listed(_inside(double, root))}: only one of each is used; remove those that are not meant"
+        yield Remark("files that differ in case or suffix only", said)
     if tree.absent:
         reason = (
             f"the content of {listed(_inside(tree.absent, root))} is not here, only links or pointers to it: "
@@ -110,9 +125,10 @@ def _inside(paths: list[Path], root: Path) -> list[str]:
 
 
 def listed(names: list[str], most: int = 5) -> str:
-    """How many names there are, and the first of them."""
+    """How many names there are, and the first of them, without control characters."""
+    first = [name if name.isprintable() else ascii(name)[1:-1] for name in names[:most]]
     rest = ", ..." if len(names) > most else ""
-    return f"{len(names)} ({', '.join(names[:most])}{rest})"
+    return f"{len(names)} ({', '.join(first)}{rest})"
 
 
 def files(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
@@ -174,7 +190,7 @@ def volume(folder: Path, pattern: str) -> Path | None:
 def _here(folder: Path) -> Iterator[Path]:
     """The files with content right in a folder, sorted."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not path.name.startswith("._") and path.is_file() and not is_absent(path):
+        if not path.name.startswith("._") and is_here(path):
             yield path
 
 
@@ -243,3 +259,22 @@ def own_masks_of(masks: Mapping[str, Path], images: Mapping[str, Path]) -> dict[
     """The user's mask of each contrast: `masks/<name of the image file>`, with any ending."""
     found = {contrast: own_mask(masks, volume_stem(path) or path.name) for contrast, path in images.items()}
     return {contrast: path for contrast, path in found.items() if path is not None}
+
+
+def slices(folder: Path, stem: str) -> tuple[list[Slice], list[LeftOut]]:
+    """The slices of a stack by their numbers, and those that lack picture or mask, or are there twice.
+
+    The pictures right in a folder are named by the stem, `_`, the number, and `_mask` where they are masks.
+    """
+    found: dict[bool, dict[int, list[Path]]] = {True: {}, False: {}}
+    for path in _here(folder):
+        name = re.fullmatch(rf"{re.escape(stem)}_(\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
+        if name:
+            found[bool(name[2])].setdefault(int(name[1]), []).append(path)
+    images, masks = found[False], found[True]
+    twice = {n for there in (images, masks) for n, paths in there.items() if len(paths) > 1}
+    whole = sorted((set(images) & set(masks)) - twice)
+    lacks = dict.fromkeys(masks, "has a mask and no image") | dict.fromkeys(images, "has no mask")
+    lacks = {n: "is there twice" if n in twice else lacks[n] for n in sorted(set(lacks) - set(whole))}
+    lone = [LeftOut(f"{stem} slice {n}", reason) for n, reason in lacks.items()]
+    return [Slice(images[n][0], masks[n][0]) for n in whole], lone

@@ -19,7 +19,24 @@ Row = Mapping[str, str]  # column in lower case -> cell; columns beyond the end 
 
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 SILENT = {"", "n/a", "na", "unknown", "not available", "missing", "-", "--", ".", "?"}  # says nothing
-SEXES = {"f": "F", "female": "F", "woman": "F", "w": "F", "m": "M", "male": "M", "man": "M"}
+WORDS = {
+    "F": ("f", "female", "woman", "women", "girl", "w", "weiblich", "frau", "femme", "feminin", "femenino"),
+    "M": (
+        "m",
+        "male",
+        "man",
+        "men",
+        "boy",
+        "männlich",
+        "maennlich",
+        "mann",
+        "homme",
+        "masculin",
+        "masculino",
+    ),
+}
+SEXES = {word: sex for sex, words in WORDS.items() for word in words}
+YEARS = re.compile(r"\s*(y|yr|yrs|year|years)\.?$", re.IGNORECASE)  # after an age; DICOM writes "035Y"
 AGES = ("age", "age_years", "age (years)", "age_at_scan")
 SEX_COLUMNS = ("sex", "gender", "gender_text", "m/f")
 OLDEST_YEARS = 120.0
@@ -145,7 +162,7 @@ def _ages(row: Row, form: Form, notes: _Notes, table: str, person: str) -> set[f
     """The ages that a row states, in years."""
     ages = set()
     for text in _cells(row, form.age):
-        age = number(text)
+        age = number(YEARS.sub("", text))
         if age is not None and 0 <= age <= OLDEST_YEARS:
             ages.add(age)
         elif text.lower() not in SILENT:
@@ -164,7 +181,7 @@ def _sexes(row: Row, form: Form, notes: _Notes, table: str, person: str) -> set[
         codes |= {
             code: SEXES[word] for code, word in re.findall(r"(\d)\s*=\s*(\w+)", column) if word in SEXES
         }
-        text = row[column].lower()
+        text = row[column].lower().rstrip(".")
         value = number(text)
         sex = SEXES.get(text) or (codes.get(f"{value:g}") if value is not None else None)
         if sex:

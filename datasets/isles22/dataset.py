@@ -1,6 +1,7 @@
 """ISLES 2022: acute stroke, DWI, ADC and FLAIR; lesions were outlined on the DWI."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from uadbench import layout
@@ -19,8 +20,9 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     contrasts = {"dwi": "DWI", "adc": "ADC", "flair": "FLAIR"}
     sessions, surplus = layout.by_session(root, NAME, contrasts)
     lesions, surplus_masks = layout.by_session(root, MASK, {"msk": "lesion"})
+    twice = [replace(item, contrast=None) for item in surplus_masks]  # whatever contrast is looked at
     masks = layout.own_masks(root)
-    yield from [*surplus, *surplus_masks, *layout.foreign(root, OTHERS)]
+    yield from [*surplus, *twice, *layout.foreign(root, OTHERS)]
     for (person, session), images in sessions.items():
         name = f"sub-{person.lower()}_ses-{session}"
         lesion = lesions.pop((person, session), None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uadbench import layout, tables
 from uadbench.preparation import stacks
-from uadbench.subject import LeftOut, Remark, Slice, Subject
+from uadbench.subject import LeftOut, Remark, Subject
 
 CHANNELS = {"T1": 0, "FLAIR": 1, "T1post": 2}
 
@@ -39,7 +39,7 @@ def _patient(
     stem: str, person: str, date: str, folder: Path, known: tables.Person
 ) -> Iterator[Subject | LeftOut]:
     """Everything in one folder."""
-    stack, lone = _slices(stem, folder)
+    stack, lone = layout.slices(folder, stem)
     yield from lone
     if not stack:
         yield LeftOut(stem, f"{folder} has no slice with a mask")
@@ -70,18 +70,3 @@ def _patient(
     if ill:
         name = f"{stem}_lesion-free"
         yield replace(whole, id=name, healthy=True, lesion_mask=None, lesion_kind=None, slices="lesion-free")
-
-
-def _slices(stem: str, folder: Path) -> tuple[list[Slice], list[LeftOut]]:
-    """The slices in the order of their numbers, and the pictures and masks that lack the other."""
-    found: dict[bool, dict[int, Path]] = {True: {}, False: {}}
-    for path in folder.iterdir():
-        name = re.fullmatch(rf"{stem}_(\d+)(_mask)?\.tiff?", path.name, re.IGNORECASE)
-        if name and path.is_file() and not layout.is_absent(path):
-            found[bool(name[2])][int(name[1])] = path
-    images, masks = found[False], found[True]
-    lone = [LeftOut(f"{stem} slice {n}", "has no mask") for n in sorted(set(images) - set(masks))]
-    lone += [
-        LeftOut(f"{stem} slice {n}", "has a mask and no image") for n in sorted(set(masks) - set(images))
-    ]
-    return [Slice(images[n], masks[n]) for n in sorted(set(images) & set(masks))], lone

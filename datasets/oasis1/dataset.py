@@ -1,7 +1,7 @@
 """OASIS-1: skull-stripped T1 in Talairach space; people with dementia (CDR above 0) are left out."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uadbench import layout, suffixes, tables
@@ -34,10 +34,9 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
         cells.setdefault(name.split("_MR")[0], []).extend(one.get("cdr") for one in row.rows)
     for (person, session), images in sessions.items():
         name, header = f"{person}_{session}", images["T1"]
-        pair = suffixes.pair_of(header) or ()
-        lost = [part.suffix for part in pair if layout.is_absent(part) or not part.is_file()]
-        if lost or not pair:
-            yield LeftOut(name, f"{header.name} is there without its {' or '.join(lost or ['.hdr, .img'])}")
+        lost = [part.suffix for part in suffixes.pair_of(header) or () if not layout.is_here(part)]
+        if lost:
+            yield LeftOut(name, f"{header.name} is there without its {lost[0]}")
         elif reason := _dementia(cells.get(person, [])):
             yield LeftOut(name, reason)
         else:
@@ -56,13 +55,11 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
     yield from people.beside(f"{person}_{session}" for person, session in sessions)
 
 
-def _dementia(cells: Iterable[str | None]) -> str:
+def _dementia(cells: Sequence[str | None]) -> str:
     """Why a person is not taken for healthy, by the CDR in all of its rows; "" for one who is.
 
-    It is blank for the young, who are healthy, and for repeat scans. Anything else that is no number is
-    believed to mean something.
+    It is blank for the young, who are healthy, and for repeat scans.
     """
-    cells = list(cells)
     if not cells:
         return "has no row in the table: its CDR is unknown"
     if None in cells:

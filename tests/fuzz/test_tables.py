@@ -8,9 +8,11 @@ import io
 import random
 import re
 import resource
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import openpyxl
 import pytest
 
@@ -56,6 +58,10 @@ CELLS = [
 ]
 
 Damage = Callable[[random.Random, bytes], bytes]
+
+
+def _same(chance: random.Random, content: bytes) -> bytes:
+    return content
 
 
 def _bytes(chance: random.Random, content: bytes) -> bytes:
@@ -117,17 +123,29 @@ def _spreadsheet(chance: random.Random, content: bytes) -> bytes:
     """The table as .xlsx, at times with changed bytes."""
     book = openpyxl.Workbook()
     assert book.active is not None
-    for line in content.decode("latin-1").splitlines():
+    for line in re.sub(r"[^\t\n\r -~\xa0-\xff]", "", content.decode("latin-1")).splitlines():
         book.active.append(re.split(r"[,;\t]", line))
     file = io.BytesIO()
     book.save(file)
-    return chance.choice([lambda _, same: same, _bytes, _cut])(chance, file.getvalue())
+    damage: Damage = chance.choice([_same, _bytes, _cut])
+    return damage(chance, file.getvalue())
 
 
 def _old_spreadsheet(chance: random.Random, content: bytes) -> bytes:
-    """The beginning of an Excel file of the old kind, and then anything."""
-    magic = chance.choice([b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"\x09\x00\x04\x00\x07\x00\x10\x00"])
-    return magic + chance.randbytes(chance.choice([0, 10, 600, 5000])) + content
+    """The table as .xls of the oldest kind, at times with changed bytes."""
+    records = [struct.pack("<HHHH", 0x0009, 4, 7, 0x0010)]
+    for row, line in enumerate(content.decode("latin-1").splitlines()[:100]):
+        for column, cell in enumerate(re.split(r"[,;\t]", line)[:50]):
+            letters = cell[:200].encode("ascii", "replace")
+            body = struct.pack("<HH3xB", row, column, len(letters)) + letters
+            records.append(struct.pack("<HH", 0x0004, len(body)) + body)
+    damage: Damage = chance.choice([_same, _bytes, _cut])
+    return damage(chance, b"".join([*records, struct.pack("<HH", 0x000A, 0)]))
+
+
+def _compound(chance: random.Random, content: bytes) -> bytes:
+    """The beginning of a compound file, in which newer .xls lie, and then anything."""
+    return b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + chance.randbytes(chance.choice([0, 10, 600, 5000]))
 
 
 DAMAGES: list[Damage] = [
@@ -143,6 +161,7 @@ DAMAGES: list[Damage] = [
         _page,
         _spreadsheet,
         _old_spreadsheet,
+        _compound,
     ],
 ]
 
@@ -162,7 +181,7 @@ def place(
         lines = ["\t".join(rows[0]), *("\t".join(row.values()) for row in rows)]
         (root / "participants.tsv").write_text("\n".join(lines) + "\n")
     else:
-        few = heads.Stored(heads.np.zeros((2, 2, 2), heads.np.uint8), heads.np.eye(4))
+        few = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))
         monkeypatch.setattr(heads, "see", lambda *_: few)
         fixtures.write_fixture(name, root, subjects=2 if name == "lgg" else 4)
     if name == "mslub":  # whose table is the user's own

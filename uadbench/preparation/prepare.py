@@ -44,6 +44,7 @@ from uadbench.progress import Progress
 from uadbench.subject import Subject
 
 logger = logging.getLogger(__name__)
+EXCLUDE_ONE = "exclude one of them in the data set's card"
 __all__ = ["DEFAULTS", "Cohort", "Failure", "Options", "check_voxels", "prepare"]
 
 
@@ -163,7 +164,7 @@ def copies(parts: Mapping[str, Sequence[Prepared]]) -> dict[str, list[Failure]]:
                 pairs.append((first_part, first, item))
             for home, one, other in pairs:
                 reason = same_image(one.contrast, other.subject, other.contrast)
-                failure = Failure(one.subject.id, one.contrast, f"{reason}: exclude one of them in the card")
+                failure = Failure(one.subject.id, one.contrast, f"{reason}: {EXCLUDE_ONE}")
                 found.setdefault(home, {}).setdefault(one.subject.id, failure)
     return {part: list(failures.values()) for part, failures in found.items()}
 

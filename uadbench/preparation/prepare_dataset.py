@@ -73,7 +73,7 @@ def prepare_dataset(
         failures=tuple(failures),
         flagged=tuple(flagged),
         sheets=tuple(pages),
-        left_out=found.left_out,
+        left_out=tuple(item for item in found.left_out if item.contrast in {None, *(contrasts or there)}),
         remarks=found.remarks,
         balance=balance(parts),
         split_list=list_path(card, lists),

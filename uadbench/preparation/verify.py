@@ -13,7 +13,7 @@ from uadbench.datasets import Found
 from uadbench.errors import SubjectError
 from uadbench.preparation import labels, masks, plausibility, scan, stacks
 from uadbench.preparation.labels import Labels
-from uadbench.preparation.prepare import same_image
+from uadbench.preparation.prepare import EXCLUDE_ONE, same_image
 from uadbench.preparation.prepare_scan import position_of
 from uadbench.preparation.scan import Scan
 from uadbench.progress import Progress
@@ -181,11 +181,13 @@ def _duplicates(
                 continue
             places = [home.get(one.id, "no partition") for one in (first, subject)]
             across = "" if places[0] == places[1] else f" ({places[0]} and {places[1]})"
-            reason = f"{same}{across}: exclude one of them in the data set's card"
+            reason = f"{same}{across}: {EXCLUDE_ONE}"
             problems.append(Finding(subject.id, file, reason))
             if first.healthy != subject.healthy:  # so one of them is said to be what it is not
                 counterpart = same_image(other, subject, contrast)
-                problems.append(Finding(first.id, str(first.images[other]), f"{counterpart}{across}"))
+                problems.append(
+                    Finding(first.id, str(first.images[other]), f"{counterpart}{across}: {EXCLUDE_ONE}")
+                )
     return problems, remarks
 
 

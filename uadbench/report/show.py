@@ -82,11 +82,11 @@ def outcomes(done: "Sequence[Outcome]") -> None:
         flagged = {p: n for p, n in outcome.record.preparation.flagged.items() if n}
         if flagged:
             _line(f"  flagged   scans of {_plain(flagged)}: `uadbench prepare` draws the contact sheets")
-        _left_out("  left out ", [LeftOut(item.id, item.reason) for item in outcome.record.excluded])
+        _by_reason("  left out ", [LeftOut(item.id, item.reason) for item in outcome.record.excluded])
 
 
-def _left_out(begin: str, items: Iterable[LeftOut]) -> None:
-    """What is not used, by reason: how many and the first of them."""
+def _by_reason(begin: str, items: Iterable[LeftOut]) -> None:
+    """Whom something is said about, by what is said: how many and the first of them."""
     for words, _ in dataset_modules.by_reason(items):
         _plainly(f"{begin} {words}")
 
@@ -325,11 +325,10 @@ def report(found: "Report") -> None:
     for row in found.counts:
         table.add_row(*[str(value) for value in row])
     console.print(table)
-    _left_out("left out:", found.left_out)
+    _by_reason("left out:", found.left_out)
     for problem in found.problems:
         _plainly(f"problem: {problem}")
-    for remark in found.remarks:
-        _plainly(f"remark: {remark}")
+    _by_reason("remark:", [LeftOut(remark.subject_id, remark.reason) for remark in found.remarks])
     _line(found.verdict, style=None if found.ok else "red")
 
 
@@ -354,13 +353,12 @@ def prepared(made: "Preparation") -> None:
             "`uadbench run --split all-test` tests on all of them, as a row of its own",
             style="yellow",
         )
-    _left_out("failed:", [LeftOut(f"{f.subject_id} {f.contrast}", f.reason) for f in made.failures])
-    _left_out("flagged (kept):", [LeftOut(f"{f.subject_id} {f.contrast}", f.reason) for f in made.flagged])
+    _by_reason("failed:", [LeftOut(f"{f.subject_id} {f.contrast}", f.reason) for f in made.failures])
+    _by_reason("flagged (kept):", [LeftOut(f"{f.subject_id} {f.contrast}", f.reason) for f in made.flagged])
     for sheet in made.sheets:
         _line(f"contact sheet: {sheet}")
-    _left_out("left out:", made.left_out)
-    for remark in made.remarks:
-        _line(f"remark: {remark.id}: {remark.reason}")
+    _by_reason("left out:", made.left_out)
+    _by_reason("remark:", [LeftOut(remark.id, remark.reason) for remark in made.remarks])
 
 
 def _plain(value: object) -> str:

@@ -9,11 +9,11 @@ from uadbench.subject import LeftOut, Subject
 
 def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     """One subject for each patient whose tumour was outlined."""
-    for image, _ in layout.files(root, r"flair\.nii\.gz"):
+    for image, _ in layout.volumes(root, "flair"):
         patient = image.parent
-        tumour = layout.one(patient, r"tumour\.nii\.gz")
+        tumour = layout.volume(patient, "tumour")
         if tumour is None:
-            yield LeftOut(patient.name, "has no tumour.nii.gz")
+            yield LeftOut(patient.name, f"{layout.NO_MASK} (tumour.nii.gz)")
             continue
         yield Subject(
             id=patient.name,
@@ -21,7 +21,7 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
             person=patient.name,
             images={"FLAIR": image},
             healthy=False,
-            brain_mask=layout.one(patient, r"brain\.nii\.gz"),
+            brain_mask=layout.volume(patient, "brain"),
             lesion_mask=tumour,
             lesion_kind="tumour",
         )
