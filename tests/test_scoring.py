@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import nibabel
@@ -11,17 +12,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import methods, scoring
+from uadbench import datasets, methods, scoring, splits
+from uadbench.cards import dataset_card
+from uadbench.cohort import prepare_cohort
 from uadbench.environment import seed_everything
 from uadbench.errors import UserError
 from uadbench.evaluation import maps
 from uadbench.grids import GRIDS
 from uadbench.learning.reconstruction import Reconstruction
 from uadbench.methods import Context
-from uadbench.plan import Cell, Machine
+from uadbench.plan import Cell, Machine, make_plan
 from uadbench.predict import _score
+from uadbench.preparation.prepare_dataset import prepare_dataset
 from uadbench.prepared import Prepared
+from uadbench.report import show
 from uadbench.run import evaluate_again, run
+from uadbench.subject import Subject
 from uadbench.volumes import Volume, Volumes
 
 Toy = Callable[..., list[Prepared]]
@@ -156,9 +162,6 @@ def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
         assert set(people) <= parts["healthy-val"]
     assert any(set(people) < parts["healthy-val"] for people in shown)  # the folds
 
-    from uadbench.cohort import prepare_cohort
-    from uadbench.plan import make_plan
-
     plan = make_plan(Cell.of(made.record), machine)
     patient = prepare_cohort(plan, machine).model["lesion-test"][0]
     alone = _score(plan, made.record, patient, machine).score_map
@@ -218,3 +221,48 @@ def test_some_empty_and_some_whole_masks_give_nulls_and_no_nan(machine: Machine)
     raw = made.record.summary["profiles"]["raw"]
     assert 0 < raw["ap"] <= 1
     assert 0 <= raw["auroc"] <= 1
+
+
+# ---- whom to test on -----------------------------------------------------------------------------
+
+
+def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(14, 24):  # of ten patients the first one alone, whose place in the split is val
+        ball = f"ball-{number:02d}"
+        card = dataset_card("balls")
+        if splits.position("balls", ball) < card.lesion_split["val"]:
+            break
+    run(replace(CELL, method="intensity"), machine).path.unlink()
+    module = datasets.load("balls")
+    everybody = module.subjects
+
+    def few(folder: Path) -> Iterator[Subject]:
+        return (s for s in everybody(folder) if s.healthy or s.id == ball)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "subjects", few)
+        show.prepared(prepare_dataset("balls", ["T1"], [], machine))
+        said = " ".join(capsys.readouterr().out.split())
+        assert "nobody to test on: all patients (1) fall into lesion-val" in said
+        assert "--split all-test" in said
+        with pytest.raises(UserError, match="lesion-test partition of balls is empty.*--split all-test"):
+            make_plan(replace(CELL, method="intensity"), machine)
+        made = run(replace(CELL, method="intensity", split="all-test"), machine).record
+    assert made.variant == "ci,split=all-test"
+    assert [s["id"] for s in made.subjects if s["partition"] == "lesion-test"] == [ball]
+    assert made.split["asked"] == "all-test"
+    assert made.split["lists"]["balls"]["rule"] == "all-test"
+    assert Cell.of(made).split == "all-test"
+
+
+def test_a_run_without_a_healthy_cohort_is_asked_for_again_without_one(machine: Machine) -> None:
+    made = run(replace(CELL, method="intensity", train="none"), machine)
+    assert (made.record.train, made.record.train_contrasts) == (None, [])
+    assert made.path.parts[-5] == "none-to-balls"
+    assert make_plan(Cell.of(made.record), machine).train is None
+    assert evaluate_again(made.path, machine).path == made.path
+    assert made.record.model_grid == "g48"  # the evaluation grid of the set's protocol
+    assert made.record.headline == "baur5"
+    assert set(made.record.thresholds) == {"raw", "median3", "baur5"}
