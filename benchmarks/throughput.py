@@ -39,7 +39,7 @@ from torch.utils.flop_counter import flop_registry
 from uadbench import environment, methods, prepared
 from uadbench.cards import PRESETS, method_card
 from uadbench.files import sha256_json, write_json, write_text
-from uadbench.grids import GRIDS, Grid
+from uadbench.grids import EVALUATION, GRIDS, Grid
 from uadbench.learning import training
 from uadbench.methods import Context, Method
 from uadbench.prepared import Prepared
@@ -339,10 +339,15 @@ class Bench:
         self._fits: dict[str, tuple[str, methods.State]] = {}  # by what is learned: the row, and its state
         self.context = Context(device=self.device)
 
+    def grid(self, name: str) -> Grid:
+        """A model grid by name; for the evaluation grid, that of phantom or of patients."""
+        full = "g192" if self.preset in ("small", "paper") else "g96"
+        return GRIDS[full if name == EVALUATION else name]
+
     def volumes(self, grid: str) -> tuple[Volumes, Volumes]:
         """Volumes to learn from and to validate on."""
         if grid not in self._volumes:
-            made = (made_volumes(GRIDS[grid], n, self.folder) for n in (6, 2))
+            made = (made_volumes(self.grid(grid), n, self.folder) for n in (6, 2))
             train, val = made
             self._volumes[grid] = train, val
         return self._volumes[grid]
@@ -351,7 +356,7 @@ class Bench:
         """Everything about one row of the leaderboard; "error" where it fails."""
         method = methods.build(name, self.preset)
         rates = device_rates(self.device)
-        found: dict[str, Any] = {"grid": method.grid, "device": rates}
+        found: dict[str, Any] = {"grid": self.grid(method.grid).name, "device": rates}
         learned = f"{method_card(name).folder} {methods.parameters(method, 'fit')}"
         if learned in self._fits:
             other, state = self._fits[learned]

@@ -61,6 +61,7 @@ def test_maps_overlay_a_scan_in_an_odd_orientation(
     said = json.loads((tmp_path / "out" / "prediction.json").read_text())
     assert said["scan_score"] == pytest.approx(found.scan_score)
     assert said["operating_point"] == "fpr1"
+    assert said["trained_on"] is None  # the balls gave the threshold; nothing was learned from them
     assert 0 <= said["healthy_percentile"] <= 100
     assert any("phantom" in warning for warning in said["warnings"])
     assert (tmp_path / "out" / "picture.png").read_bytes().startswith(b"\x89PNG")

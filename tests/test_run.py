@@ -298,9 +298,9 @@ def mslub(machine: Machine) -> Path:
         (
             "ae",
             "T1",
-            "ae must be trained .*first partner of mslub are ixi, which is not under .*or name anoth",
+            "ae must be trained .*ixi, the first partner of mslub, is not under .*or name another",
         ),
-        ("ae", "FLAIR", "the first partner of mslub are labelmaps, which is not under"),
+        ("ae", "FLAIR", "labelmaps, the first partner of mslub, is not under"),
         ("ae", "T1post", "no public data set has healthy T1post"),
         ("intensity", "FLAIR", "intensity takes its thresholds .* labelmaps, the .* or say --train none"),
     ],

@@ -163,3 +163,28 @@ def test_the_list_says_who_is_where_and_its_hashes_are_those_of_the_partitions(t
     splits.write(members, left_out, PUBLISHED, tmp_path / "again")
     for name in ("phantom.csv", "phantom.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+# ---- every patient tested ------------------------------------------------------------------------
+
+
+def test_all_test_puts_every_patient_into_lesion_test_and_leaves_the_healthy_where_they_are() -> None:
+    people = [replace(subject(n, healthy=n % 2 == 0), part=("a", "b")[n % 3 == 0]) for n in range(200)]
+    card = replace(CARD, published_split={"b": "lesion-val"})
+    usual, every = (splits.split(people, splits.under(card, rule)) for rule in ("published", "all-test"))
+
+    assert usual["lesion-val"]
+    assert every["lesion-val"] == []
+    assert every["lesion-test"] == [s for s in sorted(people, key=lambda s: s.id) if not s.healthy]
+    healthy = [s for s in people if s.healthy and s.part == "a"]  # whom no published part concerns
+    for name in ("healthy-train", "healthy-val", "healthy-test"):
+        of_hash = splits.split(people, splits.under(card, "hash"))[name]
+        assert [s for s in every[name] if s in healthy] == [s for s in of_hash if s in healthy]
+
+
+def test_all_test_has_a_list_of_its_own(tmp_path: Path) -> None:
+    card = splits.under(CARD, "all-test")
+    facts = splits.write([subject(1, False)], [], card, tmp_path)
+    assert facts["rule"] == "all-test"
+    assert (tmp_path / "phantom-all-test.csv").read_text().splitlines()[1].startswith("lesion-test,")
+    assert splits.list_path(CARD, tmp_path) == tmp_path / "phantom.csv"

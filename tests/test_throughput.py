@@ -122,7 +122,7 @@ def test_the_table_has_every_row_and_goes_on_where_it_was_stopped(
     text = output.read_text()
     for line in (
         "| ae | ae, 16 slices a step | g48 |",
-        "| random | g48 |",
+        "| random | g96 |",
         "The loader alone",
         "not compiled",
     ):

@@ -165,17 +165,14 @@ def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
         histograms[profile].add(vector[counted], labels)
         if labels.any():
             curve = measure(vector[counted], labels)
-            facts["ap"][profile], facts["auroc"][profile] = _known(curve.ap), _known(curve.auroc)
+            facts["ap"][profile] = float(curve.ap)
+            if not labels.all():  # no voxel of the scan is healthy: there is no false-positive rate
+                facts["auroc"][profile] = float(curve.auroc)
     facts["draw_spread"] = _draw_spread(case, stored, inside & ~ignored)
     if stored.pseudo_healthy is not None:
         restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
         facts |= _restoration(prepared.image(), restored, brain, lesion, ignored)
     return _Scan(case, facts, histograms, files)
-
-
-def _known(figure: float) -> float | None:
-    """A figure, or None where it is not defined: no AUROC where everything is lesion."""
-    return None if np.isnan(figure) else float(figure)
 
 
 def _draw_spread(case: Case, stored: maps.StoredMap, counted: NDArray[np.bool_]) -> float | None:
@@ -192,11 +189,10 @@ def _draw_spread(case: Case, stored: maps.StoredMap, counted: NDArray[np.bool_])
         score_map = resample(draw, case.map_grid, grid)
         if labels.any():
             outside = np.where(brain, score_map, LOWEST)
-            figures.append(_known(measure(outside[counted], labels).ap))
+            figures.append(float(measure(outside[counted], labels).ap))
         elif brain.any():
             figures.append(scan_score(score_map[brain]))
-    known = [figure for figure in figures if figure is not None]
-    return float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return float(np.std(figures, ddof=1)) if len(figures) > 1 else None
 
 
 def lesion_size(prepared: Prepared, voxels: int) -> float:

@@ -1,0 +1,268 @@
+"""Scoring: draws, and calibration on healthy scans that are not the scan itself."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from uadbench import datasets, methods, scoring, splits
+from uadbench.cards import dataset_card
+from uadbench.cohort import prepare_cohort
+from uadbench.environment import seed_everything
+from uadbench.errors import UserError
+from uadbench.evaluation import maps
+from uadbench.grids import GRIDS
+from uadbench.learning.reconstruction import Reconstruction
+from uadbench.methods import Context
+from uadbench.plan import Cell, Machine, make_plan
+from uadbench.predict import _score
+from uadbench.preparation.prepare_dataset import prepare_dataset
+from uadbench.prepared import Prepared
+from uadbench.report import show
+from uadbench.run import evaluate_again, run
+from uadbench.subject import Subject
+from uadbench.volumes import Volume, Volumes
+
+Toy = Callable[..., list[Prepared]]
+CELL = Cell(method="random", dataset="balls", preset="ci")
+
+
+# ---- draws -------------------------------------------------------------------------------------
+
+
+def test_a_score_is_the_mean_of_its_draws(toy: Toy) -> None:
+    volume = Volumes(toy([1], True), GRIDS["g48"])[0]
+    once, thrice = (methods.load("random")(draws=count) for count in (1, 3))  # type: ignore[call-arg]
+    alone, several = (scoring.answer(method, volume, 7, "random") for method in (once, thrice))
+
+    assert alone.draws == ()
+    assert len(several.draws) == 3
+    np.testing.assert_array_equal(several.draws[0], alone.score.score_map)
+    np.testing.assert_allclose(several.score.score_map, np.mean(several.draws, 0), atol=1e-6)
+    inside = several.score.score_map[volume.brain]
+    assert inside.std() == pytest.approx(np.sqrt(1 / 12 / 3), rel=0.02)
+    for one in several.draws[1:]:
+        assert abs(np.corrcoef(one[volume.brain], several.draws[0][volume.brain])[0, 1]) < 0.05
+
+
+def test_no_global_state_leaks_into_a_score(toy: Toy) -> None:
+    volume, other = Volumes(toy([1, 2], True), GRIDS["g48"])
+    method = methods.load("random")()
+    first = scoring.answer(method, volume, 7, "random").score.score_map
+    seed_everything(99)
+    scoring.answer(method, other, 7, "random")
+    np.testing.assert_array_equal(scoring.answer(method, volume, 7, "random").score.score_map, first)
+    elsewhere = scoring.answer(method, other, 7, "random").score.score_map
+    both = volume.brain & other.brain
+    assert abs(np.corrcoef(first[both], elsewhere[both])[0, 1]) < 0.05
+
+
+def test_draws_are_a_row_of_their_own_and_their_spread_is_recorded(machine: Machine) -> None:
+    once, thrice = (run(replace(CELL, settings={"draws": str(n)}), machine) for n in (1, 3))
+
+    assert (once.record.draws, thrice.record.draws) == (1, 3)
+    assert once.record.stochastic
+    assert thrice.record.variant == "ci,draws=3"
+    assert once.record.fit_hash == thrice.record.fit_hash
+    assert once.record.summary["draw_spread"] is None
+    assert all(subject["draw_spread"] is None for subject in once.record.subjects)
+    assert all(subject["draw_spread"] > 0 for subject in thrice.record.subjects)
+    ill = [s["draw_spread"] for s in thrice.record.subjects if s["partition"] == "lesion-test"]
+    spread = thrice.record.summary["draw_spread"]
+    assert spread["subject"] == pytest.approx(np.mean(ill), abs=2e-6)
+    assert spread["ap_mean"] == pytest.approx(math.sqrt(sum(np.square(ill))) / len(ill), abs=2e-6)
+    assert evaluate_again(thrice.path, machine).record.summary == thrice.record.summary
+    file = next(thrice.maps.glob("*.safetensors"))
+    stored = maps.read(file)
+    assert stored.draws is not None
+    np.testing.assert_allclose(stored.draws.mean(0), stored.score_map, atol=1e-6)
+    assert not run(replace(CELL, method="intensity"), machine).record.stochastic
+
+
+# ---- healthy residuals -------------------------------------------------------------------------
+
+
+@dataclass
+class Remembering(Reconstruction):
+    """Learns nothing; keeps what it was calibrated on."""
+
+    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
+        return self
+
+    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
+        return 0.9 * volume.image
+
+
+def settings_of(kind: str) -> Any:
+    return Remembering(score_kind=kind)
+
+
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_no_healthy_scan_is_standardised_by_itself(toy: Toy, count: int) -> None:
+    val, ill = toy(range(count), True), toy(range(20, 22), False)
+    wanted = [*val, *ill]
+    done: list[str] = []
+    for members, healthy in scoring.folds(settings_of("zres"), wanted, val):
+        own = {item.subject.person for item in members}
+        shown = {item.subject.person for item in healthy}
+        assert not own & shown
+        assert len(shown) >= 2
+        if any(item in ill for item in members):
+            assert members == ill
+            assert healthy == val
+        done += [item.subject.id for item in members]
+    assert sorted(done) == sorted(item.subject.id for item in wanted)
+
+
+def test_repeat_scans_of_a_person_stay_in_one_fold(toy: Toy) -> None:
+    val = toy(range(6), True)
+    again = [replace(p, subject=replace(p.subject, id=p.subject.id + "b")) for p in val]
+    for members, healthy in scoring.folds(settings_of("zres"), [*val, *again], [*val, *again]):
+        assert not {p.subject.person for p in members} & {p.subject.person for p in healthy}
+
+
+def test_what_is_not_calibrated_is_scored_in_one_go(toy: Toy) -> None:
+    val = toy(range(3), True)
+    assert [members for members, _ in scoring.folds(settings_of("l1"), val, val)] == [val]
+
+
+def test_too_few_healthy_persons_are_said_before_anything_is_fitted(toy: Toy) -> None:
+    scoring.check_calibration(settings_of("l1"), [], "it")
+    scoring.check_calibration(settings_of("zres"), toy(range(3), True), "it")
+    with pytest.raises(UserError, match="it measures each scan .* at least 3 of them, and there are 2"):
+        scoring.check_calibration(settings_of("zres"), toy(range(2), True), "it")
+
+
+def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[Any, ...]] = []
+    pca = methods.load("pca")
+    usual = pca.calibrate
+
+    def watched(self: Any, healthy: Volumes, context: Context) -> Any:
+        shown.append(tuple(p.subject.id for p in healthy._prepared))
+        return usual(self, healthy, context)
+
+    monkeypatch.setattr(pca, "calibrate", watched)
+    made = run(replace(CELL, method="pca", settings={"score_kind": "zres"}), machine)
+
+    parts: dict[str, set[str]] = {}
+    for subject in made.record.subjects:
+        parts.setdefault(subject["partition"], set()).add(subject["id"])
+    assert shown
+    for people in shown:
+        assert set(people) <= parts["healthy-val"]
+    assert any(set(people) < parts["healthy-val"] for people in shown)  # the folds
+
+    plan = make_plan(Cell.of(made.record), machine)
+    patient = prepare_cohort(plan, machine).model["lesion-test"][0]
+    alone = _score(plan, made.record, patient, machine).score_map
+    np.testing.assert_array_equal(maps.read(made.maps / f"{patient.key}.safetensors").score_map, alone)
+
+
+# ---- masks that leave nothing to measure -------------------------------------------------------
+
+
+def masks(machine: Machine, fill: Callable[[int, NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
+    """Overwrite the lesion masks of the balls: `fill(number of the patient, its brain)`."""
+    root = machine.places.data / "balls"
+    make = run(replace(CELL, method="intensity"), machine)  # writes the files
+    make.path.unlink()
+    for file in root.glob("lesion-*.nii"):
+        number = int(file.stem.split("-")[1])
+        brain = nibabel.load(root / f"mask-{number}.nii")
+        made = fill(number, np.asarray(brain.dataobj).astype(np.uint8))
+        nibabel.save(nibabel.Nifti1Image(made, brain.affine), file)
+
+
+@pytest.mark.parametrize(
+    ("fill", "complaint"),
+    [
+        (lambda _, brain: 0 * brain, "in the 7 lesion-test scans of balls no measured voxel is lesion"),
+        (lambda _, brain: brain, "the 7 lesion-test scans of balls are lesion through and through"),
+    ],
+)
+def test_when_nothing_can_be_measured_nothing_is_fitted(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, fill: Any, complaint: str
+) -> None:
+    masks(machine, fill)
+    monkeypatch.setattr(methods.load("pca"), "fit", None)  # must not be called
+    with pytest.raises(UserError, match=f"Nothing can be measured: {complaint}"):
+        run(replace(CELL, method="pca"), machine)
+
+
+def test_some_empty_and_some_whole_masks_give_nulls_and_no_nan(machine: Machine) -> None:
+    def fill(number: int, brain: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if number % 3 == 0:
+            return 0 * brain
+        return brain if number % 3 == 1 else brain * (np.indices(brain.shape)[2] == 22)
+
+    masks(machine, fill)
+    made = run(replace(CELL, method="pca"), machine)
+
+    text = made.path.read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    tested = [s for s in json.loads(text)["subjects"] if s["partition"] == "lesion-test"]
+    empty = [s for s in tested if not s["lesion_ml"]]
+    whole = [s for s in tested if s["ap"].get("raw") == 1]
+    assert made.record.summary["empty_masks"] == len(empty) > 0
+    assert whole
+    assert not any("raw" in s["auroc"] for s in whole)
+    assert all(s["dsc"]["raw"]["oracle"] is None and not s["ap"] for s in empty)
+    raw = made.record.summary["profiles"]["raw"]
+    assert 0 < raw["ap"] <= 1
+    assert 0 <= raw["auroc"] <= 1
+
+
+# ---- whom to test on -----------------------------------------------------------------------------
+
+
+def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(14, 24):  # of ten patients the first one alone, whose place in the split is val
+        ball = f"ball-{number:02d}"
+        card = dataset_card("balls")
+        if splits.position("balls", ball) < card.lesion_split["val"]:
+            break
+    run(replace(CELL, method="intensity"), machine).path.unlink()
+    module = datasets.load("balls")
+    everybody = module.subjects
+
+    def few(folder: Path) -> Iterator[Subject]:
+        return (s for s in everybody(folder) if s.healthy or s.id == ball)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "subjects", few)
+        show.prepared(prepare_dataset("balls", ["T1"], [], machine))
+        said = " ".join(capsys.readouterr().out.split())
+        assert "nobody to test on: all patients (1) fall into lesion-val" in said
+        assert "--split all-test" in said
+        with pytest.raises(UserError, match="lesion-test partition of balls is empty.*--split all-test"):
+            make_plan(replace(CELL, method="intensity"), machine)
+        made = run(replace(CELL, method="intensity", split="all-test"), machine).record
+    assert made.variant == "ci,split=all-test"
+    assert [s["id"] for s in made.subjects if s["partition"] == "lesion-test"] == [ball]
+    assert made.split["asked"] == "all-test"
+    assert made.split["lists"]["balls"]["rule"] == "all-test"
+    assert Cell.of(made).split == "all-test"
+
+
+def test_a_run_without_a_healthy_cohort_is_asked_for_again_without_one(machine: Machine) -> None:
+    made = run(replace(CELL, method="intensity", train="none"), machine)
+    assert (made.record.train, made.record.train_contrasts) == (None, [])
+    assert made.path.parts[-5] == "none-to-balls"
+    assert make_plan(Cell.of(made.record), machine).train is None
+    assert evaluate_again(made.path, machine).path == made.path
+    assert made.record.model_grid == "g48"  # the evaluation grid of the set's protocol
+    assert made.record.headline == "baur5"
+    assert set(made.record.thresholds) == {"raw", "median3", "baur5"}
