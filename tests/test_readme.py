@@ -105,3 +105,9 @@ def test_the_table_is_that_of_the_committed_records() -> None:
 def test_every_path_that_the_readme_names_is_there() -> None:
     for name in re.findall(r"`((?:methods|datasets|tests|results|benchmarks|uadbench)/[\w./-]+)`", TEXT):
         assert "NAME" in name or (ROOT / name).exists(), name
+
+
+def test_the_readme_says_what_executes_code() -> None:
+    said = " ".join(TEXT.split("## What executes code\n")[1].split("\n## ")[0].split())
+    for word in ("UADBENCH_PLUGINS", "`table.toml`", "`setup`", "`runs/`", "pickles", "`results/`", "`PATH`"):
+        assert word in said, word

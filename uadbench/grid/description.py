@@ -17,7 +17,7 @@ from uadbench.plan import LARGEST_SEED, Cell
 from uadbench.preparation.prepare_scan import DEFAULTS, Options
 
 # Options of sbatch that the submission states itself.
-OWN_OPTIONS = ("array", "dependency", "error", "job-name", "open-mode", "output", "signal", "wrap")
+OWN_OPTIONS = ("array", "error", "job-name", "open-mode", "output", "signal", "wrap")
 MOST_CELLS = 50_000  # of a grid; each is a process, and a line of what `grid status` prints
 
 Names = Annotated[list[Name], Meta(min_length=1, max_length=1000)]

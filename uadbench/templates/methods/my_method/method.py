@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from uadbench.methods import Context, Method, Score, State, fit_option, score_option
+from uadbench.ranges import Share, Smoothing
 from uadbench.volumes import Volume, Volumes
 
 
@@ -19,8 +20,8 @@ class Deviation(Method):
 
     # The fields are the options (`--set sigma_mm=3`); what is learned ends in `_`.
     # A fit option changes what is learned; rows that differ in score options alone share one fit.
-    floor: float = fit_option(0.02, "added to the deviation in quadrature, so that no voxel has none")
-    sigma_mm: float = score_option(2.0, "smoothing of the score map, mm")
+    floor: Share = fit_option(0.02, "added to the deviation in quadrature, so that no voxel has none")
+    sigma_mm: Smoothing = score_option(2.0, "smoothing of the score map, mm")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Mean and deviation over the healthy volumes; each is read from disk when its turn comes."""
