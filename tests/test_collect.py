@@ -84,7 +84,7 @@ def test_damaged_failures_are_named_and_no_traceback(results: Path) -> None:
         (results / FOLDER / f"pca/ci/seed-{number + 10}.failed.json").write_bytes(content)
     told = leaderboard(results, "--resamples", "0")
     assert told.exit_code == 0
-    assert told.output.count("failed: ") == len(contents)
+    assert told.output.count("\nfailed: ") == len(contents)
     assert "the file is damaged" in told.output
     assert "out of\\nmemory \\x1b[31m" in told.output
     assert "\x1b[31m" not in told.output
