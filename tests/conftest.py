@@ -18,24 +18,15 @@ from uadbench.subject import Subject
 
 if TYPE_CHECKING:
     from uadbench.plan import Machine
-    from uadbench.record import RunRecord
-
-RESULTS = Path(__file__).parent.parent / "results"
-SIX = ("random", "intensity", "atlas_z", "pca", "ae", "vae")
+    from uadbench.record import Stored
 
 
 @pytest.fixture(scope="session")
-def demo_records() -> "list[RunRecord]":
-    """The committed records of the demo's six methods: one table of six rows, whatever else is committed."""
-    from uadbench import record
+def demo_records(made_results: Path) -> "list[Stored]":
+    """Records of three methods with one seed each: one table of three rows."""
+    from uadbench.report import collect
 
-    if not RESULTS.is_dir():
-        pytest.skip("the committed records are not here")
-    return [
-        r
-        for r in record.read_all(RESULTS)
-        if (r.test, r.contrast, r.variant, r.seed) == ("phantom", "T1", "demo", 0) and r.method in SIX
-    ]
+    return [one for one in collect.collect(made_results).records if one.record.seed == 0]
 
 
 def ellipsoid(

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from uadbench import record
+from uadbench import pieces_file
 from uadbench.evaluation.pieces import Pieces, bootstrap, paired_interval, resample_weights
-from uadbench.evaluation.summary import rows
 from uadbench.plan import Cell, Machine
+from uadbench.record import Stored
 from uadbench.run import run
 
 pytestmark = pytest.mark.slow
@@ -29,9 +29,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Runner:
 
     def go(method: str, profile: str = "baur5", kind: str | None = "glioma", **settings: str) -> Scans:
         made = run(Cell(method=method, dataset="phantom", settings=settings), machine).record
-        chosen = rows(made.subjects, "lesion-test", kind)
-        pieces = record.pieces_of(made, places.results, profile).only(chosen)
-        return pieces, [made.subjects[row]["person"] for row in chosen]
+        chosen = made.rows("lesion-test", kind)
+        pieces = pieces_file.read(Stored(made, places.results / made.place)).pieces[profile].only(chosen)
+        return pieces, [made.subjects[row].person for row in chosen]
 
     return go
 

@@ -32,6 +32,7 @@ from uadbench.preparation.verify import Report, verify
 from uadbench.prepared import Prepared
 from uadbench.progress import Silent
 from uadbench.protocol import PIXELS, protocol
+from uadbench.record import Stored, plain
 from uadbench.report import formats, leaderboard
 from uadbench.run import run
 from uadbench.subject import Slice, Subject
@@ -469,23 +470,24 @@ def test_verify_prepare_run_and_leaderboard(here: Machine) -> None:
     outcome = run(cell, here)
     record = outcome.record
     assert (record.protocol, record.train, record.test) == ("uad-1-2d", "lgg", "lgg")
-    assert record.splits["healthy-test"]["persons"] == record.splits["lesion-test"]["persons"] > 0
-    assert record.excluded == []  # patients who are learned from are in healthy-train
-    assert record.summary["scan"]["auroc"] is None
-    assert record.summary["slice"]["with_lesion"] > 0
-    assert 0 <= record.summary["slice"]["auroc_slice"] <= 1
-    points = record.summary["profiles"]["baur5"]["points"]
+    assert record.splits["healthy-test"].persons == record.splits["lesion-test"].persons > 0
+    assert record.excluded == []  # to be learned from is no exclusion
+    assert record.summary.scan.auroc is None
+    assert record.summary.slice is not None
+    assert record.summary.slice.with_lesion > 0
+    assert 0 <= (record.summary.slice.auroc_slice or -1) <= 1
+    points = record.summary.profiles["baur5"].points
     assert set(points) == {"oracle", "oracle_mean", "val", "fpr1", "fpr5"}
-    assert set(points["val"]["by_size"]) == set(PIXELS.bands)
-    assert "_ml" not in json.dumps(record.summary) + json.dumps(record.subjects)
+    assert set(points["val"].by_size) == set(PIXELS.bands)
+    assert "_ml" not in json.dumps([plain(record)["summary"], plain(record)["subjects"]])
     assert all(picture.is_file() for picture in outcome.pictures)
-    text = formats.markdown(leaderboard.tables([record]))
+    text = formats.markdown(leaderboard.tables([Stored(record, outcome.path)]))
     assert "AUROC slice" in text
     assert "AUROC scan" not in text
 
     again = run(replace(cell, method="ae", settings={"steps": "3"}), here).record
-    assert again.summary["profiles"]["raw"]["prevalence"] == record.summary["profiles"]["raw"]["prevalence"]
-    assert again.summary["restoration"]["healthy_l1"] > 0
+    assert again.summary.profiles["raw"].prevalence == record.summary.profiles["raw"].prevalence
+    assert (again.summary.restoration.healthy_l1 or 0) > 0
 
 
 @pytest.mark.parametrize(
@@ -538,6 +540,6 @@ def test_the_real_sample_is_prepared_and_flair_intensity_beats_chance(machine: M
         method: run(Cell(method=method, dataset="lgg", contrast="FLAIR"), machine).record.summary
         for method in ("intensity", "random")
     }
-    raw = {method: summary["profiles"]["raw"] for method, summary in found.items()}
-    assert raw["random"]["ap"] == pytest.approx(raw["random"]["prevalence"], rel=0.1)
-    assert raw["intensity"]["ap"] > 2 * raw["random"]["ap"]
+    raw = {method: summary.profiles["raw"] for method, summary in found.items()}
+    assert raw["random"].ap == pytest.approx(raw["random"].prevalence, rel=0.1)
+    assert (raw["intensity"].ap or 0) > 2 * (raw["random"].ap or 1)

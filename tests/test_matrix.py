@@ -48,7 +48,7 @@ def test_every_data_set_goes_from_its_files_to_the_leaderboard(machine: Machine,
     assert sorted(made) == tested
     for one in made.values():
         assert one.regime == "phantom"  # nobody was scanned
-        assert one.summary["subjects"]["lesion-test"] == one.splits["lesion-test"]["subjects"] > 0
+        assert one.summary.subjects["lesion-test"] == one.splits["lesion-test"].subjects > 0
         assert one.excluded == []
     rows = json.loads(uadbench("leaderboard", "--preset", "ci", "--format", "json"))
     assert sorted(row["test"] for row in rows) == tested

@@ -4,30 +4,29 @@ import csv
 import io
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from uadbench.places import Places
-from uadbench.record import RunRecord
+from uadbench.record import Exclusion, Stored
 from uadbench.report import formats, leaderboard, page, statistics
 from uadbench.report.page import gallery
 
-RESULTS = Path(__file__).parent.parent / "results"
 NASTY = '</script><b onclick="x()">&amp;\u2028<!--/*DATA*/'
 
 
 @pytest.fixture(scope="module")
-def records(demo_records: list[RunRecord]) -> list[RunRecord]:
+def records(demo_records: list[Stored]) -> list[Stored]:
     return demo_records
 
 
 @pytest.fixture(scope="module")
-def tables(records: list[RunRecord]) -> list[leaderboard.Table]:
-    return leaderboard.tables(records, results=RESULTS, resamples=200)
+def tables(records: list[Stored]) -> list[leaderboard.Table]:
+    return leaderboard.tables(records, resamples=200)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +34,8 @@ def html(tables: list[leaderboard.Table], tmp_path_factory: pytest.TempPathFacto
     return page.write(tables, [("place", NASTY)], places(tmp_path_factory.mktemp("runs")), 200)
 
 
-def places(runs: Path, results: Path = RESULTS) -> Places:
-    return Places(runs / "data", runs, results, runs / "cache")
+def places(runs: Path) -> Places:
+    return Places(runs / "data", runs, runs / "results", runs / "cache")
 
 
 def content(html: str) -> dict[str, Any]:
@@ -56,8 +55,9 @@ def test_page_markdown_csv_and_latex_agree_to_the_last_printed_digit(
         assert shown["notes"] == formats.notes(table)
         for row in shown["rows"]:
             printed = [cell[0] for cell in row["cells"]]
-            facts = [row["rank"], row["method"], row["variant"], row["train"], str(len(row["seeds"]))]
-            line = [*facts, row["spread"], *printed]
+            facts = [row["rank"], row["method"], row["variant"], row["grid"], row["train"]]
+            counts = [str(len(row["seeds"])), f"{row['scored']} ({row['excluded']})"]
+            line = [*facts, *counts, row["spread"], *printed]
             assert "| " + " | ".join(line) + " |" in markdown
             assert " & ".join(line).replace("_", "\\_") + r" \\" in latex
             own = next(f for f in flat if (f["method"], f["variant"]) == (row["method"], row["variant"]))
@@ -68,14 +68,17 @@ def test_page_markdown_csv_and_latex_agree_to_the_last_printed_digit(
                     assert ends == cell[2:]
 
 
-def test_no_text_is_read_as_markup(html: str, records: list[RunRecord], tmp_path: Path) -> None:
+def test_no_text_is_read_as_markup(html: str, records: list[Stored], tmp_path: Path) -> None:
     assert content(html)["failed"] == [["place", NASTY]]
     assert "<b onclick" not in html
 
     named = replace(
-        records[0], method=NASTY, variant=NASTY, excluded=[{"id": NASTY, "partition": "x", "reason": NASTY}]
+        records[0].record,
+        method=NASTY,
+        variant=NASTY,
+        excluded=[Exclusion(id=NASTY, partition="x", reason=NASTY)],
     )
-    text = page.write(leaderboard.tables([named]), [], places(tmp_path), 0)
+    text = page.write(leaderboard.tables([Stored(named, Path("x"))]), [], places(tmp_path), 0)
 
     assert content(text)["tables"][0]["rows"][0]["method"] == NASTY
     assert "<b onclick" not in text
@@ -92,7 +95,7 @@ def test_the_page_is_one_file_that_loads_nothing(html: str) -> None:
     assert html.count("<script") == html.count("</script>") == 2
 
 
-def test_without_pieces_the_page_still_has_all_rows(records: list[RunRecord], tmp_path: Path) -> None:
+def test_without_pieces_the_page_still_has_all_rows(records: list[Stored], tmp_path: Path) -> None:
     shown = content(page.write(leaderboard.tables(records), [], places(tmp_path), 0))
     assert [len(t["rows"]) for t in shown["tables"]] == [len(records)]
     assert shown["tables"][0]["rows"][0]["curve"] == []
@@ -106,8 +109,8 @@ def test_curves_are_short_and_rise_in_recall(html: str) -> None:
         assert recall[-1] == 1.0
 
 
-def test_many_records_get_fewer_resamples_and_in_the_end_none() -> None:
-    assert [statistics.resamples_for(n) for n in (1, 100, 200, 501, 3000)] == [1000, 1000, 500, 0, 0]
+def test_many_records_get_fewer_resamples_and_never_none() -> None:
+    assert [statistics.resamples_for(n) for n in (1, 100, 200, 501, 3000)] == [1000, 1000, 500, 200, 200]
 
 
 def test_the_gallery_shows_the_same_subjects_of_every_method(
@@ -133,21 +136,21 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
         folder = here.runs / "maps" / made.score_hash
         cases = []
         for subject in made.subjects:
-            if subject["partition"] not in ("lesion-test", "healthy-test"):
+            if subject.partition not in ("lesion-test", "healthy-test"):
                 continue
-            file = here.cache / "g48" / f"{subject['id']}.safetensors"
-            ill = subject["partition"] == "lesion-test"
+            file = here.cache / "g48" / f"{subject.id}.safetensors"
+            ill = subject.partition == "lesion-test"
             prepared.write(file, image, brain, lesion.astype(np.uint8) if ill else None, {})
-            who = Subject(id=subject["id"], cohort="phantom", person="p", images={}, healthy=not ill)
+            who = Subject(id=subject.id, cohort="phantom", person="p", images={}, healthy=not ill)
             scan = Prepared(who, "T1", grid, file)
-            stored = folder / f"{subject['id']}.safetensors"
+            stored = folder / f"{subject.id}.safetensors"
             maps.write(stored, Score(image, image[None]), 1.0, 1.0)
-            cases.append(Case(subject["partition"], scan, stored, grid))
+            cases.append(Case(subject.partition, scan, stored, grid))
         scans.write(folder, made.data_fingerprint, cases)
 
     (shown,) = gallery.build(tables, here)
 
-    kinds = {s["lesion_kind"] for s in tables[0].rows[0].records[0].subjects if s["lesion_kind"]}
+    kinds = {s.lesion_kind for s in tables[0].rows[0].records[0].subjects if s.lesion_kind}
     assert {s["kind"] for s in shown["subjects"]} == kinds | {"healthy"}
     for subject in shown["subjects"]:
         assert [m["method"] for m in subject["methods"]] == [r.method for r in tables[0].rows[:2]]
@@ -156,8 +159,8 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
         assert subject["kind"] == "healthy" or subject["lesion"][subject["start"]]
 
 
-def test_a_cohort_without_healthy_scans_has_a_gallery_of_lesions(records: list[RunRecord]) -> None:
-    lesions_only = [s for s in records[0].subjects if s["partition"] == "lesion-test"]
-    typical = gallery._typical(replace(records[0], subjects=lesions_only))
+def test_a_cohort_without_healthy_scans_has_a_gallery_of_lesions(records: list[Stored]) -> None:
+    lesions_only = [s for s in records[0].record.subjects if s.partition == "lesion-test"]
+    typical = gallery._typical(replace(records[0].record, subjects=lesions_only))
     assert typical
     assert gallery.HEALTHY not in [kind for _, kind in typical]

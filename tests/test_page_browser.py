@@ -3,19 +3,19 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from uadbench.places import Places
-from uadbench.record import RunRecord
+from uadbench.record import Exclusion, Stored
 from uadbench.report import formats, leaderboard, page
 from uadbench.report.page import content
 
 pytestmark = pytest.mark.slow
-RESULTS = Path(__file__).parent.parent / "results"
+METHODS = 3
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 
 
@@ -39,11 +39,11 @@ ROWS = "[...document.querySelectorAll('#tables tbody tr:not(.details):not([hidde
 
 
 @pytest.fixture(scope="module")
-def address(demo_records: list[RunRecord], tmp_path_factory: pytest.TempPathFactory) -> str:
+def address(demo_records: list[Stored], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page of the committed records, with a small gallery and a failed run of a nasty name."""
     folder = tmp_path_factory.mktemp("page")
-    tables = leaderboard.tables(demo_records, results=RESULTS, resamples=200)
-    places = Places(folder, folder / "runs", RESULTS, folder / "cache")
+    tables = leaderboard.tables(demo_records, resamples=200)
+    places = Places(folder, folder / "runs", folder, folder / "cache")
     failed = [("there", "</script><img src=x onerror=alert(1)>")]
     shown = content.gather(tables, failed, places, 200)
     maps = [{"method": "vae", "variant": "demo", "train": "phantom", "score": PIXEL, "restored": PIXEL}]
@@ -62,19 +62,21 @@ HOSTILE = """</script><img src=x onerror=alert(1)>'"${1}&lt;"""
 
 
 @pytest.fixture
-def hostile(demo_records: list[RunRecord], tmp_path: Path) -> str:
+def hostile(demo_records: list[Stored], tmp_path: Path) -> str:
     """A page in which every text that people write is an attack."""
-    made = demo_records[0]
+    made = demo_records[0].record
     texts = {"site": HOSTILE, "lesion_kind": HOSTILE, "id": HOSTILE}
-    subjects = [s | (texts if s["partition"] == "lesion-test" else {"site": HOSTILE}) for s in made.subjects]
+    subjects = [
+        replace(s, **(texts if s.partition == "lesion-test" else {"site": HOSTILE})) for s in made.subjects
+    ]
     named = replace(
         made, method=HOSTILE, variant=HOSTILE, train=HOSTILE, test=HOSTILE, contrast=HOSTILE,
         preset=HOSTILE, parameters={HOSTILE: HOSTILE}, packages={HOSTILE: HOSTILE}, precision=HOSTILE,
         hardware={"processor": HOSTILE}, subjects=subjects, score_hash="", code={"commit": HOSTILE},
-        excluded=[{"id": HOSTILE, "partition": HOSTILE, "reason": HOSTILE}],
+        excluded=[Exclusion(id=HOSTILE, partition=HOSTILE, reason=HOSTILE)], model_grid=HOSTILE,
     )  # fmt: skip
-    places = Places(tmp_path, tmp_path / "runs", RESULTS, tmp_path / "cache")
-    shown = content.gather(leaderboard.tables([named]), [(HOSTILE, HOSTILE)], places, 0)
+    places = Places(tmp_path, tmp_path / "runs", tmp_path, tmp_path / "cache")
+    shown = content.gather(leaderboard.tables([Stored(named, tmp_path)]), [(HOSTILE, HOSTILE)], places, 0)
     picture = {"method": HOSTILE, "variant": HOSTILE, "train": HOSTILE, "score": PIXEL, "restored": PIXEL}
     subject = {
         "id": HOSTILE, "kind": HOSTILE, "width": 7, "height": 9, "slices": [HOSTILE], "start": 0,
@@ -104,15 +106,15 @@ def column(browser: Any, number: int) -> list[str]:
     return found
 
 
-def test_numbers_on_the_page_are_those_of_the_markdown(shown: Any, demo_records: list[RunRecord]) -> None:
-    (table,) = leaderboard.tables(demo_records, results=RESULTS, resamples=200)
+def test_numbers_on_the_page_are_those_of_the_markdown(shown: Any, demo_records: list[Stored]) -> None:
+    (table,) = leaderboard.tables(demo_records, resamples=200)
     lines = formats.cells(table, table.columns)
     for place, line in enumerate(lines):
         cells = shown.execute_script(
             f"return [...{ROWS}[arguments[0]].children].map(c => c.innerText.trim())", place
         )
-        rank, method, _family, variant, train, *rest = cells
-        assert [rank, method, variant, train, *rest[: len(line) - 4]] == line
+        rank, method, _family, variant, *rest = cells
+        assert [rank, method, variant, *rest[: len(line) - 3]] == line
 
 
 def test_a_column_sorts_by_mouse_and_by_keyboard(shown: Any) -> None:
@@ -135,7 +137,7 @@ def test_a_column_sorts_by_mouse_and_by_keyboard(shown: Any) -> None:
 
     for index, header in enumerate(headers[:-4]):  # costs are hidden
         header.find_element("tag name", "button").click()
-        assert len(column(shown, index)) == 6
+        assert len(column(shown, index)) == METHODS
 
 
 def test_filters_and_search_leave_what_was_asked_for(shown: Any) -> None:
@@ -143,9 +145,9 @@ def test_filters_and_search_leave_what_was_asked_for(shown: Any) -> None:
     assert sorted(column(shown, 1)) == ["atlas_z", "intensity", "pca", "random"]
     shown.find_element("id", "filter-text").send_keys("pca")
     assert column(shown, 1) == ["pca"]
-    assert "1 of 6 rows" in shown.find_element("id", "status").text
+    assert f"1 of {METHODS} rows" in shown.find_element("id", "status").text
     shown.find_element("id", "reset").click()
-    assert len(column(shown, 1)) == 6
+    assert len(column(shown, 1)) == METHODS
 
 
 def test_intervals_costs_and_provenance_come_on_demand(shown: Any) -> None:
@@ -187,13 +189,13 @@ def test_the_slider_moves_all_pictures_together(shown: Any) -> None:
 
 
 def test_charts_are_drawn(shown: Any) -> None:
-    assert len(shown.find_elements("css selector", "#cost-body circle")) == 6
-    assert len(shown.find_elements("css selector", "#curves-body .chart path.curve")) == 6
+    assert len(shown.find_elements("css selector", "#cost-body circle")) == METHODS
+    assert len(shown.find_elements("css selector", "#curves-body .chart path.curve")) == METHODS
     shown.find_element("css selector", "#curves-body .legend input").click()
     assert len(shown.find_elements("css selector", "#curves-body .chart path.curve")) == 5
     for by in ("sex", "lesion size", "contrast"):
         shown.find_element("css selector", f"#strata-by option[value='{by}']").click()
-        assert len(shown.find_elements("css selector", "#strata-body tbody tr")) == 6
+        assert len(shown.find_elements("css selector", "#strata-body tbody tr")) == METHODS
 
 
 def test_text_of_a_failure_stays_text(shown: Any) -> None:

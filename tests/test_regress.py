@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from uadbench import methods, record
 from uadbench.errors import UserError
@@ -63,7 +64,7 @@ def test_a_perturbed_metric_is_a_regression(
 ) -> None:
     def off(*arguments: object) -> Curve:
         right = measure(*arguments)  # type: ignore[arg-type]
-        return replace(right, ap=right.ap + 0.02)
+        return replace_fields(right, ap=right.ap + 0.02)
 
     monkeypatch.setattr(evaluate, "measure", off)
 
@@ -77,7 +78,7 @@ def test_no_reference_is_a_users_mistake(machine: Machine) -> None:
 
 def test_other_subjects_are_not_compared(reference: Path, machine: Machine) -> None:
     (made,) = record.read_all(reference)
-    splits = made.splits | {"lesion-test": made.splits["lesion-test"] | {"hash": "0"}}
+    splits = made.splits | {"lesion-test": replace(made.splits["lesion-test"], hash="0" * 64)}
 
     with pytest.raises(UserError, match="other subjects than the reference in lesion-test"):
         regress.compare(replace(made, splits=splits), made)

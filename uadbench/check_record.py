@@ -72,7 +72,11 @@ def examine(path: Path) -> Checked:
     if wrong:
         return Checked(wrong)  # nothing else can be recomputed
     made = stored.record
-    wrong = [*_people(made), *_exclusions(made), *_phantom(made), *wrong_figures(stored)]
+    wrong = [*_people(made), *_exclusions(made), *_phantom(made)]
+    try:
+        wrong += wrong_figures(stored)
+    except UserError as error:  # the pieces are damaged
+        wrong.append(str(error))
     remarks = list(_remarks(made))
     for other in _beside(stored):
         of_copies, honest = _copies(made, other)

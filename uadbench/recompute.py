@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import MsgspecError
 from numpy.typing import NDArray
 
 from uadbench import pieces_file, record
@@ -59,11 +60,14 @@ def examined(stored: Stored) -> Verdict:
     if structure:
         return Verdict(structure)
     read = pieces_file.read(stored)
+    wrong: list[str] = []
     with np.errstate(all="ignore"):
         try:
-            return Verdict([reason for part in PARTS for reason in part(made, read)], read.digest)
-        except (ArithmeticError, ValueError, LookupError, TypeError) as error:
-            return Verdict([f"its pieces give no figures: {error}"], read.digest)
+            for part in PARTS:
+                wrong.extend(part(made, read))
+        except (ArithmeticError, ValueError, LookupError, TypeError, MsgspecError) as error:
+            wrong.append(f"its pieces give no figures: {error}")
+    return Verdict(wrong, read.digest)
 
 
 def _structure(made: RunRecord) -> Iterator[str]:

@@ -106,7 +106,7 @@ class SubjectResult(Facts, frozen=True, kw_only=True):
     id: Key
     cohort: Key
     person: Key
-    session: Key = "1"
+    session: Key
     partition: Key
     site: Text | None
     sex: Text | None
@@ -124,9 +124,9 @@ class SubjectResult(Facts, frozen=True, kw_only=True):
     slice_lesion: Annotated[list[bool], Meta(max_length=100_000)] | None = None
     intensity: Annotated[list[Number], Meta(max_length=100)] | None = None  # for the shortcut control
     draw_spread: Size | None = None  # standard deviation of its AP (healthy: of its score) over draws
-    ap: dict[Key, Share] = {}  # by profile
-    auroc: dict[Key, Share] = {}
-    dsc: dict[Key, dict[Key, Share | None]] = {}  # by profile and operating point
+    ap: dict[Key, Share]  # by profile
+    auroc: dict[Key, Share]
+    dsc: dict[Key, dict[Key, Share | None]]  # by profile and operating point
     restoration_l1: Size | None = None
     restoration_ssim: Annotated[float, Meta(ge=-1, le=1)] | None = None
     residual_ratio: Size | None = None
@@ -399,6 +399,14 @@ def _what_came(content: bytes, error: Exception) -> str:
     if version != SCHEMA:
         return f"has schema {version}, expected {SCHEMA}: run it again."
     return f"is no record of schema {SCHEMA}: {visible(str(error))[:300]}; restore it or run it again."
+
+
+def read_all(results: Path) -> list[RunRecord]:
+    """Every record below a results folder, in the order of their paths; one that is damaged is a UserError.
+
+    `uadbench.report.collect` goes on past these, and counts no record twice.
+    """
+    return [read(path) for path in paths_of_records(results)]
 
 
 def paths_of_records(results: Path) -> list[Path]:

@@ -43,7 +43,8 @@ def csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     shown = visible(value)
-    return f"'{shown}" if shown.startswith(_FORMULA) and not _NUMBER.fullmatch(shown) else shown
+    harmless = len(shown) < 2 or _NUMBER.fullmatch(shown)
+    return f"'{shown}" if shown.startswith(_FORMULA) and not harmless else shown
 
 
 LATEX_SPECIAL: Mapping[str, str] = {c: f"\\{c}" for c in "&%$#_{}"} | {

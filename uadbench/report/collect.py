@@ -58,7 +58,8 @@ def read_all(results: Path) -> Collection:
     pairs = list(zip(paths, read, strict=True))
     bad = [(_shown(path, results), made) for path, made in pairs if isinstance(made, str)]
     stored = [Stored(made, path) for path, made in pairs if isinstance(made, RunRecord)]
-    in_place = [one for one in stored if is_in_place(one)]
+    # Of several copies the one that lies least deep counts.
+    in_place = sorted(filter(is_in_place, stored), key=lambda one: (len(one.path.parts), one.path))
     good, copies = [], []
     first_of: dict[object, Stored] = {}
     for one in [*in_place, *(one for one in stored if not is_in_place(one))]:

@@ -50,7 +50,7 @@ def _table(*headers: str, numbers_from: int | None = None) -> RichTable:
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     for position, header in enumerate(headers):
         right = numbers_from is not None and position >= numbers_from
-        table.add_column(header, justify="right" if right else "left", overflow="fold", no_wrap=right)
+        table.add_column(escape(header), justify="right" if right else "left", overflow="fold", no_wrap=right)
     return table
 
 
