@@ -62,9 +62,17 @@ app.add_typer(begin, name="new")
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one sentence and exit code 2."""
+    """Run a command; a user's mistake, or a disk's, is one sentence and exit code 2."""
     try:
         app()
     except UserError as error:
         typer.echo(f"uadbench: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        from uadbench.files import disk_fault
+
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        typer.echo(f"uadbench: {fault}", err=True)
         sys.exit(2)
