@@ -87,7 +87,7 @@ def read_json(path: Path, kind: type[Content]) -> Content | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (msgspec.MsgspecError, RecursionError, IsADirectoryError) as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:  # also of text that is no UTF-8
         logger.warning("%s is damaged (%s): it is made again", path, error)
         return None
 
