@@ -41,6 +41,7 @@ from uadbench.cards import PRESETS, method_card
 from uadbench.files import sha256_json, write_json, write_text
 from uadbench.grids import EVALUATION, GRIDS, Grid
 from uadbench.learning import training
+from uadbench.learning.checkpoint import History
 from uadbench.methods import Context, Method
 from uadbench.prepared import Prepared
 from uadbench.subject import Subject
@@ -205,7 +206,7 @@ def clocked(seconds: float, count: bool) -> Iterator[list[Rate]]:
     def loop(
         update: Callable[[training.Batch, int], Tensor], parts: Any, kept: nn.Module, validate: Any,
         slices: training.Slices, context: Context, schedule: training.Schedule, name: str = "training",
-    ) -> training.History:  # fmt: skip
+    ) -> History:  # fmt: skip
         works: list[Work] = []
 
         def first_counted(batch: training.Batch, step: int) -> Tensor:
@@ -221,7 +222,7 @@ def clocked(seconds: float, count: bool) -> Iterator[list[Rate]]:
             original(first_counted, parts, kept, None, timed, context, endless, name)  # type: ignore[arg-type]
         except Enough:
             rates.append(Rate(name, schedule.batch, timed.step_s, schedule.steps, *works or [Work()]))
-        return training.History(step=schedule.steps, finished=True)
+        return History(step=schedule.steps, finished=True)
 
     with mock.patch.object(training, "loop", loop):
         yield rates

@@ -16,6 +16,7 @@ from uadbench import methods
 from uadbench.environment import seed_everything
 from uadbench.grids import GRIDS
 from uadbench.learning import training
+from uadbench.learning.checkpoint import History
 from uadbench.methods import Context
 from uadbench.prepared import Prepared
 from uadbench.volumes import Volumes
@@ -214,7 +215,7 @@ def test_an_interrupted_fit_ends_with_the_weights_of_an_unbroken_one(
     unbroken = fit(volumes, tmp_path / "unbroken").state()
     original = training.loop
 
-    def always_saving(*arguments: Any, interrupt: bool = False) -> training.History:
+    def always_saving(*arguments: Any, interrupt: bool = False) -> History:
         """The loop with a checkpoint after each step, and an interruption in one step of one training."""
         update, parts, kept, validate, slices, context, schedule, title = arguments
 

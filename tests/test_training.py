@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from uadbench.errors import UserError
 from uadbench.grids import GRIDS
-from uadbench.learning import training
-from uadbench.learning.training import Batch, History, Schedule
+from uadbench.learning import layout, training
+from uadbench.learning.checkpoint import History
+from uadbench.learning.training import Batch, Schedule
 from uadbench.methods import Context
 from uadbench.prepared import Prepared
 from uadbench.volumes import Volumes
@@ -259,3 +260,94 @@ def test_the_log_shows_every_validation(volumes: tuple[Volumes, Volumes], tmp_pa
     for step, training_loss, validation_loss in history.rows:
         assert seen[step, "loss/training"] == pytest.approx(training_loss)
         assert seen[step, "loss/validation"] == pytest.approx(validation_loss)
+
+
+# ---- what plug-ins may do, and what may lie in a folder of a fit ----------------------------------
+
+
+class Flattening(nn.Sequential):
+    """A network that calls `view` after convolutions, as many published ones do."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        middle = self[1](self[0](x).to(memory_format=torch.channels_last))
+        flat = middle.view(len(x), -1)
+        answer: Tensor = self[2](flat.view_as(middle))
+        return answer
+
+
+def test_a_network_that_calls_view_learns_and_answers_and_it_is_said(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout._say.cache_clear()
+    torch.manual_seed(0)
+    network, same = Flattening(), Flattening()
+    same.load_state_dict(network.state_dict())
+    schedule = replace(SCHEDULE, steps=3, validate_every=1)
+    training.train(network, loss, *volumes, Context(folder=tmp_path), schedule)
+    training.predict(network, np.zeros((3, 1, 48, 56), np.float32), "cpu")
+
+    assert caplog.text.count("is given reshape") == 1
+
+
+def test_an_error_of_another_kind_in_a_network_comes_out(volumes: tuple[Volumes, Volumes]) -> None:
+    def wrong(x: Tensor) -> Tensor:
+        return x.view(7, 11)
+
+    with pytest.raises(RuntimeError, match="shape '\\[7, 11\\]' is invalid"):
+        training.predict(wrong, np.zeros((3, 1, 48, 56), np.float32), "cpu")
+
+
+def test_training_without_validation_volumes_says_nothing_of_it(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run((volumes[0], Volumes([], volumes[0].grid)), tmp_path, replace(SCHEDULE, steps=2, validate_every=1))
+    assert not caplog.text
+
+
+def test_a_checkpoint_of_another_structure_is_begun_afresh_as_if_there_were_none(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schedule = replace(SCHEDULE, steps=3)
+    fresh, _ = run(volumes, tmp_path / "fresh", schedule)
+    file = tmp_path / "fresh/training.checkpoint"
+    content = torch.load(file, weights_only=True)
+    moments = content["parts"]["optimiser"]["state"][0]
+    changes: list[dict[str, object]] = [
+        {"parts": {}},
+        {"parts": content["parts"] | {"more": {}}},
+        {"parts": content["parts"] | {"network": dict(list(content["parts"]["network"].items())[:2])}},
+        {"parts": content["parts"] | {"optimiser": {}}},
+        {"history": {}, "parts": 3},
+        {"history": content["history"] | {"step": "three"}},
+        {"best": {"0.weight": torch.zeros(1)}},
+        {"random": {}},
+        {"generator": torch.zeros(3)},
+    ]
+    for change in changes:
+        caplog.clear()
+        torch.save(content | change, file)
+        np.testing.assert_equal(run(volumes, tmp_path / "fresh", schedule)[0], fresh)
+        assert "is damaged" in caplog.text, change
+        assert "training begins afresh" in caplog.text
+    moments["exp_avg"] = torch.zeros(1, 2)
+    torch.save(content, file)
+    np.testing.assert_equal(run(volumes, tmp_path / "fresh", schedule)[0], fresh)
+
+
+def test_a_byte_that_changed_in_a_checkpoint_is_found(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schedule = replace(SCHEDULE, steps=3)
+    fresh, _ = run(volumes, tmp_path, schedule)
+    file = tmp_path / "training.checkpoint"
+    content = torch.load(file, weights_only=True)
+    needle = content["parts"]["network"]["0.weight"].numpy().tobytes()[:16]
+    whole = bytearray(file.read_bytes())
+    whole[whole.index(needle) + 2] ^= 1
+    file.write_bytes(whole)
+
+    np.testing.assert_equal(run(volumes, tmp_path, schedule)[0], fresh)
+    assert "not as it was written" in caplog.text

@@ -99,14 +99,16 @@ def commit() -> dict[str, str | bool]:
 
 
 def processor() -> str:
-    """Name of the processor."""
-    try:
+    """Name of the processor's model; where the system hides that, maker, family and model by number."""
+    facts: dict[str, str] = {}
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+    numbers = [f"{name} {facts[name]}" for name in ("cpu family", "model", "stepping") if name in facts]
+    known = [facts[name] for name in ("model name",) if facts.get(name, "unknown") != "unknown"]
+    words = ", ".join([*(known or [facts[n] for n in ("vendor_id",) if n in facts]), *numbers])
+    return words or platform.processor() or platform.machine()
 
 
 def hardware(device: str) -> dict[str, str | int]:
@@ -121,6 +123,7 @@ def hardware(device: str) -> dict[str, str | int]:
         import torch
 
         facts["threads"] = torch.get_num_threads()
+        facts["capability"] = torch.backends.cpu.get_cpu_capability()  # which of its kernels were chosen
         if device.startswith("cuda"):
             facts["device"] = torch.cuda.get_device_name(device)
     return facts

@@ -5,6 +5,7 @@ whoever comes by removes what a process of this machine left when it died, and n
 anywhere still writes.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -20,9 +21,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from uadbench import owners
+from uadbench.errors import UserError
 
 ABANDONED_S = 7 * 24 * 3600.0  # after such a silence what an unknown process left behind is removed
 PARTIAL, SCRATCH = ".partial", ".scratch"
+PROBE = 4096  # bytes that must find room
 
 Content = TypeVar("Content")
 logger = logging.getLogger(__name__)
@@ -84,7 +87,7 @@ def read_json(path: Path, kind: type[Content]) -> Content | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (msgspec.MsgspecError, RecursionError, IsADirectoryError) as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:  # also of text that is no UTF-8
         logger.warning("%s is damaged (%s): it is made again", path, error)
         return None
 
@@ -108,6 +111,35 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
         logger.warning("%s is damaged (its hash is another): it is made again", path)
         return None
     return sealed.content
+
+
+def check_writable(folder: Path, how: str) -> None:
+    """UserError where a folder cannot be made or written, or has no room; `how` says how to name another."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE))
+            probe.flush()
+    except OSError as error:
+        raise UserError(
+            f"{folder} must be a folder that can be written, but: {error.strerror}; make room or give rights "
+            f"there, or name another one with {how}."
+        ) from error
+
+
+# Faults of a disk or a folder, which are no faults of the program: rights, room, medium.
+_OF_THE_DISK = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOTDIR,
+    errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ESTALE,
+)  # fmt: skip
+
+
+def disk_fault(error: OSError) -> str | None:
+    """A fault of the disk in one sentence; None for an error that is none."""
+    if error.errno not in _OF_THE_DISK:
+        return None
+    where = f"{error.filename} cannot be used" if error.filename else "A file cannot be used"
+    return f"{where}: {error.strerror}; make room or give rights there, then call again."
 
 
 # ---- what is there for a while -----------------------------------------------------------------

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from uadbench.files import read_json, write_json
+from uadbench.files import check_writable, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,12 @@ class Places:
         """`data`, `runs` and `results` of the current folder, or what the environment names."""
         data, runs, results = (_named(name) for name in ("data", "runs", "results"))
         return cls(data=data, runs=runs, results=results, cache=runs / "cache")
+
+    def check_writable(self) -> None:
+        """UserError where working files or records could not be written."""
+        check_writable(self.runs, "UADBENCH_RUNS")
+        check_writable(self.cache, "UADBENCH_RUNS")
+        check_writable(self.results, "--results or UADBENCH_RESULTS")
 
     def _roots_file(self) -> Path:
         return self.runs / "roots.json"

@@ -7,7 +7,7 @@ goes on where it stopped, and one fit serves every test set.
 import logging
 import math
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -407,14 +407,28 @@ def run_recording_failure(
 
     A mistake in what was asked for is still a UserError.
     """
+    machine.places.check_writable()
     place = machine.places.results / make_plan(cell, machine).place()
     try:
         return run(cell, machine, force, older_than)
     except UserError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        log = f"logs/{sha256(str(place))[:16]}.log"
-        write_text(machine.places.runs / log, traceback.format_exc())
-        record.write_failure(place, reason, log)
-        return reason
+        return _recorded(f"{type(error).__name__}: {error}", traceback.format_exc(), place, machine)
+
+
+def _recorded(reason: str, trace: str, place: Path, machine: Machine) -> str:
+    """Record a failure, then its trace; the reason, with what could not be written."""
+    log = f"logs/{sha256(str(place))[:16]}.log"
+    steps: dict[str, Callable[[], None]] = {
+        "recorded": lambda: record.write_failure(place, reason, log),
+        "logged": lambda: write_text(machine.places.runs / log, trace),
+    }
+    missing = ""
+    for what, write in steps.items():
+        try:
+            write()
+        except OSError as error:
+            logger.error("%s", trace)
+            missing += f"; and that cannot be {what}: {error.strerror}"
+    return reason + missing

@@ -66,16 +66,21 @@ app.add_typer(begin, name="new")
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one sentence and exit code 2."""
+    """Run a command; a user's mistake, or a disk's, is one sentence and exit code 2."""
     _open_streams()
     try:
         app()
     except UserError as error:
         typer.echo(f"uadbench: {visible(str(error))}", err=True)
         sys.exit(2)
-    except OSError as error:  # a disk that is full, a folder that is not to be written to
-        typer.echo(f"uadbench: {visible(str(error))}", err=True)
-        sys.exit(1)
+    except OSError as error:
+        from uadbench.files import disk_fault
+
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        typer.echo(f"uadbench: {visible(fault)}", err=True)
+        sys.exit(2)
     finally:
         _flush()
 

@@ -59,11 +59,13 @@ def prepare(
     plugins: Plugins = None,
 ) -> None:
     """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
+    from uadbench.files import check_writable
     from uadbench.preparation.prepare import Options
     from uadbench.preparation.prepare_dataset import prepare_dataset
     from uadbench.report import show
 
     machine = machine_for("cpu", workers, quiet, None)
+    check_writable(machine.places.cache, "UADBENCH_RUNS")
     _remember(machine.places, dataset, root)
     options = Options(extractor, n4)
     show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))

@@ -94,6 +94,7 @@ def _run_all(cells: "list[Cell]", machine: "Machine", force: bool) -> None:
     from uadbench.report import show
     from uadbench.run import run_recording_failure
 
+    machine.places.check_writable()
     outcomes, mistakes, failed = [], [], []
     for cell in cells:
         name = f"{cell.method} on {cell.dataset}"

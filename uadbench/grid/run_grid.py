@@ -71,6 +71,7 @@ def show_status(file: Path, machine: Machine, once: bool) -> None:
 
 def run_grid(file: Path, machine: Machine, wish: Wish) -> int:
     """Carry a grid out, or submit it; the exit code: 0 done or submitted, 1 something failed, 2 refused."""
+    machine.places.check_writable()
     asked, tasks = _planned(file, machine)
     orders = _orders(asked, machine, wish)
     queue = cluster.queue() if wish.on == "slurm" else cluster.queue_if_any()

@@ -1,19 +1,37 @@
 """Checkpoint: a training under way, in a file from which it goes on as if it had not been interrupted."""
 
 import logging
+import math
 import time
+import zipfile
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uadbench.files import replacing
 from uadbench.methods import Context
 
 FORMAT = 2
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class History:
+    """What happened in a training."""
+
+    step: int = 0  # how many are done
+    loss: float = math.nan  # running mean of the training loss
+    best: float = math.inf  # lowest validation loss
+    misses: int = 0  # validations since then
+    rows: list[tuple[int, float, float]] = field(default_factory=list)  # step, training, validation loss
+    finished: bool = False
 
 
 class Stateful(Protocol):
@@ -39,7 +57,7 @@ class Checkpoint:
         name: str,
     ) -> None:
         """For a training described by `of` and the context; there is no file yet, or one to resume from."""
-        self._path = context.folder / f"{name}.checkpoint"
+        self._path: Path = context.folder / f"{name}.checkpoint"
         self._device, self._parts, self._generator = context.device, parts, generator
         self._every_s, self._saved = every_s, time.monotonic()
         self._of = dict(of) | {
@@ -50,19 +68,29 @@ class Checkpoint:
             "precision": context.precision,
         }
 
-    def resume(self) -> dict[str, Any] | None:
-        """Put parts and generators back and return `history` and `best` as they were saved.
+    def resume(self, kept: nn.Module) -> tuple[History, dict[str, Tensor]] | None:
+        """Put parts and generators back; the history and the best weights of `kept` as they were saved.
 
         None where there is no file, or one that is damaged or of another training or version: what cannot
-        be taken up is begun afresh, and the log says why.
+        be taken up is begun afresh, with everything as it was, and the log says why.
         """
         if not self._path.exists():
             return None
+        before = {name: deepcopy(part.state_dict()) for name, part in self._parts.items()}
+        generator, random = self._generator.get_state(), random_states(self._device)
         try:
-            content: dict[str, Any] = torch.load(self._path, map_location=self._device, weights_only=True)
+            content = self._read()
             other = sorted(k for k in {*content["of"], *self._of} if content["of"].get(k) != self._of.get(k))
+            history = msgspec.convert(content["history"], History)
+            if not other:
+                self._take_up(content, kept)
         except Exception as error:  # of many types, by where the damage lies
-            logger.warning("%s is damaged (%s): training begins afresh", self._path, type(error).__name__)
+            for name, part in self._parts.items():
+                part.load_state_dict(before[name])
+            self._generator.set_state(generator)
+            set_random_states(random, self._device)
+            why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more is said'}"
+            logger.warning("%s is damaged (%s): training begins afresh", self._path, why)
             return None
         if other:
             logger.warning(
@@ -70,18 +98,37 @@ class Checkpoint:
                 self._path, ", ".join(other),
             )  # fmt: skip
             return None
+        logger.warning("%s: training goes on after step %s", self._path.name, history.step)
+        return history, content["best"]
+
+    def _read(self) -> dict[str, Any]:
+        """The content of the file, whose every byte is checked: torch does not do that itself."""
+        with zipfile.ZipFile(self._path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} is not as it was written")
+        content: dict[str, Any] = torch.load(self._path, map_location=self._device, weights_only=True)
+        return content
+
+    def _take_up(self, content: Mapping[str, Any], kept: nn.Module) -> None:
+        """Give parts and generators their states; an error where these are of another structure."""
+        if content["parts"].keys() != self._parts.keys():
+            raise ValueError(f"it holds {', '.join(content['parts'])}, not {', '.join(self._parts)}")
         for name, part in self._parts.items():
             part.load_state_dict(content["parts"][name])
+            if isinstance(part, torch.optim.Optimizer):
+                _check_optimiser(part, name)
+        expected = {name: value.shape for name, value in kept.state_dict().items()}
+        if content["best"] and {name: value.shape for name, value in content["best"].items()} != expected:
+            raise ValueError("its best weights are those of another network")
         self._generator.set_state(content["generator"].cpu())
         set_random_states(content["random"], self._device)
-        logger.warning("%s: training goes on after step %s", self._path.name, content["history"].get("step"))
-        return content
 
     def due(self) -> bool:
         """Whether the last save is long enough ago."""
         return time.monotonic() - self._saved >= self._every_s
 
-    def save(self, history: Mapping[str, Any], best: Mapping[str, Tensor]) -> None:
+    def save(self, history: History, best: Mapping[str, Tensor]) -> None:
         """Write the file atomically; plain types and tensors only, so that no code is in it.
 
         A file that cannot be written (a full disk) is no end of the training: the one before stays.
@@ -91,7 +138,7 @@ class Checkpoint:
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "generator": self._generator.get_state(),
             "random": random_states(self._device),
-            "history": dict(history),
+            "history": asdict(history),
             "best": dict(best),
         }
         try:
@@ -100,6 +147,14 @@ class Checkpoint:
         except (OSError, RuntimeError) as error:  # RuntimeError: torch's own writer
             logger.warning("%s cannot be written, training goes on without: %s", self._path.name, error)
         self._saved = time.monotonic()
+
+
+def _check_optimiser(optimiser: torch.optim.Optimizer, name: str) -> None:
+    """An error where an optimiser, which looks at no shape itself, was given the moments of other weights."""
+    for weight, moments in optimiser.state.items():
+        for what, value in moments.items():
+            if isinstance(value, Tensor) and value.shape not in (weight.shape, torch.Size(())):
+                raise ValueError(f"{what} of {name} has the shape {tuple(value.shape)}")
 
 
 def random_states(device: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Losses may draw from torch's and numpy's global generators: their states are kep
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from uadbench.errors import UserError
-from uadbench.learning.checkpoint import Checkpoint, Stateful, random_states, set_random_states
+from uadbench.learning.checkpoint import Checkpoint, History, Stateful, random_states, set_random_states
+from uadbench.learning.layout import any_layout, while_any_layout
 from uadbench.methods import PRECISIONS, Context, State
 from uadbench.prepared import STEPS
 from uadbench.volumes import Volume, Volumes
@@ -60,18 +61,6 @@ class Batch:
     image: Tensor
     brain: Tensor
     which: NDArray[np.int64]  # (B, 2): volume and slice
-
-
-@dataclass
-class History:
-    """What happened in a training."""
-
-    step: int = 0  # how many are done
-    loss: float = math.nan  # running mean of the training loss
-    best: float = math.inf  # lowest validation loss
-    misses: int = 0  # validations since then
-    rows: list[tuple[int, float, float]] = field(default_factory=list)  # step, training, validation loss
-    finished: bool = False
 
 
 class Slices:
@@ -181,12 +170,12 @@ def loop(
     generator = torch.Generator().manual_seed(context.seed)
     of = asdict(replace(schedule, checkpoint_s=0)) | {"slices": len(slices.which)}
     checkpoint = Checkpoint(context, of, parts, generator, schedule.checkpoint_s, name)
-    content = checkpoint.resume()
     fresh = History(finished=schedule.steps == 0)  # no step: the network as it was initialised
-    history, best = (History(**content["history"]), content["best"]) if content else (fresh, {})
+    history, best = checkpoint.resume(kept) or (fresh, {})
     with (
         context.progress.stage(name, schedule.steps) as stage,
         repeatable(tf32=True),
+        while_any_layout() as layout,
         Log(context.folder / "logs" / name) as log,
     ):
         reported = 0
@@ -202,18 +191,19 @@ def loop(
             last = history.step == schedule.steps
             if history.step % schedule.validate_every == 0 or last:
                 better = _validated(history, validate() if validate else math.nan)
+                layout.settle()
                 log.write(history, schedule.rate(history.step - 1))
                 if better and schedule.keep_best:
                     best = {key: value.detach().clone() for key, value in kept.state_dict().items()}
             history.finished = last or 0 < schedule.patience <= history.misses
             if history.finished or history.step - reported >= 10:
-                stage.advance(history.step - reported, f"loss {history.loss:.4g}, val {history.best:.4g}")
+                stage.advance(history.step - reported, _note(history))
                 reported = history.step
             if checkpoint.due():
-                checkpoint.save(asdict(history), best)
+                checkpoint.save(history, best)
     if best:
         kept.load_state_dict(best)
-    checkpoint.save(asdict(history), {})
+    checkpoint.save(history, {})
     return history
 
 
@@ -237,8 +227,15 @@ class Log:
         """Add what the last validation found."""
         step, training_loss, validation_loss = history.rows[-1]
         self._writer.add_scalar("loss/training", training_loss, step)
-        self._writer.add_scalar("loss/validation", validation_loss, step)
+        if not math.isnan(validation_loss):  # there are no validation volumes
+            self._writer.add_scalar("loss/validation", validation_loss, step)
         self._writer.add_scalar("learning rate", rate, step)
+
+
+def _note(history: History) -> str:
+    """Losses for the progress bar."""
+    validated = f", val {history.best:.4g}" if math.isfinite(history.best) else ""
+    return f"loss {history.loss:.4g}{validated}"
 
 
 def _validated(history: History, loss: float) -> bool:
@@ -295,12 +292,16 @@ def predict(
 
     Always float32 (no bf16, no TF32): a residual of two bf16 numbers near 1 moves in steps of 2^-8.
     """
-    answers = []
-    with torch.inference_mode(), repeatable(tf32=False):
+
+    def answer() -> Tensor:
+        answers = []
         for start in range(0, len(images), batch):
             part = torch.from_numpy(images[start : start + batch]).to(device)
             answers.append(network(part.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(answers).contiguous().numpy()
+        return torch.cat(answers).contiguous()
+
+    with torch.inference_mode(), repeatable(tf32=False):
+        return any_layout(answer).numpy()
 
 
 def reconstruct(

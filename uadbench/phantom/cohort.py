@@ -4,10 +4,8 @@ import csv
 import gzip
 import io
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +14,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.files import replacing, write_text
+from uadbench import pool
+from uadbench.files import replacing, update_text
 from uadbench.grids import GRIDS, Grid
 from uadbench.phantom.anatomy import Person, box, make_anatomy
 from uadbench.phantom.contrast import CONTRASTS, SITES, Site, make_scan
@@ -168,18 +167,12 @@ def write_cohort(root: Path, cohort: list[Member], progress: Progress, grid: Gri
         for member in cohort:
             for path in paths(root, member.id, lesion=True).values():
                 path.unlink(missing_ok=True)
-    _write_new(description, _description(grid))
-    _write_new(root / "participants.tsv", _table(cohort))
+    update_text(description, _description(grid))
+    update_text(root / "participants.tsv", _table(cohort))
     todo = [m for m in cohort if not all(p.exists() for p in paths(root, m.id, m.kind is not None).values())]
     with progress.stage("phantoms", len(todo)) as stage:
         for name in _written(root, todo, grid):
             stage.advance(note=name)
-
-
-def _write_new(path: Path, text: str) -> None:
-    """Write a text, unless it is what the file says already."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
 
 
 def _table(cohort: list[Member]) -> str:
@@ -213,13 +206,11 @@ def _description(grid: Grid) -> str:
 def _written(root: Path, todo: list[Member], grid: Grid) -> Iterator[str]:
     """Write members, a process per core, and name each when it is done."""
     workers = min(len(os.sched_getaffinity(0)), len(todo))
-    if workers <= 1:
-        for member in todo:
-            write_member(root, member, grid)
-            yield member.id
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(write_member, root, member, grid): member for member in todo}
-        for done in as_completed(waiting):
-            done.result()
-            yield waiting[done].id
+    for position, died in pool.results(_write_one, [(root, member, grid) for member in todo], workers):
+        if isinstance(died, pool.Died):
+            raise RuntimeError(f"{todo[position].id} cannot be drawn: {died.reason}")
+        yield todo[position].id
+
+
+def _write_one(job: tuple[Path, Member, Grid]) -> None:
+    write_member(*job)

@@ -1,0 +1,139 @@
+"""What is kept between runs: damage is found and made good, and what differs is named."""
+
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uadbench import environment, prepared, run, source
+from uadbench.errors import UserError
+from uadbench.evaluation import scans
+from uadbench.files import read_json, write_json
+from uadbench.grids import GRIDS
+from uadbench.plan import Cell, Machine
+from uadbench.record import CIRCUMSTANCES, RunRecord
+
+CELL = Cell(method="brightness", dataset="balls", preset="ci")
+
+
+def content(made: RunRecord) -> dict[str, Any]:
+    return {key: value for key, value in asdict(made).items() if key not in CIRCUMSTANCES}
+
+
+def flip(path: Path, position: int) -> None:
+    """Change one bit of a file whose times of change stay as they are, as far as that can be."""
+    state, whole = path.stat(), bytearray(path.read_bytes())
+    whole[position] ^= 1
+    path.write_bytes(whole)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_a_byte_that_changed_in_a_prepared_volume_or_its_header_is_found(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run.run(CELL, machine)
+    volumes = sorted(machine.places.cache.glob("g48/*.safetensors"))
+    flip(volumes[0], -100)
+    flip(volumes[1], volumes[1].read_bytes().index(b"p99") + 8)
+    assert [prepared.is_whole(path, GRIDS["g48"]) for path in volumes[:3]] == [False, False, True]
+
+    again = run.run(CELL, machine, force=True)
+
+    assert content(again.record) == content(first.record)
+    assert caplog.text.count("is damaged: prepared again") == 2
+
+
+def test_side_files_that_are_empty_or_of_another_form_are_made_again(
+    machine: Machine, tmp_path: Path
+) -> None:
+    cell = replace(CELL, method="pca")
+    first = run.run(cell, machine)
+    write_json(machine.places.runs / "roots.json", {"ixi": str(tmp_path)})
+    damaged = [path for path in machine.places.runs.rglob("*.json") if path.name != "owner.json"]
+    assert {"roots.json", "files.json", "fit.json"} <= {path.name for path in damaged}
+    for number, path in enumerate(damaged):
+        path.write_bytes([b"", b"{}", b"[]", b'{"content": {}}', b'"text"'][number % 5])
+    first.path.unlink()
+
+    again = run.run(cell, machine)
+
+    assert content(again.record) == content(first.record)
+    assert machine.places.root("ixi") == machine.places.data / "ixi"
+
+
+def test_a_fit_whose_state_has_changed_is_made_again_or_refused(machine: Machine) -> None:
+    cell = replace(CELL, method="pca")
+    first = run.run(cell, machine)
+    state = machine.places.fit(first.record.fit_hash) / "state.safetensors"
+    flip(state, -5)
+
+    with pytest.raises(UserError, match="is damaged: run the method again"):
+        run.fitted_state(machine, first.record.fit_hash)
+    first.path.unlink()
+    shutil.rmtree(first.maps)
+    assert content(run.run(cell, machine).record) == content(first.record)
+
+
+@pytest.mark.parametrize("fits_are_there", [True, False])
+def test_a_record_of_other_code_says_which(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, fits_are_there: bool
+) -> None:
+    run.run(CELL, machine)
+    if not fits_are_there:
+        shutil.rmtree(machine.places.runs / "fits")
+    real = source.of_method
+    changed = {"methods/brightness/method.py": "0", "uadbench/volumes.py": "1"}
+    monkeypatch.setattr(source, "of_method", lambda folder: real(folder) | changed)
+
+    files = r" \(methods/brightness/method.py, uadbench/volumes.py\)" if fits_are_there else ""
+    with pytest.raises(UserError, match=f"from a run that differs in code{files}.*; --force replaces it"):
+        run.run(CELL, machine)
+
+
+def test_a_record_of_other_data_says_so(machine: Machine) -> None:
+    run.run(CELL, machine)
+    data = machine.places.data / "balls"
+    shutil.copy(data / "scan-20.nii", data / "scan-21.nii")
+    shutil.copy(data / "lesion-20.nii", data / "lesion-21.nii")
+    (data / "scan-22.nii").write_bytes((data / "scan-22.nii").read_bytes()[:-2] + b"ab")
+    with pytest.raises(UserError, match=r"same image|differs in data \("):
+        run.run(CELL, machine)
+
+
+def test_other_settings_code_and_people_of_a_fit_are_named() -> None:
+    from uadbench.identity import differences
+
+    now = {
+        "method": "vae", "code": {"a.py": "1", "b.py": "2"}, "options": {"steps": 3}, "grid": "g96",
+        "train": ["x", "y"], "val": ["z"], "preparation": "2", "seed": 0,
+    }  # fmt: skip
+    assert differences(now, now) == []
+    assert differences(now | {"options": {"steps": 5}, "grid": "g48"}, now) == ["settings (steps, grid)"]
+    assert differences(now | {"code": {"a.py": "0", "b.py": "2"}}, now) == ["code (a.py)"]
+    assert differences(now | {"train": ["x", "w", "v"]}, now) == ["data (2 of healthy-train gone, 1 new)"]
+    assert differences(now | {"preparation": "1", "seed": 4}, now) == [
+        "data (preparation)",
+        "settings (seed)",
+    ]
+
+
+def test_runs_that_share_maps_keep_a_list_of_scans_each(machine: Machine) -> None:
+    cell = replace(CELL, method="random")
+    small, whole = run.run(replace(cell, limit=2), machine), run.run(cell, machine)
+
+    assert small.maps == whole.maps
+    for made in (small, whole):
+        listed = scans.read(made.maps, made.record.data_fingerprint, machine.places.cache)
+        assert sorted(listed) == sorted(subject["id"] for subject in made.record.subjects)
+        assert read_json(scans.path(made.maps, made.record.data_fingerprint), dict[str, Any])
+
+
+def test_hardware_names_the_processor_and_the_kernels_that_torch_chose() -> None:
+    import torch
+
+    found = environment.hardware("cpu")
+    assert found["capability"] == torch.backends.cpu.get_cpu_capability()
+    assert len(str(found["processor"])) > 3

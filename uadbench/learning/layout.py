@@ -1,0 +1,94 @@
+"""Layout: networks that ask for another layout of memory than training and scoring give them.
+
+Tensors are channels-last here, which makes convolutions faster. `Tensor.view` refuses what does not lie in
+the order of its indices then, and torch's message does not say why. What `view` cannot do is done by
+`reshape`, which copies: the same numbers, a little slower, and said once in the log.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+REFUSED = "view size is not compatible"  # torch's words
+
+Answer = TypeVar("Answer")
+logger = logging.getLogger(__name__)
+
+
+class _Lenient(TorchFunctionMode):
+    """While it is on, `view` copies where it would refuse."""
+
+    used = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            return function(*args, **(kwargs or {}))
+        except RuntimeError as error:
+            if function not in _INSTEAD or REFUSED not in str(error):
+                raise
+        _say()
+        self.used = True
+        return _INSTEAD[function](*args, **(kwargs or {}))
+
+
+_INSTEAD: dict[Any, Callable[..., Any]] = {Tensor.view: Tensor.reshape, Tensor.view_as: Tensor.reshape_as}
+
+
+@cache
+def _say() -> None:
+    logger.warning(
+        "the network calls Tensor.view on channels-last tensors: it is given reshape, which copies; "
+        "write reshape in its code"
+    )
+
+
+class Layout:
+    """Whether a training has turned out to need `reshape` for `view`."""
+
+    def __init__(self) -> None:
+        """Not known yet: to intercept every call of torch costs time, and is given up where it can be."""
+        self._mode = _Lenient()
+        self._on = False
+
+    def begin(self) -> None:
+        """Watch from here on."""
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
+        self._on = True
+
+    def settle(self) -> None:
+        """Every kind of step was seen once: watch on only where it was needed."""
+        if not self._mode.used:
+            self.end()
+
+    def end(self) -> None:
+        """Watch no more."""
+        if self._on:
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._on = False
+
+
+@contextmanager
+def while_any_layout() -> Iterator[Layout]:
+    """Let any network take the steps of the block; `settle` when each kind of step was taken once."""
+    layout = Layout()
+    layout.begin()
+    try:
+        yield layout
+    finally:
+        layout.end()
+
+
+def any_layout(answer: Callable[[], Answer]) -> Answer:
+    """What a function that can be called again answers, whatever layout its network asks for."""
+    try:
+        return answer()
+    except RuntimeError as error:
+        if REFUSED not in str(error):
+            raise
+    with _Lenient():
+        return answer()
