@@ -113,13 +113,16 @@ def read_pieces(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
     return by_profile
 
 
+SCORES = ("scan_score", "slice_scores")  # of any magnitude, as the score maps they are means of
+
+
 def _rounded(value: Any) -> Any:
     """Floats at 6 decimals, so that a record's diff shows what moved and nothing else."""
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, Mapping):
         return {
-            key: _exact(item) if key in ("threshold", "thresholds") else _rounded(item)
+            key: _exact(item) if key in ("threshold", "thresholds", *SCORES) else _rounded(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -133,6 +136,8 @@ def _exact(value: Any) -> Any:
         return float(f"{value:.9g}")
     if isinstance(value, Mapping):
         return {key: _exact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item) for item in value]
     return value
 
 
