@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uadbench.evaluation.histogram import LOWEST, ScoreHistogram
-from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.histogram import ScoreHistogram, streamed
+from uadbench.evaluation.metrics import UncertainFigureError, measure
+from uadbench.evaluation.ordinals import LOWEST
 from uadbench.evaluation.pieces import Pieces, bootstrap, paired_interval, resample_weights
 
 Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -26,14 +27,12 @@ def subject(number: int, n: int = 4000, healthy: bool = False) -> Voxels:
 
 
 def histogram_of(voxels: Voxels) -> ScoreHistogram:
-    histogram = ScoreHistogram()
-    histogram.add(*voxels)
-    return histogram
+    return ScoreHistogram.of(*voxels)
 
 
 def pieces_of(voxels: Sequence[Voxels], thresholds: Sequence[float] = (), **options: object) -> Pieces:
     ids = [f"s{number}" for number in range(len(voxels))]
-    return Pieces.from_histograms(ids, [histogram_of(v) for v in voxels], thresholds, **options)  # type: ignore[arg-type]
+    return Pieces.of_voxels(ids, voxels, thresholds, **options)  # type: ignore[arg-type]
 
 
 def together(voxels: Sequence[Voxels]) -> Voxels:
@@ -65,7 +64,7 @@ def test_pooled_metrics_stay_within_the_tolerance() -> None:
         assert (curve.positives, curve.negatives) == (exact.positives, exact.negatives)
         assert 0 <= exact.best_dice - curve.best_dice <= curve.dice_error + 1e-12
         sizes.append(len(pieces.edges))
-    assert sizes[0] < sizes[1] < len(histogram_of(together(COHORT)).keys)
+    assert sizes[0] < sizes[1] < len(histogram_of(together(COHORT)).starts)
 
 
 def test_metrics_of_chosen_rows_stay_within_the_tolerance() -> None:
@@ -168,7 +167,7 @@ def test_arrays_come_back_and_equal_pieces_are_equal_bytes() -> None:
 
 def test_counts_beyond_one_byte_come_back() -> None:
     counts = np.array([[0, 70_000, 2**32 - 1]], np.uint32)
-    pieces = Pieces(("a",), np.array([0, 1, 2], np.float32), counts, counts, COHORT_PIECES.ties)
+    pieces = Pieces(("a",), np.array([0, 1, 2], np.float32), np.zeros(3, bool), counts, counts)
     np.testing.assert_array_equal(Pieces.from_arrays(pieces.arrays()).positives, pieces.positives)
 
 
@@ -196,7 +195,7 @@ def test_paired_interval_of_a_better_and_of_the_same_map() -> None:
 
 
 def test_published_defect_one_subject_does_not_scale_the_counts_of_another() -> None:
-    pooled = histogram_of(together(COHORT)).curve().best_threshold
+    pooled = streamed(*together(COHORT)).best_threshold
     louder = [*COHORT[:-1], (COHORT[-1][0] * np.float32(0.5), COHORT[-1][1])]
     before, after = pieces_of(COHORT, [pooled]), pieces_of(louder, [pooled])
     for a, b in zip(before.dice_at(pooled), after.dice_at(pooled), strict=True):
@@ -205,14 +204,12 @@ def test_published_defect_one_subject_does_not_scale_the_counts_of_another() -> 
 
 def test_the_pieces_of_some_subjects_measure_these_subjects_alone() -> None:
     random = np.random.default_rng(0)
-    histograms = []
+    voxels = []
     for _ in range(5):
-        histogram = ScoreHistogram()
         scores = random.random(400).astype(np.float32)
         scores[random.random(400) < 0.3] = 0.5  # a tie
-        histogram.add(scores, random.random(400) < 0.2)
-        histograms.append(histogram)
-    pieces = Pieces.from_histograms(["a", "b", "c", "d", "e"], histograms)
+        voxels.append((scores, random.random(400) < 0.2))
+    pieces = Pieces.of_voxels(["a", "b", "c", "d", "e"], voxels)
 
     some = pieces.only([1, 3])
 
@@ -220,3 +217,24 @@ def test_the_pieces_of_some_subjects_measure_these_subjects_alone() -> None:
     assert some.curve() == pieces.curve(np.array([0, 1, 0, 1, 0]))
     weights = resample_weights(some.ids, 20, seed=0)
     assert len(bootstrap(some, weights).ap) == 20
+
+
+def test_a_single_value_holds_no_other_subjects_neighbours() -> None:
+    """Tested subjects are tied at 1; healthy ones have scores just above, which must not count as tied."""
+    above = np.nextafter(np.float32(1), np.float32(2))
+    tied = np.full(200, 1, np.float32), np.arange(200) < 20
+    healthy = np.array([1, above, above], np.float32), np.zeros(3, bool)
+    pieces = pieces_of([tied, healthy], rows=[0])
+
+    place = int(np.searchsorted(pieces.edges, np.float32(1)))
+    assert pieces.single[place]
+    assert pieces.negatives[1, place] == 1
+    assert pieces.curve(np.array([1, 0])).ap == 0.1
+
+
+def test_pieces_say_when_they_are_less_certain_than_promised() -> None:
+    counts = np.array([[5, 5]], np.uint32)
+    edges = np.array([0, 1], np.float32)
+    with pytest.raises(UncertainFigureError):
+        Pieces(("a",), edges, np.array([True, False]), counts, counts).curve().certain()
+    assert Pieces(("a",), edges, np.array([True, True]), counts, counts).curve().certain().ap == 0.5

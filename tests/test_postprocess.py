@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadbench.evaluation.histogram import LOWEST
 from uadbench.evaluation.medians import median
 from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.ordinals import LOWEST
 from uadbench.evaluation.postprocess import PROFILES, Profile, drop_components, eroded, filtered
 from uadbench.grids import GRIDS, Grid
 
@@ -102,15 +102,27 @@ def test_raw_only_marks_what_lies_outside_the_brain() -> None:
     assert found.dtype == np.float32
 
 
-def test_baur5_takes_the_median_over_a_background_of_0_and_erodes_its_result() -> None:
+def test_baur5_takes_the_median_over_a_background_of_the_lowest_score_and_erodes_its_result() -> None:
     score_map, brain = noise(GRID.shape, "random", 7), ball(9)
     found = filtered(score_map, brain, PROFILES["baur5"], GRID)
-    inside = np.where(brain, score_map, np.float32(0))
+    inside = np.where(brain, score_map, score_map[brain].min())
     expected = ndimage.median_filter(inside, 5)
     kept = eroded(brain, 3, GRID)
     np.testing.assert_array_equal(found[kept], expected[kept])
     assert (found[~kept] == LOWEST).all()
     assert 0 < kept.sum() < brain.sum()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_post_processing_knows_the_order_of_scores_alone(name: str) -> None:
+    """Scores below 0 would lie under a background of 0, and scores around 1000 far above it."""
+
+    def ranks(score_map: NDArray[np.float32]) -> NDArray[np.intp]:
+        return np.unique(filtered(score_map, brain, PROFILES[name], GRID), return_inverse=True)[1]
+
+    score_map, brain = np.round(10 * noise(GRID.shape, "random", 8)), ball(9)  # whole numbers: no two merge
+    for image in (score_map - np.float32(1000), np.float32(1000) + score_map, score_map * np.float32(1e-44)):
+        np.testing.assert_array_equal(ranks(image), ranks(score_map))
 
 
 def test_erosion_is_in_millimetres_and_in_plane() -> None:

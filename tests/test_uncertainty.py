@@ -9,22 +9,19 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from uadbench.evaluation import uncertainty
-from uadbench.evaluation.bins import Ties
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.uncertainty import Sampled, difference, draw, holm, interval, over_seeds
 
-NO_TIES = Ties(np.zeros(0, np.intp), np.zeros((0,)), np.zeros((0,)))
 EDGES = np.linspace(-4, 8, 65)[:-1].astype(np.float32)
 
 
 def pieces_of(positives: NDArray[np.integer], negatives: NDArray[np.integer]) -> Pieces:
     """Pieces of counts (subjects, bins)."""
     subjects = len(positives)
-    ties = Ties(NO_TIES.bins, np.zeros((subjects, 0), np.uint32), np.zeros((subjects, 0), np.uint32))
     ids = tuple(f"s{row}" for row in range(subjects))
-    return Pieces(
-        ids, EDGES[: positives.shape[1]], positives.astype(np.uint32), negatives.astype(np.uint32), ties
-    )
+    edges = EDGES[: positives.shape[1]]
+    single = np.zeros(len(edges), bool)
+    return Pieces(ids, edges, single, positives.astype(np.uint32), negatives.astype(np.uint32))
 
 
 def cohort(subjects: int, random: np.random.Generator, shift: float = 2.0) -> Pieces:
@@ -100,9 +97,10 @@ def test_few_bins_keep_the_spread() -> None:
     edges = np.linspace(-4, 6, 6000).astype(np.float32)
     negatives = np.stack([np.histogram(own, np.append(edges, 9))[0] for own in scores - 1])
     positives = np.stack([np.histogram(own[:80], np.append(edges, 9))[0] for own in scores + 1])
-    ties = Ties(NO_TIES.bins, np.zeros((12, 0), np.uint32), np.zeros((12, 0), np.uint32))
     ids = tuple(f"s{row}" for row in range(12))
-    pieces = Pieces(ids, edges, positives.astype(np.uint32), negatives.astype(np.uint32), ties)
+    pieces = Pieces(
+        ids, edges, np.zeros(len(edges), bool), positives.astype(np.uint32), negatives.astype(np.uint32)
+    )
     few = uncertainty.pooled(pieces, weights(12, 200))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("uadbench.evaluation.uncertainty.BINS", 10_000)

@@ -116,28 +116,32 @@ def in_plane(on: Grid) -> Frame:
     return Frame(f"{on.name}-2d", on.shape[:2])
 
 
-def _weights(source: Grid, target: Grid, axis: int) -> NDArray[np.float32]:
+def _weights(source: Grid, target: Grid, axis: int) -> NDArray[np.float64]:
     """Linear interpolation along one axis as a matrix (target voxels, source voxels)."""
     n_source, n_target = source.shape[axis], target.shape[axis]
     position = target.origin_mm[axis] + target.spacing_mm * np.arange(n_target)
     position = (position - source.origin_mm[axis]) / source.spacing_mm
     position = position.clip(0, n_source - 1)  # the border value continues outside
     low = np.minimum(position.astype(int), n_source - 2)
-    weights = np.zeros((n_target, n_source), np.float32)
+    weights = np.zeros((n_target, n_source))
     weights[np.arange(n_target), low] = 1 - (position - low)
     weights[np.arange(n_target), low + 1] = position - low
     return weights
 
 
 def resample(volume: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
-    """Trilinear resampling of a (R, A, S) volume from one grid to another; of a stack in the plane alone."""
+    """Trilinear resampling of a (R, A, S) volume from one grid to another; of a stack in the plane alone.
+
+    Computed in double precision and rounded once, so that neither tiny nor huge values are lost.
+    """
     if source == target:
         return volume
     if source.flat != target.flat or (target.flat and source.shape[2] != target.shape[2]):
         raise ValueError(
             f"Nothing leads from grid {source.name} {source.shape} to {target.name} {target.shape}."
         )
+    result = volume.astype(np.float64)
     for axis in range(2 if target.flat else 3):
         weights = _weights(source, target, axis)
-        volume = np.moveaxis(np.tensordot(weights, volume, (1, axis)), 0, axis)
-    return np.ascontiguousarray(volume)
+        result = np.moveaxis(np.tensordot(weights, result, (1, axis)), 0, axis)
+    return np.ascontiguousarray(result, np.float32)

@@ -1,123 +1,165 @@
-"""Which edges of a histogram to keep: as few as leave its metrics certain within a tolerance.
+"""Which edges to keep of pooled histograms: as few as leave their metrics certain within a tolerance.
 
-A coarse bin may leave so much of AP and of AUROC open and no more; bins are filled from the highest score
-down up to that allowance, and the allowance is set so that what all bins leave open meets the tolerance.
+A coarse cell may leave so much of AP and of AUROC open and no more; cells are filled from the highest score
+down up to that allowance, and the allowance is set so that what all cells leave open meets the tolerance.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.bins import Ties, curve_of_bins
-from uadbench.evaluation.histogram import ScoreHistogram, Sparse, edges_of, key_of_edge, keys_of
+from uadbench.evaluation.bounds import curve_of, ranked
+from uadbench.evaluation.histogram import ScoreHistogram, total
+from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, dice
+from uadbench.evaluation.ordinals import LARGEST, ordinals, scores_at
 
 ROUNDS = 8  # of adjusting the allowance
-AUROC_SHARE = 0.2  # AP is held to the tolerance (protocol, rule 4), AUROC to five times it
+AUROC_SHARE = AP_BOUND / AUROC_BOUND  # AP is held to the tolerance, AUROC to five times it
+MANY_CELLS = 1 << 16  # more are first joined by weight, for speed
 
 
-def pooled(histograms: Iterable[ScoreHistogram]) -> ScoreHistogram:
-    """The sum of histograms."""
-    total = ScoreHistogram()
-    for histogram in histograms:
-        total.merge(histogram)
-    return total
+class Edges(NamedTuple):
+    """Cell b holds the scores from scores[b] on, up to below scores[b + 1]; the last has no upper end."""
+
+    scores: NDArray[np.float32]  # (cells,) ascending, from the lowest float32 on
+    single: NDArray[np.bool_]  # (cells,) no float32 but the edge itself lies in the cell
+
+    def between(self, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> NDArray[np.uint32]:
+        """Positives and negatives (2, cells) among vectors of scores and labels."""
+        ends = [np.searchsorted(np.sort(scores[which]), self.scores) for which in (labels, ~labels)]
+        sizes = int(labels.sum()), int((~labels).sum())
+        counts = [np.diff(end, append=size) for end, size in zip(ends, sizes, strict=True)]
+        return np.stack(counts).astype(np.uint32)
 
 
-def with_bins_of(
-    histogram: ScoreHistogram, other: ScoreHistogram, thresholds: Sequence[float]
-) -> ScoreHistogram:
-    """The histogram with (empty, if need be) the bins of another, and those that begin at thresholds."""
-    keys = np.union1d(other.keys, np.array([key_of_edge(t) for t in thresholds], np.int32)).astype(np.int32)
-    nothing = np.zeros(keys.size, np.int64)
-    return histogram + ScoreHistogram(bins=Sparse(keys, nothing, nothing))
+class _Division(NamedTuple):
+    """Counts of several histograms in the same cells, ascending."""
+
+    starts: NDArray[np.int64]  # (cells,) ordinals
+    single: NDArray[np.bool_]  # (cells,)
+    forced: NDArray[np.bool_]  # (cells,) begins at a threshold that is to stay an edge
+    counts: NDArray[np.int64]  # (histograms, 2, cells) positives and negatives
+
+    def joined(self, places: NDArray[np.intp]) -> "_Division":
+        """With the cells from each place up to the next made one."""
+        alone = np.diff(places, append=self.starts.size) == 1
+        counts = np.add.reduceat(self.counts, places, axis=-1)
+        return _Division(self.starts[places], self.single[places] & alone, self.forced[places], counts)
+
+    def error(self) -> float:
+        """The largest error of AP, of Dice and, by its measure, of AUROC of any of the histograms."""
+        edges = scores_at(self.starts)
+        curves = [curve_of(edges, ranked(own[0], own[1], self.single)) for own in self.counts]
+        errors = [max(c.ap_error, AUROC_SHARE * c.auroc_error, c.dice_error) for c in curves]
+        return max(errors)
 
 
-def coarse_keys(
-    histogram: ScoreHistogram, thresholds: Sequence[float], tolerance: float
-) -> NDArray[np.int32]:
-    """First keys of the coarse bins, ascending; the thresholds are among them."""
-    forced = np.isin(histogram.keys, np.array([key_of_edge(t) for t in thresholds], np.int32))
-    fewest = histogram.keys
-    allowance = tolerance / 1000
+def edges_for(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float], tolerance: float) -> Edges:
+    """Edges with which AP and AUROC of each histogram stay certain within the tolerance, if they are now.
+
+    Thresholds, infinite ones excepted, are among the edges.
+    """
+    fine = _division(histograms, thresholds)
+    if fine.starts.size > MANY_CELLS:
+        fine = fine.joined(_by_weight(fine))
+    coarse = _fewest(fine, tolerance)
+    closed = coarse.starts[coarse.single] + 1  # whoever has scores just above does not belong to the cell
+    starts = np.union1d(coarse.starts, np.append(closed, -LARGEST))
+    starts = starts[starts <= LARGEST]
+    return Edges(scores_at(starts), np.isin(starts, coarse.starts[coarse.single]))
+
+
+def _division(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float]) -> _Division:
+    cells = total(histograms).cells
+    finite = np.array([t for t in thresholds if not np.isposinf(t)], np.float32)
+    forced = ordinals(finite).astype(np.int64)
+    best = [h.curve().best_threshold for h in histograms if h.positives.any()]
+    forced = np.append(forced, ordinals(np.array(best, np.float32)))
+    starts = np.union1d(cells.starts, np.append(forced, -LARGEST))
+    counts = np.zeros((len(histograms), 2, starts.size), np.int64)
+    for own, histogram in zip(counts, histograms, strict=True):
+        place = np.searchsorted(starts, histogram.starts, "right") - 1
+        np.add.at(own[0], place, histogram.positives)
+        np.add.at(own[1], place, histogram.negatives)
+    single = np.isin(starts, cells.starts[cells.widths == 1])
+    return _Division(starts, single, np.isin(starts, forced), counts)
+
+
+def _by_weight(fine: _Division) -> NDArray[np.intp]:
+    """Places where to begin cells that weigh about the same, a heavy single value alone.
+
+    The weight is by how much a cell adds to recall, and to the number of voxels called, with its logarithm.
+    """
+    positives, negatives = fine.counts.sum(0)[:, ::-1].astype(np.float64)
+    called = (positives + negatives).cumsum()
+    parts = (positives, negatives, np.diff(np.log1p(called), prepend=0.0))
+    weight = sum(part / max(part.sum(), 1e-9) for part in parts)[::-1]
+    group = (weight.cumsum() / weight.sum() * MANY_CELLS).astype(np.int64)
+    heavy = fine.single & (weight > weight.sum() / MANY_CELLS)
+    begins = (np.diff(group, prepend=-1) > 0) | fine.forced | heavy
+    begins[1:] |= heavy[:-1]
+    return np.flatnonzero(begins)
+
+
+def _fewest(fine: _Division, tolerance: float) -> _Division:
+    """The division joined into as few cells as the tolerance allows."""
+    fewest, allowance = fine, tolerance / 1000
     for _ in range(ROUNDS):
-        keys = histogram.keys[_greedy(histogram, forced, allowance)]
-        error = _error(histogram, keys)
-        if error <= tolerance and len(keys) < len(fewest):
-            fewest = keys
+        coarse = fine.joined(_greedy(fine, allowance, tolerance))
+        error = coarse.error()
+        if error <= tolerance and coarse.starts.size < fewest.starts.size:
+            fewest = coarse
         if 0.97 * tolerance <= error <= tolerance:
             break
-        # The number of bins goes with 1 / sqrt(allowance), so the sum of their errors with sqrt(allowance).
+        # The number of cells goes with 1 / sqrt(allowance), so the sum of their errors with sqrt(allowance).
         allowance *= (0.985 * tolerance / max(error, tolerance / 1000)) ** 2
     return fewest
 
 
-def shared_values(histogram: ScoreHistogram, keys: NDArray[np.int32]) -> NDArray[np.float32]:
-    """The shared values that coarse bins may keep apart: of those made of one filled bin."""
-    filled = histogram.keys[(histogram.positives + histogram.negatives) > 0]
-    members = np.bincount(np.searchsorted(keys, filled, "right") - 1, minlength=len(keys))
-    values = histogram.shared_values()
-    kept: NDArray[np.float32] = values[members[bins_of(values, keys)] == 1]
-    return kept
+def _greedy(fine: _Division, allowance: float, tolerance: float) -> NDArray[np.intp]:
+    """Places (ascending) of the cells that begin a coarse one, each as wide as it may be.
 
-
-def bins_of(values: NDArray[np.float32], keys: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Which coarse bin each value lies in."""
-    return np.searchsorted(keys, keys_of(values), "right") - 1
-
-
-def _error(histogram: ScoreHistogram, keys: NDArray[np.int32]) -> float:
-    """The larger error of AP and AUROC with these coarse bins."""
-    starts = np.searchsorted(histogram.keys, keys)
-    positives, negatives = (
-        np.add.reduceat(counts, starts) for counts in (histogram.positives, histogram.negatives)
-    )
-    values = shared_values(histogram, keys)
-    ties = Ties(bins_of(values, keys), *histogram.values.at(values))
-    curve = curve_of_bins(edges_of(keys), positives, negatives, ties)
-    return float(np.nanmax([curve.ap_error, AUROC_SHARE * curve.auroc_error]))
-
-
-def _greedy(histogram: ScoreHistogram, forced: NDArray[np.bool_], allowance: float) -> NDArray[np.intp]:
-    """Places (ascending) of the bins that begin a coarse one, each as wide as the allowance lets it be."""
-    bins = len(histogram.keys)
-    true, false = (
-        np.concatenate(([0.0], counts[::-1].cumsum()))
-        for counts in (histogram.positives, histogram.negatives)
-    )
-    # Counted from the highest score: a coarse bin that begins behind `low` bins may end behind `high`.
-    ends = np.append(np.flatnonzero(forced[::-1]) + 1, bins)
-    starts = np.arange(bins)
+    The allowance is for AP and AUROC of one cell, the tolerance for a better Dice within it.
+    """
+    cells = fine.starts.size
+    running = np.zeros((*fine.counts.shape[:2], cells + 1))
+    running[..., 1:] = fine.counts[..., ::-1].cumsum(-1)
+    # Counted from the highest score: a coarse cell that begins behind `low` cells may end behind `high`.
+    ends = np.append(np.flatnonzero(fine.forced[::-1]) + 1, cells)
+    starts = np.arange(cells)
     low = starts + 1
     high = ends[np.searchsorted(ends, starts, "right")]
     while (low < high).any():
         middle = (low + high + 1) // 2
-        fits = (
-            _open(true[starts], false[starts], true[middle], false[middle], true[-1], false[-1]) <= allowance
-        )
+        fits = np.ones(cells, bool)
+        for true, false in running:
+            fits &= _open(true, false, starts, middle) <= allowance
+            if true[-1]:
+                best = dice(true, false, true[-1]).max()
+                fits &= dice(true[middle], false[starts], true[-1]) <= best + tolerance
         low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
     chosen, place = [], 0
-    while place < bins:
+    while place < cells:
         place = int(low[place])
-        chosen.append(bins - place)
+        chosen.append(cells - place)
     return np.array(chosen[::-1], np.intp)
 
 
 def _open(
-    true: NDArray[np.float64],
-    false: NDArray[np.float64],
-    true_after: NDArray[np.float64],
-    false_after: NDArray[np.float64],
-    all_true: float,
-    all_false: float,
+    true: NDArray[np.float64], false: NDArray[np.float64], start: NDArray[Any], end: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """How far AP or AUROC may lie off for one bin, from running counts before and after it.
+    """How far AP or AUROC may lie off for one cell, from running counts and where in them it lies.
 
-    As in `uadbench/evaluation/bins.py`, with a logarithm for the difference of digammas.
+    As in `uadbench/evaluation/bounds.py`, with a logarithm for the difference of digammas.
     """
-    positives, negatives = true_after - true, false_after - false
-    highest = positives * true_after / np.maximum(true_after + false, 1)
-    lowest = positives - false_after * np.log((true_after + false_after + 0.5) / (true + false_after + 0.5))
-    ap = (highest - lowest) / max(all_true, 1)
-    auroc = positives * negatives / max(all_true * all_false, 1)
-    return np.maximum(ap, AUROC_SHARE * auroc) / 2
+    true_before, false_before, true_after, false_after = true[start], false[start], true[end], false[end]
+    positives, negatives = true_after - true_before, false_after - false_before
+    highest = positives * true_after / np.maximum(true_after + false_before, 1)
+    called = true_after + false_after + 0.5
+    lowest = positives - false_after * np.log(called / (true_before + false_after + 0.5))
+    ap = (highest - lowest) / max(true[-1], 1)
+    auroc = positives * negatives / max(true[-1] * false[-1], 1)
+    widest: NDArray[np.float64] = np.maximum(ap, AUROC_SHARE * auroc)
+    return widest / 2

@@ -1,15 +1,18 @@
 """Evaluate: from score maps to per-subject numbers and pieces.
 
-Two passes over the maps. The first brings each map to the evaluation grid, post-processes it and
-counts its scores on fixed edges; from these counts the operating points are frozen. The second
-thresholds each map at the operating points and counts voxels and lesions. What they leave behind is
-small, adds over subjects, and is all that a summary, a curve or a bootstrap needs (protocol, rule 12).
+Passes over the maps. The first brings each map to the evaluation grid, post-processes it, keeps it on the
+disk and adds its scores to pooled counts; where these do not say enough the maps are looked at again
+(`pooling.py`). From the counts the operating points are frozen and the edges of the pieces are chosen. The
+last passes count each subject's voxels between these edges, and voxels and lesions at the operating points.
+What they leave behind is small, adds over subjects, and is all that a summary, a curve or a bootstrap needs
+(protocol, rule 12).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,9 +20,11 @@ from numpy.typing import NDArray
 
 from uadbench.evaluation import intensity, maps, postprocess
 from uadbench.evaluation.components import Lesions
-from uadbench.evaluation.histogram import LOWEST, ScoreHistogram
+from uadbench.evaluation.counting import Look
 from uadbench.evaluation.metrics import measure
-from uadbench.evaluation.pieces import Pieces
+from uadbench.evaluation.ordinals import LOWEST
+from uadbench.evaluation.pieces import Pieces, Voxels
+from uadbench.evaluation.pooling import Group, Pools
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.files import scratch_folder
 from uadbench.grids import Grid, resample
@@ -27,7 +32,6 @@ from uadbench.learning import scores
 from uadbench.prepared import Prepared
 from uadbench.progress import Progress
 from uadbench.protocol import (
-    FALSE_POSITIVE_RATES,
     OPERATING_POINTS,
     SCAN_FRACTION,
     dice,
@@ -70,8 +74,20 @@ class _Scan:
 
     case: Case
     facts: dict[str, Any]
-    histograms: Mapping[str, ScoreHistogram]
+    labels: Path  # 1 lesion, 0 none, -1 not counted; of the same voxels as the scores
     scores: Mapping[str, Path]
+
+    def voxels(self, profile: str) -> Voxels:
+        """Scores and labels of the counted voxels."""
+        labels = np.load(self.labels)
+        counted = labels >= 0
+        return np.load(self.scores[profile])[counted], labels[counted] > 0
+
+    @property
+    def group(self) -> Group:
+        """With whom the scan's voxels are pooled."""
+        flagged = bool(self.case.prepared.facts.get("quality", {}).get("flags"))
+        return Group(self.case.partition, self.case.prepared.subject.lesion_kind, flagged)
 
 
 def extent(prepared: Prepared) -> NDArray[np.bool_]:
@@ -90,23 +106,30 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the maps of all partitions of one run; `scratch` takes temporary files."""
     with scratch_folder(scratch) as folder:
+        pools = {profile: Pools() for profile in profiles}
 
         def first(numbered: tuple[int, Case]) -> _Scan:
-            return _count_scores(numbered[1], profiles, folder / str(numbered[0]))
+            scan = _score(numbered[1], profiles, folder / str(numbered[0]))
+            for profile in profiles:
+                pools[profile].add(scan.group, *scan.voxels(profile))
+            return scan
 
         scans = _each(first, list(enumerate(cases)), workers, progress, "curves")
-        ids = [scan.facts["id"] for scan in scans]
         thresholds, pieces = {}, {}
         for profile in profiles:
-            thresholds[profile], pieces[profile] = _operating_points(scans, ids, profile)
 
-        def second(scan: _Scan) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+            def each(work: Callable[[_Scan], T], title: str, profile: str = profile) -> list[T]:
+                return _each(work, scans, workers, progress, f"{title} ({profile})")
+
+            thresholds[profile], pieces[profile] = _operating_points(scans, profile, pools[profile], each)
+
+        def last(scan: _Scan) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
             return {profile: _count_hits(scan, profile, thresholds[profile]) for profile in profiles}
 
-        hits = _each(second, scans, workers, progress, "operating points")
+        hits = _each(last, scans, workers, progress, "operating points")
     return Evaluation(
         subjects=[_with_dice(scan.facts, hit, thresholds) for scan, hit in zip(scans, hits, strict=True)],
-        thresholds=thresholds,
+        thresholds={profile: _finite(points) for profile, points in thresholds.items()},
         pieces=pieces,
         voxels={profile: np.stack([hit[profile][0] for hit in hits]) for profile in profiles},
         lesions={profile: np.stack([hit[profile][1] for hit in hits]) for profile in profiles},
@@ -125,7 +148,7 @@ def _each(
         return results
 
 
-def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
+def _score(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
     """First pass over one scan."""
     prepared, subject, grid = case.prepared, case.prepared.subject, case.prepared.grid
     unit = sizes(grid).unit
@@ -155,14 +178,13 @@ def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
         "ap": {},
         "auroc": {},
     }
-    histograms, files = {}, {}
     folder.mkdir()
+    files = {}
+    np.save(folder / "labels.npy", np.where(counted, lesion[inside], -1).astype(np.int8))
     for profile in profiles:
         vector = postprocess.filtered(score_map, brain, PROFILES[profile], grid)[inside]
         files[profile] = folder / f"{profile}.npy"
         np.save(files[profile], vector)
-        histograms[profile] = ScoreHistogram()
-        histograms[profile].add(vector[counted], labels)
         if labels.any():
             curve = measure(vector[counted], labels)
             facts["ap"][profile] = float(curve.ap)
@@ -172,7 +194,7 @@ def _count_scores(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
     if stored.pseudo_healthy is not None:
         restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
         facts |= _restoration(prepared.image(), restored, brain, lesion, ignored)
-    return _Scan(case, facts, histograms, files)
+    return _Scan(case, facts, folder / "labels.npy", files)
 
 
 def _draw_spread(case: Case, stored: maps.StoredMap, counted: NDArray[np.bool_]) -> float | None:
@@ -208,9 +230,10 @@ def lesion_size(prepared: Prepared, voxels: int) -> float:
 
 
 def scan_score(scores_in_brain: NDArray[np.float32]) -> float:
-    """Mean of the highest 1 % of a scan's scores (protocol, rule 5)."""
+    """Mean of the highest 1 % of a scan's scores (protocol, rule 5), at 9 significant digits, as recorded."""
     count = max(1, round(SCAN_FRACTION * scores_in_brain.size))
-    return float(np.partition(scores_in_brain, -count)[-count:].mean(dtype=np.float64))
+    mean = np.partition(scores_in_brain, -count)[-count:].mean(dtype=np.float64)
+    return float(f"{mean:.9g}")
 
 
 def slice_scores(score_map: NDArray[np.float32], prepared: Prepared) -> dict[str, list[Any]]:
@@ -242,41 +265,44 @@ def _restoration(
     return quality
 
 
-def _pool(scans: Iterable[_Scan], partition: str, profile: str) -> ScoreHistogram:
-    pooled = ScoreHistogram()
-    for scan in scans:
-        if scan.case.partition == partition:
-            pooled = pooled + scan.histograms[profile]
-    return pooled
-
-
 def _operating_points(
-    scans: Sequence[_Scan], ids: Sequence[str], profile: str
+    scans: Sequence[_Scan],
+    profile: str,
+    pools: Pools,
+    each: Callable[[Callable[[_Scan], Any], str], list[Any]],
 ) -> tuple[dict[str, float | None], Pieces]:
     """Frozen thresholds of one profile (protocol, rule 3), and the pieces on edges that contain them.
 
     Only `oracle` and `oracle_mean` look at the test labels, and are labelled so.
     """
-    test, val = (_pool(scans, partition, profile).curve() for partition in ("lesion-test", "lesion-val"))
-    healthy = _pool(scans, "healthy-val", profile)
-    points: dict[str, float | None] = {
-        "oracle": test.best_threshold if test.positives else None,
-        "val": val.best_threshold if val.positives else None,
-    }
-    for name, rate in FALSE_POSITIVE_RATES.items():
-        known = bool(healthy.negatives.sum())
-        points[name] = healthy.threshold_at_false_positive_rate(rate) if known else None
-    frozen = [threshold for threshold in points.values() if threshold is not None]
+    counting = Lock()
+
+    def look_again(look: Look, counts: Mapping[Group, NDArray[Any]]) -> None:
+        def add(scan: _Scan) -> None:
+            group = pools.member(scan.group)
+            if group in counts:
+                scores, labels = scan.voxels(profile)
+                own = look.empty(scores.size)
+                look.count(scores, labels, own)
+                with counting:
+                    counts[group][...] += own
+
+        each(add, "single values")
+
+    pools.sharpen(look_again)
+    points = pools.thresholds()
+    edges = pools.edges([threshold for threshold in points.values() if threshold is not None])
+    counts = each(lambda scan: edges.between(*scan.voxels(profile)), "pieces")
+    pieces = Pieces.of_counts([scan.facts["id"] for scan in scans], edges, counts)
     tested = [row for row, scan in enumerate(scans) if scan.case.partition == "lesion-test"]
-    histograms = [scan.histograms[profile] for scan in scans]
-    pieces = Pieces.from_histograms(ids, histograms, frozen, rows=tested or None)
-    points["oracle_mean"] = pieces.mean_dice_threshold(tested) if test.positives else None
-    return {name: _finite(points[name]) for name in OPERATING_POINTS}, pieces
+    points["oracle_mean"] = pieces.mean_dice_threshold(tested) if points["oracle"] is not None else None
+    return {name: points[name] for name in OPERATING_POINTS}, pieces
 
 
-def _finite(threshold: float | None) -> float | None:
-    """A threshold that JSON can hold: no score reaches the largest number either."""
-    return None if threshold is None else min(threshold, float(np.finfo(np.float32).max))
+def _finite(points: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Thresholds that JSON can hold: the largest number instead of one that nothing reaches."""
+    largest = float(np.finfo(np.float32).max)
+    return {name: None if value is None else min(value, largest) for name, value in points.items()}
 
 
 def _count_hits(

@@ -1,270 +1,243 @@
-"""Counts of scores in fixed bins: metrics of any number of voxels in bounded memory.
+"""Counts of scores: metrics of any number of voxels in bounded memory, within a bound that is known.
 
-A bin holds the float32 values whose bit patterns share sign, exponent and the first 13 bits of the
-fraction, so it is 0.006 to 0.012 % wide at any magnitude, of either sign, without a range to agree on:
-histograms of any subjects and workers add. A bin begins one pattern above a multiple of 1024 and ends
-at a multiple: so 0 has a bin of its own, and round values close a bin. There are 4.2 million bins;
-score maps fill some ten thousand, and only these are kept.
-
-Where many voxels share one value, as where a map was clipped, quantised or set to the lowest score, the
-order within the bin would be unknown and the bounds wide. Such a bin stands out from its neighbours; `add`
-then counts its most frequent value apart. A shared value of which few voxels were seen is not noticed; so
-much wider are the bounds.
+Scores are first counted in coarse bins (`ordinals.py`). Histograms of any subjects and workers add. Where the
+order of the voxels within a bin matters more than is allowed, as where many share one value or lie close
+together, `open_bins` names the bin, a second look at the voxels counts its single values, and `refined`
+puts these in its place. So the figures do not depend on the magnitude and spacing of scores, and a threshold
+is one of the scores.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.bins import Ties, curve_of_bins
-from uadbench.evaluation.metrics import Curve, checked, require_finite
+from uadbench.evaluation.bounds import Bounds, Ranked, bounds, curve_of, ranked
+from uadbench.evaluation.counting import AT_ONCE, Cells, Look, coarse
+from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, Curve, checked
+from uadbench.evaluation.ordinals import LARGEST, SHIFT, WIDTH, bins_of, first_of, ordinals, scores_at
 
-LOWEST = np.finfo(np.float32).min  # the score of voxels that post-processing removed
-SHIFT = 10  # low bits of a float32 that a bin does not tell apart
-WIDTH = 1 << SHIFT  # bit patterns per bin
-SLOTS = 1 << (32 - SHIFT)
-NEGATIVE = SLOTS // 2  # first slot of the scores below 0; they descend from there
-ZEROS = 16  # slots that zeros are spread over: adding to one and the same slot makes the processor wait
-BLOCKS = 512  # one per sign and exponent
-CHUNK = 1 << 16  # voxels at a time: the buffers stay in the processor's cache
-AT_ONCE = 1 << 31  # voxels that uint32 counts can hold for sure
-MOST_SPIKES = 4096  # bins of one call that are looked through for a shared value: 32 MB of counts
+LOOK_CELLS = 1 << 18  # of one second look: its counts take 2 MB
+AREAS = 0.75 * AP_BOUND  # what a histogram may leave open of AP
 
 
-def keys_of(scores: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The bin of each score: 0 for 0, ascending with the score."""
-    bits = (scores + np.float32(0)).view(np.uint32)
-    return _keys((bits - np.uint32(1)) >> np.uint32(SHIFT))
-
-
-def edges_of(keys: NDArray[np.int32]) -> NDArray[np.float32]:
-    """The lowest score of each bin: all and only the scores of this bin and those above reach it."""
-    magnitude = np.where(keys > 0, (keys.astype(np.int64) - 1) * WIDTH + 1, -keys.astype(np.int64) * WIDTH)
-    lowest = -float(LOWEST)
-    values = magnitude.astype(np.uint32).view(np.float32)
-    return np.where(keys < 0, -np.minimum(values, np.float32(lowest)), values)
-
-
-def _keys(slots: NDArray[np.integer]) -> NDArray[np.int32]:
-    slots = slots.astype(np.int32)
-    keys = np.where(slots < NEGATIVE, slots + 1, NEGATIVE - 1 - slots)
-    return np.where(slots >= SLOTS - ZEROS, 0, keys).astype(np.int32)
-
-
-class _Slots:
-    """Finds slots chunk by chunk in buffers that are used again."""
-
-    def __init__(self) -> None:
-        self.bits = np.empty(CHUNK, np.uint32)
-        self.slots = np.empty(CHUNK, np.intp)
-        self.zero_slots = (SLOTS - 1 - np.arange(CHUNK) % ZEROS).astype(np.uint32)
-
-    def __call__(self, scores: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.intp]]]:
-        """Slices of the scores, and the slots of their voxels; valid until the next step."""
-        for start in range(0, scores.size, CHUNK):
-            part = scores[start : start + CHUNK]
-            require_finite(part)
-            bits, slots = self.bits[: part.size], self.slots[: part.size]
-            np.add(part, np.float32(0), out=bits.view(np.float32))  # -0.0 becomes 0.0
-            np.subtract(bits, np.uint32(1), out=bits)  # 0 wraps to the last slot
-            np.right_shift(bits, np.uint32(SHIFT), out=bits)
-            np.minimum(bits, self.zero_slots[: part.size], out=slots, casting="unsafe")
-            yield slice(start, start + part.size), slots
-
-
-class Sparse(NamedTuple):
-    """Counts by ascending names: bins or values."""
-
-    names: NDArray[Any]
-    positives: NDArray[np.int64]
-    negatives: NDArray[np.int64]
-
-    def __add__(self, other: "Sparse") -> "Sparse":  # type: ignore[override]  # not the sum of two tuples
-        names = np.sort(np.concatenate((self.names, other.names)), kind="stable")  # merges two runs
-        names = names[np.append(names[1:] != names[:-1], True)[: names.size]]
-        counts = np.zeros((2, names.size), np.int64)
-        for part in (self, other):
-            counts[:, np.searchsorted(names, part.names)] += np.stack(part[1:])
-        return Sparse(names, *counts)
-
-    def at(self, names: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The counts of these names, 0 where a name is not there."""
-        place = np.searchsorted(self.names, names)
-        place[place == self.names.size] = 0
-        found = self.names[place] == names if self.names.size else np.zeros(names.shape, bool)
-        counts = np.zeros((2, names.size), np.int64)
-        counts[:, found] = np.stack(self[1:])[:, place[found]]
-        return counts[0], counts[1]
-
-
-def _nothing(dtype: type[np.generic]) -> Sparse:
-    return Sparse(np.empty(0, dtype), np.empty(0, np.int64), np.empty(0, np.int64))
-
-
-@dataclass
+@dataclass(frozen=True)
 class ScoreHistogram:
-    """Counts of positive and negative voxels per bin of score; sparse, and they add."""
+    """Counts of positive and negative voxels by score; sparse, and they add."""
 
-    bins: Sparse = field(default_factory=lambda: _nothing(np.int32))  # by key, see `keys_of`
-    values: Sparse = field(default_factory=lambda: _nothing(np.float32))  # shared ones, also in their bins
+    cells: Cells
 
-    def add(self, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> None:
-        """Count float32 scores of any shape, with bool labels of that shape."""
+    @classmethod
+    def of(cls, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> "ScoreHistogram":
+        """Coarse counts of float32 scores of any shape, with bool labels of that shape."""
         scores, labels = checked(scores, labels)
-        for start in range(0, scores.size, AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            self.merge(_counted(scores[part], labels[part]))
-
-    def merge(self, other: "ScoreHistogram") -> None:
-        """Add the counts of another histogram."""
-        self.bins, self.values = self.bins + other.bins, self.values + other.values
+        parts = (slice(start, start + AT_ONCE) for start in range(0, max(scores.size, 1), AT_ONCE))
+        return total(cls(coarse(scores[part], labels[part])) for part in parts)
 
     def __add__(self, other: "ScoreHistogram") -> "ScoreHistogram":
-        return ScoreHistogram(self.bins + other.bins, self.values + other.values)
+        """Bins that the two divide differently are divided as in the less finely divided one."""
+        cells = _together([self.cells, other.cells])
+        bins, place = np.unique(bins_of(cells.starts), return_inverse=True)
+        widest = np.zeros(bins.size, np.int32)
+        np.maximum.at(widest, place, cells.widths)
+        widths, first = widest[place], first_of(bins)[place]
+        aligned = first + (cells.starts - first) // widths * widths
+        starts, place = np.unique(aligned.astype(np.int32), return_inverse=True)
+        counts = np.zeros((2, starts.size), np.int64)
+        np.add.at(counts[0], place, cells.positives)
+        np.add.at(counts[1], place, cells.negatives)
+        width = np.zeros(starts.size, np.int32)
+        width[place] = widths
+        return ScoreHistogram(Cells(starts, width, counts[0], counts[1]))
 
     @property
-    def keys(self) -> NDArray[np.int32]:
-        """The filled bins, ascending."""
-        return self.bins.names
+    def starts(self) -> NDArray[np.int32]:
+        """Lowest ordinals of the cells, ascending."""
+        return self.cells.starts
+
+    @property
+    def widths(self) -> NDArray[np.int32]:
+        """How many float32 numbers lie in each cell."""
+        return self.cells.widths
 
     @property
     def positives(self) -> NDArray[np.int64]:
-        """Positive voxels of the filled bins."""
-        return self.bins.positives
+        """Positive voxels of the cells."""
+        return self.cells.positives
 
     @property
     def negatives(self) -> NDArray[np.int64]:
-        """Negative voxels of the filled bins."""
-        return self.bins.negatives
-
-    def shared_values(self) -> NDArray[np.float32]:
-        """The most frequent known value of each bin that has one, ascending; of equals the lowest."""
-        values, positives, negatives = self.values
-        order = np.lexsort((values, -(positives + negatives), keys_of(values)))
-        first = np.diff(keys_of(values[order]), prepend=np.int32(-SLOTS)) != 0
-        return np.sort(values[order[first]])
+        """Negative voxels of the cells."""
+        return self.cells.negatives
 
     @property
-    def edges(self) -> NDArray[np.float32]:
-        """Lowest scores of the filled bins, ascending."""
-        return edges_of(self.keys)
+    def voxels(self) -> int:
+        """All that were counted."""
+        return int(self.positives.sum() + self.negatives.sum())
+
+    @cached_property
+    def _ranked(self) -> Ranked:
+        return ranked(self.positives, self.negatives, self.widths == 1)
+
+    @cached_property
+    def _bounds(self) -> Bounds:
+        return bounds(self._ranked)
+
+    @cached_property
+    def _curve(self) -> Curve:
+        return curve_of(scores_at(self.starts), self._ranked, self._bounds if self.positives.any() else None)
 
     def curve(self) -> Curve:
         """The metrics with their bounds; the best threshold is an edge, and its Dice is attained."""
-        values = self.shared_values()
-        ties = Ties(np.searchsorted(self.keys, keys_of(values)), *self.values.at(values))
-        return curve_of_bins(self.edges, self.positives, self.negatives, ties)
+        return self._curve
 
     def counts_at(self, threshold: float) -> tuple[int, int]:
-        """True and false positives of score >= threshold, which must be an edge (or infinite)."""
+        """True and false positives of score >= threshold, which must not divide a cell."""
         if np.isposinf(threshold):
             return 0, 0
-        first = np.searchsorted(self.keys, key_of_edge(threshold))
+        value = np.float32(threshold)
+        number = ordinals(np.array([value]))[0]
+        first = int(np.searchsorted(self.starts, number))
+        inside = first and int(self.starts[first - 1]) + int(self.widths[first - 1]) > number
+        if float(value) != threshold or inside:
+            raise ValueError(f"Expected the edge of a cell as threshold, got {threshold!r}.")
         return int(self.positives[first:].sum()), int(self.negatives[first:].sum())
 
     def threshold_at_false_positive_rate(self, rate: float) -> float:
         """The smallest edge at which at most this share of the negatives is called positive."""
-        allowed = rate * int(self.negatives.sum())
-        if not self.negatives.any():
+        cell = self._crossing(rate)
+        if cell is None:
+            return float(scores_at(self.starts[[0]])[0])
+        above = int(self.starts[cell]) + int(self.widths[cell])
+        return float(scores_at(np.array([above]))[0]) if above <= LARGEST else float("inf")
+
+    def _crossing(self, rate: float) -> int | None:
+        """The highest cell with which more than this share of the negatives is called, if any."""
+        n_negatives = int(self.negatives.sum())
+        if not n_negatives:
             raise ValueError("Expected negative voxels to hold a false-positive rate against, got none.")
-        too_many = np.flatnonzero(self.negatives[::-1].cumsum() > allowed)
-        if not too_many.size:
-            return float(self.edges[0])
-        above = self.keys[len(self.keys) - 1 - too_many[0]] + 1
-        edge = edges_of(np.array([above], np.int32))[0]
-        return float(edge) if np.isfinite(edge) else float("inf")
+        too_many = np.flatnonzero(self.negatives[::-1].cumsum() > rate * n_negatives)
+        return len(self.starts) - 1 - int(too_many[0]) if too_many.size else None
+
+    def open_at_rate(self, rate: float) -> NDArray[np.int32]:
+        """The bin (none or one) in which the threshold at a false-positive rate is not yet certain."""
+        cell = self._crossing(rate)
+        undecided = [] if cell is None or self.widths[cell] == 1 else [cell]
+        return bins_of(self.starts[undecided])
+
+    def open_for_dice(self) -> NDArray[np.int32]:
+        """Bins that may hold the best threshold, the most promising first; none when it is certain."""
+        counts = self._ranked
+        if not self.positives.any():
+            return bins_of(self.starts[:0])
+        highest = self._bounds.highest_dice
+        candidate = ~counts.single & (counts.positives > 0) & (highest >= self._curve.best_dice)
+        return self._heaviest(np.where(candidate, highest, 0))
+
+    def open_for_areas(self, tolerance: float) -> NDArray[np.int32]:
+        """Bins to look at, heaviest first, until AP is certain within the tolerance, AUROC within five."""
+        if not self.positives.any():
+            return bins_of(self.starts[:0])
+        curve, found = self._curve, self._bounds
+        opened = [bins_of(self.starts[:0])]
+        for error, width, allowed in (
+            (curve.ap_error, found.highest_ap - found.lowest_ap, tolerance),
+            (curve.auroc_error, found.auroc_width, tolerance * AUROC_BOUND / AP_BOUND),
+        ):
+            if error > allowed:
+                heavy = np.sort(width)
+                # Cells of more than this are looked at: the others together leave half of it open.
+                most = heavy[np.searchsorted(heavy.cumsum(), allowed / 2, "right")]
+                opened.append(self._heaviest(np.where(width >= most, width, 0)))
+        return each_once(opened)
+
+    def _heaviest(self, weights: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Bins of the cells (in descending order) with a weight, those with the largest first."""
+        chosen = np.flatnonzero(weights)
+        order = chosen[np.argsort(-weights[chosen], kind="stable")]
+        return each_once([bins_of(self.starts[::-1][order])])
+
+    def refined(self, look: Look, counts: NDArray[Any]) -> "ScoreHistogram":
+        """The histogram with what a look counted in place of its bins."""
+        kept = ~np.isin(bins_of(self.starts), look.bins)
+        cells = _together([_of(self.cells, kept), look.found(counts)])
+        return ScoreHistogram(_of(cells, np.argsort(cells.starts, kind="stable")))
 
 
-def key_of_edge(threshold: float) -> np.int32:
-    """The bin that begins at a threshold; any other threshold would split a bin and cannot be counted."""
-    value = np.array([threshold], np.float32)
-    key = keys_of(value)
-    if float(value[0]) != threshold or edges_of(key)[0] != value[0]:
-        raise ValueError(
-            f"Expected the edge of a bin as threshold, got {threshold!r}: use {float(edges_of(key)[0])!r}."
-        )
-    return np.int32(key[0])
+def _of(cells: Cells, chosen: NDArray[Any]) -> Cells:
+    return Cells(cells.starts[chosen], cells.widths[chosen], cells.positives[chosen], cells.negatives[chosen])
 
 
-def _counted(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> ScoreHistogram:
-    """The histogram of at most AT_ONCE voxels."""
-    voxels, positives = np.zeros(SLOTS, np.uint32), np.zeros(SLOTS, np.uint32)
-    one = np.uint32(1)
-    for part, slots in _Slots()(scores):
-        np.add.at(voxels, slots, one)
-        np.add.at(positives, slots[np.flatnonzero(labels[part])], one)
-    filled = _filled(voxels)
-    keys, place = np.unique(_keys(filled), return_inverse=True)
-    true = np.bincount(place, positives[filled], len(keys)).astype(np.int64)
-    all_voxels = np.bincount(place, voxels[filled], len(keys)).astype(np.int64)
-    bins = Sparse(keys, true, all_voxels - true)
-    return ScoreHistogram(bins, _zeros(bins) + _shared(bins, scores, labels))
+def _together(parts: Sequence[Cells]) -> Cells:
+    return Cells(
+        np.concatenate([part.starts for part in parts]),
+        np.concatenate([part.widths for part in parts]),
+        np.concatenate([part.positives for part in parts]),
+        np.concatenate([part.negatives for part in parts]),
+    )
 
 
-def _zeros(bins: Sparse) -> Sparse:
-    """The value 0, which has a bin of its own."""
-    place = np.flatnonzero(bins.names == 0)
-    return Sparse(np.zeros(place.size, np.float32), bins.positives[place], bins.negatives[place])
+def each_once(parts: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """Each bin once, where it first comes."""
+    bins = np.concatenate(list(parts))
+    return bins[np.sort(np.unique(bins, return_index=True)[1])]
 
 
-def _filled(voxels: NDArray[np.uint32]) -> NDArray[np.intp]:
-    """The slots that count something; looked for where the maximum, which is fast, finds any."""
-    blocks = voxels.reshape(BLOCKS, -1)
-    used = np.flatnonzero(blocks.max(1))
-    block, place = np.nonzero(blocks[used])
-    return used[block] * blocks.shape[1] + place
+def streamed(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
+    """Metrics of float32 scores of any shape within the promised bounds, best Dice exactly."""
+    scores, labels = checked(scores, labels)
+
+    def undecided(histograms: Sequence[ScoreHistogram]) -> NDArray[np.int32]:
+        (histogram,) = histograms
+        return each_once([histogram.open_for_dice(), histogram.open_for_areas(AREAS)])
+
+    def count(look: Look, counts: Sequence[NDArray[Any]]) -> None:
+        look.count(scores, labels, counts[0])
+
+    (histogram,) = sharpened([ScoreHistogram.of(scores, labels)], undecided, count)
+    return histogram.curve()
 
 
-def _spikes(bins: Sparse) -> NDArray[np.int32]:
-    """Keys of bins that hold far more voxels than their neighbours, if any is worth another pass.
+def sharpened(
+    histograms: Sequence[ScoreHistogram],
+    undecided: Callable[[Sequence[ScoreHistogram]], NDArray[np.int32]],
+    count: Callable[[Look, Sequence[NDArray[Any]]], None],
+) -> list[ScoreHistogram]:
+    """Histograms of one division, looked at until no bin is undecided.
 
-    Of continuous scores next to none is. Where one is, bins of few voxels are looked at with it, and the
-    usual values of clipped or removed voxels always are: in another subject they may hold many.
+    `count` counts all of their voxels again, of each histogram into its own counters.
     """
-    keys, voxels = bins.names, bins.positives + bins.negatives
-    touching = np.diff(keys) == 1
-    beside = np.zeros(len(keys), np.int64)
-    beside[1:] += np.where(touching, voxels[:-1], 0)
-    beside[:-1] += np.where(touching, voxels[1:], 0)
-    removed, *clipped = keys_of(np.array([LOWEST, -1, 1], np.float32))
-    spikes = (voxels > 2 * beside + np.where(keys == removed, 0, 2)) & (keys != 0)
-    usual = np.isin(keys, (removed, *clipped))
-    if not (spikes & (usual | (voxels > 2 * beside + 16))).any():
-        return keys[:0]
-    found = np.flatnonzero(spikes)
-    heaviest = found[np.argsort(-voxels[found], kind="stable")[:MOST_SPIKES]]
-    return np.sort(keys[heaviest])
+    histograms = list(histograms)
+    while (bins := undecided(histograms)).size:
+        look = next_look(bins, histograms)
+        counts = [look.empty(histogram.voxels) for histogram in histograms]
+        count(look, counts)
+        histograms = [h.refined(look, own) for h, own in zip(histograms, counts, strict=True)]
+    return histograms
 
 
-def _shared(bins: Sparse, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Sparse:
-    """The most frequent value of each bin that stands out, where it is at least half of the bin's voxels."""
-    keys = _spikes(bins)
-    if not keys.size:
-        return _nothing(np.float32)
-    number = np.zeros(SLOTS, np.int16)  # of a spike, from 1 on
-    number[np.where(keys > 0, keys - 1, NEGATIVE - 1 - keys)] = np.arange(1, keys.size + 1)
-    voxels, positives = np.zeros((2, keys.size * WIDTH), np.uint32)
-    for part, slots in _Slots()(scores):
-        spike = number.take(slots)
-        inside = np.flatnonzero(spike > 0)
-        place = (scores[part][inside].view(np.uint32) - np.uint32(1)) & np.uint32(WIDTH - 1)
-        cell = (spike[inside].astype(np.intp) - 1) * WIDTH + place
-        np.add.at(voxels, cell, np.uint32(1))
-        np.add.at(positives, cell[labels[part][inside]], np.uint32(1))
-    place = voxels.reshape(-1, WIDTH).argmax(1)
-    cell = np.arange(keys.size) * WIDTH + place
-    total = np.add.reduceat(voxels, np.arange(keys.size) * WIDTH, dtype=np.int64)
-    shared = (voxels[cell] > 1) & (2 * voxels[cell].astype(np.int64) >= total)
-    values = _value(keys, place)[shared]
-    true, every = positives[cell].astype(np.int64)[shared], voxels[cell].astype(np.int64)[shared]
-    order = np.argsort(values)
-    return Sparse(values[order], true[order], (every - true)[order])
+def total(histograms: Iterable[ScoreHistogram]) -> ScoreHistogram:
+    """The sum of histograms."""
+    nothing = np.empty(0, np.int64)
+    summed = ScoreHistogram(Cells(nothing.astype(np.int32), nothing.astype(np.int32), nothing, nothing))
+    for histogram in histograms:
+        summed = summed + histogram
+    return summed
 
 
-def _value(keys: NDArray[np.int32], places: NDArray[np.intp]) -> NDArray[np.float32]:
-    """The score at a place of a bin: its bit pattern less one ends in the place."""
-    magnitude = (np.abs(keys.astype(np.int64)) - 1) * WIDTH + 1 + places
-    return np.copysign(magnitude.astype(np.uint32).view(np.float32), keys).astype(np.float32)
+def next_look(bins: NDArray[np.int32], histograms: Iterable[ScoreHistogram]) -> Look:
+    """A look at as many of these bins as there is room for, the first before others.
+
+    Many bins are divided into cells of several numbers, so that one look serves for all; bins that are so
+    already into single numbers.
+    """
+    shift = max(0, int(np.ceil(np.log2(bins.size / LOOK_CELLS))) + SHIFT)
+    if shift:
+        finer = [bins_of(h.starts)[h.widths <= 1 << shift] for h in histograms]
+        left = bins[~np.isin(bins, np.concatenate(finer))]
+        if left.size:
+            return Look(left, shift)
+    return Look(bins[: LOOK_CELLS // WIDTH])

@@ -1,12 +1,13 @@
 """Average precision, AUROC and best Dice of voxel scores (protocol, rules 3 to 6).
 
-One function, `measure`, over two engines. "exact" ranks the positives among the negatives; "streaming"
-counts into fixed bins and says how far it may be off (`histogram.py`). A voxel is predicted positive
-where score >= threshold.
+`measure` is exact. Of voxels that are not in memory together, `histogram.py` counts the scores and says how
+far a figure may be off. A voxel is predicted positive where score >= threshold. Average precision is
+step-wise, as scikit-learn's `average_precision_score`: the trapezoid under the precision-recall curve, which
+other tools call AUPRC, is larger by .1 and more where many scores are tied.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,12 @@ from numpy.typing import NDArray
 from uadbench.evaluation.buckets import below_and_equal
 
 MANY = 1 << 21  # voxels from which counting them in buckets costs less than sorting them, on any processor
+AP_BOUND = 1e-4  # a figure that may be further off is not used (protocol, rule 4); of Dice too
+AUROC_BOUND = 5e-4
+
+
+class UncertainFigureError(ArithmeticError):
+    """A figure made of counts may lie further from the exact one than is promised."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,20 @@ class Curve:
     ap_error: float = 0.0
     auroc_error: float = 0.0
     dice_error: float = 0.0
+
+    def certain(self) -> "Curve":
+        """The curve, if each figure is as near to the exact one as is promised, else UncertainFigureError."""
+        for name, error, bound in (
+            ("AP", self.ap_error, AP_BOUND),
+            ("AUROC", self.auroc_error, AUROC_BOUND),
+            ("Dice", self.dice_error, AP_BOUND),
+        ):
+            if error > bound:
+                raise UncertainFigureError(
+                    f"Expected an {name} within {bound} of the exact one, but these counts leave {error:.1e} "
+                    "open: measure the maps themselves."
+                )
+        return self
 
     @property
     def prevalence(self) -> float:
@@ -82,25 +103,13 @@ def require_finite(scores: NDArray[np.float32]) -> None:
         )
 
 
-def measure(
-    scores: NDArray[np.float32],
-    labels: NDArray[np.bool_],
-    engine: Literal["exact", "streaming"] = "exact",
-) -> Curve:
-    """Metrics of float32 scores (any shape, any sign, higher = more anomalous) and labels of that shape."""
+def measure(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
+    """Metrics of float32 scores (any shape, any sign, higher = more anomalous) and labels of that shape.
+
+    Exact, from how many negatives lie below each positive; nothing else counts.
+    """
     scores, labels = checked(scores, labels)
-    if engine == "streaming":
-        from uadbench.evaluation.histogram import ScoreHistogram  # it builds on this module
-
-        histogram = ScoreHistogram()
-        histogram.add(scores, labels)
-        return histogram.curve()
     require_finite(scores)
-    return _exact(scores, labels)
-
-
-def _exact(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
-    """AP, AUROC and best Dice from how many negatives lie below each positive; nothing else counts."""
     positive_scores = scores[labels] + np.float32(0)  # -0.0 becomes 0.0
     n_negatives = scores.size - positive_scores.size
     if not positive_scores.size:

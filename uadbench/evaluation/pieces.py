@@ -1,7 +1,7 @@
 """Pieces that add: per-subject counts on fixed score edges (protocol, rule 12).
 
 Curves, pooled metrics, bootstrap and paired tests of a record are made from these, never from voxels
-again. The edges are chosen, among those of the histograms, as few as keep the pooled metrics sharp.
+again. The edges are as few as keep the pooled metrics sharp (`coarsening.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.bins import Ties, auroc, average_precision, curve_of_bins, dices, ranked
-from uadbench.evaluation.coarsening import bins_of, coarse_keys, pooled, shared_values, with_bins_of
-from uadbench.evaluation.histogram import ScoreHistogram, edges_of
-from uadbench.evaluation.metrics import Curve, dice
+from uadbench.evaluation.bounds import auroc, average_precision, curve_of, dices, ranked
+from uadbench.evaluation.coarsening import Edges, edges_for
+from uadbench.evaluation.counting import Look
+from uadbench.evaluation.histogram import ScoreHistogram, each_once, sharpened, total
+from uadbench.evaluation.metrics import AP_BOUND, Curve, checked, dice
 
+POOLED = AP_BOUND / 2  # what pieces may leave open of pooled AP: some subjects alone may be less certain
 PRODUCT_ROWS = 256  # resamples per matrix product: few large products, for its threads spin in between
 CACHED_ROWS = 16  # resamples whose running sums stay in the processor's cache
+
+Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 # What `Pieces.arrays` holds, for whoever reads it from a file: kind of number, bytes each (None: any), shape;
@@ -27,61 +31,67 @@ MEMBERS: Mapping[str, tuple[str, int | None, str]] = {
     "edges": ("f", 4, "b"),
     "positives": ("u", 1, "pbn"),
     "negatives": ("u", 1, "qbn"),
-    "tied_bins": ("u", 4, "t"),
-    "tied_positives": ("u", 1, "rtn"),
-    "tied_negatives": ("u", 1, "stn"),
+    "single": ("b", 1, "b"),
 }
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Positive and negative voxels of each subject in each bin of score.
+    """Positive and negative voxels of each subject in each cell of score.
 
-    Bin b holds the scores from edges[b] on, up to below edges[b + 1]; the last has no upper end.
+    Cell b holds the scores from edges[b] on, up to below edges[b + 1]; the last has no upper end. In a cell
+    that is `single` only the edge itself lies: its voxels are tied.
     """
 
     ids: tuple[str, ...]
-    edges: NDArray[np.float32]  # (bins,) ascending
-    positives: NDArray[np.uint32]  # (subjects, bins)
-    negatives: NDArray[np.uint32]  # (subjects, bins)
-    ties: Ties  # (subjects, ties) of these voxels share one value of their bin
+    edges: NDArray[np.float32]  # (cells,) ascending
+    single: NDArray[np.bool_]  # (cells,)
+    positives: NDArray[np.uint32]  # (subjects, cells)
+    negatives: NDArray[np.uint32]  # (subjects, cells)
 
     @classmethod
-    def from_histograms(
+    def of_counts(cls, ids: Sequence[str], edges: Edges, counts: Sequence[NDArray[np.uint32]]) -> "Pieces":
+        """From what `Edges.between` found of each subject."""
+        if len(set(ids)) != len(ids) or len(ids) != len(counts):
+            raise ValueError(f"Expected counts of distinct ids, got {len(counts)} for {len(ids)}.")
+        together = np.array(counts, np.uint32).reshape(len(ids), 2, len(edges.scores))
+        return cls(tuple(ids), *edges, *(np.ascontiguousarray(together[:, kind]) for kind in (0, 1)))
+
+    @classmethod
+    def of_voxels(
         cls,
         ids: Sequence[str],
-        histograms: Sequence[ScoreHistogram],
+        voxels: Sequence[Voxels],
         thresholds: Sequence[float] = (),
-        tolerance: float = 1e-4,
+        tolerance: float = POOLED,
         rows: Sequence[int] | None = None,
     ) -> "Pieces":
-        """Merge bins while AP and AUROC of the chosen rows (default: all) stay certain within the tolerance.
+        """From voxels in memory; pooled AP of the chosen rows (default: all) is certain within the tolerance.
 
-        The thresholds must be edges of the histograms (or infinite) and stay edges: counts there are exact.
+        The thresholds (finite or infinite) are edges: counts there are exact.
         """
-        if len(set(ids)) != len(ids) or len(ids) != len(histograms):
-            raise ValueError(f"Expected one histogram per distinct id, got {len(histograms)} for {len(ids)}.")
-        finite = [threshold for threshold in thresholds if not np.isposinf(threshold)]
-        chosen = histograms if rows is None else [histograms[row] for row in rows]
-        measured = with_bins_of(pooled(chosen), pooled(histograms), finite)
-        keys = coarse_keys(measured, finite, tolerance)
-        values = shared_values(measured, keys)
-        counts = np.zeros((2, len(ids), len(keys)), np.uint32)
-        tied = np.zeros((2, len(ids), len(values)), np.uint32)
-        for row, histogram in enumerate(histograms):
-            place = np.searchsorted(keys, histogram.keys, "right") - 1
-            for kind, fine in enumerate(histogram.bins[1:]):
-                counts[kind, row] = np.bincount(place, fine, len(keys))
-            tied[:, row] = histogram.values.at(values)
-        return cls(tuple(ids), edges_of(keys), counts[0], counts[1], Ties(bins_of(values, keys), *tied))
+        subjects = [checked(*own) for own in voxels]
+        chosen = subjects if rows is None else [subjects[row] for row in rows]
+
+        def undecided(histograms: Sequence[ScoreHistogram]) -> NDArray[np.int32]:
+            pooled = histograms[0]
+            return each_once([pooled.open_for_dice(), pooled.open_for_areas(tolerance / 2)])
+
+        def count(look: Look, counts: Sequence[NDArray[Any]]) -> None:
+            for own in chosen:
+                look.count(*own, counts[0])
+
+        pooled = sharpened([total(ScoreHistogram.of(*own) for own in chosen)], undecided, count)
+        edges = edges_for(pooled, thresholds, tolerance)
+        return cls.of_counts(ids, edges, [edges.between(*own) for own in subjects])
 
     def curve(self, weights: NDArray[np.integer] | None = None) -> Curve:
-        """Pooled metrics, each subject counted as often as `weights` (subjects,) says; once by default."""
+        """Pooled metrics, each subject counted as often as `weights` (subjects,) says; once by default.
+
+        Of some subjects alone they may be less certain than is promised: see `Curve.certain`.
+        """
         times = np.ones(len(self.ids), np.int64) if weights is None else np.asarray(weights, np.int64)
-        ties = self.ties._replace(
-            positives=times @ self.ties.positives, negatives=times @ self.ties.negatives
-        )
-        return curve_of_bins(self.edges, times @ self.positives, times @ self.negatives, ties)
+        return curve_of(self.edges, ranked(times @ self.positives, times @ self.negatives, self.single))
 
     def dice_at(self, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """True positives, false positives and false negatives, (subjects,) each, at an edge."""
@@ -102,45 +112,30 @@ class Pieces:
     def only(self, rows: Sequence[int]) -> "Pieces":
         """The pieces of some of the subjects."""
         chosen = list(rows)
-        ties = Ties(self.ties.bins, self.ties.positives[chosen], self.ties.negatives[chosen])
         ids = tuple(self.ids[row] for row in chosen)
-        return replace(
-            self, ids=ids, positives=self.positives[chosen], negatives=self.negatives[chosen], ties=ties
-        )
+        return replace(self, ids=ids, positives=self.positives[chosen], negatives=self.negatives[chosen])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `from_arrays` needs, laid out so that it compresses well."""
         return {
             "ids": np.array(self.ids),
             "edges": self.edges,
+            "single": self.single,
             "positives": _to_planes(self.positives),
             "negatives": _to_planes(self.negatives),
-            "tied_bins": self.ties.bins.astype(np.uint32),
-            "tied_positives": _to_planes(self.ties.positives),
-            "tied_negatives": _to_planes(self.ties.negatives),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Pieces":
         """The inverse of `arrays`."""
-        counts = {name: _from_planes(arrays[name]) for name in arrays if name.endswith("tives")}
-        ties = Ties(arrays["tied_bins"].astype(np.intp), counts["tied_positives"], counts["tied_negatives"])
         ids = tuple(str(name) for name in arrays["ids"])
-        return cls(ids, arrays["edges"], counts["positives"], counts["negatives"], ties)
+        counts = (_from_planes(arrays[name]) for name in ("positives", "negatives"))
+        return cls(ids, arrays["edges"], arrays["single"].astype(bool), *counts)
 
     def check(self) -> None:
-        """Raise a ValueError where the numbers cannot be pieces: edges in disorder, more ties than voxels."""
+        """Raise a ValueError where the numbers cannot be pieces: edges that are no numbers, or in disorder."""
         if np.isnan(self.edges).any() or not (np.diff(self.edges) > 0).all():
             raise ValueError("the edges are not in ascending order")
-        bins = self.ties.bins
-        if len(np.unique(bins)) < len(bins) or (bins >= len(self.edges)).any():
-            raise ValueError("the ties are of bins that are not there")
-        for all_, tied in (
-            (self.positives, self.ties.positives),
-            (self.negatives, self.ties.negatives),
-        ):
-            if (tied > all_[:, bins]).any():
-                raise ValueError("a bin has more ties than voxels")
 
     def _bin(self, threshold: float) -> int:
         if np.isposinf(threshold):
@@ -176,14 +171,14 @@ def resample_weights(persons: Sequence[str], n: int, seed: int) -> NDArray[np.in
 
 def bootstrap(pieces: Pieces, weights: NDArray[np.integer]) -> Replicates:
     """Pooled metrics with each subject counted as often as `weights` (resamples, subjects) says."""
-    parts = (pieces.positives, pieces.negatives, pieces.ties.positives, pieces.ties.negatives)
+    parts = (pieces.positives, pieces.negatives)
     replicates = []
     for start in range(0, len(weights), PRODUCT_ROWS):
         times = weights[start : start + PRODUCT_ROWS].astype(np.float64)
         sums = [times @ part for part in parts]
         for first in range(0, len(times), CACHED_ROWS):
-            positives, negatives, *tied = (part[first : first + CACHED_ROWS] for part in sums)
-            counts = ranked(positives, negatives, Ties(pieces.ties.bins, *tied))
+            positives, negatives = (part[first : first + CACHED_ROWS] for part in sums)
+            counts = ranked(positives, negatives, pieces.single)
             replicates.append((average_precision(counts), auroc(counts), dices(counts).max(-1)))
     return Replicates(*(np.concatenate(columns) for columns in zip(*replicates, strict=True)))
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadbench.evaluation.components import neighbours
-from uadbench.evaluation.histogram import LOWEST
 from uadbench.evaluation.medians import median
+from uadbench.evaluation.ordinals import LOWEST
 from uadbench.grids import Grid
 
 
@@ -69,15 +69,16 @@ def filtered(
 ) -> NDArray[np.float32]:
     """The score map (R, A, S) that is measured: LOWEST outside the brain and where erosion took voxels.
 
-    The median sees 0 outside the (whole) brain, as in published code; the erosion masks its result. At the
-    border of the volume the median reflects, as scipy does. `device` is a torch device for the median.
+    The median sees the lowest score of the brain outside of it: 0 of a residual, as in published code, and
+    whatever the scale of the scores nothing that stands out. The erosion masks its result. At the border of
+    the volume the median reflects, as scipy does. `device` is a torch device for the median.
     """
     _check_shape(score_map, grid)
     _check_shape(brain, grid)
     kept = eroded(brain, profile.erosion_mm, grid)
     window = profile.median_voxels(grid)
     if window > 1:
-        inside = np.where(brain, score_map, np.float32(0))
+        inside = np.where(brain, score_map, np.min(score_map, where=brain, initial=np.float32(np.inf)))
         if grid.flat:
             score_map = ndimage.median_filter(inside, (window, window, 1))
         else:

@@ -61,8 +61,11 @@ def weights(count: int, chosen: Sequence[int]) -> NDArray[np.int64]:
 
 
 def pooled(pieces: Pieces, chosen: Sequence[int]) -> dict[str, float | None]:
-    """Voxel-level AP and AUROC pooled over the chosen subjects, with their error bounds."""
-    curve = pieces.curve(weights(len(pieces.ids), chosen))
+    """Voxel-level AP and AUROC pooled over the chosen subjects, with their error bounds.
+
+    A figure whose bound is wider than is promised is an UncertainFigureError.
+    """
+    curve = pieces.curve(weights(len(pieces.ids), chosen)).certain()
     return {
         "ap": _number(curve.ap),
         "ap_error": _number(curve.ap_error),
@@ -98,18 +101,23 @@ def _slice_level(subjects: Subjects) -> dict[str, Any]:
         if ill
     ]
     ill = np.repeat([False, True], [len(lesion_free), len(with_lesion)])
-    auroc = measure(np.array(lesion_free + with_lesion, np.float32), ill).auroc if len(ill) else np.nan
+    auroc = _auroc(lesion_free + with_lesion, ill)
     counts = {"lesion_free": len(lesion_free), "with_lesion": len(with_lesion)}
-    return {"auroc_slice": _number(auroc), "rule": "mean of the slice's top 1 % of in-brain scores", **counts}
+    return {"auroc_slice": auroc, "rule": "mean of the slice's top 1 % of in-brain scores", **counts}
 
 
 def _scan_level(subjects: Subjects) -> dict[str, Any]:
     """AUROC of healthy-test against lesion-test scans (protocol, rule 5)."""
     tested = [subjects[row] for part in ("healthy-test", "lesion-test") for row in rows(subjects, part)]
-    scan_scores = np.array([s["scan_score"] for s in tested], np.float32)
     ill = np.array([s["partition"] == "lesion-test" for s in tested], bool)
-    auroc = _number(measure(scan_scores, ill).auroc) if len(tested) else None
+    auroc = _auroc([s["scan_score"] for s in tested], ill)
     return {"auroc": auroc, "rule": "mean of the top 1 % of in-brain scores"}
+
+
+def _auroc(scores: Sequence[float], ill: NDArray[np.bool_]) -> float | None:
+    """AUROC of single scores, by their order: float32 would make neighbours of means equal."""
+    order = np.unique(np.array(scores, np.float64), return_inverse=True)[1].astype(np.float32)
+    return _number(measure(order, ill).auroc)
 
 
 def _restoration(subjects: Subjects) -> dict[str, float | None]:
