@@ -210,6 +210,13 @@ class Restoration(Facts, frozen=True, kw_only=True):
     residual_ratio: Size | None = None
 
 
+class DrawSpread(Facts, frozen=True, kw_only=True):
+    """How far AP moves from one draw of the scores to another."""
+
+    subject: Size  # deviation of a scan's own AP, mean over scans
+    ap_mean: Size  # deviation of the mean over scans
+
+
 class Summary(Facts, frozen=True, kw_only=True):
     """Everything a row shows; a function of subjects, thresholds and pieces."""
 
@@ -218,6 +225,7 @@ class Summary(Facts, frozen=True, kw_only=True):
     scan: ScanLevel
     slice: SliceLevel | None = None
     restoration: Restoration
+    draw_spread: DrawSpread | None = None  # None with one draw
     profiles: dict[Key, Profile]
 
 
