@@ -16,9 +16,9 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from uadbench import record
 from uadbench.cli import app
-from uadbench.report import formats, leaderboard
+from uadbench.report import formats, leaderboard, statistics
+from uadbench.report.collect import collect
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -93,8 +93,9 @@ def test_a_command_that_is_not_run_is_understood(line: str) -> None:
 
 
 def test_the_table_is_that_of_the_committed_records() -> None:
-    records = [r for r in record.read_all(ROOT / "results") if leaderboard.public(r)]
-    expected = formats.markdown(leaderboard.tables(records, results=ROOT / "results"))
+    found = collect(ROOT / "results", leaderboard.public)
+    tables = leaderboard.tables(found.records, resamples=statistics.resamples_for(len(found.records)))
+    expected = formats.markdown(tables, (), found.left_out)
 
     assert (ROOT / "results" / "LEADERBOARD.md").read_text() == expected
     for line in expected.splitlines():

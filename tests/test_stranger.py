@@ -42,8 +42,8 @@ def test_the_four_boxes_of_the_readme_are_enough(machine: Machine, tmp_path: Pat
     assert "failed" not in prepared
     (made,) = record.read_all(machine.places.results)
     assert (made.test, made.regime, made.contrast) == ("mine", "phantom", "FLAIR")
-    assert [item["id"] for item in made.excluded] == ["patient05"]
-    assert made.summary["subjects"]["lesion-test"] > 0
+    assert [item.id for item in made.excluded] == ["patient05"]
+    assert made.summary.subjects["lesion-test"] > 0
     assert "mine" in uadbench("leaderboard", "--preset", "ci", "--format", "markdown", *plugins)
     assert "12" in next(
         line for line in uadbench("datasets", *plugins).splitlines() if line.startswith("mine")

@@ -22,12 +22,14 @@ from uadbench.record import NONE_OF, Exclusion, RunRecord, Stored, SubjectResult
 from uadbench.report.collect import is_in_place
 
 PHANTOM = "phantom"
+ALL_TEST = "all-test"  # the split that tests on every patient
 MOST_EXCLUDED = 0.1  # of the lesion-test scans of a split, and one in any case
 SURELY = 0.9  # share of the subjects with a known age that are members of the phantom
 
 CANNOT_SEE = (
     "scores that were invented and counted correctly, or are of another method than the named one",
     "which weights, options or masks were used: hashes of fits and data cannot be made again from a record",
+    "in which part of a published split a person is, where a release was published in parts",
     "who is in healthy-train: it is not scored, so that its hash stands as it was said",
     "how many lesions were found, and what was dropped after the threshold: the pieces count voxels",
     "the top of a scan's scores: only a scan score that is too low for its voxels is found",
@@ -137,6 +139,8 @@ def _options(made: RunRecord, usual: dict[str, object]) -> Iterator[str]:
         said = [word for word in words if word.startswith(f"{key}=")]
         if not said or (not isinstance(value, list) and said != [f"{key}={value}"]):
             yield f"option {key} differs from preset {made.preset}, which '{made.variant}' does not say"
+    if made.split.asked not in ("published", "hash") and f"split={made.split.asked}" not in words:
+        yield f"the split is {made.split.asked}, which '{made.variant}' does not say"
     if words[0] != made.preset:
         yield f"variant '{made.variant}' does not begin with its preset {made.preset}"
 
@@ -191,7 +195,11 @@ def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) ->
             return
         card = dataset_card(subject.cohort)
         expected = _partition_by_hash(subject, card, partition)
-        if not card.published_split and expected != partition:
+        if made.split.asked == ALL_TEST and partition.startswith("lesion"):
+            expected = "lesion-test"
+        elif card.published_split and made.split.asked != "hash":
+            expected = partition  # as published; which part a person is in, the record does not say
+        if expected != partition:
             yield f"{subject.id} is in {partition}, but the split puts its person into {expected}"
 
 

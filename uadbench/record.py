@@ -211,10 +211,10 @@ class Restoration(Facts, frozen=True, kw_only=True):
 
 
 class DrawSpread(Facts, frozen=True, kw_only=True):
-    """How far AP moves from one draw of noise to another: of a scan (mean), and of the mean over scans."""
+    """How far AP moves from one draw of the scores to another."""
 
-    subject: Size
-    ap_mean: Size
+    subject: Size  # deviation of a scan's own AP, mean over scans
+    ap_mean: Size  # deviation of the mean over scans
 
 
 class Summary(Facts, frozen=True, kw_only=True):
