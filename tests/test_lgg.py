@@ -300,6 +300,34 @@ def test_the_brain_of_a_phantom_head_is_found_without_an_atlas(make: Maker, tmp_
     assert 2 * (brain & truth).sum() / (brain.sum() + truth.sum()) > 0.93
 
 
+def test_bridges_to_the_scalp_do_not_let_it_into_the_brain() -> None:
+    """Where brain and scalp touch, the scalp came into the masks of seven patients that nobody flagged."""
+    right, front = np.indices((256, 256)) - 128.0
+    radius, angle = np.hypot(right, front * 0.8), np.arctan2(front, right)
+    flair = np.zeros((256, 256, 14), np.uint8)
+    brains = np.zeros(flair.shape, bool)
+    for position, size in enumerate([48, 55, 62, 66, 68, 70, 70, 70, 68, 65, 60, 52, 42, 30]):
+        brains[..., position] = radius < size
+        scalp = (radius >= size + 7) & (radius < size + 15)
+        # An eighth of the way round there is no dark rim between them.
+        bridge = (radius >= size) & (radius < size + 7) & (np.abs(angle - position / 3) < 0.4)
+        flair[..., position] = np.where(brains[..., position] | bridge, 100, np.where(scalp, 130, 0))
+    found = slice_brains.find(flair, "a")
+    assert (found & ~brains).sum() < 0.02 * brains.sum()
+    assert (brains & ~found).sum() < 0.05 * brains.sum()
+
+
+def test_a_brain_that_is_missed_on_one_side_is_flagged() -> None:
+    from uadbench.preparation.prepare_stack import _quality
+
+    brain = np.zeros((256, 256, 10), bool)
+    brain[64:192, 64:192] = True
+    nothing = np.zeros_like(brain)
+    assert _quality(brain, nothing)["flags"] == []
+    brain[128:, :, 8] = False
+    assert _quality(brain, nothing)["flags"] == ["1 slices whose brain lies to one side, expected 0"]
+
+
 def test_air_has_no_brain() -> None:
     with pytest.raises(SubjectError, match="shows no head"):
         slice_brains.find(np.zeros((32, 32, 4), np.uint8), "nobody")

@@ -1,6 +1,8 @@
 """Reading: every trap of reference/datasets.md that concerns a single file."""
 
 import gzip
+import os
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -211,3 +213,119 @@ def test_trap_3_lattices_equal_in_shape_but_not_in_affine_are_told_apart() -> No
     assert one.same_lattice(scan.Scan(COUNTING, AFFINE + 1e-5))
     assert not one.same_lattice(scan.Scan(COUNTING, moved))
     assert not one.same_lattice(scan.Scan(COUNTING[1:], AFFINE))
+
+
+# ---- headers that cannot be true ---------------------------------------------------------------
+
+
+def with_fields(path: Path, **fields: object) -> Path:
+    """The counting volume with header fields set to whatever, in the bytes."""
+    nibabel.save(nibabel.Nifti1Image(COUNTING, AFFINE), path)
+    content = bytearray(path.read_bytes())
+    header = nibabel.Nifti1Header(bytes(content[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    path.write_bytes(bytes(content))
+    return path
+
+
+def flat(value: float) -> dict[str, object]:
+    """An affine along the axes, in sform and not in qform."""
+    return {"qform_code": 0, "srow_x": [value, 0, 0, 0], "srow_y": [0, 3, 0, 0], "srow_z": [0, 0, 4, 0]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"dim": [3, 3, 5, 6, 1, 1, 1, 1]}, "holds more than shape"),
+        ({"dim": [3, 4, 5, 5, 1, 1, 1, 1]}, "holds more than shape"),
+        ({"dim": [3, 4, 5, 7, 1, 1, 1, 1]}, "is cut short"),
+        ({"dim": [3, 4, 0, 6, 1, 1, 1, 1]}, "has shape"),
+        ({"dim": [3, 4, -5, 6, 1, 1, 1, 1]}, "has shape"),
+        ({"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]}, "announces a volume of 32767 x 32767 x 32767"),
+        ({"datatype": 128, "bitpix": 24}, "one number per voxel"),
+        ({"datatype": 32, "bitpix": 64}, "one number per voxel"),
+        ({"datatype": 77}, "header that cannot be used"),
+        ({"vox_offset": np.nan}, "header that cannot be used"),
+        ({"vox_offset": 1e30}, "header that cannot be used"),
+        ({"vox_offset": -16}, "header that cannot be used"),
+        ({"scl_slope": np.inf}, "header that cannot be used|scaled"),
+        ({"scl_slope": 1.0, "scl_inter": np.nan}, "header that cannot be used|shifted"),
+        ({"scl_slope": 1e37}, "has values from|infinite"),
+        (flat(1e30), "voxels of|onto a plane"),
+        (flat(0.01), "voxels of 0.01 x 3 x 4 mm; expected are sides of 0.05 to 20 mm"),
+        (flat(np.nan), "onto a plane or nowhere"),
+        (flat(0), "onto a plane"),
+        (flat(2) | {"srow_y": [0, 3, 0, 1e5]}, "mm from the origin of the world; expected are at most 5000"),
+    ],
+    ids=str,
+)
+def test_a_header_that_cannot_be_true_is_refused_in_a_sentence(
+    fields: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    """Such numbers left the reader as tracebacks, or were taken: voxels sheared, spacing 1e30."""
+    path = with_fields(tmp_path / "odd.nii", **fields)
+    with pytest.raises(SubjectError, match=rf"odd\.nii.*({words})"):
+        scan.read_image(path)
+
+
+@pytest.mark.parametrize("value", [1e38, -1e20])
+def test_intensities_that_cannot_be_summed_are_refused(value: float, tmp_path: Path) -> None:
+    array = COUNTING.astype(np.float64)
+    array[1, 2, 3] = value
+    with pytest.raises(SubjectError, match="expected are values up to 1e"):
+        scan.read_image(save(tmp_path / "scan.nii", array))
+
+
+def test_padding_of_zeros_is_no_damage_and_other_bytes_behind_are(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.nii", COUNTING)
+    content = path.read_bytes()
+    for behind in (b"", bytes(20)):
+        for stored in (content + behind, gzip.compress(content + behind), gzip.compress(content) + behind):
+            path.write_bytes(stored)
+            np.testing.assert_array_equal(scan.read_image(path).array, COUNTING)
+    for stored in (content + b"x", gzip.compress(content + b"x"), gzip.compress(content) + b"x"):
+        path.write_bytes(stored)
+        with pytest.raises(SubjectError, match=r"scan\.nii"):
+            scan.read_image(path)
+
+
+def test_a_gzip_file_is_decompressed_no_further_than_its_header_asks_for(tmp_path: Path) -> None:
+    """A file of 4.3 MB took 4.2 GB."""
+    path = save(tmp_path / "scan.nii", COUNTING)
+    content = path.read_bytes()
+    bomb = gzip.compress(bytes(2**27), 9)
+    tracemalloc.start()
+    try:
+        for stored in (gzip.compress(content) + bomb * 8, gzip.compress(content + bytes(2**27), 9), bomb):
+            path.write_bytes(stored)
+            tracemalloc.reset_peak()
+            with pytest.raises(SubjectError, match=r"scan\.nii"):
+                scan.read_image(path)
+            assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_gzip_file_of_several_members_is_one_file(tmp_path: Path) -> None:
+    """As bgzip writes them, with an empty member at the end."""
+    path = save(tmp_path / "scan.nii", COUNTING)
+    content = path.read_bytes()
+    parts = [gzip.compress(content[start : start + 50]) for start in range(0, len(content), 50)]
+    path.write_bytes(b"".join(parts) + gzip.compress(b""))
+    np.testing.assert_array_equal(scan.read_image(path).array, COUNTING)
+
+
+def test_a_pipe_and_a_folder_are_no_scans_and_nobody_waits_for_them(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nii")
+    (tmp_path / "folder.nii").mkdir()
+    for name in ("pipe.nii", "folder.nii"):
+        with pytest.raises(SubjectError, match=name):
+            scan.read_image(tmp_path / name)
+
+
+def test_the_lattice_of_a_file_is_that_of_its_voxels(tmp_path: Path) -> None:
+    nibabel.save(stored_as("LPS", COUNTING), tmp_path / "scan.nii.gz")
+    lattice = scan.read_lattice(tmp_path / "scan.nii.gz")
+    assert lattice.same_lattice(scan.read(tmp_path / "scan.nii.gz"))

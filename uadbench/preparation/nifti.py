@@ -236,11 +236,10 @@ def _dtype(path: Path, fields: Any) -> np.dtype[Any]:
 
 def _scale(path: Path, fields: Any) -> tuple[float, float]:
     """Slope and intercept of the stored values."""
-    stored = fields.get_slope_inter()
-    slope, intercept = float(stored[0] or 1.0), float(stored[1] or 0.0)  # None and 0 say that there is none
-    if not (np.isfinite(slope) and np.isfinite(intercept)):
-        raise _unusable(path, f"values are scaled by {slope:g} and shifted by {intercept:g}")
-    return slope, intercept
+    if isinstance(fields, Nifti1Header) and np.isinf([fields["scl_slope"], fields["scl_inter"]]).any():
+        raise _unusable(path, "values are scaled or shifted by infinity")
+    stored = fields.get_slope_inter()  # None and 0 say that there is none
+    return float(stored[0] or 1.0), float(stored[1] or 0.0)
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
