@@ -261,13 +261,13 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
     [
         ({"method": "vea"}, "no method 'vea'; did you mean 'vae'"),
         ({"dataset": "bals"}, "no data set 'bals'; did you mean 'balls'"),
-        ({"contrast": "T9"}, "no contrast 'T9' of balls; did you mean 'T.'. There are: T1, T2"),
+        ({"contrast": "T9"}, "no contrast 'T9' of balls. There are: T1, T2"),
         ({"contrast": "T2"}, "No subject of balls has the contrast 'T2'; there are: T1"),
         ({"preset": "huge"}, "no preset 'huge'. There are: ci"),
         ({"preparation": Options("bet")}, "no extractor 'bet'.* There are: atlas, hd-bet, synthstrip"),
         ({"protocol": "uad-9"}, "no protocol 'uad-9'; did you mean 'uad-1"),
         ({"settings": {"sing": "1"}}, "no option 'sing' of brightness; did you mean 'sign'"),
-        ({"settings": {"sign": "often"}}, "expects float, but 'often' came"),
+        ({"settings": {"sign": "often"}}, "sign of brightness expects a number, but often came"),
         ({"settings": {"grid": "g7"}}, "no grid 'g7'.* There are: g48"),
     ],
 )
