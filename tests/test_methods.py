@@ -135,7 +135,7 @@ def test_the_constructor_stores_its_arguments_unchanged(name: str) -> None:
     settings = smoke(name)
     assert set(vars(settings)) == set(methods.options(settings)), "the constructor makes nothing"
     assert methods.parameters(settings) | dict(method_card(name).smoke) == methods.parameters(settings)
-    row = methods.load(name)(**dict[str, Any](method_card(name).set))
+    row = methods.load(name)(**method_card(name).set)
     assert row == methods.load(name)(**methods.parameters(row))
 
 
@@ -192,7 +192,7 @@ def test_values_beyond_a_range_are_refused_before_anything_is_prepared(name: str
 
 
 def test_the_defaults_are_the_paper_preset(name: str) -> None:
-    assert methods.build(name, "paper") == methods.load(name)(**dict[str, Any](method_card(name).set))
+    assert methods.build(name, "paper") == methods.load(name)(**method_card(name).set)
 
 
 def test_no_label_reaches_a_method_by_type() -> None:

@@ -84,9 +84,9 @@ class MethodCard:
     template_space: bool = False  # needs volumes in MNI152
     synthetic: bool = False  # trained with synthetic anomalies
     patient_slices: bool = False  # trained on lesion-free slices of patients
-    set: Mapping[str, Value] = field(default_factory=dict)  # field values that make the row
-    preset: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)  # field values by preset
-    smoke: Mapping[str, Value] = field(default_factory=dict)  # field values of the contract tests
+    set: Mapping[str, Any] = field(default_factory=dict)  # field values that make the row
+    preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values by preset
+    smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
     reported: tuple[Reported, ...] = ()
     exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by preset
@@ -94,7 +94,7 @@ class MethodCard:
 
 @dataclass(frozen=True, kw_only=True)
 class _Options:
-    """The tables that a folder's card and its rows have in common."""
+    """What a folder's card and its rows say of options, before the one is laid over the other."""
 
     set: Mapping[str, Value] = field(default_factory=dict)
     preset: Mapping[Preset, Mapping[str, Value]] = field(default_factory=dict)
