@@ -1,10 +1,10 @@
 """Label maps: healthy scans drawn from segmentations of real people; a person is a segmentation."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench import phantom
+from uadbench.files import read_json
 from uadbench.progress import Progress
 from uadbench.subject import LeftOut, Subject
 
@@ -20,13 +20,10 @@ def draw(root: Path, folder: Path, workers: int, progress: Progress) -> None:
 
 def subjects(drawn: Path) -> Iterator[Subject | LeftOut]:
     """Every draw of every segmentation, and the files that could not be used."""
-    index = drawn / cohort.INDEX
-    if not index.is_file():
-        return
-    known = json.loads(index.read_text(encoding="utf-8"))
-    for name, reason in known["left_out"].items():
+    known = read_json(drawn / cohort.INDEX, dict[str, dict[str, str]]) or {}
+    for name, reason in known.get("left_out", {}).items():
         yield LeftOut(name, reason)
-    for person, folder in known["drawn"].items():
+    for person, folder in known.get("drawn", {}).items():
         for number in range(1, DRAWS + 1):
             files = phantom.paths(drawn / folder, f"{person}-{number}", lesion=False)
             brain = files.pop("brain")
