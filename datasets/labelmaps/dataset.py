@@ -1,10 +1,10 @@
 """Label maps: healthy scans drawn from segmentations of real people; a person is a segmentation."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench import phantom
+from uadbench.files import read_json
 from uadbench.progress import Progress
 from uadbench.subject import LeftOut, Subject
 
@@ -28,13 +28,10 @@ def survey(root: Path, workers: int, progress: Progress) -> Iterator[Subject | L
 
 def subjects(drawn: Path) -> Iterator[Subject | LeftOut]:
     """Every draw of every segmentation, and the files that could not be used."""
-    index = drawn / cohort.INDEX
-    if not index.is_file():
-        return
-    known = json.loads(index.read_text(encoding="utf-8"))
-    for name, reason in known["left_out"].items():
+    known = read_json(drawn / cohort.INDEX, dict[str, dict[str, str]]) or {}
+    for name, reason in known.get("left_out", {}).items():
         yield LeftOut(name, reason)
-    for person, folder in known["drawn"].items():
+    for person, folder in known.get("drawn", {}).items():
         yield from _draws(person, drawn / folder)
 
 

@@ -22,6 +22,7 @@ import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "srun")
 NODES = ("n1", "n2")
+APART = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 # Requeued jobs wait for as long as an old credential is good, hence cred_expire. Two partitions, of which
 # `urgent` takes the nodes from jobs of `normal` and puts these back into the queue.
 CONFIGURATION = """
@@ -70,16 +71,23 @@ class CannotRunError(Exception):
 class Cluster:
     """A Slurm of this machine alone."""
 
-    def __init__(self, folder: Path) -> None:
-        """In a folder that is there or can be made."""
+    def __init__(self, folder: Path, apart: bool = False) -> None:
+        """In a folder that is there or can be made.
+
+        With `apart` each node, with all its jobs, has a name space of processes of its own, as real nodes do.
+        """
         self.folder = folder.resolve()
         self.configuration = self.folder / "slurm.conf"
+        self._apart = apart
+        self._nodes: list[subprocess.Popen[bytes]] = []
 
     def check(self) -> None:
         """Raise CannotRunError where it cannot run."""
         missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
         if missing:
             raise CannotRunError(f"{', '.join(missing)} not found: apt-get install slurm-wlm munge, as root")
+        if self._apart and subprocess.run([*APART, "true"], capture_output=True).returncode:
+            raise CannotRunError("name spaces of processes cannot be made here")
         if os.getuid() != 0:
             raise CannotRunError("only root can start Slurm's node daemons, which start jobs as their owners")
 
@@ -118,7 +126,12 @@ class Cluster:
     def start_node(self, node: str) -> None:
         """Start a node daemon."""
         (self.folder / "spool" / node).mkdir(exist_ok=True)
-        _run("slurmd", "-N", node, "-f", str(self.configuration))
+        command = ["slurmd", "-N", node, "-f", str(self.configuration)]
+        if self._apart:
+            environment = os.environ | {"PATH": _path()}
+            self._nodes.append(subprocess.Popen([*APART, *command, "-D"], env=environment))
+        else:
+            _run(*command)
 
     def wait_for_nodes(self) -> None:
         """Until every node can be given jobs."""
@@ -137,7 +150,12 @@ class Cluster:
             self.ask("scancel", "--user=root", "--state=PENDING")
             self.ask("scancel", "--user=root")
         time.sleep(1)
-        for pid_file in [*self.folder.glob("slurm*.pid"), self.folder / "munge" / "pid"]:
+        for node in self._nodes:  # ends all processes of its name space
+            node.kill()
+            node.wait()
+        # The numbers that nodes apart have written mean other processes here.
+        names = "slurmctld.pid" if self._apart else "slurm*.pid"
+        for pid_file in [*self.folder.glob(names), self.folder / "munge" / "pid"]:
             self.kill(pid_file, signal.SIGTERM)
         for step in self._steps():
             with suppress(psutil.NoSuchProcess):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from uadbench import cards
+from uadbench import cards, record
 from uadbench.grid import cluster, estimate, local
 from uadbench.grid.description import Slurm
-from uadbench.grid.tasks import plan_tasks, standing
+from uadbench.grid.tasks import begun, plan_tasks, standing
 from uadbench.plan import Cell, Machine
 
 CELL = Cell(method="brightness", dataset="balls", preset="ci", limit=1)
@@ -84,3 +84,17 @@ def test_cells_of_one_fit_are_told_from_others(machine: Machine) -> None:
 
 def test_free_memory_is_not_more_than_the_machine_has(tmp_path: Path) -> None:
     assert 0 < local.free_mb() < 1e8
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"job": 3, "end": "done", "started": "x"}', "null", "{"])
+def test_side_files_of_a_cell_that_are_damaged_say_nothing(machine: Machine, text: str) -> None:
+    (task,) = plan_tasks([CELL], machine)
+    task.folder.mkdir(parents=True)
+    for path in (task.folder / "state.json", task.folder / "job.json"):
+        path.write_text(text)
+    assert standing(task, {"7_1": "PENDING"}).kind in ("waiting", "interrupted")
+    begun(task, "")
+    task.path.parent.mkdir(parents=True)
+    record.failure_path(task.path).write_text(text)
+    how = standing(task)
+    assert (how.kind, how.note) == ("failed", f"{record.failure_path(task.path)} cannot be read")

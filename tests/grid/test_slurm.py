@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slurm
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluster"]:
-    """A Slurm of its own, which the commands of the test find."""
+def started(folder: Path, monkeypatch: pytest.MonkeyPatch, apart: bool) -> Iterator["Cluster"]:
+    """A Slurm in a folder, which the commands of the test find."""
     file = Path(__file__).with_name("slurm_cluster.py")
     spec = importlib.util.spec_from_file_location("slurm_cluster", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made: Cluster = module.Cluster(tmp_path / "slurm")
+    made: Cluster = module.Cluster(folder, apart)
     try:
         made.check()
         pytest.importorskip("submitit", reason="pip install uadbench[slurm]")
@@ -41,6 +40,18 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluste
     yield made
     print(made.logs())  # pytest shows it where the test has failed
     made.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluster"]:
+    """A Slurm whose nodes share this machine's processes, so that tests can kill them."""
+    yield from started(tmp_path / "slurm", monkeypatch, apart=False)
+
+
+@pytest.fixture
+def nodes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluster"]:
+    """A Slurm whose nodes do not see each other's processes, as on real clusters."""
+    yield from started(tmp_path / "slurm", monkeypatch, apart=True)
 
 
 @pytest.fixture
@@ -93,6 +104,23 @@ def test_a_grid_ends_with_the_records_of_a_local_one(
     assert arena.records() == undisturbed
     assert arena.threads() == {1}
     assert "4 cells: 4 done" in arena.grid("status", str(arena.file))
+
+
+def test_nodes_that_do_not_see_each_other_s_processes_share_a_folder(
+    arena: "Arena", nodes_apart: "Cluster", undisturbed: dict[str, Any]
+) -> None:
+    """Jobs on both nodes and cells of a local grid, each in a name space of its own, on the same files."""
+    submit(arena)
+    arena.grid(str(arena.file), "--jobs", "1")
+    finish(arena, nodes_apart)
+
+    assert not arena.failures()
+    assert arena.records() == undisturbed
+    assert set(arena.fits()) == {1}
+    assert not list(arena.runs.rglob("*.partial"))
+    owners = arena.runs.glob("grid/*/*/*/*/*/*/seed-*/lease.*/released.json")
+    spaces = {json.loads(owner.read_text())["boot"] for owner in owners}
+    assert len(spaces) >= 2, "all cells were carried out in one name space"
 
 
 def test_workers_are_killed_in_their_jobs_in_every_stage(

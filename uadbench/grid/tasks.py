@@ -9,7 +9,6 @@ the cell:
 * `log.txt`: everything its processes have printed.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from uadbench import leases, methods, record
 from uadbench.cohort import EVALUATED
 from uadbench.datasets import Found
 from uadbench.errors import UserError
-from uadbench.files import sha256, sha256_file, sha256_json, write_json
+from uadbench.files import read_json, sha256, sha256_file, sha256_json, write_json
 from uadbench.grids import Frame
 from uadbench.owners import Owner
 from uadbench.plan import Cell, Machine, Plan, make_plan
@@ -57,10 +56,9 @@ class Task:
     def said(self, name: str) -> dict[str, Any]:
         """The content of `state.json` or `job.json`; {} where there is none."""
         try:
-            content: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_json(self.folder / name, dict[str, Any]) or {}
+        except OSError:
             return {}
-        return content
 
     def say(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `state.json` or `job.json`."""
@@ -174,11 +172,12 @@ def standing(task: Task, queue: Mapping[str, str] | None = None) -> Standing:
     owner = leases.holder(task.lease)
     if owner is not None:
         state = task.said("state.json")
-        return Standing("running", _progress(state), owner, state.get("started"))
+        return Standing("running", _progress(state), owner, _moment(state.get("started")))
     job = task.said("job.json")
-    if job and queue is not None and job["job"] in queue:
-        word = queue[job["job"]].lower()
-        return Standing("queued", f"Slurm job {job['job']}: {word}", since=job["submitted"])
+    number = str(job.get("job", ""))
+    if queue is not None and number in queue:
+        word = queue[number].lower()
+        return Standing("queued", f"Slurm job {number}: {word}", since=_moment(job.get("submitted")))
     return at_rest(task)
 
 
@@ -188,7 +187,7 @@ def at_rest(task: Task) -> Standing:
     if task.path.exists():
         # Only what a grid has seen through with this code is done; another record is looked at first.
         known = state.get("end") == "done" and state.get("source") == task.source
-        return Standing("done" if known and state["sha256"] == sha256_file(task.path) else "recorded")
+        return Standing("done" if known and state.get("sha256") == sha256_file(task.path) else "recorded")
     failure = record.failure_path(task.path)
     if failure.exists():
         try:
@@ -196,10 +195,15 @@ def at_rest(task: Task) -> Standing:
         except UserError as error:
             return Standing("failed", str(error))
     if state.get("end") == "refused":
-        return Standing("refused", state["reason"])
+        return Standing("refused", str(state.get("reason", "")))
     if state:
-        return Standing("interrupted", _progress(state), since=state.get("started"))
+        return Standing("interrupted", _progress(state), since=_moment(state.get("started")))
     return Standing("waiting")
+
+
+def _moment(said: Any) -> float | None:
+    """A time that a side file states, if it is one."""
+    return float(said) if isinstance(said, int | float) else None
 
 
 def _progress(state: Mapping[str, Any]) -> str:
@@ -222,7 +226,7 @@ def begun(task: Task, again: str) -> dict[str, Any]:
     return {
         "owner": str(Owner.me()),
         "started": time.time(),
-        "attempt": before.get("attempt", 0) + 1,
+        "attempt": attempt + 1 if isinstance(attempt := before.get("attempt"), int) else 1,
         "again": again,
         "stage": "start",
         "done": 0,
