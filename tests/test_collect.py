@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from uadbench import record
 from uadbench.cli import app
 from uadbench.report.collect import collect, read_all
-from uadbench.report.page import gallery
 from uadbench.report.regress import committed
 
 FOLDER = Path("uad-1-4mm/phantom-to-phantom/T1")
@@ -88,17 +87,6 @@ def test_damaged_failures_are_named_and_no_traceback(results: Path) -> None:
     assert "the file is damaged" in told.output
     assert "out of\\nmemory \\x1b[31m" in told.output
     assert "\x1b[31m" not in told.output
-
-
-@pytest.mark.parametrize("content", ["", "[]", "3", '{"a": 1}', '{"a": {"prepared": 3, "map": 4}}'])
-def test_a_damaged_list_of_scans_gives_no_gallery(tmp_path: Path, content: str) -> None:
-    from uadbench.places import Places
-
-    places = Places(tmp_path, tmp_path, tmp_path, tmp_path)
-    folder = tmp_path / "maps" / "abc"
-    folder.mkdir(parents=True)
-    (folder / "scans.json").write_text(content)
-    assert gallery._scans(places, "abc") == {}
 
 
 def test_a_forged_figure_is_not_ranked_first(results: Path) -> None:

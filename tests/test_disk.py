@@ -118,7 +118,6 @@ def _open_files() -> int:
 def test_no_file_stays_open_after_preparation(machine: Machine) -> None:
     from uadbench.cohort import prepare_cohort
     from uadbench.plan import make_plan
-    from uadbench.volumes import Volumes
 
     run(CELL, machine)
     before = _open_files()
@@ -126,7 +125,7 @@ def test_no_file_stays_open_after_preparation(machine: Machine) -> None:
     cohort = prepare_cohort(plan, machine)
     held = [item for members in cohort.evaluation.values() for item in members]
     codes, labels = [item.codes for item in held], [item.labels for item in held]
-    volumes = Volumes(held, plan.model_grid)
+    volumes = plan.volumes(held)
     volumes.read_codes(volumes.slices()[:40])
 
     assert len(codes) == len(labels) > 5

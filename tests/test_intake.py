@@ -286,28 +286,28 @@ def test_of_two_subjects_with_one_image_none_is_scored_that_contradicts(
     kinds: tuple[str, str], machine: Machine
 ) -> None:
     made = run(BALLS, machine).record
-    members = {kind: [s["id"] for s in made.subjects if s["partition"] == kind] for kind in kinds}
+    members = {kind: [s.id for s in made.subjects if s.partition == kind] for kind in kinds}
     first, second = members[kinds[0]][0], members[kinds[1]][-1]
     data = machine.places.data / "balls"
     shutil.copy(data / f"scan-{int(first[-2:])}.nii", data / f"scan-{int(second[-2:])}.nii")
     again = run(BALLS, machine, force=True).record
     # Their lesions differ, or only one has any: which of them is what it is said to be nobody knows.
-    assert {item["id"]: item["reason"].split(":")[0] for item in again.excluded} == {
+    assert {item.id: item.reason.split(":")[0] for item in again.excluded} == {
         first: f"T1 is the same image voxel by voxel as {second} T1",
         second: f"T1 is the same image voxel by voxel as {first} T1",
     }
-    assert not {first, second} & {s["id"] for s in again.subjects}
+    assert not {first, second} & {s.id for s in again.subjects}
 
 
 def test_of_two_equal_subjects_the_first_is_kept(machine: Machine) -> None:
     made = run(BALLS, machine).record
-    first, *_, second = [s["id"] for s in made.subjects if s["partition"] == "lesion-test"]
+    first, *_, second = [s.id for s in made.subjects if s.partition == "lesion-test"]
     data = machine.places.data / "balls"
     for kind in ("scan", "lesion", "mask"):
         shutil.copy(data / f"{kind}-{int(first[-2:])}.nii", data / f"{kind}-{int(second[-2:])}.nii")
     again = run(BALLS, machine, force=True).record
-    assert [item["id"] for item in again.excluded] == [second]
-    assert first in {s["id"] for s in again.subjects}
+    assert [item.id for item in again.excluded] == [second]
+    assert first in {s.id for s in again.subjects}
     prepared = prepare_dataset("balls", ["T1"], ["g48"], machine)
     assert [failure.subject_id for failure in prepared.failures] == [second]
 
@@ -323,7 +323,7 @@ def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(machine: Machine
     (item,) = run(
         Cell(method="intensity", dataset="lgg", contrast="T1post", preset="ci"), machine
     ).record.excluded
-    assert item["reason"] == "the sequence is missing and replaced by FLAIR"
+    assert item.reason == "the sequence is missing and replaced by FLAIR"
     said = CliRunner().invoke(
         app, ["run", "-m", "intensity", "-d", "lgg", "--contrast", "T1post", "--preset", "ci", "-q"]
     )

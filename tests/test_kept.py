@@ -127,7 +127,7 @@ def test_runs_that_share_maps_keep_a_list_of_scans_each(machine: Machine) -> Non
     assert small.maps == whole.maps
     for made in (small, whole):
         listed = scans.read(made.maps, made.record.data_fingerprint, machine.places.cache)
-        assert sorted(listed) == sorted(subject["id"] for subject in made.record.subjects)
+        assert sorted(listed) == sorted(subject.id for subject in made.record.subjects)
         assert read_json(scans.path(made.maps, made.record.data_fingerprint), dict[str, Any])
 
 

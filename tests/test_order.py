@@ -10,14 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from uadbench import record
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.cohort import prepare_cohort
 from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import extent
 from uadbench.evaluation.metrics import AP_BOUND
 from uadbench.plan import Cell, Machine, make_plan
+from uadbench.record import OperatingPoint, plain
 from uadbench.report import leaderboard
+from uadbench.report.collect import collect
 from uadbench.run import run
 
 IMAGES = {
@@ -76,9 +77,9 @@ def pooled(machine: Machine, cell: Cell, folder: Path) -> tuple[NDArray[np.float
     return np.concatenate(scores).astype(np.float32), np.concatenate(labels)
 
 
-def counted(point: dict[str, Any]) -> dict[str, Any]:
+def counted(point: OperatingPoint) -> dict[str, Any]:
     """What was counted at an operating point."""
-    return {name: value for name, value in point.items() if name != "threshold"}
+    return {name: value for name, value in plain(point).items() if name != "threshold"}
 
 
 def test_an_increasing_image_of_a_map_is_measured_as_scikit_learn_measures_it(
@@ -92,27 +93,28 @@ def test_an_increasing_image_of_a_map_is_measured_as_scikit_learn_measures_it(
             warnings.simplefilter("error", RuntimeWarning)  # overflow, division
             outcome = run(cell, with_images)
         scores, labels = pooled(with_images, cell, outcome.maps)
-        raw = outcome.record.summary["profiles"]["raw"]
+        raw = outcome.record.summary.profiles["raw"]
         precision, recall, _ = precision_recall_curve(labels, scores)
         dices = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
-        assert raw["ap"] == pytest.approx(average_precision_score(labels, scores), abs=AP_BOUND)
-        assert raw["auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=AP_BOUND)
-        assert raw["points"]["oracle"]["dsc"] == pytest.approx(dices.max(), abs=AP_BOUND)
-        for profile in outcome.record.summary["profiles"].values():
-            assert profile["ap_error"] <= AP_BOUND
+        assert raw.ap == pytest.approx(average_precision_score(labels, scores), abs=AP_BOUND)
+        assert raw.auroc == pytest.approx(roc_auc_score(labels, scores), abs=AP_BOUND)
+        assert raw.points["oracle"].dsc == pytest.approx(dices.max(), abs=AP_BOUND)
+        for profile in outcome.record.summary.profiles.values():
+            assert (profile.ap_error or 0) <= AP_BOUND
         made[name] = outcome.record
 
     # Between these two no neighbours merge.
-    first, second = (made[name].summary["profiles"] for name in ("image", "huge"))
-    for profile in first:
+    first, second = (made[name].summary.profiles for name in ("image", "huge"))
+    for name in first:
         for figure in ("ap", "auroc"):
-            assert second[profile][figure] == pytest.approx(first[profile][figure], abs=AP_BOUND)
+            expected = getattr(first[name], figure)
+            assert getattr(second[name], figure) == pytest.approx(expected, abs=AP_BOUND)
         for point in ("oracle", "val", "fpr1", "fpr5"):
-            assert counted(first[profile]["points"][point]) == counted(second[profile]["points"][point])
-    assert made["image"].summary["scan"] == made["huge"].summary["scan"]
+            assert counted(first[name].points[point]) == counted(second[name].points[point])
+    assert made["image"].summary.scan == made["huge"].summary.scan
 
     results = with_images.places.results
-    (table,) = leaderboard.tables(record.read_all(results))
+    (table,) = leaderboard.tables(collect(results).records)
     aps = {row.method: row.numbers["ap"] or 0.0 for row in table.rows}
     assert aps["huge"] == pytest.approx(aps["image"], abs=AP_BOUND)
     assert max(aps.values()) - min(aps.values()) < 0.05  # merged neighbours change a little

@@ -71,13 +71,14 @@ def test_draws_are_a_row_of_their_own_and_their_spread_is_recorded(machine: Mach
     assert once.record.stochastic
     assert thrice.record.variant == "ci,draws=3"
     assert once.record.fit_hash == thrice.record.fit_hash
-    assert once.record.summary["draw_spread"] is None
-    assert all(subject["draw_spread"] is None for subject in once.record.subjects)
-    assert all(subject["draw_spread"] > 0 for subject in thrice.record.subjects)
-    ill = [s["draw_spread"] for s in thrice.record.subjects if s["partition"] == "lesion-test"]
-    spread = thrice.record.summary["draw_spread"]
-    assert spread["subject"] == pytest.approx(np.mean(ill), abs=2e-6)
-    assert spread["ap_mean"] == pytest.approx(math.sqrt(sum(np.square(ill))) / len(ill), abs=2e-6)
+    assert once.record.summary.draw_spread is None
+    assert all(subject.draw_spread is None for subject in once.record.subjects)
+    assert all((subject.draw_spread or 0) > 0 for subject in thrice.record.subjects)
+    ill = [s.draw_spread for s in thrice.record.subjects if s.partition == "lesion-test" and s.draw_spread]
+    spread = thrice.record.summary.draw_spread
+    assert spread
+    assert spread.subject == pytest.approx(np.mean(ill), abs=2e-6)
+    assert spread.ap_mean == pytest.approx(math.sqrt(sum(np.square(ill))) / len(ill), abs=2e-6)
     assert evaluate_again(thrice.path, machine).record.summary == thrice.record.summary
     file = next(thrice.maps.glob("*.safetensors"))
     stored = maps.read(file)
@@ -156,7 +157,7 @@ def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
 
     parts: dict[str, set[str]] = {}
     for subject in made.record.subjects:
-        parts.setdefault(subject["partition"], set()).add(subject["id"])
+        parts.setdefault(subject.partition, set()).add(subject.id)
     assert shown
     for people in shown:
         assert set(people) <= parts["healthy-val"]
@@ -214,13 +215,13 @@ def test_some_empty_and_some_whole_masks_give_nulls_and_no_nan(machine: Machine)
     tested = [s for s in json.loads(text)["subjects"] if s["partition"] == "lesion-test"]
     empty = [s for s in tested if not s["lesion_ml"]]
     whole = [s for s in tested if s["ap"].get("raw") == 1]
-    assert made.record.summary["empty_masks"] == len(empty) > 0
+    assert made.record.summary.empty_masks == len(empty) > 0
     assert whole
     assert not any("raw" in s["auroc"] for s in whole)
     assert all(s["dsc"]["raw"]["oracle"] is None and not s["ap"] for s in empty)
-    raw = made.record.summary["profiles"]["raw"]
-    assert 0 < raw["ap"] <= 1
-    assert 0 <= raw["auroc"] <= 1
+    raw = made.record.summary.profiles["raw"]
+    assert 0 < (raw.ap or 0) <= 1
+    assert 0 <= (raw.auroc or -1) <= 1
 
 
 # ---- whom to test on -----------------------------------------------------------------------------
@@ -251,9 +252,9 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
             make_plan(replace(CELL, method="intensity"), machine)
         made = run(replace(CELL, method="intensity", split="all-test"), machine).record
     assert made.variant == "ci,split=all-test"
-    assert [s["id"] for s in made.subjects if s["partition"] == "lesion-test"] == [ball]
-    assert made.split["asked"] == "all-test"
-    assert made.split["lists"]["balls"]["rule"] == "all-test"
+    assert [s.id for s in made.subjects if s.partition == "lesion-test"] == [ball]
+    assert made.split.asked == "all-test"
+    assert made.split.lists["balls"].rule == "all-test"
     assert Cell.of(made).split == "all-test"
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uadbench import prepared, record
+from uadbench import pieces_file, prepared
 from uadbench.cards import HEADLINES, dataset_card
 from uadbench.datasets import names
 from uadbench.evaluation import maps
@@ -27,7 +27,7 @@ from uadbench.predict import predict
 from uadbench.prepared import Prepared
 from uadbench.progress import Silent
 from uadbench.protocol import VOLUMES, area_scale, template_scale, voxel_size
-from uadbench.record import RunRecord
+from uadbench.record import RunRecord, Stored
 from uadbench.run import Outcome, run
 
 G48 = GRIDS["g48"]
@@ -153,7 +153,7 @@ def test_lesions_false_positives_and_bands_are_the_patients_own(two_sizes: Any) 
 def test_the_whole_lesion_has_the_volume_of_its_file(two_sizes: Any) -> None:
     made, _ = two_sizes(registered(1.2, 1.2, 1.2) | {"lesion_own_ml": 4.2})
     for subject in made.subjects:
-        total = subject["lesion_ml"] + subject["lesion_ml_outside_counted_slices"]
+        total = (subject.lesion_ml or 0) + (subject.lesion_ml_outside_counted_slices or 0)
         assert total == pytest.approx(4.2 if subject["partition"] == "lesion-test" else 0)
 
 
@@ -208,17 +208,17 @@ def test_run_and_predict_state_the_volumes_of_the_files(
     made: RunRecord = scaled.record
     assert (made.train, made.regime, made.headline) == (None, "phantom", "baur5")
     assert made.variant == "ci,split=all-test"
-    assert set(made.splits["lesion-val"].values()) & {0}
+    assert made.splits["lesion-val"].subjects == 0
     for subject in made.subjects:
-        assert subject["template_scale"] > 1.2
-        whole = subject["lesion_ml"] + subject["lesion_ml_outside_counted_slices"]
-        assert whole == pytest.approx(own_lesion_ml(small_heads, subject["id"]), rel=0.02)
+        assert subject.template_scale > 1.2
+        whole = (subject.lesion_ml or 0) + (subject.lesion_ml_outside_counted_slices or 0)
+        assert whole == pytest.approx(own_lesion_ml(small_heads, subject.id), rel=0.02)
 
     first = made.subjects[0]
-    arrays = record.read_pieces(scaled.path.with_suffix(".npz"))["baur5"]["voxels"]
+    arrays = pieces_file.read(Stored(made, scaled.path)).voxels["baur5"]
     marked = int(arrays[0, 0, 0] + arrays[0, 0, 1])  # at the oracle's threshold
-    stated = marked * GRIDS["g48"].voxel_ml / first["template_scale"]
-    (folder,) = (f for f in small_heads.rglob(f"*{first['id']}*") if f.is_dir())
+    stated = marked * GRIDS["g48"].voxel_ml / first.template_scale
+    (folder,) = (f for f in small_heads.rglob(f"*{first.id}*") if f.is_dir())
     scan, brain = folder / "T1c_subtrMeanDivStd.nii.gz", folder / "brainmask.nii.gz"
     threshold = str(made.thresholds["baur5"]["oracle"])
     found = predict(scaled.path, scan, tmp_path / "out", machine, brain, point=threshold)

@@ -11,8 +11,9 @@ import pytest
 
 from uadbench import catalog, methods
 from uadbench.cards import PRESETS, all_datasets, all_methods, dataset_card, method_card
-from uadbench.errors import CONTROL, UserError
+from uadbench.errors import UserError
 from uadbench.grid import description
+from uadbench.text import HIDDEN
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ROOT / "tests/plugins/methods/brightness/method.py"
@@ -158,7 +159,7 @@ def drive(kind: str, cases: range, folder: Path) -> int:
         except Exception as error:
             pytest.fail(f"{kind} case {number}: {type(error).__name__}: {error}\n{content[:2000]!r}")
         refused += bool(said)
-        assert not CONTROL.search(said), (number, said)
+        assert not HIDDEN.search(said), (number, said)
         assert len(said) < 3000, (number, len(said))
         assert time.monotonic() - begun < SECONDS, number
     return refused

@@ -133,7 +133,7 @@ class Pieces:
         return cls(ids, arrays["edges"], arrays["single"].astype(bool), *counts)
 
     def check(self) -> None:
-        """Raise a ValueError where the numbers cannot be pieces: edges that are no numbers, or in disorder."""
+        """Raise a ValueError where the numbers cannot be pieces: edges in disorder, or no numbers."""
         if np.isnan(self.edges).any() or not (np.diff(self.edges) > 0).all():
             raise ValueError("the edges are not in ascending order")
 
