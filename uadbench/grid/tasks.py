@@ -23,6 +23,7 @@ from uadbench.errors import UserError
 from uadbench.files import sha256, sha256_file, sha256_json, write_json
 from uadbench.leases import Owner
 from uadbench.plan import Cell, Machine, Plan, make_plan
+from uadbench.text import visible
 
 # How a cell can stand. `recorded`: there is a record that no grid has looked at yet.
 KINDS = ("done", "recorded", "running", "queued", "failed", "refused", "interrupted", "waiting")
@@ -148,7 +149,7 @@ def at_rest(task: Task) -> Standing:
     failure = record.failure_path(task.path)
     if failure.exists():
         try:
-            return Standing("failed", record.read_failure(failure).reason)
+            return Standing("failed", visible(record.read_failure(failure).reason))
         except UserError as error:
             return Standing("failed", str(error))
     if state.get("end") == "refused":
