@@ -132,6 +132,7 @@ def _subjects(random: np.random.Generator, cohort: int, skill: float) -> list[di
             {
                 "id": f"sub-{number:03d}",
                 "person": f"sub-{number:03d}",
+                "session": "1",
                 "cohort": f"cohort{cohort:02d}",
                 "partition": part,
                 "site": f"site {number % 3}",

@@ -17,6 +17,7 @@ from uadbench.cards import DatasetCard, dataset_card
 from uadbench.errors import UserError, unknown
 from uadbench.files import as_json, sha256, sha256_json, update_text
 from uadbench.subject import LeftOut, Subject
+from uadbench.text import csv_cell
 
 SALT = "uadbench split 1"
 ALL_TEST = "all-test"
@@ -193,7 +194,8 @@ def _list(parts: Mapping[str, Sequence[Subject]]) -> str:
     for name, members in parts.items():
         for s in members:
             contrasts = " ".join(sorted(s.images))
-            writer.writerow([name, s.person, s.id, s.session, s.part, s.site, s.sex, s.age, contrasts])
+            line = [name, s.person, s.id, s.session, s.part, s.site, s.sex, s.age, contrasts]
+            writer.writerow(map(csv_cell, line))
     return text.getvalue()
 
 

@@ -17,6 +17,13 @@ def visible(text: str) -> str:
     return HIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
+def escape(text: str) -> str:
+    """The text as rich may print it: no control characters, and nothing read as markup."""
+    from rich import markup  # what only reads text loads no rich
+
+    return markup.escape(visible(text))
+
+
 def all_visible(content: Any) -> Any:
     """Anything JSON can hold, every text in it `visible`."""
     if isinstance(content, str):

@@ -23,6 +23,7 @@ from uadbench.cli.options import (
     settings_from,
 )
 from uadbench.errors import UserError
+from uadbench.text import visible
 
 if TYPE_CHECKING:
     from uadbench.plan import Cell, Machine
@@ -189,7 +190,8 @@ def reproduce(
     show.listings([verdicts(asked, [outcome.record for outcome in done if not isinstance(outcome, str)])])
     failed = [outcome for outcome in done if isinstance(outcome, str)]
     for reason in failed:
-        typer.echo(f"uadbench: {method} on {dataset} failed and is recorded as failed: {reason}", err=True)
+        said = f"uadbench: {method} on {dataset} failed and is recorded as failed: {visible(reason)}"
+        typer.echo(said, err=True)
     if failed:
         raise typer.Exit(1)
 

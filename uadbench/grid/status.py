@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from uadbench.grid.estimate import Estimate
 from uadbench.grid.tasks import KINDS, Standing, Task
+from uadbench.text import escape
 
 EVERY_S = 2.0  # between two looks
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "refused": "red", "interrupted": "yellow"}

@@ -24,6 +24,7 @@ from uadbench.grids import Frame
 from uadbench.owners import Owner
 from uadbench.plan import Cell, Machine, Plan, make_plan
 from uadbench.scoring import draws
+from uadbench.text import visible
 
 STACK = (256, 256, 64)  # pixels and slices of a stack of which nothing is known yet
 # How a cell can stand. `recorded`: there is a record that no grid has looked at yet.
@@ -191,7 +192,7 @@ def at_rest(task: Task) -> Standing:
     failure = record.failure_path(task.path)
     if failure.exists():
         try:
-            return Standing("failed", record.read_failure(failure).reason)
+            return Standing("failed", visible(record.read_failure(failure).reason))
         except UserError as error:
             return Standing("failed", str(error))
     if state.get("end") == "refused":

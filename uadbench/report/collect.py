@@ -91,7 +91,7 @@ def _read(path: Path) -> RunRecord | str:
     try:
         return record.read(path)
     except UserError as error:
-        return str(error)
+        return str(error).removeprefix(f"{path} ")
 
 
 def _examined(stored: Stored) -> tuple[Sequence[str], str]:

@@ -223,6 +223,7 @@ def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
     persons = len({s.person for s in first.subjects if s.partition == "lesion-test"})
     made = [_row(seeds, persons) for seeds in by_row.values()]
     made.sort(key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.facts, row.train))
+    made = _below_unranked(made)
     if resamples:
         contenders = [
             Contender(row.numbers, partial(row.evidence, resamples), not row.unranked) for row in made
@@ -275,6 +276,7 @@ def exclusions(record: RunRecord) -> Counter[str]:
 
 FEW = f"fewer than {FEW_PERSONS} patients"
 FEW_SEEDS = f"fewer than {FEWEST_SEEDS} seeds"
+BELOW = "below a row without a rank"
 
 
 def _why_unranked(record: RunRecord, seeds: int, persons: int) -> str:
@@ -283,6 +285,16 @@ def _why_unranked(record: RunRecord, seeds: int, persons: int) -> str:
         return FEW
     by_chance = record.trained or record.stochastic
     return FEW_SEEDS if by_chance and seeds < FEWEST_SEEDS else ""
+
+
+def _below_unranked(rows: Sequence[Row]) -> list[Row]:
+    """The rows, best first; below one of which no order is claimed no place is known either."""
+    blocked = False
+    made = []
+    for row in rows:
+        made.append(replace(row, unranked=BELOW) if blocked and not row.unranked else row)
+        blocked |= bool(row.unranked)
+    return made
 
 
 def _mean(seeds: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape as escape_markup
 from rich.table import Table as RichTable
 
 from uadbench import datasets as dataset_modules
@@ -16,7 +15,7 @@ from uadbench.cards import DatasetCard, MethodCard
 from uadbench.errors import UserError
 from uadbench.places import Places
 from uadbench.subject import LeftOut
-from uadbench.text import visible
+from uadbench.text import escape, visible
 
 if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing heavy is loaded for them
     from uadbench.predict import Prediction
@@ -30,11 +29,6 @@ if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing he
 
 # Output that goes to a file or a pipe is as wide as it needs to be, or as COLUMNS says.
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 220)
-
-
-def escape(text: str) -> str:
-    """A text from outside as the terminal may have it: no control characters, nothing read as markup."""
-    return escape_markup(visible(text))
 
 
 def _note(text: str) -> None:
@@ -436,3 +430,5 @@ def comparison(found: "Comparison") -> None:
         corrected = found.corrected["wilcoxon"]
         table.add_row("own AP (Wilcoxon)", "", "", "", "", f"{found.wilcoxon:.3f}", f"{corrected:.3f}")
     console.print(table)
+    if first.trained or second.trained or first.stochastic or second.stochastic:
+        _note("One seed of each: what another seed would change is not in the intervals.")

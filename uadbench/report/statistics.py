@@ -357,7 +357,7 @@ def compare(first: Path, second: Path) -> Comparison:
     found = {
         name: _difference(one, figures[1][name], values[0].get(name), values[1].get(name))
         for name, one in figures[0].items()
-        if name in figures[1]
+        if name in figures[1] and name != "ap"  # it is there by the name of its profile
     }
     pairs = [(own[0][name], own[1][name]) for name in paired]
     apart = [a - b for a, b in pairs if a is not None and b is not None]
