@@ -301,7 +301,7 @@ def mslub(machine: Machine) -> Path:
         ),
         ("ae", "FLAIR", "labelmaps, the first partner of mslub, is not under"),
         ("ae", "T1post", "no public data set has healthy T1post"),
-        ("intensity", "FLAIR", "intensity takes its thresholds .* labelmaps, the .* or say --train none"),
+        ("intensity", "T1", "intensity takes its thresholds .* ixi, the first .* or say --train none"),
     ],
 )
 def test_a_healthy_partner_that_is_not_here_is_said(
@@ -312,7 +312,11 @@ def test_a_healthy_partner_that_is_not_here_is_said(
 
 
 def test_the_regime_does_not_depend_on_what_lies_on_the_disk(machine: Machine, mslub: Path) -> None:
-    (machine.places.data / "camcan").mkdir()  # the third partner of the card: not asked for
+    flair = Cell(method="intensity", dataset="mslub", contrast="FLAIR")
+    assert make_plan(flair, machine).train is None
+    for name in ("labelmaps", "camcan"):  # partners of the card that nobody has asked for
+        (machine.places.data / name).mkdir()
+    assert make_plan(flair, machine).train is None
     with pytest.raises(UserError, match="ixi, .*name another with --train .oasis1, camcan"):
         make_plan(Cell(method="intensity", dataset="mslub", contrast="T1"), machine)
     alone = make_plan(Cell(method="intensity", dataset="mslub", contrast="T1", train="none"), machine)

@@ -254,9 +254,10 @@ def _check_grid(method: Method) -> None:
 def _train_name(cell: Cell, card: MethodCard, test_card: DatasetCard, contrast: str) -> str | None:
     """The healthy cohort of a run: the one asked for, else the card's first partner.
 
-    What else lies on the disk has no say in it, so that one command has one meaning everywhere.
+    Drawn scans are no healthy cohort of a contrast: what learns nothing takes none of them unless asked to
+    (protocol, rule 2). What lies on the disk has no say, so that one command has one meaning everywhere.
     """
-    partners = test_card.partners.get(contrast, ())
+    partners = [p for p in test_card.partners.get(contrast, ()) if card.trained or _is_real(p, test_card)]
     name = cell.train or next(iter(partners), NONE)
     if name != NONE:
         if dataset_card(name).role == "lesion":
@@ -270,6 +271,11 @@ def _train_name(cell: Cell, card: MethodCard, test_card: DatasetCard, contrast: 
         f"{cell.method} must be trained, and no public data set has healthy {contrast} volumes for "
         f"{cell.dataset}: name another healthy set with --train and its contrasts with --train-contrast."
     )
+
+
+def _is_real(name: str, test_card: DatasetCard) -> bool:
+    """Whether a cohort's scans are of people, or of the phantom that is tested itself."""
+    return name == test_card.name or dataset_card(name).population != "synthetic"
 
 
 def _check_there(name: str, cell: Cell, card: MethodCard, partners: Sequence[str], places: Places) -> None:
