@@ -73,7 +73,8 @@ def _write(job: Job) -> None:
         "p99": high,
         "brain": {"by": "slice_brains", "on": BRAIN_ON},
         "registration": None,
-        "quality": _quality(brain, lesion),
+        # Flags decide what is learned from, and no lesion may.
+        "quality": _quality(brain, lesion & (not subject.healthy)),
         "voxel_sha256": scan.voxel_hash(np.ascontiguousarray(image[..., kept])),
         # Of the slices that count: one patient's pictures under two names share them, whatever the masks.
         "slice_sha256": [
