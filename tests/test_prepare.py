@@ -253,6 +253,22 @@ def test_percentiles_are_those_of_the_volume_and_by_nearest_rank() -> None:
     assert intensities.percentiles(values) == (2.0, 198.0)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "uint32"])
+def test_percentiles_of_whole_numbers_hold_wherever_they_lie(dtype: str) -> None:
+    """Numbers above 2^31 of a narrow range were counted wrong."""
+    for least in (0, min(int(np.iinfo(dtype).max), 10**11) - 200):
+        values = np.random.default_rng(0).permutation(np.arange(least, least + 201).astype(dtype))
+        assert intensities.percentiles(values) == (least + 2.0, least + 198.0)
+
+
+def test_a_scan_of_tiny_values_is_prepared_as_any_other(tmp_path: Path) -> None:
+    image, _, _ = head()
+    images = {"T1": save(tmp_path / "adc.nii.gz", (image * 1e-11).astype(np.float32))}
+    found = only(run([subject(tmp_path, images=images)], tmp_path / "cache"))
+    plain = only(run([subject(tmp_path)], tmp_path / "cache"))
+    np.testing.assert_allclose(found.image(), plain.image(), atol=1e-4)
+
+
 def test_a_brain_of_one_value_is_refused(tmp_path: Path) -> None:
     _, brain, _ = head()
     images = {"T1": save(tmp_path / "flat.nii.gz", brain.astype(np.float32))}

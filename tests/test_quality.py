@@ -92,3 +92,21 @@ def test_sheets_have_24_scans_a_page_flagged_ones_first_and_equal_bytes(tmp_path
     assert [page.name for page in pages] == ["sheet.png", "sheet-2.png"]
     first = [page.read_bytes() for page in pages]
     assert [page.read_bytes() for page in sheets.draw(items, tmp_path / "sheet.png")] == first
+
+
+def test_flagged_scans_are_not_learned_from_and_named(tmp_path: Path) -> None:
+    """Scalp in brain masks was training data for every learned row."""
+    from uadbench.cohort import _unflagged
+
+    image, brain = scan()
+    items = []
+    for name, flags in (("a", []), ("b", ["scalp"]), ("c", [])):
+        person = Subject(id=name, cohort="made", person=name, images={}, healthy=True)
+        path = tmp_path / f"{name}.safetensors"
+        prepared.write(path, image, brain, None, {"quality": {"flags": flags}})
+        items.append(Prepared(person, "T1", G96, path))
+    kept, left = _unflagged(items)
+    assert [item.subject.id for item in kept] == ["a", "c"]
+    assert [(f.subject_id, f.reason) for f in left] == [("b", "not learned from, for it was flagged: scalp")]
+    assert _unflagged([items[1]]) == ([items[1]], [])  # nothing else to learn from
+    assert _unflagged([]) == ([], [])

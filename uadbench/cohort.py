@@ -59,6 +59,8 @@ def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
             more = _prepared(plan, tuple(learned), contrast, model_on, failures, machine)
             for partition, members in more.items():
                 learned[partition] += members.values()
+        learned["healthy-train"], flagged = _unflagged(learned["healthy-train"])
+        failures["healthy-train"] = [*failures.get("healthy-train", []), *flagged]
     scored = {
         part: [item for name, item in members.items() if name in model[part]]
         for part, members in evaluation.items()
@@ -77,6 +79,22 @@ def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
         seconds=cost.seconds,
         peak_memory_mb=cost.peak_memory_mb,
     )
+
+
+def _unflagged(members: Sequence[Prepared]) -> tuple[list[Prepared], list[Failure]]:
+    """The scans to learn from, and those that are not for their flags; all are learned from if all have some.
+
+    What is wrong with a scan's brain mask would be learned as healthy. Flags know no label of a healthy scan.
+    """
+    flags = [item.facts.get("quality", {}).get("flags", []) for item in members]
+    if all(flags):
+        return list(members), []
+    reasons = [
+        Failure(item.subject.id, item.contrast, f"not learned from, for it was flagged: {'; '.join(found)}")
+        for item, found in zip(members, flags, strict=True)
+        if found
+    ]
+    return [item for item, found in zip(members, flags, strict=True) if not found], reasons
 
 
 def _prepared(

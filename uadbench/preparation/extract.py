@@ -105,7 +105,7 @@ def _head(image: Scan) -> tuple[NDArray[np.float32], Grid]:
     values = image.array.astype(np.float32)
     dark = np.percentile(values[::2, ::2, ::2], 1)
     bright = np.percentile(values[values > values.mean()][::4], 98)
-    values = ((values - dark) / max(float(bright - dark), 1e-6)).clip(0, 1).astype(np.float32)
+    values = ((values - dark) / (float(bright - dark) or 1.0)).clip(0, 1).astype(np.float32)
     return resampling.linear(values, np.linalg.inv(image.affine) @ lattice.affine, lattice.shape), lattice
 
 

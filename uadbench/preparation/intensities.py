@@ -48,7 +48,7 @@ def percentiles(values: NDArray[Any]) -> tuple[float, float]:
     ranks = [round(share * (len(values) - 1)) for share in SHARES]
     if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < COUNTABLE:
         least = int(values.min())
-        below = np.cumsum(np.bincount(values.astype(np.int32) - least))
+        below = np.cumsum(np.bincount(np.subtract(values, least, dtype=np.int64)))
         low, high = (least + int(np.searchsorted(below, rank, "right")) for rank in ranks)
         return float(low), float(high)
     chosen = np.partition(values, ranks)[ranks]

@@ -99,7 +99,7 @@ def _working(
     inside = brain[box]
     values = image.array[box].astype(np.float32)
     low, high = np.percentile(values[inside], [1, 99])
-    values = FOREGROUND + (1 - FOREGROUND) * ((values - low) / max(high - low, 1e-6)).clip(0, 1)
+    values = FOREGROUND + (1 - FOREGROUND) * ((values - low) / ((high - low) or 1)).clip(0, 1)
     to_source = np.linalg.inv(resampling.moved(image.affine, box)) @ lattice.affine
     picture = resampling.linear(np.where(inside, values, 0).astype(np.float32), to_source, lattice.shape)
     return picture, resampling.nearest(inside.astype(np.uint8), to_source, lattice.shape) > 0

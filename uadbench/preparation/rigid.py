@@ -49,7 +49,7 @@ def motion(fixed: Scan, brain: NDArray[np.bool_], moving: Scan, name: str) -> ND
 def _scaled(image: Scan) -> Scan:
     """A scan with its 1st to 99.5th percentile as [0, 1]: rare bright voxels would take most bins."""
     low, high = np.percentile(image.array[::2, ::2, ::2], [1, 99.5])
-    values = (image.array.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-6))
+    values = (image.array.astype(np.float32) - np.float32(low)) / np.float32((high - low) or 1)
     return Scan(values.clip(0, 1), image.affine)
 
 
