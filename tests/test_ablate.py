@@ -1,7 +1,9 @@
 """Ablations: variants run, compared and judged by rules written down before."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from uadbench.errors import UserError
 from uadbench.evaluation.pieces import Interval
 from uadbench.plan import Cell, Machine
 
+PLUGINS = Path(__file__).parent / "plugins"
 CELL = Cell(method="brightness", dataset="balls", preset="ci")
 
 
@@ -115,3 +118,26 @@ def test_a_variant_is_tested_on_its_own_contrasts_alone(machine: Machine) -> Non
     report = ablate(replace(asked, ablations=(replace(question, variants=(elsewhere,)),)), CELL, machine)
     assert report.answers[0].comparisons == []
     assert report.answers[0].verdicts[0].passed is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('letter = "a"', "letter = 1", r"ablation\[0\].letter expects str, but 1 came"),
+        ('test = "above"', 'test = "abov"', "no test 'abov' of .*ablations.toml; did you mean 'above'"),
+        ('quantity = "ap"', 'quantty = "ap"', "no key 'quantty' of .*; did you mean 'quantity'"),
+        ('contrasts = ["T1"]', 'contrasts = "T1"', "contrasts expects list, but 'T1' came"),
+        ("set = { sign = -1.0 }", "set = 3", r"ablation\[0\].variant\[0\].set expects table, but 3 came"),
+    ],
+)
+def test_a_mistake_in_the_questions_names_file_key_and_what_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
+) -> None:
+    home = tmp_path / "methods" / "questions"
+    shutil.copytree(PLUGINS / "methods" / "brightness", home)
+    text = (home / "ablations.toml").read_text()
+    assert old in text
+    (home / "ablations.toml").write_text(text.replace(old, new, 1))
+    monkeypatch.setenv("UADBENCH_PLUGINS", str(tmp_path))
+    with pytest.raises(UserError, match=said):
+        read("questions")

@@ -161,7 +161,7 @@ def test_a_wrong_card_says_file_key_expected_and_what_came(
     ("old", "new", "said"),
     [
         ('role = "both"', 'role = "ill"', "no role 'ill' of .* There are: both, healthy, lesion"),
-        ('contrasts = ["T1", "T2"]', 'contrasts = ["t1"]', "no contrasts 't1' .* did you mean 'T1'"),
+        ('contrasts = ["T1", "T2"]', 'contrasts = ["t1"]', "no contrast 't1' .* did you mean 'T1'"),
         ('contrasts = ["T1", "T2"]', "contrasts = []", "contrasts expects list of length >= 1"),
         ('contrasts = ["T1", "T2"]', 'contrasts = ["T2"]', "expected names T1, which contrasts does not"),
         ('space = "MNI152"', 'space = "MNI"', "no space 'MNI' .* did you mean 'MNI152'"),

@@ -84,7 +84,7 @@ def _check_names(value: Any, kind: inspect.Type, where: str, key: str) -> None:
             _check_names(value, one, where, key)
     elif isinstance(kind, inspect.VarTupleType | inspect.ListType) and isinstance(value, list):
         for item in value:
-            _check_names(item, kind.item_type, where, key)
+            _check_names(item, kind.item_type, where, key.removesuffix("s"))  # one of `presets` is a preset
     elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
         for name, item in value.items():
             _check_names(name, kind.key_type, where, f"key of {key}")

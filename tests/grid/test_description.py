@@ -95,7 +95,7 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
         (PLAIN + "seeds = [-1]", "seeds.0. expects int >= 0, but -1 came"),
         (PLAIN + "seeds = [4294967296]", "seeds.0. expects int <= 4294967295"),
         (PLAIN + f"seeds = {list(range(60_000))}", "a grid of 60,000 cells; expected are 50,000 at most"),
-        (PLAIN + "presets = ['dmo']", "no presets 'dmo' of .* did you mean 'demo'"),
+        (PLAIN + "presets = ['dmo']", "no preset 'dmo' of .* did you mean 'demo'"),
         (PLAIN + "precision = 'fp16'", "no precision 'fp16' of .* did you mean 'bf16'"),
         (PLAIN + "limit = 0", "limit expects int >= 1, but 0 came"),
         (PLAIN + "timeout_minutes = nan", "timeout_minutes expects float > 0.0, but nan came"),

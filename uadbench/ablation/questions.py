@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from uadbench import catalog
-from uadbench.cards import method_card
-from uadbench.errors import UserError
-from uadbench.toml import parse
+from uadbench import catalog, toml
+from uadbench.cards import Value, method_card
+from uadbench.errors import UserError, unknown
 
 TESTS = {
     "above": "full is above the variant, and the interval of the difference too where there is one",
@@ -68,48 +67,71 @@ class Ablations:
     ablations: tuple[Ablation, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """A variant as the file has it."""
+
+    name: str
+    method: str = ""  # "": the method of the folder
+    set: Mapping[str, Value] = field(default_factory=dict)
+    contrasts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """An ablation as the file has it."""
+
+    letter: str
+    question: str
+    variant: tuple[_Change, ...]
+    rule: tuple[Rule, ...]
+    contrasts: tuple[str, ...] = ()  # none: those of the file
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """The whole file."""
+
+    train_contrasts: tuple[str, ...]
+    contrasts: tuple[str, ...]
+    ablation: tuple[_Question, ...]
+
+
 def read(method: str) -> Ablations:
-    """The ablations of a method; a method without any is a UserError."""
+    """The ablations of a method; a method without any, and a mistake in its file, are UserErrors."""
     folder = method_card(method).folder
     path = catalog.locate("methods", folder) / "ablations.toml"
     if not path.is_file():
         raise UserError(f"{method} has no ablations: there is no {path}.")
-    content = parse(path)
-    try:
-        contrasts = tuple(content["contrasts"])
-        return Ablations(
-            method=method,
-            train_contrasts=tuple(content["train_contrasts"]),
-            contrasts=contrasts,
-            ablations=tuple(_ablation(method, contrasts, entry) for entry in content["ablation"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} does not have the form of an ablations file: {error}.") from error
+    asked = toml.typed(_File, toml.parse(path), str(path))
+    for rule in (rule for one in asked.ablation for rule in one.rule):
+        if rule.test not in TESTS:
+            raise unknown("test", rule.test, TESTS, of=str(path))
+    return Ablations(
+        method=method,
+        train_contrasts=asked.train_contrasts,
+        contrasts=asked.contrasts,
+        ablations=tuple(_ablation(method, asked.contrasts, one) for one in asked.ablation),
+    )
 
 
-def _ablation(method: str, contrasts: tuple[str, ...], entry: Mapping[str, Any]) -> Ablation:
-    rules = tuple(_rule(rule) for rule in entry["rule"])
+def _ablation(method: str, contrasts: tuple[str, ...], asked: _Question) -> Ablation:
     variants = tuple(
         Variant(
-            name=one["name"],
-            method=one.get("method", method),
-            set={key: _text(value) for key, value in one.get("set", {}).items()},
-            contrasts=tuple(one.get("contrasts", ())),
+            name=one.name,
+            method=one.method or method,
+            set={key: _text(value) for key, value in one.set.items()},
+            contrasts=one.contrasts,
         )
-        for one in entry["variant"]
+        for one in asked.variant
     )
-    asked = tuple(entry.get("contrasts", contrasts))
     return Ablation(
-        letter=entry["letter"], question=entry["question"], variants=variants, rules=rules, contrasts=asked
+        letter=asked.letter,
+        question=asked.question,
+        variants=variants,
+        rules=asked.rule,
+        contrasts=asked.contrasts or contrasts,
     )
-
-
-def _rule(entry: Mapping[str, Any]) -> Rule:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-    rule = Rule(**values)
-    if rule.test not in TESTS:
-        raise UserError(f"A rule tests '{rule.test}'; expected one of {', '.join(TESTS)}.")
-    return rule
 
 
 def _text(value: Any) -> str:
