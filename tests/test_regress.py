@@ -64,7 +64,7 @@ def test_a_perturbed_metric_is_a_regression(
 ) -> None:
     def off(*arguments: object) -> Curve:
         right = measure(*arguments)  # type: ignore[arg-type]
-        return replace_fields(right, ap=right.ap + 0.02)
+        return replace_fields(right, ap=max(right.ap - 0.02, 0.0))
 
     monkeypatch.setattr(evaluate, "measure", off)
 

@@ -255,9 +255,9 @@ class RunRecord(Facts, frozen=True, kw_only=True):
     parameters: dict[Key, Setting]
     n_parameters: Count
     splits: dict[Key, Part]  # by partition
-    split: SplitRule
+    split: SplitRule = SplitRule()
     excluded: Annotated[list[Exclusion], Meta(max_length=100_000)]
-    preparation: Preparation
+    preparation: Preparation = Preparation()
     data_fingerprint: Digest  # hash of all prepared volumes
     fit_hash: Digest
     score_hash: Digest
