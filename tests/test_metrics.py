@@ -265,5 +265,5 @@ def test_a_figure_less_certain_than_promised_is_refused() -> None:
     certain = Curve(0.5, 0.9, 0.6, 0.1, 10, 90, ap_error=1e-4, auroc_error=5e-4, dice_error=1e-4)
     assert certain.certain() is certain
     for name, error in (("ap_error", 1.1e-4), ("auroc_error", 5.1e-4), ("dice_error", 1.1e-4)):
-        with pytest.raises(UncertainFigureError, match="within"):
+        with pytest.raises(UncertainFigureError, match="promised"):
             replace(certain, **{name: error}).certain()  # type: ignore[arg-type]

@@ -18,6 +18,9 @@ CHUNK = 1 << 16  # voxels at a time
 AT_ONCE = 1 << 31  # voxels that uint32 counts can hold for sure
 
 
+Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]  # scores and labels
+
+
 class Cells(NamedTuple):
     """Voxels in intervals of ordinals, ascending and apart; only those that hold a voxel."""
 
@@ -51,9 +54,7 @@ def coarse(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Cells:
     return Cells(first_of(names).astype(np.int32), widths, true, every - true)
 
 
-def _chunks(
-    scores: NDArray[np.float32], labels: NDArray[np.bool_]
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+def _chunks(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Iterator[Voxels]:
     for start in range(0, scores.size, CHUNK):
         yield scores[start : start + CHUNK], labels[start : start + CHUNK]
 
@@ -88,12 +89,7 @@ class Look:
         """Count vectors of scores and labels."""
         one = into.dtype.type(1)
         for part, truth in _chunks(scores, labels):
-            near = (part >= self.low) & (part <= self.high)
-            found = np.count_nonzero(near)
-            if not found:
-                continue
-            if found < 0.9 * part.size:
-                part, truth = part[near], truth[near]
+            part, truth = self._near(part, truth)
             bits = (part + np.float32(0)).view(np.uint32)
             bits -= np.uint32(1)
             cell = self.row.take((bits >> np.uint32(SHIFT)).astype(np.intp)).astype(np.intp)
@@ -101,6 +97,15 @@ class Look:
             cell += bits >> np.uint32(self.shift)
             np.add.at(into[0], cell, one)
             np.add.at(into[1], cell[np.flatnonzero(truth)], one)
+
+    def _near(self, part: NDArray[np.float32], truth: NDArray[np.bool_]) -> Voxels:
+        """At least those voxels of a chunk that lie in the bins, where leaving out the others pays."""
+        for compare, end in ((np.greater_equal, self.low), (np.less_equal, self.high)):
+            near = compare(part, end)
+            if 4 * np.count_nonzero(near) < 3 * part.size:
+                chosen = np.flatnonzero(near)
+                part, truth = part[chosen], truth[chosen]
+        return part, truth
 
     def found(self, counts: NDArray[Any]) -> Cells:
         """The cells of the counts that hold a voxel."""

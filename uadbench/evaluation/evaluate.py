@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from uadbench.evaluation import intensity, maps, postprocess
 from uadbench.evaluation.components import Lesions
-from uadbench.evaluation.counting import Look
+from uadbench.evaluation.counting import Look, Voxels
 from uadbench.evaluation.metrics import measure
 from uadbench.evaluation.ordinals import LOWEST
-from uadbench.evaluation.pieces import Pieces, Voxels
+from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.pooling import Group, Pools
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.files import scratch_folder

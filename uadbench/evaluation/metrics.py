@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.errors import UserError
 from uadbench.evaluation.buckets import below_and_equal
 
 MANY = 1 << 21  # voxels from which counting them in buckets costs less than sorting them, on any processor
@@ -19,7 +20,7 @@ AP_BOUND = 1e-4  # a figure that may be further off is not used (protocol, rule 
 AUROC_BOUND = 5e-4
 
 
-class UncertainFigureError(ArithmeticError):
+class UncertainFigureError(UserError):
     """A figure made of counts may lie further from the exact one than is promised."""
 
 
@@ -50,8 +51,8 @@ class Curve:
         ):
             if error > bound:
                 raise UncertainFigureError(
-                    f"Expected an {name} within {bound} of the exact one, but these counts leave {error:.1e} "
-                    "open: measure the maps themselves."
+                    f"The {name} of these counts is certain within {error:.1e} only, {bound} is promised: it "
+                    "is not shown; evaluate the maps again (uadbench score)."
                 )
         return self
 

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from uadbench.evaluation.bounds import auroc, average_precision, curve_of, dices, ranked
 from uadbench.evaluation.coarsening import Edges, edges_for
-from uadbench.evaluation.counting import Look
+from uadbench.evaluation.counting import Look, Voxels
 from uadbench.evaluation.histogram import ScoreHistogram, each_once, sharpened, total
 from uadbench.evaluation.metrics import AP_BOUND, Curve, checked, dice
 
 POOLED = AP_BOUND / 2  # what pieces may leave open of pooled AP: some subjects alone may be less certain
 PRODUCT_ROWS = 256  # resamples per matrix product: few large products, for its threads spin in between
 CACHED_ROWS = 16  # resamples whose running sums stay in the processor's cache
-
-Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 # What `Pieces.arrays` holds, for whoever reads it from a file: kind of number, bytes each (None: any), shape;
