@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-ROWS = list(csv.DictReader((TESTS / "faults.csv").open(encoding="utf-8")))
+ROWS = list(csv.DictReader((TESTS / "faults.csv").read_text(encoding="utf-8").splitlines()))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
