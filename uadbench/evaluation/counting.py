@@ -75,9 +75,8 @@ class Look:
         self.bins = np.unique(np.asarray(bins, np.int32))
         self.shift = shift
         self.cells = WIDTH >> shift  # of a bin
-        self.row = np.zeros(SLOTS, np.int32)  # by slot: from 1 on, 0 for all other bins
-        self.row[slots_of(self.bins)] = np.arange(1, self.bins.size + 1)
-        self.row *= self.cells
+        self.row = np.zeros(SLOTS, np.int32)  # by slot: where its cells begin, 0 for all other bins
+        self.row[slots_of(self.bins)] = np.arange(1, self.bins.size + 1) * self.cells
         firsts = first_of(self.bins)
         self.low, self.high = scores_at(firsts[[0]])[0], scores_at(firsts[[-1]] + WIDTH - 1)[0]
 
