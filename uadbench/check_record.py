@@ -111,9 +111,7 @@ def _names(stored: Stored) -> Iterator[str]:
     allowed = {regime(train, test), "phantom"}  # a fixture of a real set is a phantom
     if made.regime not in allowed:
         yield f"regime is {made.regime}, but {made.train or 'none'} to {made.test} is {regime(train, test)}"
-    stated: dict[str, object] = {"trained": card.trained}
-    stated |= {"card_version": getattr(test, "version", made.card_version)}
-    stated |= {"headline": getattr(test, "headline", made.headline)}
+    stated = {"trained": card.trained, "card_version": test.version, "headline": test.headline}
     for name, expected in stated.items():
         if getattr(made, name) != expected:
             yield f"{name} is {getattr(made, name)}, the card says {expected}"

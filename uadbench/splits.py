@@ -23,8 +23,6 @@ SALT = "uadbench split 1"
 ALL_TEST = "all-test"
 # The published parts where there are any; the hash for everyone; every patient into lesion-test.
 RULES = ("published", "hash", ALL_TEST)
-# Why a lesion subject is in no partition (regime `within`).
-LEARNED_FROM = "its person is in healthy-train: only the lesion-free slices take part"
 PARTITIONS = ("healthy-train", "healthy-val", "healthy-test", "lesion-val", "lesion-test")
 
 

@@ -13,6 +13,7 @@ from uadbench import pieces_file
 from uadbench.errors import UserError
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.components import FOUND, LESIONS
+from uadbench.evaluation.metrics import UncertainFigureError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval, Sampled
 from uadbench.protocol import OPERATING_POINTS, PIXELS, PROFILES, VOLUMES, Sizes, protocol
 from uadbench.recompute import wrong_figures
@@ -124,10 +125,16 @@ class Evidence:
         return found
 
     def values(self) -> dict[str, float]:
-        """The figures of pooled voxels as exactly as the pieces give them, by the names of `figures`."""
+        """The figures of pooled voxels as exactly as the pieces give them, by the names of `figures`.
+
+        Of some of the subjects alone the pieces may leave more open than is promised: those are left out.
+        """
         found: dict[str, float] = {}
         for profile, pieces in self._read.pieces.items():
-            curve = pieces.only(self._ill).curve()
+            try:
+                curve = pieces.only(self._ill).curve().certain()
+            except UncertainFigureError:  # of some of the subjects alone
+                continue
             found[f"ap_{profile}"] = curve.ap
             if profile == self.record.headline:
                 found |= {"ap": curve.ap, "auroc": curve.auroc, "dsc_oracle": curve.best_dice}
