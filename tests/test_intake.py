@@ -159,7 +159,7 @@ def test_a_resection_cavity_under_a_name_of_2023_is_refused(tmp_path: Path) -> N
         app, ["verify", "brats21", "--root", str(tmp_path), "--quiet", "--workers", "1"]
     )
     assert done.exit_code == 1
-    assert "has labels [4], the card knows [0, 1, 2, 3]" in done.stdout
+    assert "has the labels [4], the data set's card knows [0, 1, 2, 3]" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_a_folder_whose_name_cannot_be_a_modules_is_no_plug_in(
 
 def test_a_name_that_is_nearly_right_is_guessed() -> None:
     there = ["ixi", "oasis1", "BraTS"]
-    assert "did you mean oasis1? there are: BraTS, ixi, oasis1." in str(
+    assert "did you mean 'oasis1'? There are: ixi, oasis1, BraTS." in str(
         errors.unknown("data set", "OASIS", there)
     )
     assert "did you mean BraTS?" in str(errors.unknown("data set", "brats", there))

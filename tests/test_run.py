@@ -160,7 +160,7 @@ def test_the_split_by_hash_where_parts_are_published_is_another_row(
         match="published parts puts none .*--split hash, or test on all .*--split all-test",
     ):
         run(cell, machine)
-    with pytest.raises(UserError, match="--split expects published, hash, all-test, but 'random' came"):
+    with pytest.raises(UserError, match="no split 'random'. There are: published, hash, all-test"):
         run(replace(cell, split="random"), machine)
     made = run(replace(cell, split="hash"), machine).record
     assert made.variant == "ci,split=hash"
@@ -261,7 +261,7 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
         ({"settings": {"grid": "g7"}}, "no grid 'g7'.* There are: g48"),
         ({"settings": {"grid": "evaluation"}}, "no grid 'evaluation'.* There are: g48"),
         ({"method": "random", "settings": {"draws": "0"}}, "draws of random expects a whole number from 1"),
-        ({"split": "all"}, "no split 'all'; did you mean 'all-test'"),
+        ({"split": "all"}, "no split 'all'. There are: published, hash, all-test"),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(

@@ -83,11 +83,12 @@ def _pooled(histograms: Mapping[Group, ScoreHistogram], partition: str) -> Score
 
 def _undecided(histograms: Mapping[Group, ScoreHistogram]) -> NDArray[np.int32]:
     """Bins to look at, the most pressing first."""
-    opened = [_pooled(histograms, partition).open_for_dice() for partition in ("lesion-test", "lesion-val")]
+    shown = _shown(histograms)
+    opened = [histogram.open_for_dice() for histogram in (*shown, _pooled(histograms, "lesion-val"))]
     healthy = _pooled(histograms, "healthy-val")
     if healthy.negatives.any():
         opened += [healthy.open_at_rate(rate) for rate in FALSE_POSITIVE_RATES.values()]
-    opened += [histogram.open_for_areas(POOLED / 2) for histogram in _shown(histograms)]
+    opened += [histogram.open_for_areas(POOLED / 2) for histogram in shown]
     return each_once(opened)
 
 
