@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from uadbench.evaluation import scans
 from uadbench.files import read_json, write_json
 from uadbench.grids import GRIDS
 from uadbench.plan import Cell, Machine
-from uadbench.record import CIRCUMSTANCES, RunRecord
+from uadbench.record import CIRCUMSTANCES, RunRecord, plain
 
 CELL = Cell(method="brightness", dataset="balls", preset="ci")
 
 
 def content(made: RunRecord) -> dict[str, Any]:
-    return {key: value for key, value in asdict(made).items() if key not in CIRCUMSTANCES}
+    return {key: value for key, value in plain(made).items() if key not in CIRCUMSTANCES}
 
 
 def flip(path: Path, position: int) -> None:

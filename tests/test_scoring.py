@@ -187,8 +187,11 @@ def masks(machine: Machine, fill: Callable[[int, NDArray[np.uint8]], NDArray[np.
 @pytest.mark.parametrize(
     ("fill", "complaint"),
     [
-        (lambda _, brain: 0 * brain, "in the 7 lesion-test scans of balls no measured voxel is lesion"),
-        (lambda _, brain: brain, "the 7 lesion-test scans of balls are lesion through and through"),
+        (
+            lambda _, brain: 0 * brain,
+            "Nothing can be measured: in the 7 lesion-test scans .* no measured voxel is",
+        ),
+        (lambda _, brain: brain, "No lesion-test subject .*expected are at most 75%"),
     ],
 )
 def test_when_nothing_can_be_measured_nothing_is_fitted(
@@ -196,15 +199,15 @@ def test_when_nothing_can_be_measured_nothing_is_fitted(
 ) -> None:
     masks(machine, fill)
     monkeypatch.setattr(methods.load("pca"), "fit", None)  # must not be called
-    with pytest.raises(UserError, match=f"Nothing can be measured: {complaint}"):
+    with pytest.raises(UserError, match=complaint):
         run(replace(CELL, method="pca"), machine)
 
 
-def test_some_empty_and_some_whole_masks_give_nulls_and_no_nan(machine: Machine) -> None:
+def test_some_empty_masks_give_nulls_and_no_nan(machine: Machine) -> None:
     def fill(number: int, brain: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if number % 3 == 0:
             return 0 * brain
-        return brain if number % 3 == 1 else brain * (np.indices(brain.shape)[2] == 22)
+        return brain * (np.indices(brain.shape)[2] == 22)
 
     masks(machine, fill)
     made = run(replace(CELL, method="pca"), machine)
@@ -214,10 +217,7 @@ def test_some_empty_and_some_whole_masks_give_nulls_and_no_nan(machine: Machine)
     assert "Infinity" not in text
     tested = [s for s in json.loads(text)["subjects"] if s["partition"] == "lesion-test"]
     empty = [s for s in tested if not s["lesion_ml"]]
-    whole = [s for s in tested if s["ap"].get("raw") == 1]
     assert made.record.summary.empty_masks == len(empty) > 0
-    assert whole
-    assert not any("raw" in s["auroc"] for s in whole)
     assert all(s["dsc"]["raw"]["oracle"] is None and not s["ap"] for s in empty)
     raw = made.record.summary.profiles["raw"]
     assert 0 < (raw.ap or 0) <= 1

@@ -153,7 +153,7 @@ def test_lesions_false_positives_and_bands_are_the_patients_own(two_sizes: Any) 
 def test_the_whole_lesion_has_the_volume_of_its_file(two_sizes: Any) -> None:
     made, _ = two_sizes(registered(1.2, 1.2, 1.2) | {"lesion_own_ml": 4.2})
     for subject in made.subjects:
-        total = (subject.lesion_ml or 0) + (subject.lesion_ml_outside_counted_slices or 0)
+        total = subject["lesion_ml"] + subject["lesion_ml_outside_counted_slices"]
         assert total == pytest.approx(4.2 if subject["partition"] == "lesion-test" else 0)
 
 

@@ -132,7 +132,7 @@ class Pieces:
 
     def check(self) -> None:
         """Raise a ValueError where the numbers cannot be pieces: edges in disorder, or no numbers."""
-        if np.isnan(self.edges).any() or not (np.diff(self.edges) > 0).all():
+        if np.isnan(self.edges).any() or not (self.edges[1:] > self.edges[:-1]).all():
             raise ValueError("the edges are not in ascending order")
 
     def _bin(self, threshold: float) -> int:

@@ -65,7 +65,7 @@ def pooled(pieces: Pieces, chosen: Sequence[int]) -> dict[str, float | None]:
 
     A figure whose bound is wider than is promised is an UncertainFigureError.
     """
-    curve = pieces.curve(weights(len(pieces.ids), chosen)).certain()
+    curve = pieces.curve(weights(len(pieces.ids), chosen)).certain("AP", "AUROC")
     return {
         "ap": _number(curve.ap),
         "ap_error": _number(curve.ap_error),
