@@ -329,11 +329,12 @@ def test_flair_of_patients_is_learned_from_label_maps_in_a_regime_of_its_own(
     fixtures.write_fixture("mslub", tmp_path / "mslub", subjects=2)
     machine.places.remember_root("mslub", tmp_path / "mslub")
     cell = Cell(method="random", dataset="mslub", contrast="FLAIR", preset="ci", protocol="uad-1-4mm")
-    with pytest.raises(UserError, match="can be tested from labelmaps, and none of them is under"):
+    with pytest.raises(UserError, match="labelmaps, the first partner of mslub, is not under"):
         make_plan(replace(cell, method="ae"), machine)
     assert make_plan(cell, machine).train is None
     machine.places.remember_root("labelmaps", written)
-    plan = make_plan(cell, machine)
+    assert make_plan(cell, machine).train is None  # whether label maps lie on the disk changes nothing
+    plan = make_plan(replace(cell, train="labelmaps"), machine)
     assert plan.train is not None
     assert plan.train.card.name == "labelmaps"
     assert plan.train.subjects[0].images["FLAIR"].is_relative_to(machine.places.drawn("labelmaps"))

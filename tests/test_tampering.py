@@ -127,7 +127,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Content], object], str]] = {
             unflagged={k: profile(m)[k] for k in ("ap", "ap_error", "auroc", "auroc_error", "prevalence")}
             | {"subjects": 3}
         ),
-        "surplus unflagged",
+        "unflagged.subjects is 3",
     ),
     "a subject's own AP": (lambda m: first(m, "lesion-test")["ap"].update(baur5=0.99), "has ap 0.99"),
     "a subject without its AP": (lambda m: first(m, "lesion-test").update(ap={}, auroc={}), "lacks an AP"),
@@ -295,6 +295,7 @@ def relabelled(path: Path, subjects_too: bool) -> Path:
     """The phantom's record as if it were of patients: facts, cohorts, split hashes and place made to fit."""
     content = json.loads(path.read_text())
     content |= {"regime": "cross", "train": "ixi", "test": "mslub", "contrast": "FLAIR"}
+    content |= {"headline": "raw"}  # as the card says
     if subjects_too:
         for s in content["subjects"]:
             s["cohort"] = "ixi" if s["partition"].startswith("healthy") else "mslub"
