@@ -49,17 +49,18 @@ class _Division(NamedTuple):
         return _Division(self.starts[places], self.single[places] & alone, self.forced[places], counts)
 
     def error(self) -> float:
-        """The largest error of AP, of Dice and, by its measure, of AUROC of any of the histograms."""
+        """The largest error of AP and, by its measure, of AUROC of any histogram, and of the first one's Dice."""
         edges = scores_at(self.starts)
         curves = [curve_of(edges, ranked(own[0], own[1], self.single)) for own in self.counts]
-        errors = [max(c.ap_error, AUROC_SHARE * c.auroc_error, c.dice_error) for c in curves]
-        return max(errors)
+        errors = [max(c.ap_error, AUROC_SHARE * c.auroc_error) for c in curves]
+        return max(curves[0].dice_error, *errors)
 
 
 def edges_for(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float], tolerance: float) -> Edges:
     """Edges with which AP and AUROC of each histogram stay certain within the tolerance, if they are now.
 
-    Thresholds, infinite ones excepted, are among the edges.
+    So does the best Dice of the first, which is that of all lesion-test subjects: of a kind of lesion alone no
+    Dice is shown. Thresholds, infinite ones excepted, are among the edges.
     """
     fine = _division(histograms, thresholds)
     if fine.starts.size > MANY_CELLS:
@@ -75,7 +76,7 @@ def _division(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float])
     cells = total(histograms).cells
     finite = np.array([t for t in thresholds if not np.isposinf(t)], np.float32)
     forced = ordinals(finite).astype(np.int64)
-    best = [h.curve().best_threshold for h in histograms if h.positives.any()]
+    best = [h.curve().best_threshold for h in histograms[:1] if h.positives.any()]
     forced = np.append(forced, ordinals(np.array(best, np.float32)))
     starts = np.union1d(cells.starts, np.append(forced, -LARGEST))
     counts = np.zeros((len(histograms), 2, starts.size), np.int64)
@@ -121,7 +122,7 @@ def _fewest(fine: _Division, tolerance: float) -> _Division:
 def _greedy(fine: _Division, allowance: float, tolerance: float) -> NDArray[np.intp]:
     """Places (ascending) of the cells that begin a coarse one, each as wide as it may be.
 
-    The allowance is for AP and AUROC of one cell, the tolerance for a better Dice within it.
+    The allowance is for AP and AUROC of one cell, the tolerance for a better Dice of the first histogram.
     """
     cells = fine.starts.size
     running = np.zeros((*fine.counts.shape[:2], cells + 1))
@@ -136,9 +137,10 @@ def _greedy(fine: _Division, allowance: float, tolerance: float) -> NDArray[np.i
         fits = np.ones(cells, bool)
         for true, false in running:
             fits &= _open(true, false, starts, middle) <= allowance
-            if true[-1]:
-                best = dice(true, false, true[-1]).max()
-                fits &= dice(true[middle], false[starts], true[-1]) <= best + tolerance
+        true, false = running[0]
+        if true[-1]:
+            best = dice(true, false, true[-1]).max()
+            fits &= dice(true[middle], false[starts], true[-1]) <= best + tolerance
         low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
     chosen, place = [], 0
     while place < cells:

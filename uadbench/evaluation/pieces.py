@@ -17,7 +17,7 @@ from uadbench.evaluation.counting import Look, Voxels
 from uadbench.evaluation.histogram import ScoreHistogram, each_once, sharpened, total
 from uadbench.evaluation.metrics import AP_BOUND, Curve, checked, dice
 
-POOLED = AP_BOUND / 2  # what pieces may leave open of pooled AP: some subjects alone may be less certain
+POOLED = 0.75 * AP_BOUND  # what pieces may leave open of pooled AP: some subjects alone may be less certain
 PRODUCT_ROWS = 256  # resamples per matrix product: few large products, for its threads spin in between
 CACHED_ROWS = 16  # resamples whose running sums stay in the processor's cache
 

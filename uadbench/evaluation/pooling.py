@@ -84,7 +84,7 @@ def _pooled(histograms: Mapping[Group, ScoreHistogram], partition: str) -> Score
 def _undecided(histograms: Mapping[Group, ScoreHistogram]) -> NDArray[np.int32]:
     """Bins to look at, the most pressing first."""
     shown = _shown(histograms)
-    opened = [histogram.open_for_dice() for histogram in (*shown, _pooled(histograms, "lesion-val"))]
+    opened = [histogram.open_for_dice() for histogram in (shown[0], _pooled(histograms, "lesion-val"))]
     healthy = _pooled(histograms, "healthy-val")
     if healthy.negatives.any():
         opened += [healthy.open_at_rate(rate) for rate in FALSE_POSITIVE_RATES.values()]
