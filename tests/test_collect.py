@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from uadbench import record
+from uadbench.check_record import check
 from uadbench.cli import app
 from uadbench.report.collect import collect, read_all
 from uadbench.report.regress import committed
@@ -135,3 +136,18 @@ def test_compare_says_in_one_sentence_what_came(tmp_path: Path) -> None:
         assert str(file) in said
         assert "Errno" not in said
         assert said.count(".\n") == 0
+
+
+def test_presets_that_set_the_same_are_rows_of_their_own(results: Path) -> None:
+    """A baseline works on the evaluation grid whatever the preset: its records of two presets are equal."""
+    (path,) = results.glob("*/*/*/intensity/ci/seed-0.json")
+    other = path.parents[1] / "demo" / path.name
+    other.parent.mkdir()
+    content = json.loads(path.read_text()) | {"preset": "demo", "variant": "demo"}
+    other.write_text(json.dumps(content))
+    shutil.copy(path.with_suffix(".npz"), other.with_suffix(".npz"))
+
+    found = collect(results)
+    assert {one.record.preset for one in found.records if one.record.method == "intensity"} == {"ci", "demo"}
+    assert not found.copies
+    assert check(other) == []

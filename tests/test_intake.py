@@ -401,5 +401,5 @@ def test_a_name_that_is_nearly_right_is_guessed() -> None:
     assert "did you mean 'oasis1'? There are: ixi, oasis1, BraTS." in str(
         errors.unknown("data set", "OASIS", there)
     )
-    assert "did you mean BraTS?" in str(errors.unknown("data set", "brats", there))
+    assert "did you mean 'BraTS'?" in str(errors.unknown("data set", "brats", there))
     assert "did you mean" not in str(errors.unknown("data set", "quite another", there))

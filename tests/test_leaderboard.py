@@ -1,6 +1,7 @@
 """Tables from records; records are made by hand where the rule is about what may be compared."""
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -245,11 +246,19 @@ def test_without_resamples_no_row_is_ranked_and_it_is_said() -> None:
 def test_rows_that_may_not_be_ranked_take_no_rank_from_those_that_may(demo_records: list[Stored]) -> None:
     (table,) = leaderboard.tables(demo_records, resamples=200)
     by_method = dict(zip([row.method for row in table.rows], formats.ranked(table), strict=True))
-    assert by_method == {"intensity": "1", "pca": "-", "random": "2"}
+    assert by_method == {"intensity": "1", "pca": "-", "random": "-"}
     assert any("fewer than 3 seeds" in note for note in formats.notes(table))
     for row in table.rows:
         assert row.standing is not None
         assert row.standing.intervals["ap"].low < (row.numbers["ap"] or 0)
+
+
+def test_below_a_row_without_a_rank_no_place_is_known(demo_records: list[Stored]) -> None:
+    (table,) = leaderboard.tables(demo_records)
+    first, second, third = (dataclasses.replace(row, unranked="") for row in table.rows)
+    few = dataclasses.replace(second, unranked=leaderboard.FEW_SEEDS)
+    found = [row.unranked for row in leaderboard._below_unranked([first, few, third])]
+    assert found == ["", leaderboard.FEW_SEEDS, leaderboard.BELOW]
 
 
 def test_a_rank_means_the_same_at_any_number_of_records(demo_records: list[Stored]) -> None:

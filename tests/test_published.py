@@ -70,7 +70,7 @@ def test_a_figure_of_the_same_definition_is_comparable(measured: RunRecord) -> N
         ({"train": "camcan"}, "trained on camcan, published ixi"),
         ({"protocol": "uad-1", "model_grid": "g192"}, "resolution 1 mm, published 2 mm"),
         ({"limit": 3}, "at most 3 persons"),
-        ({"model_grid": "g48"}, "maps made at 4 mm (g48), published 2 mm"),
+        ({"model_grid": "g48"}, "resolution 4 mm, published 2 mm"),
     ],
 )
 def test_what_differs_is_said(measured: RunRecord, changed: dict[str, object], reason: str) -> None:

@@ -207,7 +207,7 @@ def test_some_empty_masks_give_nulls_and_no_nan(machine: Machine) -> None:
     def fill(number: int, brain: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if number % 3 == 0:
             return 0 * brain
-        return brain * (np.indices(brain.shape)[2] == 22)
+        return np.asarray(brain * (np.indices(brain.shape)[2] == 22), np.uint8)
 
     masks(machine, fill)
     made = run(replace(CELL, method="pca"), machine)

@@ -284,6 +284,8 @@ def _copies(made: RunRecord, other: Stored) -> tuple[list[str], list[str]]:
     same_row = row == (twin.method, twin.variant, twin.train, twin.model_grid)
     if made.seed == twin.seed and same_row:
         return [], []  # the same run, made or copied twice: it counts once
+    if record.equal_presets(made, twin):
+        return [], []
     if made.timing == twin.timing or made.score_hash == twin.score_hash or not same_row:
         return [f"its pieces or scores are those of {where} ({other.path}): one of the two is a copy"], []
     return [], [f"its pieces are equal to those of {where}: no chance in the method; it counts once"]

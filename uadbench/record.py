@@ -327,6 +327,14 @@ MEASUREMENTS = ("timing", "hardware")
 CIRCUMSTANCES = (*MEASUREMENTS, "packages", "code")
 
 
+def equal_presets(one: RunRecord, other: RunRecord) -> bool:
+    """Whether two records are of presets that set the same: both are rows, and neither is a copy."""
+    run = (one.method, one.seed, one.train, one.model_grid, one.parameters)
+    return one.preset != other.preset and run == (
+        other.method, other.seed, other.train, other.model_grid, other.parameters,
+    )  # fmt: skip
+
+
 def without_measurements(record: RunRecord) -> dict[str, Any]:
     """All of a record that must not depend on when, where and how fast it was made."""
     return {key: value for key, value in plain(record).items() if key not in MEASUREMENTS}

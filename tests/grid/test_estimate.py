@@ -24,7 +24,9 @@ def earlier(
     """A record like one that was made, that says what its run took."""
     stage = Stage(seconds=seconds, peak_memory_mb=memory_mb)
     timing = dict.fromkeys(("prepare", "fit", "score", "evaluate"), stage)
-    other = msgspec.structs.replace(made, test=test, timing=timing, score_hash=sha256(name))
+    other = msgspec.structs.replace(
+        made, test=test, timing=timing, score_hash=sha256(name), fit_hash=sha256(f"fit {name}")
+    )
     write_json(machine.places.results / f"seed-{name}.json", plain(other))
 
 

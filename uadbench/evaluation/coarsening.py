@@ -49,7 +49,7 @@ class _Division(NamedTuple):
         return _Division(self.starts[places], self.single[places] & alone, self.forced[places], counts)
 
     def error(self) -> float:
-        """The largest error of AP and, by its measure, of AUROC of any histogram, and of the first one's Dice."""
+        """The largest error of AP and, by its measure, AUROC of any histogram, and of the first Dice."""
         edges = scores_at(self.starts)
         curves = [curve_of(edges, ranked(own[0], own[1], self.single)) for own in self.counts]
         errors = [max(c.ap_error, AUROC_SHARE * c.auroc_error) for c in curves]
@@ -59,8 +59,8 @@ class _Division(NamedTuple):
 def edges_for(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float], tolerance: float) -> Edges:
     """Edges with which AP and AUROC of each histogram stay certain within the tolerance, if they are now.
 
-    So does the best Dice of the first, which is that of all lesion-test subjects: of a kind of lesion alone no
-    Dice is shown. Thresholds, infinite ones excepted, are among the edges.
+    So does the best Dice of the first, which is of all lesion-test subjects: of a kind of lesion alone none
+    is shown. Thresholds, infinite ones excepted, are among the edges.
     """
     fine = _division(histograms, thresholds)
     if fine.starts.size > MANY_CELLS:

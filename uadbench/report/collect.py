@@ -43,7 +43,10 @@ def collect(results: Path, wanted: Callable[[RunRecord], bool] = lambda made: Tr
     for stored, (wrong, digest) in zip(there, verdicts, strict=True):
         if wrong:
             bad.append((_shown(stored.path, results), _few(wrong)))
-        elif (first := first_of.setdefault(digest, stored)) is not stored:
+        elif (
+            (first := first_of.setdefault(digest, stored)) is not stored
+            and not record.equal_presets(first.record, stored.record)
+        ):  # fmt: skip
             copies.append(_copy(stored, first, results))
         else:
             good.append(stored)
@@ -64,6 +67,8 @@ def read_all(results: Path) -> Collection:
     first_of: dict[object, Stored] = {}
     for one in [*in_place, *(one for one in stored if not is_in_place(one))]:
         first = next((first_of[key] for key in _identities(one.record) if key in first_of), None)
+        if first is not None and record.equal_presets(first.record, one.record):
+            first = None
         if first is not None:
             copies.append(_copy(one, first, results))
         elif not is_in_place(one):

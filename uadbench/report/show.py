@@ -36,10 +36,6 @@ def _note(text: str) -> None:
     console.print(visible(text), style="dim", markup=False)
 
 
-def _plainly(text: str) -> None:
-    console.print(visible(text), markup=False)
-
-
 def _table(*headers: str, numbers_from: int | None = None) -> RichTable:
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     for position, header in enumerate(headers):
@@ -82,7 +78,7 @@ def outcomes(done: "Sequence[Outcome]") -> None:
 def _by_reason(begin: str, items: Iterable[LeftOut]) -> None:
     """Whom something is said about, by what is said: how many and the first of them."""
     for words, _ in dataset_modules.by_reason(items):
-        _plainly(f"{begin} {words}")
+        _line(f"{begin} {words}")
 
 
 def _line(text: str, style: str | None = None) -> None:
@@ -321,7 +317,7 @@ def report(found: "Report") -> None:
     console.print(table)
     _by_reason("left out:", found.left_out)
     for problem in found.problems:
-        _plainly(f"problem: {problem}")
+        _line(f"problem: {problem}")
     _by_reason("remark:", [LeftOut(remark.subject_id, remark.reason) for remark in found.remarks])
     _line(found.verdict, style=None if found.ok else "red")
 
