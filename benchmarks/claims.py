@@ -12,16 +12,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from uadbench import methods, pieces_file
+from uadbench import methods
 from uadbench.cards import method_card
-from uadbench.environment import resolve_device
 from uadbench.evaluation.pieces import Interval, paired_interval
-from uadbench.files import write_text
-from uadbench.places import Places
-from uadbench.plan import Cell, Machine
-from uadbench.progress import Bars, Silent
-from uadbench.record import RunRecord, Stored
-from uadbench.run import run
+from uadbench.experiment import pieces_file
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.record import RunRecord, Stored
+from uadbench.experiment.run import run
+from uadbench.system.environment import resolve_device
+from uadbench.system.files import write_text
+from uadbench.system.paths import Places
+from uadbench.system.progress import Bars, Silent
 
 KINDS = ("glioma", "stroke", "ms", "wmh", "mimic")
 PROFILE = "baur5"

@@ -25,13 +25,13 @@ from typing import Any
 
 from uadbench import methods
 from uadbench.cards import PRESETS, dataset_card, method_card, method_names
-from uadbench.errors import UserError
-from uadbench.files import write_json
+from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.record import failure_path
 from uadbench.phantom import HEALTHY_VARIABLE
-from uadbench.places import Places
-from uadbench.plan import Cell, Machine, make_plan
-from uadbench.progress import Silent
-from uadbench.record import failure_path
+from uadbench.system.errors import UserError
+from uadbench.system.files import write_json
+from uadbench.system.paths import Places
+from uadbench.system.progress import Silent
 
 SHORTEST_S = 20.0  # with less time left no work is begun
 

@@ -18,12 +18,12 @@ from threading import Event, Thread
 import psutil
 
 from uadbench.cards import dataset_card
-from uadbench.environment import peak_memory_mb, reset_peak_memory
-from uadbench.fixtures import Lattice, Picture, heads
-from uadbench.grids import GRIDS
-from uadbench.preparation.prepare import Options, prepare
-from uadbench.progress import Silent
-from uadbench.subject import Subject
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS
+from uadbench.preprocessing.prepare import Options, prepare
+from uadbench.system.environment import peak_memory_mb, reset_peak_memory
+from uadbench.system.progress import Silent
+from uadbench.testing import Lattice, Picture, heads
 
 EXTENT_MM = (192.0, 228.0, 192.0)
 

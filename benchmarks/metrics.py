@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+from uadbench.data.space import GRIDS
 from uadbench.evaluation.histogram import streamed
 from uadbench.evaluation.medians import median
 from uadbench.evaluation.metrics import Curve, measure
 from uadbench.evaluation.pieces import Pieces, bootstrap, resample_weights
 from uadbench.evaluation.postprocess import PROFILES, filtered
-from uadbench.grids import GRIDS
 
 Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 

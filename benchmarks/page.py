@@ -16,13 +16,15 @@ import msgspec
 import numpy as np
 
 from benchmarks.browser import UnavailableError, chromium
-from uadbench import catalog, record
+from uadbench import catalog
 from uadbench.cards import FAMILIES
-from uadbench.files import sha256, write_text
-from uadbench.places import Places
-from uadbench.protocol import METRIC_VERSION, OPERATING_POINTS, PROFILES, SIZE_BANDS
-from uadbench.record import RunRecord, Stored
+from uadbench.data.sizes import SIZE_BANDS
+from uadbench.experiment import record
+from uadbench.experiment.record import RunRecord, Stored
+from uadbench.protocol import METRIC_VERSION, OPERATING_POINTS, PROFILES
 from uadbench.report import leaderboard, page
+from uadbench.system.files import sha256, write_text
+from uadbench.system.paths import Places
 
 PIECES = b"no pieces"
 ILL, HEALTHY, VAL = 24, 10, 14

@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.cards import DatasetCard, dataset_card
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS, Grid
 from uadbench.datasets import Found
-from uadbench.grids import GRIDS, Grid
-from uadbench.preparation import intensities, masks, resampling, scan
-from uadbench.preparation.intensities import Brain
-from uadbench.preparation.prepare import prepare
-from uadbench.preparation.register import WORKING, template
-from uadbench.preparation.verify import verify
-from uadbench.prepared import Prepared
-from uadbench.progress import Silent
-from uadbench.subject import Subject
+from uadbench.preprocessing import intensities, masks, resampling, scan
+from uadbench.preprocessing.intensities import Brain
+from uadbench.preprocessing.prepare import prepare
+from uadbench.preprocessing.register import WORKING, template
+from uadbench.preprocessing.verify import verify
+from uadbench.system.progress import Silent
 
 SHAPE, ORIGIN_MM = (182, 218, 182), (-90.0, -126.0, -72.0)
 

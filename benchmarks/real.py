@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from uadbench import datasets, methods, record
-from uadbench.environment import resolve_device
-from uadbench.errors import UserError
-from uadbench.files import write_text
-from uadbench.places import Places
-from uadbench.plan import Cell, Machine
-from uadbench.progress import Bars, Silent
+from uadbench import datasets, methods
+from uadbench.experiment import record
+from uadbench.experiment.collect import collect
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.run import run_recording_failure
 from uadbench.report import formats, leaderboard, statistics
-from uadbench.report.collect import collect
-from uadbench.run import run_recording_failure
+from uadbench.system.environment import resolve_device
+from uadbench.system.errors import UserError
+from uadbench.system.files import write_text
+from uadbench.system.paths import Places
+from uadbench.system.progress import Bars, Silent
 
 FOLDERS = {  # data set -> what its folder is called, in lower case
     "ixi": ("ixi*",),

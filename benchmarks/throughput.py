@@ -36,16 +36,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from uadbench import environment, methods, prepared
+from uadbench import methods
 from uadbench.cards import PRESETS, method_card
-from uadbench.files import sha256_json, write_json, write_text
-from uadbench.grids import EVALUATION, GRIDS, Grid
+from uadbench.data import prepared
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import Subject
+from uadbench.data.space import EVALUATION, GRIDS, Grid
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.checkpoint import History
 from uadbench.methods import Context, Method
-from uadbench.prepared import Prepared
-from uadbench.subject import Subject
-from uadbench.volumes import Volume, Volumes
+from uadbench.system import environment
+from uadbench.system.files import sha256_json, write_json, write_text
 
 WARM_UP = 3  # training steps before the clock starts
 NO_COMPILE = (

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import prepared
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.grids import GRIDS, Grid
-from uadbench.places import Places
-from uadbench.prepared import Prepared
-from uadbench.progress import Silent
-from uadbench.subject import Subject
+from uadbench.data import prepared
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS, Grid
+from uadbench.system.paths import Places
+from uadbench.system.progress import Silent
 
 if TYPE_CHECKING:
-    from uadbench.plan import Machine
-    from uadbench.record import Stored
+    from uadbench.experiment.plan import Machine
+    from uadbench.experiment.record import Stored
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Machine":
     """An installation of its own in a temporary folder, with the plug-ins of the tests."""
-    from uadbench.plan import Machine
+    from uadbench.experiment.plan import Machine
 
     monkeypatch.setenv(PLUGINS_VARIABLE, str(PLUGINS))
     for name in ("data", "runs", "results"):
@@ -133,8 +133,8 @@ MADE = (("random", 0), ("random", 1), ("intensity", 0), ("pca", 0))
 @pytest.fixture(scope="session")
 def made_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with the records of three methods; whoever changes it copies it first."""
-    from uadbench.plan import Cell, Machine
-    from uadbench.run import run
+    from uadbench.experiment.plan import Cell, Machine
+    from uadbench.experiment.run import run
 
     here = tmp_path_factory.mktemp("made")
     write_toy_phantom(here / "data" / "phantom")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from uadbench import record
 from uadbench.ablation.ablate import ablate, place
 from uadbench.ablation.questions import Rule, Variant, read
 from uadbench.ablation.tables import markdown, write
 from uadbench.ablation.verdicts import Answer, Comparison, decide
 from uadbench.cards import method_card
-from uadbench.errors import UserError
 from uadbench.evaluation.pieces import Interval
-from uadbench.plan import Cell, Machine
+from uadbench.experiment import record
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.system.errors import UserError
 
 PLUGINS = Path(__file__).parent / "plugins"
 CELL = Cell(method="brightness", dataset="balls", preset="ci")

@@ -11,11 +11,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from uadbench import datasets, splits, tables
-from uadbench.errors import UserError
-from uadbench.preparation.verify import verify
-from uadbench.progress import Silent
-from uadbench.subject import LeftOut, Subject
+from uadbench import datasets
+from uadbench.data import splits, tables
+from uadbench.data.session import LeftOut, Subject
+from uadbench.preprocessing.verify import verify
+from uadbench.system.errors import UserError
+from uadbench.system.progress import Silent
 
 DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 SITES = ("HH", "Guys", "IOP")

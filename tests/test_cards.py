@@ -9,7 +9,7 @@ from uadbench import catalog, methods
 from uadbench.cards import all_datasets, all_methods, dataset_card, method_card, method_names
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.cli import app
-from uadbench.errors import UserError
+from uadbench.system.errors import UserError
 
 CARD = """
 title = "Blur"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import record
-from uadbench.check_record import CANNOT_SEE, check, check_all, examine
 from uadbench.cli import app
-from uadbench.errors import UserError
+from uadbench.experiment import record
+from uadbench.experiment.check_record import CANNOT_SEE, check, check_all, examine
+from uadbench.system.errors import UserError
 
 RESULTS = Path(__file__).parent.parent / "results"
 FOLDER = Path("uad-1-4mm/phantom-to-phantom/T1")

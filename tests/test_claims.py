@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from uadbench import pieces_file
 from uadbench.evaluation.pieces import Pieces, bootstrap, paired_interval, resample_weights
-from uadbench.plan import Cell, Machine
-from uadbench.record import Stored
-from uadbench.run import run
+from uadbench.experiment import pieces_file
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.record import Stored
+from uadbench.experiment.run import run
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +20,8 @@ Runner = Callable[..., Scans]
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """Runs a method at the preset `demo` and gives the pieces of its glioma scans and their persons."""
-    from uadbench.places import Places
-    from uadbench.progress import Silent
+    from uadbench.system.paths import Places
+    from uadbench.system.progress import Silent
 
     folder = tmp_path_factory.mktemp("demo")
     places = Places(folder / "data", folder / "runs", folder / "results", folder / "cache")

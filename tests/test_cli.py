@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from uadbench.cli import app
-from uadbench.plan import Cell, Machine
-from uadbench.preparation import bias
-from uadbench.run import run
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.run import run
+from uadbench.preprocessing import bias
 
 PLUGINS = Path(__file__).parent / "plugins"
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import record
-from uadbench.check_record import check
 from uadbench.cli import app
-from uadbench.report.collect import collect, read_all
+from uadbench.experiment import record
+from uadbench.experiment.check_record import check
+from uadbench.experiment.collect import collect, read_all
 from uadbench.report.regress import committed
 
 FOLDER = Path("uad-1-4mm/phantom-to-phantom/T1")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from uadbench import catalog, datasets, fixtures
+from uadbench import catalog, datasets, testing
 from uadbench.cards import dataset_card
-from uadbench.errors import UserError
-from uadbench.preparation.verify import verify
-from uadbench.progress import Silent
+from uadbench.preprocessing.verify import verify
 from uadbench.protocol import PROTOCOLS, regime
+from uadbench.system.errors import UserError
+from uadbench.system.progress import Silent
 
 EVERY = pytest.mark.parametrize("name", datasets.names())
 
@@ -78,12 +78,12 @@ def test_an_adapter_is_one_short_file(name: str) -> None:
 
 
 # What a data set draws is the subject of its own tests.
-WITH_FIXTURE = [name for name in fixtures.names() if not datasets.can_draw(name)]
+WITH_FIXTURE = [name for name in testing.names() if not datasets.can_draw(name)]
 
 
 @pytest.mark.parametrize("name", WITH_FIXTURE)
 def test_a_fixture_is_what_its_adapter_reads(name: str, tmp_path: Path) -> None:
-    fixtures.write_fixture(name, tmp_path / "fixture", subjects=1)
+    testing.write_fixture(name, tmp_path / "fixture", subjects=1)
     found = datasets.find(name, tmp_path / "fixture")
 
     assert found.left_out == ()

@@ -8,7 +8,7 @@ import torch
 from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
-from uadbench.grids import GRIDS
+from uadbench.data.space import GRIDS
 from uadbench.learning import diffusion
 
 SCHEDULES = {"linear_beta": diffusion.linear(), "cosine": diffusion.cosine()}

@@ -10,12 +10,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from uadbench import methods, record
+from uadbench import methods
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.errors import UserError
-from uadbench.files import check_writable, disk_fault
-from uadbench.plan import Cell, Machine
-from uadbench.run import run, run_recording_failure
+from uadbench.experiment import record
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.run import run, run_recording_failure
+from uadbench.system.errors import UserError
+from uadbench.system.files import check_writable, disk_fault
 
 CELL = Cell(method="brightness", dataset="balls", preset="ci")
 RUN = ("run", "-m", "brightness", "-m", "random", "-d", "balls", "--preset", "ci", "--quiet")
@@ -87,7 +88,7 @@ def test_the_failure_is_recorded_before_the_log_and_the_log_may_fail(
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("uadbench.run.write_text", full)
+    monkeypatch.setattr("uadbench.experiment.run.write_text", full)
     monkeypatch.setattr(methods.load("brightness"), "score", lambda *_: 1 / 0)
     reason = run_recording_failure(CELL, machine)
 
@@ -116,8 +117,8 @@ def _open_files() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted on Linux")
 def test_no_file_stays_open_after_preparation(machine: Machine) -> None:
-    from uadbench.cohort import prepare_cohort
-    from uadbench.plan import make_plan
+    from uadbench.experiment.cohort import prepare_cohort
+    from uadbench.experiment.plan import make_plan
 
     run(CELL, machine)
     before = _open_files()
@@ -206,7 +207,7 @@ def test_a_script_from_standard_input_is_told_that_it_must_be_a_file(tmp_path: P
 
 
 def test_how_a_worker_died_is_said_by_its_exit_code() -> None:
-    from uadbench.pool import _how
+    from uadbench.system.pool import _how
 
     assert "was killed, probably for want of memory" in _how([-9])
     assert _how([-11]) == "the process that worked on it crashed with SIGSEGV"

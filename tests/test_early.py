@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import catalog, methods, plan
+from uadbench import catalog, methods
 from uadbench.cli import app
-from uadbench.environment import resolve_device
-from uadbench.errors import UserError, unknown
-from uadbench.grid.run_grid import Wish
-from uadbench.places import Places
-from uadbench.plan import Cell, Machine, make_plan
+from uadbench.experiment import plan
+from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.sweep.run_sweep import Wish
+from uadbench.system.environment import resolve_device
+from uadbench.system.errors import UserError, unknown
+from uadbench.system.paths import Places
 
 CELL = Cell(method="vae", dataset="balls", preset="ci")
 

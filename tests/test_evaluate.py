@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from uadbench.data.prepared import Prepared
 from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import Case, Evaluation, evaluate, extent, scan_score
 from uadbench.evaluation.summary import summarise
 from uadbench.methods import Score
-from uadbench.prepared import Prepared
-from uadbench.progress import Silent
+from uadbench.system.progress import Silent
 
 Make = Callable[[Prepared], NDArray[np.float32]]
 

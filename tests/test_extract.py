@@ -12,17 +12,17 @@ import pytest
 from numpy.typing import NDArray
 
 from uadbench import cards, datasets
-from uadbench.errors import SubjectError, UserError
-from uadbench.files import sha256_file
-from uadbench.fixtures import heads
-from uadbench.grids import GRIDS
-from uadbench.preparation import brains, external, extract, prepare, prepare_scan, rigid, scan
-from uadbench.preparation.brains import Kept
-from uadbench.preparation.labels import Labels
-from uadbench.preparation.prepare import Options
-from uadbench.preparation.scan import Scan
-from uadbench.progress import Silent
-from uadbench.subject import Subject
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS
+from uadbench.preprocessing import brains, external, extract, prepare, prepare_scan, rigid, scan
+from uadbench.preprocessing.brains import Kept
+from uadbench.preprocessing.labels import Labels
+from uadbench.preprocessing.prepare import Options
+from uadbench.preprocessing.scan import Scan
+from uadbench.system.errors import SubjectError, UserError
+from uadbench.system.files import sha256_file
+from uadbench.system.progress import Silent
+from uadbench.testing import heads
 
 DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 

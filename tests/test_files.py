@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from uadbench import files, owners
-from uadbench.files import (
+from uadbench.system import files, owners
+from uadbench.system.files import (
     read_json,
     replacing,
     scratch_folder,

@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import cards, catalog, datasets, fixtures, layout, splits
+from uadbench import cards, catalog, datasets, testing
+from uadbench.data import layout, splits
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS
+from uadbench.data.splits import partition
 from uadbench.datasets import Found
-from uadbench.errors import UserError
-from uadbench.fixtures import heads
-from uadbench.fixtures.traps import TRAPS
-from uadbench.grids import GRIDS
-from uadbench.plan import Cell, Machine
-from uadbench.preparation import labels, scan
-from uadbench.preparation.labels import Labels
-from uadbench.preparation.prepare import prepare
-from uadbench.preparation.verify import Report, verify
-from uadbench.progress import Silent
-from uadbench.run import run
-from uadbench.splits import partition
-from uadbench.subject import Subject
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.run import run
+from uadbench.preprocessing import labels, scan
+from uadbench.preprocessing.labels import Labels
+from uadbench.preprocessing.prepare import prepare
+from uadbench.preprocessing.verify import Report, verify
+from uadbench.system.errors import UserError
+from uadbench.system.progress import Silent
+from uadbench.testing import heads
+from uadbench.testing.traps import TRAPS
 
 NINE = ["atlas2", "brats21", "camcan", "isles22", "ixi", "mslub", "msseg16", "oasis1", "wmh17"]
 ALL = sorted([*NINE, "brats13", "labelmaps"])
@@ -91,7 +92,7 @@ def make(tmp_path: Path) -> Maker:
 
     def made(name: str, *traps: str, layout: str | None = None, subjects: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
-        fixtures.write_fixture(name, root, subjects=subjects, traps=traps, layout=layout)
+        testing.write_fixture(name, root, subjects=subjects, traps=traps, layout=layout)
         return datasets.find(name, root)
 
     return made
@@ -114,8 +115,8 @@ def voxels(subject: Subject, contrast: str) -> NDArray[np.float32]:
 
 def test_every_data_set_that_is_downloaded_has_a_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(catalog.PLUGINS_VARIABLE, raising=False)
-    assert fixtures.names() == sorted([*ALL, "lgg"])  # lgg: slices, see test_lgg.py
-    assert sorted(IDS) == sorted((name, variant) for name in SCANNED for variant in fixtures.layouts(name))
+    assert testing.names() == sorted([*ALL, "lgg"])  # lgg: slices, see test_lgg.py
+    assert sorted(IDS) == sorted((name, variant) for name in SCANNED for variant in testing.layouts(name))
 
 
 @pytest.mark.parametrize(("name", "variant"), IDS, ids=lambda value: value)
@@ -215,7 +216,7 @@ def test_the_published_parts_of_a_challenge_are_its_partitions(
     assert homes == {
         s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.subjects
     }
-    assert {s.part for s in make(name, layout=fixtures.layouts(name)[1]).subjects} == {None}
+    assert {s.part for s in make(name, layout=testing.layouts(name)[1]).subjects} == {None}
 
 
 def test_the_lesions_of_isles22_belong_to_the_dwi_and_its_flair_has_moved(make: Maker) -> None:
@@ -407,7 +408,7 @@ REPEATED = ["atlas2", "brats13", "brats21", "isles22", "ixi", "oasis1"]
 
 def test_every_trap_is_tested() -> None:
     tested = {trap for _, trap, *_ in [*HANDLED, *PROBLEMS, *LEFT_OUT, *BESIDES]}
-    offered = {trap for name in SCANNED for trap in fixtures.trap_names(name)}
+    offered = {trap for name in SCANNED for trap in testing.trap_names(name)}
     assert tested | {"repeat_scan"} == offered
     assert set(TRAPS) <= offered
 
@@ -466,7 +467,7 @@ def test_a_repeat_scan_is_the_same_person_and_in_the_same_partition(name: str, m
 
 
 def test_a_data_set_where_nobody_is_scanned_twice_offers_no_repeat_scan() -> None:
-    there = {(name, v) for name, v in IDS if "repeat_scan" in fixtures.trap_names(name, v)}
+    there = {(name, v) for name, v in IDS if "repeat_scan" in testing.trap_names(name, v)}
     assert {name for name, _ in there} == set(REPEATED)
     assert ("brats21", "2021") not in there
 
@@ -502,7 +503,7 @@ def tree(root: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["oasis1", "isles22"])
 def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(name: str, tmp_path: Path) -> None:
     for folder, seed in (("one", 0), ("two", 0), ("three", 1)):
-        fixtures.write_fixture(name, tmp_path / folder, subjects=2, seed=seed, traps=["nan"])
+        testing.write_fixture(name, tmp_path / folder, subjects=2, seed=seed, traps=["nan"])
         heads.draw.cache_clear()
     one, two, three = (tree(tmp_path / folder) for folder in ("one", "two", "three"))
     assert one == two
@@ -512,7 +513,7 @@ def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(name: st
 
 def test_a_larger_fixture_only_adds_subjects(tmp_path: Path) -> None:
     for count in (1, 3):
-        fixtures.write_fixture("brats13", tmp_path / str(count), subjects=count)
+        testing.write_fixture("brats13", tmp_path / str(count), subjects=count)
     small, large = (tree(tmp_path / str(count)) for count in (1, 3))
     assert small.items() <= large.items()
 
@@ -528,22 +529,22 @@ def test_mistakes_are_answered_with_what_is_known(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="no fixture of data set 'ixy'; did you mean 'ixi'\\? There are: atlas2, .*wmh17"
     ):
-        fixtures.write_fixture("ixy", out)
+        testing.write_fixture("ixy", out)
     with pytest.raises(UserError, match="no fixture of data set 'phantom'"):
-        fixtures.write_fixture("phantom", out)
+        testing.write_fixture("phantom", out)
     with pytest.raises(UserError, match=r"no trap 'empty_mask' of .*\(IXI-T1\).* There are: absent"):
-        fixtures.write_fixture("ixi", out, traps=["nan", "empty_mask"])
+        testing.write_fixture("ixi", out, traps=["nan", "empty_mask"])
     with pytest.raises(UserError, match="no layout 'flat' of .* There are: IXI-T1, one folder, T1"):
-        fixtures.write_fixture("ixi", out, layout="flat")
+        testing.write_fixture("ixi", out, layout="flat")
     with pytest.raises(UserError, match="at least one subject; asked for were 0"):
-        fixtures.write_fixture("ixi", out, subjects=0)
+        testing.write_fixture("ixi", out, subjects=0)
     assert not out.exists()
 
 
 def test_a_folder_with_something_in_it_is_never_written_to(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(UserError, match="is there already and not an empty folder"):
-        fixtures.write_fixture("ixi", tmp_path)
+        testing.write_fixture("ixi", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -572,7 +573,7 @@ def test_cards_name_partners_that_have_the_contrast(name: str) -> None:
 
 def test_a_run_on_a_fixture_does_not_pass_for_one_on_patients(machine: Machine, tmp_path: Path) -> None:
     """The regime of made-up scans is `phantom`, whatever data set they are laid out as."""
-    fixtures.write_fixture("brats13", tmp_path / "fixture", subjects=2)
+    testing.write_fixture("brats13", tmp_path / "fixture", subjects=2)
     machine.places.remember_root("brats13", tmp_path / "fixture")
     cell = Cell(method="random", dataset="brats13", preset="ci", protocol="uad-1-4mm")
 

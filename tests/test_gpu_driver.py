@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from uadbench import record
 from uadbench.catalog import PLUGINS_VARIABLE
+from uadbench.experiment import record
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "gpu.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="only a checkout has the benchmarks")

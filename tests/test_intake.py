@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import catalog, datasets, errors, fixtures
+from uadbench import catalog, datasets, testing
 from uadbench.cards import dataset_card, method_card
 from uadbench.cli import app
+from uadbench.data.session import LeftOut, Subject
 from uadbench.datasets import Found
-from uadbench.errors import UserError
-from uadbench.fixtures import heads
-from uadbench.plan import Cell, Machine
-from uadbench.preparation import prepare_dataset as prepare_dataset_module
-from uadbench.preparation.prepare_dataset import prepare_dataset
-from uadbench.preparation.verify import Count, Report
-from uadbench.run import run
-from uadbench.subject import LeftOut, Subject
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.prepare_dataset import prepare_dataset
+from uadbench.experiment.run import run
+from uadbench.preprocessing import prepare_dataset as prepare_dataset_module
+from uadbench.preprocessing.verify import Count, Report
+from uadbench.system import errors
+from uadbench.system.errors import UserError
+from uadbench.testing import heads
 
 Maker = Callable[..., Found]
 
@@ -49,7 +50,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
 
     def made(name: str, *traps: str, subjects: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
-        fixtures.write_fixture(name, root, subjects=subjects, traps=traps)
+        testing.write_fixture(name, root, subjects=subjects, traps=traps)
         return datasets.find(name, root)
 
     return made
@@ -148,7 +149,7 @@ def test_scans_after_treatment_are_not_the_release_of_2023(tmp_path: Path) -> No
 
 
 def test_a_resection_cavity_under_a_name_of_2023_is_refused(tmp_path: Path) -> None:
-    fixtures.write_fixture("brats21", tmp_path, subjects=1, layout="2023")
+    testing.write_fixture("brats21", tmp_path, subjects=1, layout="2023")
     (subject,) = datasets.find("brats21", tmp_path).subjects
     assert subject.mask_values == (1, 2, 3)
     image = nibabel.load(subject.lesion_mask)
@@ -264,7 +265,7 @@ def test_what_is_missing_is_never_called_nothing_wrong() -> None:
 
 
 def test_verify_prints_what_is_missing_and_reasons_with_counts(machine: Machine, tmp_path: Path) -> None:
-    fixtures.write_fixture("atlas2", tmp_path / "made", subjects=3)
+    testing.write_fixture("atlas2", tmp_path / "made", subjects=3)
     for mask in sorted((tmp_path / "made").rglob("*lesion_mask*"))[1:]:
         mask.unlink()
     done = CliRunner().invoke(
@@ -316,7 +317,7 @@ def test_of_two_equal_subjects_the_first_is_kept(machine: Machine) -> None:
 
 
 def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(machine: Machine, tmp_path: Path) -> None:
-    fixtures.write_fixture("lgg", tmp_path / "fixture", subjects=12, traps=["missing_sequence"])
+    testing.write_fixture("lgg", tmp_path / "fixture", subjects=12, traps=["missing_sequence"])
     machine.places.remember_root("lgg", tmp_path / "fixture")
     cell = Cell(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
     assert run(cell, machine).record.excluded == []

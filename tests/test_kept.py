@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from uadbench import environment, prepared, run, source
-from uadbench.errors import UserError
+from uadbench import source
+from uadbench.data import prepared
+from uadbench.data.space import GRIDS
 from uadbench.evaluation import scans
-from uadbench.files import read_json, write_json
-from uadbench.grids import GRIDS
-from uadbench.plan import Cell, Machine
-from uadbench.record import CIRCUMSTANCES, RunRecord, plain
+from uadbench.experiment import run
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
+from uadbench.system import environment
+from uadbench.system.errors import UserError
+from uadbench.system.files import read_json, write_json
 
 CELL = Cell(method="brightness", dataset="balls", preset="ci")
 
@@ -85,10 +88,10 @@ def test_a_record_of_other_code_says_which(
     if not fits_are_there:
         shutil.rmtree(machine.places.runs / "fits")
     real = source.of_method
-    changed = {"methods/brightness/method.py": "0", "uadbench/volumes.py": "1"}
+    changed = {"methods/brightness/method.py": "0", "uadbench/data/volumes.py": "1"}
     monkeypatch.setattr(source, "of_method", lambda folder: real(folder) | changed)
 
-    files = r" \(methods/brightness/method.py, uadbench/volumes.py\)" if fits_are_there else ""
+    files = r" \(methods/brightness/method.py, uadbench/data/volumes.py\)" if fits_are_there else ""
     with pytest.raises(UserError, match=f"from a run that differs in code{files}.*; --force replaces it"):
         run.run(CELL, machine)
 
@@ -104,7 +107,7 @@ def test_a_record_of_other_data_says_so(machine: Machine) -> None:
 
 
 def test_other_settings_code_and_people_of_a_fit_are_named() -> None:
-    from uadbench.identity import differences
+    from uadbench.experiment.identity import differences
 
     now = {
         "method": "vae", "code": {"a.py": "1", "b.py": "2"}, "options": {"steps": 3}, "grid": "g96",

@@ -15,19 +15,20 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from uadbench import datasets, fixtures, splits
+from uadbench import datasets, testing
 from uadbench.cards import dataset_card
 from uadbench.cli import app
+from uadbench.data import splits
+from uadbench.data.space import GRIDS
 from uadbench.datasets import Found
-from uadbench.errors import SubjectError, UserError
-from uadbench.grids import GRIDS
-from uadbench.plan import Cell, Machine, find, make_plan
-from uadbench.preparation import scan
-from uadbench.preparation.prepare import prepare
-from uadbench.preparation.scan import Scan
-from uadbench.preparation.verify import verify
-from uadbench.progress import Silent
+from uadbench.experiment.plan import Cell, Machine, find, make_plan
+from uadbench.preprocessing import scan
+from uadbench.preprocessing.prepare import prepare
+from uadbench.preprocessing.scan import Scan
+from uadbench.preprocessing.verify import verify
 from uadbench.protocol import regime
+from uadbench.system.errors import SubjectError, UserError
+from uadbench.system.progress import Silent
 
 REAL = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent") / "labelmaps"
 DRAWS = 2  # in these tests
@@ -52,7 +53,7 @@ def _few() -> Iterator[None]:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three segmentations under the names of the release."""
     root = tmp_path_factory.mktemp("labelmaps") / "release"
-    fixtures.write_fixture("labelmaps", root, subjects=3)
+    testing.write_fixture("labelmaps", root, subjects=3)
     return root
 
 
@@ -71,7 +72,7 @@ def voxels(path: Path) -> NDArray[Any]:
 
 
 def trapped(folder: Path, *traps: str) -> Found:
-    fixtures.write_fixture("labelmaps", folder / "root", subjects=2, traps=traps)
+    testing.write_fixture("labelmaps", folder / "root", subjects=2, traps=traps)
     return found(folder / "root", folder / "drawn")
 
 
@@ -195,7 +196,7 @@ def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    fixtures.write_fixture("labelmaps", root, subjects=2, traps=["constant"])
+    testing.write_fixture("labelmaps", root, subjects=2, traps=["constant"])
     monkeypatch.setattr(drawing, "draw", None)  # must not be called
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     done = CliRunner().invoke(app, ["verify", "labelmaps", "--root", str(root), "--quiet", "--workers", "1"])
@@ -214,7 +215,7 @@ def test_every_trap_of_the_fixture_is_tested() -> None:
     tested = {"unknown_number", "zero_bytes", "truncated", "constant", "nan", "cut_view", "oblique"}
     tested |= {"capital_suffixes", "linked_folders", "doubled_folders", "absent_content"}
     tested |= {"disagreeing_forms", "duplicate", "macos", "orientations", "four_axes", "disguised_gzip"}
-    assert set(fixtures.trap_names("labelmaps")) == tested | {"mixed_case", "folder_with_space"}
+    assert set(testing.trap_names("labelmaps")) == tested | {"mixed_case", "folder_with_space"}
 
 
 # ---- what is drawn -----------------------------------------------------------------------------
@@ -326,7 +327,7 @@ def test_flair_of_patients_is_learned_from_label_maps_in_a_regime_of_its_own(
         assert list(card.partners["FLAIR"]) == ["labelmaps"]
         assert regime(dataset_card("labelmaps"), card) == "synthetic"
         assert all(sets[-1] == "labelmaps" for sets in card.partners.values())
-    fixtures.write_fixture("mslub", tmp_path / "mslub", subjects=2)
+    testing.write_fixture("mslub", tmp_path / "mslub", subjects=2)
     machine.places.remember_root("mslub", tmp_path / "mslub")
     cell = Cell(method="random", dataset="mslub", contrast="FLAIR", preset="ci", protocol="uad-1-4mm")
     with pytest.raises(UserError, match="labelmaps, the first partner of mslub, is not under"):

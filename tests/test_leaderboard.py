@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from uadbench import record
-from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import Interval
-from uadbench.files import write_json
+from uadbench.experiment import record
+from uadbench.experiment.record import Exclusion, Profile, RunRecord, Stored
 from uadbench.protocol import PROFILES
-from uadbench.record import Exclusion, Profile, RunRecord, Stored
 from uadbench.report import formats, leaderboard, statistics
+from uadbench.system.errors import UserError
+from uadbench.system.files import write_json
 
 HASH = "a" * 64
 
@@ -297,8 +297,8 @@ def test_people_are_paired_by_id_and_not_by_position(results: Path, tmp_path: Pa
 
 def reordered(stored: Stored, order: list[int], folder: Path) -> Stored:
     """A record with its subjects in another order, and its pieces likewise."""
-    from uadbench import pieces_file
     from uadbench.evaluation.evaluate import Evaluation
+    from uadbench.experiment import pieces_file
 
     read = pieces_file.read(stored)
     subjects = [stored.record.subjects[row] for row in order]
@@ -340,9 +340,10 @@ def test_compare_takes_the_patients_that_both_have(results: Path, tmp_path: Path
 
 def without(stored: Stored, rows: list[int], folder: Path) -> Path:
     """A consistent record of some of the subjects, in that order."""
-    from uadbench import pieces_file, recompute
+    from uadbench.data.sizes import VOLUMES
     from uadbench.evaluation.summary import summarise
-    from uadbench.protocol import VOLUMES, protocol
+    from uadbench.experiment import pieces_file, recompute
+    from uadbench.protocol import protocol
 
     fewer = reordered(stored, rows, folder)
     evaluation = recompute.evaluation(fewer.record, pieces_file.read(fewer))

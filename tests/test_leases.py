@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from uadbench import leases
-from uadbench.leases import OWNER, held, holder, trying
-from uadbench.owners import Owner
+from uadbench.system import locks
+from uadbench.system.locks import OWNER, held, holder, trying
+from uadbench.system.owners import Owner
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -96,7 +96,7 @@ def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it(tmp_pat
     assert holder(tmp_path / "lease") is None
 
 
-@pytest.mark.parametrize(("age_s", "alive"), [(1.0, True), (leases.SILENCE_S + 5, False)])
+@pytest.mark.parametrize(("age_s", "alive"), [(1.0, True), (locks.SILENCE_S + 5, False)])
 def test_of_an_owner_elsewhere_only_the_age_counts(tmp_path: Path, age_s: float, alive: bool) -> None:
     lease_of(replace(Owner.me(), host="node-7", pid=1, ticks=1), tmp_path / "lease", age_s)
 
@@ -106,7 +106,7 @@ def test_of_an_owner_elsewhere_only_the_age_counts(tmp_path: Path, age_s: float,
 
 
 def test_a_held_lease_is_touched_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "BEAT_S", 0.05)
+    monkeypatch.setattr(locks, "BEAT_S", 0.05)
     with trying(tmp_path / "lease"):
         file = tmp_path / "lease.1" / OWNER
         os.utime(file, (1.0, 1.0))
@@ -117,7 +117,7 @@ def test_a_damaged_lease_is_free_and_a_generation_is_made_once(tmp_path: Path) -
     lease_of(Owner.me(), tmp_path / "lease")
     (tmp_path / "lease.1" / OWNER).write_text("{")
 
-    assert not leases._made(tmp_path / "lease.1")
+    assert not locks._made(tmp_path / "lease.1")
     with trying(tmp_path / "lease") as mine:
         assert mine
         assert (tmp_path / "lease.2" / OWNER).exists()
@@ -128,7 +128,7 @@ def test_a_generation_that_others_have_passed_is_no_lease(
 ) -> None:
     """One process looks, sleeps, and makes a generation that was swept away while it slept."""
     looks = iter([[], [1, 2]])
-    monkeypatch.setattr(leases, "_generations", lambda path: next(looks))
+    monkeypatch.setattr(locks, "_generations", lambda path: next(looks))
 
-    assert leases._taken(tmp_path / "lease") is None
+    assert locks._taken(tmp_path / "lease") is None
     assert not list(tmp_path.iterdir())

@@ -13,30 +13,32 @@ import pytest
 import tifffile
 from PIL import Image
 
-from uadbench import catalog, datasets, fixtures, splits
+from uadbench import catalog, datasets, testing
 from uadbench.cards import dataset_card
 from uadbench.cli import main
+from uadbench.data import splits
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import Slice, Subject
+from uadbench.data.sizes import PIXELS
+from uadbench.data.space import GRIDS, NATIVE, Frame, in_plane, resample
+from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
-from uadbench.errors import SubjectError, UserError
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, Lesions
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.evaluation.summary import _slice_level
-from uadbench.fixtures.slice_traps import SLICE_TRAPS
-from uadbench.grids import GRIDS, NATIVE, Frame, in_plane, resample
+from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.prepare_dataset import prepare_dataset
+from uadbench.experiment.record import Stored, plain
+from uadbench.experiment.run import run
 from uadbench.learning.training import Slices, reconstruct
-from uadbench.plan import Cell, Machine, make_plan
-from uadbench.preparation import prepare, slice_brains, stacks
-from uadbench.preparation.prepare_dataset import prepare_dataset
-from uadbench.preparation.verify import Report, verify
-from uadbench.prepared import Prepared
-from uadbench.progress import Silent
-from uadbench.protocol import PIXELS, protocol
-from uadbench.record import Stored, plain
+from uadbench.preprocessing import prepare, slice_brains, stacks
+from uadbench.preprocessing.verify import Report, verify
+from uadbench.protocol import protocol
 from uadbench.report import formats, leaderboard
-from uadbench.run import run
-from uadbench.subject import Slice, Subject
-from uadbench.volumes import Volumes
+from uadbench.system.errors import SubjectError, UserError
+from uadbench.system.progress import Silent
+from uadbench.testing.slice_traps import SLICE_TRAPS
 
 SAMPLE = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent") / "lgg/kaggle_3m"
 CARD = dataset_card("lgg")
@@ -51,7 +53,7 @@ def make(tmp_path: Path) -> Maker:
 
     def made(*traps: str, subjects: int = 3, layout: str | None = None) -> Found:
         root = tmp_path / f"lgg {len(list(tmp_path.iterdir()))}"
-        fixtures.write_fixture("lgg", root, subjects=subjects, traps=traps, layout=layout)
+        testing.write_fixture("lgg", root, subjects=subjects, traps=traps, layout=layout)
         return datasets.find("lgg", root)
 
     return made
@@ -195,12 +197,12 @@ def test_a_spoilt_picture_is_a_problem_of_that_patient_alone(trap: str, sentence
 
 def test_every_trap_is_tested() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
-    assert set(fixtures.trap_names("lgg")) == {
+    assert set(testing.trap_names("lgg")) == {
         *SLICE_TRAPS,
         *("commas", "downloaded_twice", "semicolons", "file_without_row", "unicode_text", "remark_lines"),
         *("contradicting_rows", "impossible_age"),
     }
-    assert all(f'"{trap}"' in text for trap in fixtures.trap_names("lgg"))
+    assert all(f'"{trap}"' in text for trap in testing.trap_names("lgg"))
 
 
 def test_adapter_and_fixture_stay_short() -> None:
@@ -212,7 +214,7 @@ def test_adapter_and_fixture_stay_short() -> None:
 
 
 def test_pictures_are_turned_with_the_front_last_and_the_right_last(tmp_path: Path) -> None:
-    from uadbench.fixtures.slices import write
+    from uadbench.testing.slices import write
 
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[0, 0, 1] = 9  # top left: the person's front and right
@@ -289,11 +291,11 @@ def test_lesion_free_slices_are_those_of_the_whole_stack_pixel_by_pixel(make: Ma
 
 
 def test_the_brain_of_a_phantom_head_is_found_without_an_atlas(make: Maker, tmp_path: Path) -> None:
-    from uadbench.fixtures.heads import draw
-    from uadbench.fixtures.slices import SliceFolder, _sampled
+    from uadbench.testing.heads import draw
+    from uadbench.testing.slices import SliceFolder, _sampled
 
     whole, _ = prepared_of(make(subjects=1), tmp_path)
-    visit = fixtures.Visit(1, 1, 1, 50.0, "F")
+    visit = testing.Visit(1, 1, 1, 50.0, "F")
     folder = SliceFolder(visit=visit, image="", mask="", channels=())
     truth = _sampled(draw(1, "glioma", 0).brain.astype(np.float32), folder, 0) > 0
     brain = whole.brain()
@@ -318,7 +320,7 @@ def test_bridges_to_the_scalp_do_not_let_it_into_the_brain() -> None:
 
 
 def test_a_brain_that_is_missed_on_one_side_is_flagged() -> None:
-    from uadbench.preparation.prepare_stack import _quality
+    from uadbench.preprocessing.prepare_stack import _quality
 
     brain = np.zeros((256, 256, 10), bool)
     brain[64:192, 64:192] = True
@@ -486,7 +488,7 @@ def test_slices_of_one_patient_under_two_names_stop_the_run(make: Maker, tmp_pat
 
 @pytest.fixture
 def here(machine: Machine, tmp_path: Path) -> Machine:
-    fixtures.write_fixture("lgg", tmp_path / "fixture", subjects=12)
+    testing.write_fixture("lgg", tmp_path / "fixture", subjects=12)
     machine.places.remember_root("lgg", tmp_path / "fixture")
     return machine
 

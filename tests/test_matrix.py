@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import fixtures, record
+from uadbench import testing
 from uadbench.cards import dataset_card
 from uadbench.cli import app
-from uadbench.plan import Machine
+from uadbench.experiment import record
+from uadbench.experiment.plan import Machine
 from uadbench.protocol import protocol
 
 SUBJECTS = 4
@@ -26,7 +27,7 @@ def uadbench(*arguments: str) -> str:
 @pytest.mark.slow
 def test_every_data_set_goes_from_its_files_to_the_leaderboard(machine: Machine, tmp_path: Path) -> None:
     """fixture, verify, prepare for all; run and leaderboard for those with lesions; nothing is downloaded."""
-    for name in fixtures.names():
+    for name in testing.names():
         protocol_id = COARSE.get(dataset_card(name).protocol, dataset_card(name).protocol)
         root, report = tmp_path / "downloads" / name, tmp_path / f"{name}.json"
         uadbench("fixture", name, "--out", str(root), "--subjects", str(SUBJECTS))
@@ -38,7 +39,7 @@ def test_every_data_set_goes_from_its_files_to_the_leaderboard(machine: Machine,
         said = uadbench("prepare", name, *([] if rules.flat else ["--grid", rules.grid.name]), *quiet)
         assert "failed: " not in said
         assert (machine.places.runs / "splits" / f"{name}.csv").is_file()
-    tested = [name for name in fixtures.names() if dataset_card(name).role != "healthy"]
+    tested = [name for name in testing.names() if dataset_card(name).role != "healthy"]
     for name in tested:
         protocol_id = COARSE.get(dataset_card(name).protocol, dataset_card(name).protocol)
         wanted = ["--method", "intensity", "--dataset", name, "--protocol", protocol_id, "--preset", "ci"]

@@ -9,7 +9,7 @@ import torch
 
 from uadbench import methods
 from uadbench.cards import method_card
-from uadbench.grids import GRIDS
+from uadbench.data.space import GRIDS
 from uadbench.learning import scores
 from uadbench.learning.training import Batch
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from uadbench import methods
-from uadbench.errors import UserError
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.methods import Context
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.errors import UserError
 
 AtlasZ = methods.load("atlas_z")
 module: Any = importlib.import_module(AtlasZ.__module__)

@@ -13,10 +13,10 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from uadbench import methods
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volumes
 from uadbench.methods import Context
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volumes
 
 module: Any = importlib.import_module(methods.load("cevae").__module__)
 

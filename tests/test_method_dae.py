@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from uadbench import methods
-from uadbench.environment import seed_everything
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volumes
 from uadbench.learning.checkpoint import Checkpoint
 from uadbench.learning.training import Batch
 from uadbench.methods import Context
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volumes
+from uadbench.system.environment import seed_everything
 
 module: Any = importlib.import_module(methods.load("dae").__module__)
 Toy = Callable[..., list[Prepared]]

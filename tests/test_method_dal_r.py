@@ -12,12 +12,12 @@ import torch
 from torch.nn import functional
 
 from uadbench import methods
-from uadbench.environment import seed_everything
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volumes
 from uadbench.learning.training import Batch
 from uadbench.methods import Context
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volumes
+from uadbench.system.environment import seed_everything
 
 package = methods.load("dal_r").__module__.rpartition(".")[0]
 anatomy, imaging, decoder, restorer, synthesis, disentangle, prior, fields, method, checks = (

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from uadbench import methods
-from uadbench.errors import UserError
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volumes
 from uadbench.learning import training
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volumes
+from uadbench.system.errors import UserError
 
 module: Any = importlib.import_module(methods.load("disyre").__module__)
 

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from uadbench import methods
-from uadbench.environment import seed_everything
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volumes
 from uadbench.learning import training
 from uadbench.learning.checkpoint import History
 from uadbench.methods import Context
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volumes
+from uadbench.system.environment import seed_everything
 
 module: Any = importlib.import_module(methods.load("f_anogan").__module__)
 Toy = Callable[..., list[Prepared]]

@@ -17,11 +17,11 @@ from torch.nn import functional
 
 from uadbench import methods
 from uadbench.cards import method_card
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared, decode
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volumes
 from uadbench.learning import scores
 from uadbench.methods import Context
-from uadbench.prepared import Prepared, decode
-from uadbench.volumes import Volumes
 
 module: Any = importlib.import_module(methods.load("fae").__module__)
 Toy = Callable[..., list[Prepared]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from uadbench import methods
-from uadbench.volumes import Volume
+from uadbench.data.volumes import Volume
 
 # Eight voxels of brain: half are 0, then 2, 1 and 1 at higher values; behind them background.
 # The middle values are centres of two of the 256 bins, between which the shares are interpolated.

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from uadbench import methods
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volumes
 from uadbench.methods import Context
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volumes
 
 PCA = methods.load("pca")
 module: Any = importlib.import_module(PCA.__module__)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from uadbench import methods
 from uadbench.cards import method_card
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import diffusion
 from uadbench.learning.training import Batch
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volume, Volumes
 
 module: Any = importlib.import_module(methods.load("pddpm").__module__)
 Toy = Callable[..., list[Prepared]]

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from uadbench import methods, scoring
+from uadbench import methods
+from uadbench.data.volumes import Volume, Volumes
+from uadbench.experiment import scoring
 from uadbench.methods import Context
-from uadbench.volumes import Volume, Volumes
 
 BRAIN = np.ones((40, 40, 40), bool)
 VOLUME = Volume(np.full((1, 40, 40, 40), 0.5, np.float32), BRAIN, 4.0, ("T1",))

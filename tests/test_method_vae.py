@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from uadbench import methods
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.methods import Context
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volume, Volumes
 
 module: Any = importlib.import_module(methods.load("vae").__module__)
 

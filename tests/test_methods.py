@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from sklearn.metrics import average_precision_score
 
-from uadbench import methods, prepared, ranges, scoring
+from uadbench import methods
 from uadbench.cards import PRESETS, method_card
-from uadbench.environment import seed_everything
-from uadbench.errors import UserError
-from uadbench.grids import EVALUATION, GRIDS, in_plane
+from uadbench.data import prepared
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import EVALUATION, GRIDS, in_plane
+from uadbench.data.volumes import Volume, Volumes
+from uadbench.experiment import scoring
 from uadbench.methods import Context, Method, Score, Stochastic
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volume, Volumes
+from uadbench.system import ranges
+from uadbench.system.environment import seed_everything
+from uadbench.system.errors import UserError
 
 Toy = Callable[..., list[Prepared]]
 SEED = 3

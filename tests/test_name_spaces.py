@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from uadbench import record
-from uadbench.files import sha256_file
-from uadbench.plan import Machine
+from uadbench.experiment import record
+from uadbench.experiment.plan import Machine
+from uadbench.system.files import sha256_file
 
 # Numbers of processes differ between the name spaces, as they do between machines.
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")

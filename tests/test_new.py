@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import catalog, new, record
+from uadbench import catalog, scaffold
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.cli import app
-from uadbench.errors import UserError
-from uadbench.plan import Cell, Machine
-from uadbench.run import run
+from uadbench.experiment import record
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.run import run
+from uadbench.system.errors import UserError
 
 TESTS = Path(__file__).parent
 FILES = {"methods": {"card.toml", "method.py"}, "datasets": {"card.toml", "dataset.py", "fixture.py"}}
@@ -29,18 +30,18 @@ def uadbench(*arguments: str) -> str:
 
 @KINDS
 def test_a_template_is_whole_and_keeps_nothing_of_its_own_name(kind: str, tmp_path: Path) -> None:
-    target = new.write(kind, "mine", tmp_path)
+    target = scaffold.write(kind, "mine", tmp_path)
 
     assert target == tmp_path / kind / "mine"
     assert {file.name for file in target.iterdir()} == FILES[kind]
     for file in target.iterdir():
-        assert new.PLACEHOLDERS[kind] not in file.read_text()
+        assert scaffold.PLACEHOLDERS[kind] not in file.read_text()
         assert "mine" in file.read_text()
 
 
 def test_what_is_written_keeps_the_contracts(tmp_path: Path) -> None:
-    new.write("methods", "new_method_here", tmp_path)
-    new.write("datasets", "new_dataset_here", tmp_path)
+    scaffold.write("methods", "new_method_here", tmp_path)
+    scaffold.write("datasets", "new_dataset_here", tmp_path)
     suites = [str(TESTS / "test_methods.py"), str(TESTS / "test_datasets.py")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "_here", *suites],
@@ -60,7 +61,7 @@ def test_what_is_written_keeps_the_contracts(tmp_path: Path) -> None:
 def test_a_new_method_learns_scores_and_has_a_record(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new.write("methods", "mine", tmp_path / "plugins")
+    scaffold.write("methods", "mine", tmp_path / "plugins")
     monkeypatch.setenv(
         PLUGINS_VARIABLE, os.pathsep.join([os.environ[PLUGINS_VARIABLE], str(tmp_path / "plugins")])
     )
@@ -87,27 +88,27 @@ def test_without_a_folder_it_is_that_of_the_user_then_the_checkout_then_here(
 ) -> None:
     monkeypatch.delenv(PLUGINS_VARIABLE, raising=False)
     monkeypatch.setattr(catalog, "checkout", lambda: None)
-    assert new.default_folder() == Path()
+    assert scaffold.default_folder() == Path()
     monkeypatch.setattr(catalog, "checkout", lambda: tmp_path)
-    assert new.default_folder() == tmp_path
+    assert scaffold.default_folder() == tmp_path
     monkeypatch.setenv(PLUGINS_VARIABLE, os.pathsep.join(["/first", "/last"]))
-    assert new.default_folder() == Path("/last")
+    assert scaffold.default_folder() == Path("/last")
 
 
 @pytest.mark.parametrize("name", ["Mine", "my-method", "2d", "class", "a b", "../up", ""])
 def test_a_name_that_no_module_can_have_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected are small letters"):
-        new.write("methods", name, tmp_path)
+        scaffold.write("methods", name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
     for kind, name in (("methods", "vae"), ("methods", "vae_restoration"), ("datasets", "ixi")):
         with pytest.raises(UserError, match=rf"There is a \w+ '{name}' already"):
-            new.write(kind, name, tmp_path)
-    new.write("methods", "ixi", tmp_path)  # a method may be called as a data set is
+            scaffold.write(kind, name, tmp_path)
+    scaffold.write("methods", "ixi", tmp_path)  # a method may be called as a data set is
     card = tmp_path / "methods/ixi/card.toml"
     card.write_text("changed")
     with pytest.raises(UserError, match="is there already"):
-        new.write("methods", "ixi", tmp_path)
+        scaffold.write("methods", "ixi", tmp_path)
     assert card.read_text() == "changed"

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.cohort import prepare_cohort
 from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import extent
 from uadbench.evaluation.metrics import AP_BOUND
-from uadbench.plan import Cell, Machine, make_plan
-from uadbench.record import OperatingPoint, plain
+from uadbench.experiment.cohort import prepare_cohort
+from uadbench.experiment.collect import collect
+from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.record import OperatingPoint, plain
+from uadbench.experiment.run import run
 from uadbench.report import leaderboard
-from uadbench.report.collect import collect
-from uadbench.run import run
 
 IMAGES = {
     "image": "image",

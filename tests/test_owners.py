@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from uadbench import owners
-from uadbench.owners import Owner
+from uadbench.system import owners
+from uadbench.system.owners import Owner
 
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")  # a name space of processes of its own
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from uadbench.places import Places
-from uadbench.record import Exclusion, Stored
+from uadbench.experiment.record import Exclusion, Stored
 from uadbench.report import formats, leaderboard, page, statistics
 from uadbench.report.page import gallery
+from uadbench.system.paths import Places
 
 NASTY = '</script><b onclick="x()">&amp;\u2028<!--/*DATA*/'
 
@@ -116,13 +116,13 @@ def test_many_records_get_fewer_resamples_and_never_none() -> None:
 def test_the_gallery_shows_the_same_subjects_of_every_method(
     tables: list[leaderboard.Table], tmp_path: Path
 ) -> None:
-    from uadbench import prepared
+    from uadbench.data import prepared
+    from uadbench.data.prepared import Prepared
+    from uadbench.data.session import Subject
+    from uadbench.data.space import GRIDS
     from uadbench.evaluation import maps, scans
     from uadbench.evaluation.evaluate import Case
-    from uadbench.grids import GRIDS
     from uadbench.methods import Score
-    from uadbench.prepared import Prepared
-    from uadbench.subject import Subject
 
     here, grid = places(tmp_path), GRIDS["g48"]
     random = np.random.default_rng(0)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from uadbench.places import Places
-from uadbench.record import Exclusion, Stored
+from uadbench.experiment.record import Exclusion, Stored
 from uadbench.report import formats, leaderboard, page
 from uadbench.report.page import content
+from uadbench.system.paths import Places
 
 pytestmark = pytest.mark.slow
 METHODS = 3

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import datasets, phantom, splits
+from uadbench import datasets, phantom
 from uadbench.cards import dataset_card
-from uadbench.grids import GRIDS
+from uadbench.data import splits
+from uadbench.data.space import GRIDS
 from uadbench.phantom import cohort, lesions, template
 from uadbench.phantom.anatomy import TISSUES, Anatomy, Person, template_position
 from uadbench.phantom.fields import Map, axes_mm, smooth_field
-from uadbench.progress import Silent
+from uadbench.system.progress import Silent
 
 SMALL, _ = phantom.box(GRIDS["g48"])
 FULL, _ = phantom.box(GRIDS["g96"])

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from uadbench.cards import DatasetCard
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS, Grid
 from uadbench.datasets import Found
-from uadbench.errors import SubjectError
-from uadbench.grids import GRIDS, Grid
-from uadbench.preparation import background, plausibility, prepare, resampling
-from uadbench.preparation.scan import Scan
-from uadbench.preparation.verify import verify
-from uadbench.progress import Silent
-from uadbench.subject import Subject
+from uadbench.preprocessing import background, plausibility, prepare, resampling
+from uadbench.preprocessing.scan import Scan
+from uadbench.preprocessing.verify import verify
+from uadbench.system.errors import SubjectError
+from uadbench.system.progress import Silent
 
 G48, G96 = GRIDS["g48"], GRIDS["g96"]
 LATTICE = Grid("scan", (46, 56, 46), 4.0, (-92.0, -126.0, -80.0))

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadbench.data.space import GRIDS, Grid
 from uadbench.evaluation.medians import median
 from uadbench.evaluation.metrics import measure
 from uadbench.evaluation.ordinals import LOWEST
 from uadbench.evaluation.postprocess import PROFILES, Profile, drop_components, eroded, filtered
-from uadbench.grids import GRIDS, Grid
 
 GRID = Grid("toy", (24, 26, 20), 1.0, (0.0, 0.0, 0.0))
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from uadbench.errors import UserError
-from uadbench.fixtures import write_fixture
-from uadbench.plan import Cell, Machine
-from uadbench.predict import predict
-from uadbench.preparation.nifti import read_header
-from uadbench.run import Outcome, run
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.predict import predict
+from uadbench.experiment.run import Outcome, run
+from uadbench.preprocessing.nifti import read_header
+from uadbench.system.errors import UserError
+from uadbench.testing import write_fixture
 
 
 @pytest.fixture

@@ -17,16 +17,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import cards, pool, prepared
+from uadbench import cards
 from uadbench.cards import DatasetCard
-from uadbench.errors import UserError
-from uadbench.grids import GRIDS, Grid
-from uadbench.preparation import background, bias, intensities, prepare, prepare_scan, resampling, scan
-from uadbench.preparation.prepare import Cohort
-from uadbench.preparation.register import Registration
-from uadbench.preparation.scan import Scan
-from uadbench.progress import Silent
-from uadbench.subject import Subject
+from uadbench.data import prepared
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS, Grid
+from uadbench.preprocessing import background, bias, intensities, prepare, prepare_scan, resampling, scan
+from uadbench.preprocessing.prepare import Cohort
+from uadbench.preprocessing.register import Registration
+from uadbench.preprocessing.scan import Scan
+from uadbench.system import pool
+from uadbench.system.errors import UserError
+from uadbench.system.progress import Silent
 
 G48 = GRIDS["g48"]
 LATTICE = Grid("scan", (44, 52, 44), 4.0, (-88.0, -122.0, -72.0))  # of the scans below: g48, cut

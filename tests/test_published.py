@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from uadbench import methods
-from uadbench.record import RunRecord, Stored
+from uadbench.experiment.record import RunRecord, Stored
 from uadbench.report import published
 
 

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from uadbench.cards import method_cards
 from uadbench.cli import app
-from uadbench.errors import UserError
 from uadbench.report import published
 from uadbench.report.field import findings, formats, views, words
 from uadbench.report.field.collection import collection, narrowed
+from uadbench.system.errors import UserError
 
 CARD_FAMILY = {"baseline": {"threshold", "chance"}}  # our cards put all untrained methods into one family
 

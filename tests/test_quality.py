@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import prepared
-from uadbench.grids import GRIDS, Grid
-from uadbench.preparation import quality, sheets
-from uadbench.preparation.register import WORKING, template
-from uadbench.prepared import Prepared
-from uadbench.subject import Subject
+from uadbench.data import prepared
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS, Grid
+from uadbench.preprocessing import contact_sheets, quality
+from uadbench.preprocessing.register import WORKING, template
 
 G96 = GRIDS["g96"]
 AFFINE = np.diag([1.15, 1.15, 1.15, 1.0])  # of a head that was registered
@@ -25,7 +25,7 @@ def scan() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
 
 @pytest.mark.parametrize("grid", ["g48", "g96", "g128"])
 def test_a_scan_that_lies_as_it_should_has_no_flag(grid: str) -> None:
-    from uadbench.preparation import resampling
+    from uadbench.preprocessing import resampling
 
     image, brain = scan()
     to_scan = np.linalg.inv(WORKING.affine) @ GRIDS[grid].affine
@@ -88,15 +88,15 @@ def test_sheets_have_24_scans_a_page_flagged_ones_first_and_equal_bytes(tmp_path
         path = tmp_path / f"{number}.safetensors"
         prepared.write(path, small, there, (there & (small > 0.9)).astype(np.uint8), facts)
         items.append(Prepared(person, "T1", grid, path))
-    pages = sheets.draw(items, tmp_path / "sheet.png")
+    pages = contact_sheets.draw(items, tmp_path / "sheet.png")
     assert [page.name for page in pages] == ["sheet.png", "sheet-2.png"]
     first = [page.read_bytes() for page in pages]
-    assert [page.read_bytes() for page in sheets.draw(items, tmp_path / "sheet.png")] == first
+    assert [page.read_bytes() for page in contact_sheets.draw(items, tmp_path / "sheet.png")] == first
 
 
 def test_flagged_scans_are_not_learned_from_and_named(tmp_path: Path) -> None:
     """Scalp in brain masks was training data for every learned row."""
-    from uadbench.cohort import _unflagged
+    from uadbench.experiment.cohort import _unflagged
 
     image, brain = scan()
     items = []

@@ -17,8 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from uadbench.cli import app
+from uadbench.experiment.collect import collect
 from uadbench.report import formats, leaderboard, statistics
-from uadbench.report.collect import collect
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

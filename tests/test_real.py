@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from uadbench.errors import UserError
-from uadbench.plan import Cell, Machine
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.system.errors import UserError
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "real.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="only a checkout has the benchmarks")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench.errors import SubjectError
-from uadbench.preparation import register
-from uadbench.preparation.scan import Scan
+from uadbench.preprocessing import register
+from uadbench.preprocessing.scan import Scan
+from uadbench.system.errors import SubjectError
 
 
 def known_matrix() -> NDArray[np.float64]:

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from uadbench import methods, record
-from uadbench.errors import UserError
+from uadbench import methods
+from uadbench.data.volumes import Volume
 from uadbench.evaluation import evaluate
 from uadbench.evaluation.metrics import Curve, measure
+from uadbench.experiment import record
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.run import run
 from uadbench.methods import Method, Score
-from uadbench.plan import Cell, Machine
 from uadbench.report import regress
-from uadbench.run import run
-from uadbench.volumes import Volume
+from uadbench.system.errors import UserError
 
 
 @pytest.fixture

@@ -15,19 +15,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from uadbench import methods, record
+from uadbench import methods
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.errors import UserError
-from uadbench.files import sha256
+from uadbench.data.volumes import Volume
+from uadbench.experiment import record
+from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
+from uadbench.experiment.run import evaluate_again, run, run_recording_failure
+from uadbench.experiment.scoring import checked
 from uadbench.methods import Score
-from uadbench.plan import Cell, Machine, make_plan
-from uadbench.preparation import bias
-from uadbench.preparation.prepare_scan import Options
-from uadbench.preparation.scan import Scan
-from uadbench.record import CIRCUMSTANCES, RunRecord, plain
-from uadbench.run import evaluate_again, run, run_recording_failure
-from uadbench.scoring import checked
-from uadbench.volumes import Volume
+from uadbench.preprocessing import bias
+from uadbench.preprocessing.prepare_scan import Options
+from uadbench.preprocessing.scan import Scan
+from uadbench.system.errors import UserError
+from uadbench.system.files import sha256
 
 PLUGINS = Path(__file__).parent / "plugins"
 CELL = Cell(method="brightness", dataset="balls", preset="ci")
@@ -100,7 +101,7 @@ def test_rows_that_differ_in_score_options_share_one_fit(machine: Machine) -> No
 def test_metrics_are_recomputed_from_stored_maps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(CELL, machine)
     monkeypatch.setattr(methods.load("brightness"), "score", None)  # must not be called
-    monkeypatch.setattr("uadbench.environment.hardware", lambda device: {"device": "another"})
+    monkeypatch.setattr("uadbench.system.environment.hardware", lambda device: {"device": "another"})
 
     again = evaluate_again(first.path, machine).record
     assert content(again) == content(first.record)

@@ -11,8 +11,8 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 
-from uadbench.errors import SubjectError
-from uadbench.preparation import scan
+from uadbench.preprocessing import scan
+from uadbench.system.errors import SubjectError
 
 COUNTING = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)  # every voxel has a value of its own
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 3, 0, -20], [0, 0, 4, -30], [0, 0, 0, 1]])

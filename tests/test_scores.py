@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from uadbench.errors import UserError
+from uadbench.data.volumes import Volume
 from uadbench.learning import scores
-from uadbench.progress import Silent
-from uadbench.volumes import Volume
+from uadbench.system.errors import UserError
+from uadbench.system.progress import Silent
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.random((24, 20, 3), np.float32)

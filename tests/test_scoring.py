@@ -12,23 +12,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uadbench import datasets, methods, scoring, splits
+from uadbench import datasets, methods
 from uadbench.cards import dataset_card
-from uadbench.cohort import prepare_cohort
-from uadbench.environment import seed_everything
-from uadbench.errors import UserError
+from uadbench.data import splits
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.evaluation import maps
-from uadbench.grids import GRIDS
+from uadbench.experiment import scoring
+from uadbench.experiment.cohort import prepare_cohort
+from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.predict import _score
+from uadbench.experiment.prepare_dataset import prepare_dataset
+from uadbench.experiment.run import evaluate_again, run
 from uadbench.learning.reconstruction import Reconstruction
 from uadbench.methods import Context
-from uadbench.plan import Cell, Machine, make_plan
-from uadbench.predict import _score
-from uadbench.preparation.prepare_dataset import prepare_dataset
-from uadbench.prepared import Prepared
 from uadbench.report import show
-from uadbench.run import evaluate_again, run
-from uadbench.subject import Subject
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.environment import seed_everything
+from uadbench.system.errors import UserError
 
 Toy = Callable[..., list[Prepared]]
 CELL = Cell(method="random", dataset="balls", preset="ci")

@@ -12,23 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uadbench import pieces_file, prepared
 from uadbench.cards import HEADLINES, dataset_card
+from uadbench.data import prepared
+from uadbench.data.prepared import Prepared
+from uadbench.data.sizes import VOLUMES, area_scale, template_scale, voxel_size
+from uadbench.data.space import GRIDS, Grid
 from uadbench.datasets import names
 from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.postprocess import PROFILES, drop_components
 from uadbench.evaluation.summary import summarise
-from uadbench.fixtures import write_fixture
-from uadbench.grids import GRIDS, Grid
+from uadbench.experiment import pieces_file
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.predict import predict
+from uadbench.experiment.record import RunRecord, Stored
+from uadbench.experiment.run import Outcome, run
 from uadbench.methods import Score
-from uadbench.plan import Cell, Machine
-from uadbench.predict import predict
-from uadbench.prepared import Prepared
-from uadbench.progress import Silent
-from uadbench.protocol import VOLUMES, area_scale, template_scale, voxel_size
-from uadbench.record import RunRecord, Stored
-from uadbench.run import Outcome, run
+from uadbench.system.progress import Silent
+from uadbench.testing import write_fixture
 
 G48 = GRIDS["g48"]
 ONE_MM = Grid("one", (40, 40, 40), 1.0, (0.0, 0.0, 0.0))

@@ -97,7 +97,7 @@ def test_a_real_change_changes_the_file_that_has_it(folder: Path, old: str, new:
 
 def test_imports_are_followed_and_nothing_else(folder: Path) -> None:
     found = source.of_method("blurring")
-    assert {"methods/blurring/helper.py", "uadbench/learning/training.py", "uadbench/volumes.py"} <= set(
+    assert {"methods/blurring/helper.py", "uadbench/learning/training.py", "uadbench/data/volumes.py"} <= set(
         found
     )
     assert "methods/blurring/other.py" not in found

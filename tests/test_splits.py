@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from uadbench import cards, splits
-from uadbench.errors import UserError
-from uadbench.subject import LeftOut, Subject
+from uadbench import cards
+from uadbench.data import splits
+from uadbench.data.session import LeftOut, Subject
+from uadbench.system.errors import UserError
 
 CARD = replace(
     cards.dataset_card("phantom"), healthy_split={"train": 0.6, "val": 0.2}, lesion_split={"val": 0.3}

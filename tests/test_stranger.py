@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import record
 from uadbench.cli import app
-from uadbench.plan import Machine
+from uadbench.experiment import record
+from uadbench.experiment.plan import Machine
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="only a checkout has the README")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uadbench import sheets, tables
-from uadbench.errors import UserError
-from uadbench.tables import Form, People, Person
+from uadbench.data import sheets, tables
+from uadbench.data.tables import Form, People, Person
+from uadbench.system.errors import UserError
 
 ROWS = [["participant_id", "age", "sex"], ["P1", "35.5", "F"], ["P2", "61", "male"]]
 KNOWN = {"P1": (35.5, "F"), "P2": (61.0, "M")}

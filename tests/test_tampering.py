@@ -1,6 +1,6 @@
 """A record that was changed by hand is refused, and told why; the leaderboard does not show it.
 
-What passes is listed by `check-record` itself (`uadbench.check_record.CANNOT_SEE`).
+What passes is listed by `check-record` itself (`uadbench.experiment.check_record.CANNOT_SEE`).
 """
 
 import json
@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uadbench import pieces_file, recompute, record
-from uadbench.check_record import check
-from uadbench.errors import UserError
+from uadbench.data.sizes import VOLUMES
 from uadbench.evaluation.evaluate import Evaluation
 from uadbench.evaluation.summary import summarise
-from uadbench.files import sha256, sha256_json
-from uadbench.protocol import VOLUMES, protocol
-from uadbench.record import Stored
-from uadbench.report.collect import collect
+from uadbench.experiment import pieces_file, recompute, record
+from uadbench.experiment.check_record import check
+from uadbench.experiment.collect import collect
+from uadbench.experiment.record import Stored
+from uadbench.protocol import protocol
+from uadbench.system.errors import UserError
+from uadbench.system.files import sha256, sha256_json
 
 FOLDER = Path("uad-1-4mm/phantom-to-phantom/T1")
 PLACE = FOLDER / "pca/ci/seed-0.json"

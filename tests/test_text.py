@@ -11,7 +11,15 @@ from rich.console import Console
 
 from uadbench.report import formats, listing, show
 from uadbench.report.listing import Listing
-from uadbench.text import CONTROL, all_visible, csv_cell, latex_text, markdown_cell, markdown_line, visible
+from uadbench.system.text import (
+    CONTROL,
+    all_visible,
+    csv_cell,
+    latex_text,
+    markdown_cell,
+    markdown_line,
+    visible,
+)
 
 HIDDEN = re.compile(f"[{CONTROL}]")
 NASTY = "a|b\nc\r\x1b[31m\u202ered`<img>"

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from uadbench.errors import UserError
-from uadbench.grids import GRIDS
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volumes
 from uadbench.learning import layout, training
 from uadbench.learning.checkpoint import History
 from uadbench.learning.training import Batch, Schedule
 from uadbench.methods import Context
-from uadbench.prepared import Prepared
-from uadbench.volumes import Volumes
+from uadbench.system.errors import UserError
 
 Toy = Callable[..., list[Prepared]]
 Weights = dict[str, np.ndarray]

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from uadbench import fixtures
-from uadbench.fixtures import traps as fixture_traps
+from uadbench import testing
+from uadbench.testing import traps as fixture_traps
 
 TESTS = Path(__file__).parent
 HANDLED = "test_fixtures.py::test_a_trap_that_is_handled_harms_nobody"
@@ -221,7 +221,7 @@ def test_every_trap_has_a_test_that_names_it() -> None:
 def test_every_trap_that_a_fixture_holds_is_named() -> None:
     """A trap that is added to the fixtures must be added here, or to those of names and tables below."""
     named = " ".join(name for tests in (TRAPS | IN_PASSING | DOWNLOADS).values() for name in tests)
-    own = {trap for name in fixtures.names() for trap in getattr(_fixture(name), "TRAPS", {})}
+    own = {trap for name in testing.names() for trap in getattr(_fixture(name), "TRAPS", {})}
     missed = [trap for trap in fixture_traps.TRAPS if f"-{trap}" not in named and f"[{trap}" not in named]
     assert missed == []
     assert own - set(fixture_traps.TRAPS)  # those of single data sets have tests of their own

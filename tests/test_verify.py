@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from uadbench import cards
 from uadbench.cards import DatasetCard
 from uadbench.cli import app
+from uadbench.data.session import LeftOut, Subject
 from uadbench.datasets import Found
-from uadbench.fixtures import write_fixture
-from uadbench.plan import Machine
-from uadbench.preparation import scan
-from uadbench.preparation.verify import Report, verify
-from uadbench.progress import Silent
-from uadbench.subject import LeftOut, Subject
+from uadbench.experiment.plan import Machine
+from uadbench.preprocessing import scan
+from uadbench.preprocessing.verify import Report, verify
+from uadbench.system.progress import Silent
+from uadbench.testing import write_fixture
 
 AFFINE = np.diag([4.0, 4, 4, 1])
 

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from uadbench.cli import app
 from uadbench.evaluation import intensity
-from uadbench.places import Places
-from uadbench.record import RunRecord, Stage, Stored
+from uadbench.experiment.record import RunRecord, Stage, Stored
 from uadbench.report import cost, formats, leaderboard, listing, shortcut, views
 from uadbench.report.page import content
 from uadbench.report.statistics import Evidence
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, Stratum, age_band, gaps, strata
-from uadbench.text import latex_text
+from uadbench.system.paths import Places
+from uadbench.system.text import latex_text
 
 PHANTOM = "ranks on it are no evidence about brains"
 

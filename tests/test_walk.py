@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uadbench import layout, suffixes
-from uadbench.preparation import scan
-from uadbench.subject import Remark
+from uadbench.data import layout, suffixes
+from uadbench.data.session import Remark
+from uadbench.preprocessing import scan
 
 
 def touch(root: Path, *names: str) -> None:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args
 
 from msgspec import Meta
 
-from uadbench import catalog, toml
-from uadbench.errors import UserError, unknown
+from uadbench import catalog
+from uadbench.system import toml
+from uadbench.system.errors import UserError, unknown
 
 Preset = Literal["ci", "demo", "small", "paper"]
 Family = Literal["baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature"]

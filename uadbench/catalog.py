@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from uadbench.errors import UserError, unknown
+from uadbench.system.errors import UserError, unknown
 
 PLUGINS_VARIABLE = "UADBENCH_PLUGINS"
 KINDS = {"methods": "method", "datasets": "data set"}  # folder -> what one of it is called

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from uadbench import catalog, layout
+from uadbench import catalog
 from uadbench.cards import DatasetCard, dataset_card
-from uadbench.errors import UserError
-from uadbench.progress import Progress
-from uadbench.subject import LeftOut, Remark, Subject
+from uadbench.data import layout
+from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.system.errors import UserError
+from uadbench.system.progress import Progress
 
 # `datasets/x/dataset.py` is imported as `uadbench.datasets.x.dataset`; see uadbench/methods.py.
 __path__ = [str(folder) for folder in catalog.folders("datasets")]

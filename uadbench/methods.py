@@ -17,12 +17,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import catalog, ranges, source
+from uadbench import catalog, source
 from uadbench.cards import PRESETS, MethodCard, method_card, method_names
-from uadbench.errors import UserError, unknown
-from uadbench.progress import Progress, Silent
-from uadbench.text import visible
-from uadbench.volumes import Volume, Volumes
+from uadbench.data.volumes import Volume, Volumes
+from uadbench.system import ranges
+from uadbench.system.errors import UserError, unknown
+from uadbench.system.progress import Progress, Silent
+from uadbench.system.text import visible
 
 # Makes this module a package whose sub-packages are the folders of `methods/`:
 # `methods/x/method.py` is imported as `uadbench.methods.x.method`, installed or not.

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from uadbench import catalog
-from uadbench.files import sha256, sha256_json
+from uadbench.system.files import sha256, sha256_json
 
 PACKAGE = Path(__file__).resolve().parent
 HARNESS = frozenset(
     f"uadbench{name}"
     for name in (
-        "", ".methods", ".datasets", ".cards", ".catalog", ".errors", ".files", ".owners", ".tensors",
-        ".progress", ".subject", ".protocol", ".learning.checkpoint",
+        "", ".methods", ".datasets", ".cards", ".catalog", ".protocol", ".data.session", ".learning.checkpoint",
+        ".system.errors", ".system.files", ".system.owners", ".system.progress", ".system.tensors",
     )
 )  # fmt: skip
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import layout
-from uadbench.subject import LeftOut, Subject
+from uadbench.data import layout
+from uadbench.data.session import LeftOut, Subject
 
 SPACE = "space-MNI152NLin2009aSym"
 NAME = rf"sub-(r\d+s\d+)_ses-(\d+)_{SPACE}_(T1w)"

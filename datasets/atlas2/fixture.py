@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 
-from uadbench.fixtures import Lattice, Picture, Scene, Trap, Visit
+from uadbench.testing import Lattice, Picture, Scene, Trap, Visit
 
 KIND = "stroke"
 LAYOUTS = ("R001", "no site folders")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import layout
-from uadbench.subject import LeftOut, Subject
+from uadbench.data import layout
+from uadbench.data.session import LeftOut, Subject
 
 # Releases share patients under different ids, so one is used: the first of these that is there.
 RELEASES = {

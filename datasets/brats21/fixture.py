@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.fixtures import Lattice, Picture, Scene, Trap, Visit
+from uadbench.testing import Lattice, Picture, Scene, Trap, Visit
 
 KIND = "glioma"
 LAYOUTS = ("2021", "2020", "2023")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import layout, tables
-from uadbench.subject import LeftOut, Remark, Subject
+from uadbench.data import layout, tables
+from uadbench.data.session import LeftOut, Remark, Subject
 
 NAME = r"sub-(CC\d+)_(T1w|T2w)"
 

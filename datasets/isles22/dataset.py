@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from uadbench import layout
-from uadbench.subject import LeftOut, Subject
+from uadbench.data import layout
+from uadbench.data.session import LeftOut, Subject
 
 NAME = r"sub-(strokecase\d+)_ses-(\d+)_(dwi|adc|flair)"
 MASK = r"sub-(strokecase\d+)_ses-(\d+)_(msk)"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.fixtures import Lattice, Picture, Visit
+from uadbench.testing import Lattice, Picture, Visit
 
 KIND = "stroke"
 LAYOUTS = ("rawdata", "anat and dwi")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import layout, tables
-from uadbench.subject import LeftOut, Remark, Subject
+from uadbench.data import layout, tables
+from uadbench.data.session import LeftOut, Remark, Subject
 
 NAME = r"(IXI\d{3})-(HH|Guys|IOP)-(\d{4})-(T1|T2|PD)"
 SITES = {"HH": "HH", "GUYS": "Guys", "IOP": "IOP"}

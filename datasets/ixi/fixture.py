@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.fixtures import Lattice, Picture, Table, Visit
+from uadbench.testing import Lattice, Picture, Table, Visit
 
 KIND = None
 LAYOUTS = ("IXI-T1", "one folder", "T1")

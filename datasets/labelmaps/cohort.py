@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from uadbench import layout, phantom, pool
-from uadbench.errors import SubjectError
-from uadbench.files import sha256, sha256_json, write_json
-from uadbench.preparation import scan
-from uadbench.preparation.filememory import FileMemory
-from uadbench.progress import Progress
+from uadbench import phantom
+from uadbench.data import layout
+from uadbench.preprocessing import scan
+from uadbench.preprocessing.filememory import FileMemory
+from uadbench.system import pool
+from uadbench.system.errors import SubjectError
+from uadbench.system.files import sha256, sha256_json, write_json
+from uadbench.system.progress import Progress
 
 from . import drawing
 

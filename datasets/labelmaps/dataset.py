@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench import phantom
-from uadbench.files import read_json
-from uadbench.progress import Progress
-from uadbench.subject import LeftOut, Subject
+from uadbench.data.session import LeftOut, Subject
+from uadbench.system.files import read_json
+from uadbench.system.progress import Progress
 
 from . import cohort
 

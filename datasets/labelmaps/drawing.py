@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadbench.errors import SubjectError
-from uadbench.grids import Grid, resample
+from uadbench.data.space import Grid, resample
 from uadbench.phantom import anatomy, contrast, fields
 from uadbench.phantom.anatomy import Person
 from uadbench.phantom.contrast import Site
 from uadbench.phantom.fields import Map, smooth_field
-from uadbench.preparation import resampling, scan
-from uadbench.preparation.scan import Scan
+from uadbench.preprocessing import resampling, scan
+from uadbench.preprocessing.scan import Scan
+from uadbench.system.errors import SubjectError
 
 from .structures import CONTRASTS, HIGHEST, KNOWN, NAMES, STRUCTURES, intensities, numbers
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.fixtures import Lattice, Picture, Scene, Trap, Visit, heads
+from uadbench.testing import Lattice, Picture, Scene, Trap, Visit, heads
 
 KIND = None
 LAYOUTS = ("training_seg",)

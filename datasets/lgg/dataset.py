@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from uadbench import layout, tables
-from uadbench.preparation import stacks
-from uadbench.subject import LeftOut, Remark, Subject
+from uadbench.data import layout, tables
+from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.preprocessing import stacks
 
 CHANNELS = {"T1": 0, "FLAIR": 1, "T1post": 2}
 

@@ -4,8 +4,8 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 
-from uadbench.fixtures import Scene, SliceFolder, Table, Trap, Visit
-from uadbench.fixtures.slice_traps import SLICE_TRAPS
+from uadbench.testing import Scene, SliceFolder, Table, Trap, Visit
+from uadbench.testing.slice_traps import SLICE_TRAPS
 
 KIND = "glioma"
 LAYOUTS = ("kaggle_3m", "nested")

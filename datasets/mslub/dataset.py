@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import layout, tables
-from uadbench.subject import LeftOut, Remark, Subject
+from uadbench.data import layout, tables
+from uadbench.data.session import LeftOut, Remark, Subject
 
 # One copy of a patient is used, the first of these: fewest interpolations first. MNI copies have been
 # resampled more often and stripped more tightly; raw ones are last, because the lesions were outlined on

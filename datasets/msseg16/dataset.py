@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import layout
-from uadbench.subject import LeftOut, Subject
+from uadbench.data import layout
+from uadbench.data.session import LeftOut, Subject
 
 OTHERS = {
     "MSSEG-2 (2021)": (r"flair_time0[12]_on_middle_space", "its masks show new lesions, not the lesions"),

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from uadbench import layout, suffixes, tables
-from uadbench.errors import UserError
-from uadbench.subject import LeftOut, Remark, Subject
+from uadbench.data import layout, suffixes, tables
+from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.system.errors import UserError
 
 # The number after `n` counts the scans that were averaged, and differs.
 NAME = r"(OAS1_\d{4})_(MR\d)_(mpr)_n\w+_anon_111_t88_masked_gfc"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.fixtures import Lattice, Picture, Scene, Table, Trap, Visit
+from uadbench.testing import Lattice, Picture, Scene, Table, Trap, Visit
 
 KIND = None
 LAYOUTS = ("discs", "sessions", "one folder")

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from uadbench import phantom, tables
-from uadbench.progress import Progress
-from uadbench.subject import LeftOut, Remark, Subject
+from uadbench import phantom
+from uadbench.data import tables
+from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.system.progress import Progress
 
 
 def generate(

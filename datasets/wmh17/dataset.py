@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from uadbench import layout
-from uadbench.subject import LeftOut, Subject
+from uadbench.data import layout
+from uadbench.data.session import LeftOut, Subject
 
 # Folder above the patient's, as the letters and digits of its name -> site.
 SITES = {

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench import grids
+from uadbench.data import space
+from uadbench.data.volumes import Volumes
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
-from uadbench.ranges import Count, Decay, Rate, Size, Steps, Width
-from uadbench.volumes import Volumes
+from uadbench.system.ranges import Count, Decay, Rate, Size, Steps, Width
 
 NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
 
@@ -145,7 +145,7 @@ class AE(NetworkReconstruction):
 
     def build(self) -> Autoencoder:
         """The network with fresh weights."""
-        rows, columns, _ = grids.grid(self.grid).shape
+        rows, columns, _ = space.grid(self.grid).shape
         latent_dim = self.latent_dim if self.bottleneck == "dense" else 0
         return Autoencoder(rows, columns, self.width, latent_dim, self.dropout, self.kernel, self.norm)
 

@@ -8,12 +8,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench import grids
+from uadbench.data import space
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import diffusion, scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, State, Stochastic, fit_option, score_option
-from uadbench.ranges import Count, Decay, Depth, Length, Level, Multiples, Rate, Share, Size, Steps, Width
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import (
+    Count,
+    Decay,
+    Depth,
+    Length,
+    Level,
+    Multiples,
+    Rate,
+    Share,
+    Size,
+    Steps,
+    Width,
+)
 
 ALPHA_BAR = diffusion.linear()
 
@@ -114,7 +126,7 @@ class AnoDDPM(Stochastic, NetworkReconstruction):
         return self
 
     def _noise(self) -> diffusion.Noise:
-        rows, columns, _ = grids.grid(self.grid).shape
+        rows, columns, _ = space.grid(self.grid).shape
         return diffusion.Noise(self.noise, rows, columns, self.wavelength, self.bank)
 
     def build(self) -> diffusion.Denoiser:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from uadbench.errors import UserError
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.methods import Context, Method, Score, State, fit_option, score_option
-from uadbench.ranges import Percentile, Smoothing
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.errors import UserError
+from uadbench.system.ranges import Percentile, Smoothing
 
 Array = NDArray[np.float32]
 

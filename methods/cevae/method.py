@@ -10,12 +10,12 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench import grids
+from uadbench.data import space
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
-from uadbench.ranges import Count, Decay, Rate, Share, Size, Smoothing, Steps, Weight, Width
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import Count, Decay, Rate, Share, Size, Smoothing, Steps, Weight, Width
 
 
 def down(channels: int, filters: int) -> nn.Sequential:
@@ -206,7 +206,7 @@ class CeVAE(NetworkReconstruction):
 
     def build(self) -> VariationalAutoencoder:
         """The network with fresh weights."""
-        rows, columns, _ = grids.grid(self.grid).shape
+        rows, columns, _ = space.grid(self.grid).shape
         return VariationalAutoencoder(rows, columns, self.width, self.latent_dim, self.dropout)
 
 

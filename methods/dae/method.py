@@ -13,11 +13,11 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
-from uadbench.ranges import Rate, Size, Steps, Weight, Width
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import Rate, Size, Steps, Weight, Width
 
 DEPTH = 4  # resolutions of the U-Net (Kascenas 2022)
 GROUPS = 8  # of each group normalisation; a choice of this suite

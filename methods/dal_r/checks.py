@@ -11,10 +11,10 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores
 from uadbench.methods.dal_r.anatomy import MEANING, hard
 from uadbench.methods.dal_r.method import DalR, Findings
-from uadbench.volumes import Volume, Volumes
 
 Array = NDArray[np.float64]
 

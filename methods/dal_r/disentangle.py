@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uadbench.data.volumes import Volumes
 from uadbench.learning.training import Batch, Slices
 from uadbench.methods.dal_r.anatomy import AnatomyEncoder, one_hot, tissue_log_probability
 from uadbench.methods.dal_r.decoder import Decoder
 from uadbench.methods.dal_r.imaging import ImagingEncoder
 from uadbench.methods.dal_r.prior import in_brain
 from uadbench.methods.dal_r.synthesis import Synthetic, draw, other_contrast
-from uadbench.volumes import Volumes
 
 END_TEMPERATURE = 0.5  # of the one-hot operator, from 1 at the beginning of stage 1
 FIRST_PRIOR, LAST_PRIOR = 0.25, 0.05  # weight of agreement with the prior; falls in stage 1, never to 0

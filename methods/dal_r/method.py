@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench import grids
+from uadbench.data import space
+from uadbench.data.sizes import MIN_SLICE_AREA_MM2
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.dal_r import anatomy, disentangle, restorer
 from uadbench.methods.dal_r.imaging import robust_code
 from uadbench.methods.dal_r.prior import in_brain, tissue_prior
-from uadbench.protocol import MIN_SLICE_AREA_MM2
-from uadbench.ranges import Decay, Depth, Rate, Share, Size, Steps, Weight, Width
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import Decay, Depth, Rate, Share, Size, Steps, Weight, Width
 
 INPUTS = ("edges", "anatomy", "image_edges")
 CODES = ("robust", "per_slice", "other_subject", "other_contrast")
@@ -133,7 +133,7 @@ class DalR(NetworkReconstruction):
     def _losses(self, train: Volumes, val: Volumes, context: Context, steps: int) -> disentangle.Losses:
         return disentangle.Losses(
             prior=tissue_prior(self.grid).to(context.device),
-            spacing_mm=grids.grid(self.grid).spacing_mm,
+            spacing_mm=space.grid(self.grid).spacing_mm,
             classes=self.classes,
             one_hot=self.one_hot,
             with_prior=self.prior,
@@ -148,7 +148,7 @@ class DalR(NetworkReconstruction):
         """Stage 2: CE + Dice of the restored anatomy, 5 |D(restored, theta) - x|; E_A, E_I, D frozen."""
         image, brain = batch.image, batch.brain.float()
         prior = self._prior(batch.which[:, 1], brain)
-        spacing = grids.grid(self.grid).spacing_mm
+        spacing = space.grid(self.grid).spacing_mm
         if self.restorer_input == "image_edges":
             spoilt = restorer.spoil_image(image, brain, spacing) if self.corruption else image
             made = torch.sigmoid(network(anatomy.sobel(spoilt), brain, prior))

@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import affine_transform, gaussian_filter
 from torch import Tensor
 
-from uadbench import grids
+from uadbench.data import space
 
 SMOOTHING_MM = 1.5  # design
 
@@ -17,7 +17,7 @@ def tissue_prior(grid_name: str) -> Tensor:
     """Probabilities of background, CSF, grey and white matter on a model grid, (S, 4, R, A), sum 1."""
     from nilearn import datasets
 
-    grid = grids.grid(grid_name)
+    grid = space.grid(grid_name)
     # Beyond 1 mm the maps are smoothed to what a voxel averages over.
     sigma = float(np.hypot(SMOOTHING_MM, 0.35 * grid.spacing_mm))
     maps = []

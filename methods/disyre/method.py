@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench.errors import UserError
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
-from uadbench.ranges import Decay, Depth, Rate, Size, Steps, Weight, Width
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.errors import UserError
+from uadbench.system.ranges import Decay, Depth, Rate, Size, Steps, Weight, Width
 
 SEVERITIES = 100  # t runs from 1 to it (Naval Marimont 2024)
 

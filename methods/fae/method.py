@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uadbench.data.prepared import STEPS
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.methods import Context, Method, Score, State, fit_option
-from uadbench.prepared import STEPS
-from uadbench.ranges import Decay, Rate, Size, Steps, Width
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import Decay, Rate, Size, Steps, Width
 
 BINS = 256  # of the histogram that is equalised (Meissen 2021)
 SIDE = 32  # of the feature maps (Meissen 2022)
@@ -50,7 +50,7 @@ class Equalised(Volumes):
         self._table = cache(self._table_of)
 
     def _table_of(self, volume: int) -> NDArray[np.uint16]:
-        """The equalised code of every code of a volume, see `uadbench.prepared`."""
+        """The equalised code of every code of a volume, see `uadbench.data.prepared`."""
         scan = self[volume]
         intensities = np.arange(STEPS + 1, dtype=np.float32) / STEPS
         equalised = equalise(intensities, equalisation(scan.image[0], scan.brain))

@@ -8,8 +8,8 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from skimage.exposure import equalize_hist
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.methods import Context, Method, Score, fit_option, score_option
-from uadbench.volumes import Volume, Volumes
 
 DIRECTIONS = ("auto", "bright", "dark", "two-sided")
 

@@ -6,10 +6,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning.reconstruction import Reconstruction
 from uadbench.methods import Context, State, fit_option
-from uadbench.ranges import Length, Size
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import Length, Size
 
 Array = NDArray[np.float32]
 CHUNK = 2048  # slices per update: bounds the memory; a cohort with fewer per slab is decomposed exactly

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from uadbench import grids
+from uadbench.data import space
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import diffusion, training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, State, Stochastic, fit_option, score_option
-from uadbench.ranges import Count, Depth, Length, Level, Multiples, Rate, Size, Steps, Width
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import Count, Depth, Length, Level, Multiples, Rate, Size, Steps, Width
 
 ALPHA_BAR = diffusion.cosine()
 BOXES = 4  # quarters of the slice, two by two
@@ -93,7 +93,7 @@ class PatchedDDPM(Stochastic, NetworkReconstruction):
         return self
 
     def _noise(self) -> diffusion.Noise:
-        rows, columns, _ = grids.grid(self.grid).shape
+        rows, columns, _ = space.grid(self.grid).shape
         return diffusion.Noise(self.noise, rows, columns, self.wavelength, self.bank)
 
     def build(self) -> diffusion.Denoiser:

@@ -5,8 +5,8 @@ from typing import Self
 
 import numpy as np
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.methods import Context, Score, Stochastic, fit_option
-from uadbench.volumes import Volume, Volumes
 
 
 @dataclass

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench import grids
+from uadbench.data import space
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option, score_option
-from uadbench.ranges import Count, Decay, Rate, Size, Steps, Weight, Width
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import Count, Decay, Rate, Size, Steps, Weight, Width
 
 TV_WEIGHTS = tuple(k / 10 for k in range(20))  # among which restoration chooses: 0, 0.1, ..., 1.9 (Baur 2021)
 SELECTION_SLICES = 16  # healthy validation slices by which it chooses
@@ -211,7 +211,7 @@ class VAE(NetworkReconstruction):
 
     def build(self) -> VariationalAutoencoder:
         """The network with fresh weights."""
-        rows, columns, _ = grids.grid(self.grid).shape
+        rows, columns, _ = space.grid(self.grid).shape
         return VariationalAutoencoder(rows, columns, self.width, self.latent_dim, self.dropout)
 
 

@@ -17,19 +17,19 @@ import pytest
 import torch
 from torch import nn
 
-from uadbench import prepared
+from uadbench.data import prepared
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import Subject
+from uadbench.data.space import Grid
 from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case
-from uadbench.files import read_json, read_sealed, write_json, write_sealed
-from uadbench.grids import Grid
 from uadbench.learning.checkpoint import Checkpoint, History
-from uadbench.leases import OWNER, holder, trying
 from uadbench.methods import Context, Score
-from uadbench.places import Places
-from uadbench.preparation import brains
-from uadbench.preparation.filememory import FileMemory
-from uadbench.prepared import Prepared
-from uadbench.subject import Subject
+from uadbench.preprocessing import brains
+from uadbench.preprocessing.filememory import FileMemory
+from uadbench.system.files import read_json, read_sealed, write_json, write_sealed
+from uadbench.system.locks import OWNER, holder, trying
+from uadbench.system.paths import Places
 
 GRID = Grid("tiny", (6, 7, 5), 4.0, (0.0, 0.0, 0.0))
 ALL, SAMPLE = 1000, 40

@@ -16,14 +16,14 @@ import nibabel
 import numpy as np
 import pytest
 
-from uadbench import datasets, fixtures
+from uadbench import datasets, testing
+from uadbench.data.space import GRIDS
 from uadbench.datasets import Found
-from uadbench.errors import SubjectError
-from uadbench.grids import GRIDS
-from uadbench.preparation import nifti, scan
-from uadbench.preparation.prepare import prepare
-from uadbench.preparation.verify import verify
-from uadbench.progress import Silent
+from uadbench.preprocessing import nifti, scan
+from uadbench.preprocessing.prepare import prepare
+from uadbench.preprocessing.verify import verify
+from uadbench.system.errors import SubjectError
+from uadbench.system.progress import Silent
 
 CASES, FEW = 1000, 40
 MOST_SECONDS = 20.0
@@ -136,7 +136,7 @@ BOMB = gzip.compress(bytes(2**28), 9) * 4  # a gigabyte in a megabyte
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     root = tmp_path_factory.mktemp("scans") / "atlas2"
-    fixtures.write_fixture("atlas2", root, subjects=2)
+    testing.write_fixture("atlas2", root, subjects=2)
     return datasets.find("atlas2", root)
 
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from uadbench import pieces_file, record
-from uadbench.check_record import check_all
 from uadbench.cli import app
-from uadbench.errors import UserError
-from uadbench.files import sha256
-from uadbench.record import Stored
+from uadbench.experiment import pieces_file, record
+from uadbench.experiment.check_record import check_all
+from uadbench.experiment.collect import collect
+from uadbench.experiment.record import Stored
 from uadbench.report import formats, leaderboard, statistics
-from uadbench.report.collect import collect
+from uadbench.system.errors import UserError
+from uadbench.system.files import sha256
 
 PLACE = Path("uad-1-4mm/phantom-to-phantom/T1/random/ci/seed-0.json")
 VALUES: tuple[Any, ...] = (

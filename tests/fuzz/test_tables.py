@@ -16,11 +16,11 @@ import numpy as np
 import openpyxl
 import pytest
 
-from uadbench import datasets, fixtures, phantom
+from uadbench import datasets, phantom, testing
+from uadbench.data.tables import OLDEST_YEARS
 from uadbench.datasets import Found
-from uadbench.errors import UserError
-from uadbench.fixtures import heads
-from uadbench.tables import OLDEST_YEARS
+from uadbench.system.errors import UserError
+from uadbench.testing import heads
 
 CASES, SAMPLE = 1000, 40
 MOST_KIB = 400 * 2**10  # by which the process may grow
@@ -183,7 +183,7 @@ def place(
     else:
         few = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))
         monkeypatch.setattr(heads, "see", lambda *_: few)
-        fixtures.write_fixture(name, root, subjects=2 if name == "lgg" else 4)
+        testing.write_fixture(name, root, subjects=2 if name == "lgg" else 4)
     if name == "mslub":  # whose table is the user's own
         text = "participant_id,age,sex\npatient01,39.5,F\npatient02,41,M\npatient03,30,F\n"
         (root / "participants.csv").write_text(text)

@@ -11,9 +11,9 @@ import pytest
 
 from uadbench import catalog, methods
 from uadbench.cards import PRESETS, all_datasets, all_methods, dataset_card, method_card
-from uadbench.errors import UserError
-from uadbench.grid import description
-from uadbench.text import HIDDEN
+from uadbench.sweep import description
+from uadbench.system.errors import UserError
+from uadbench.system.text import HIDDEN
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ROOT / "tests/plugins/methods/brightness/method.py"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from uadbench import record
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.files import sha256_file
+from uadbench.experiment import record
+from uadbench.system.files import sha256_file
 
 PLUGINS = (Path(__file__).parent / "plugins", Path(__file__).parents[1] / "plugins")
 # Four cells with a fit each.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from uadbench.errors import UserError
-from uadbench.grid import cluster, description, tasks
-from uadbench.grid.cluster import Request
-from uadbench.grid.worker import Orders
-from uadbench.plan import Cell, Machine, Plan, make_plan
+from uadbench.experiment.plan import Cell, Machine, Plan, make_plan
+from uadbench.sweep import cluster, description, tasks
+from uadbench.sweep.cluster import Request
+from uadbench.sweep.worker import Orders
+from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
     from tests.grid.conftest import Arena

@@ -6,14 +6,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from uadbench import cards, record
-from uadbench.files import sha256, write_json
-from uadbench.grid import cluster, estimate, local
-from uadbench.grid.description import Slurm
-from uadbench.grid.tasks import begun, plan_tasks, standing
-from uadbench.plan import Cell, Machine
-from uadbench.record import RunRecord, Stage, plain
-from uadbench.run import run
+from uadbench import cards
+from uadbench.experiment import record
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.record import RunRecord, Stage, plain
+from uadbench.experiment.run import run
+from uadbench.sweep import cluster, estimate, local
+from uadbench.sweep.description import Slurm
+from uadbench.sweep.tasks import begun, plan_tasks, standing
+from uadbench.system.files import sha256, write_json
 
 CELL = Cell(method="brightness", dataset="balls", preset="ci", limit=1)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from uadbench import record
+from uadbench.experiment import record
 
 if TYPE_CHECKING:
     from tests.grid.conftest import Arena

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from uadbench import catalog, methods, record
+from uadbench import catalog, methods
 from uadbench.ablation.questions import Ablations, Variant
 from uadbench.ablation.verdicts import Answer, Report, compare, decide
 from uadbench.cards import method_card, method_names, spelled
-from uadbench.cohort import Cohort
-from uadbench.errors import UserError, unknown
-from uadbench.plan import Cell, Machine
-from uadbench.record import RunRecord
-from uadbench.run import fitted, run_recording_failure
+from uadbench.experiment import record
+from uadbench.experiment.cohort import Cohort
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.record import RunRecord
+from uadbench.experiment.run import fitted, run_recording_failure
+from uadbench.system.errors import UserError, unknown
 
 
 def ablate(

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from uadbench import catalog, toml
+from uadbench import catalog
 from uadbench.cards import Value, method_card
-from uadbench.errors import UserError, unknown
+from uadbench.system import toml
+from uadbench.system.errors import UserError, unknown
 
 TESTS = {
     "above": "full is above the variant, and the interval of the difference too where there is one",

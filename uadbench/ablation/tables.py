@@ -8,7 +8,7 @@ from typing import Any
 
 from uadbench.ablation.verdicts import Answer, Report, shown_interval
 from uadbench.evaluation.pieces import Interval
-from uadbench.files import write_json, write_text
+from uadbench.system.files import write_json, write_text
 
 
 def write(report: Report, folder: Path) -> Path:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uadbench import pieces_file
 from uadbench.ablation.questions import Ablations, Rule, Variant
 from uadbench.evaluation.pieces import Interval, paired_interval
-from uadbench.record import RunRecord, Stored
+from uadbench.experiment import pieces_file
+from uadbench.experiment.record import RunRecord, Stored
 
 INTERVALS = "ap"  # the quantity that has intervals
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from uadbench import __version__
-from uadbench.cli import data, grids, listing, new, published, reading, running
+from uadbench.cli import data, listing, new, published, reading, running, sweep
 from uadbench.cli.options import Plugins
-from uadbench.errors import UserError
-from uadbench.text import visible
+from uadbench.system.errors import UserError
+from uadbench.system.text import visible
 
 COMMANDS = (
     # make records
@@ -53,10 +53,10 @@ for command in COMMANDS:
 
 grid = _group(
     "Many methods, data sets and seeds from one file: `grid FILE`, and `grid status FILE` to watch.",
-    cls=grids.FileFirst,
+    cls=sweep.FileFirst,
 )
-grid.command()(grids.run)
-grid.command()(grids.status)
+grid.command()(sweep.run)
+grid.command()(sweep.status)
 app.add_typer(grid, name="grid")
 
 begin = _group("Begin a method or a data set of your own.")
@@ -74,7 +74,7 @@ def main() -> None:
         typer.echo(f"uadbench: {visible(str(error))}", err=True)
         sys.exit(2)
     except OSError as error:
-        from uadbench.files import disk_fault
+        from uadbench.system.files import disk_fault
 
         fault = disk_fault(error)
         if fault is None:

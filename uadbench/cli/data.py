@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uadbench.cli.options import N4, Extractor, Plugins, Quiet, Workers, machine_for
-from uadbench.errors import UserError
+from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
-    from uadbench.places import Places
+    from uadbench.system.paths import Places
 
 Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; remembered for later runs.")]
 
@@ -24,10 +24,10 @@ def verify(
 ) -> None:
     """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
     from uadbench import datasets
-    from uadbench.files import write_json
-    from uadbench.plan import find
-    from uadbench.preparation.verify import verify as verify_dataset
+    from uadbench.experiment.plan import find
+    from uadbench.preprocessing.verify import verify as verify_dataset
     from uadbench.report import show
+    from uadbench.system.files import write_json
 
     machine = machine_for("cpu", workers, quiet, None)
     _remember(machine.places, dataset, root)
@@ -59,10 +59,10 @@ def prepare(
     plugins: Plugins = None,
 ) -> None:
     """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
-    from uadbench.files import check_writable
-    from uadbench.preparation.prepare import Options
-    from uadbench.preparation.prepare_dataset import prepare_dataset
+    from uadbench.experiment.prepare_dataset import prepare_dataset
+    from uadbench.preprocessing.prepare import Options
     from uadbench.report import show
+    from uadbench.system.files import check_writable
 
     machine = machine_for("cpu", workers, quiet, None)
     check_writable(machine.places.cache, "UADBENCH_RUNS")
@@ -81,7 +81,7 @@ def fixture(
     plugins: Plugins = None,
 ) -> None:
     """Write phantom people in the layout of a data set: to try every command without a download."""
-    from uadbench.fixtures import write_fixture
+    from uadbench.testing import write_fixture
 
     write_fixture(dataset, out, subjects, trap or (), seed, layout)
     typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")

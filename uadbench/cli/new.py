@@ -34,7 +34,7 @@ def dataset(
 
 
 def _write(kind: str, name: str, folder: Path | None) -> None:
-    from uadbench.new import next_steps, write
+    from uadbench.scaffold import next_steps, write
 
     target = write(kind, name, folder)
     files = ", ".join(sorted(file.name for file in target.iterdir()))

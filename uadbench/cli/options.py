@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uadbench import catalog
-from uadbench.errors import UserError
+from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
-    from uadbench.places import Places
-    from uadbench.plan import Machine
+    from uadbench.experiment.plan import Machine
+    from uadbench.system.paths import Places
 
 
 def _add_plugins(paths: list[Path] | None) -> list[Path] | None:
@@ -65,7 +65,7 @@ def places_for(results: Path | None) -> "Places":
     """Where data, runs and records lie."""
     from dataclasses import replace
 
-    from uadbench.places import Places
+    from uadbench.system.paths import Places
 
     places = Places.default()
     return places if results is None else replace(places, results=results.expanduser())
@@ -73,9 +73,9 @@ def places_for(results: Path | None) -> "Places":
 
 def machine_for(device: str, workers: int, quiet: bool, results: Path | None) -> "Machine":
     """What a command works with."""
-    from uadbench.environment import resolve_device
-    from uadbench.plan import Machine
-    from uadbench.progress import Bars, Silent
+    from uadbench.experiment.plan import Machine
+    from uadbench.system.environment import resolve_device
+    from uadbench.system.progress import Bars, Silent
 
     progress = Silent() if quiet else Bars()
     return Machine(places_for(results), progress, resolve_device(device), workers or os.cpu_count() or 1)

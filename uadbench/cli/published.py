@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from uadbench.cli.options import Plugins
-from uadbench.errors import UserError
+from uadbench.system.errors import UserError
 
 
 def published(
@@ -30,9 +30,9 @@ def published(
     plugins: Plugins = None,
 ) -> None:
     """What the field has published, each value with its source; needs no data and no records."""
-    from uadbench.files import write_text
     from uadbench.report.field import findings, formats, views
     from uadbench.report.field.collection import collection, narrowed
+    from uadbench.system.files import write_text
 
     for name, value, expected in (("--by", by, views.BY), ("--format", format_, formats.FORMATS)):
         if value not in expected:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from uadbench.cli.options import Plugins, Results, places_for
-from uadbench.errors import UserError
+from uadbench.system.errors import UserError
 
 
 def leaderboard(
@@ -32,7 +32,7 @@ def leaderboard(
     plugins: Plugins = None,
 ) -> None:
     """Tables of all records, ranked only where a comparison means something."""
-    from uadbench import record
+    from uadbench.experiment import record
     from uadbench.report import collect, formats, listing, page, show, statistics, views
     from uadbench.report import leaderboard as board
     from uadbench.report import published as figures
@@ -89,7 +89,7 @@ def _say(lines: list[str]) -> None:
 
 
 def _write(text: str, output: Path | None) -> None:
-    from uadbench.files import write_text
+    from uadbench.system.files import write_text
 
     if output is None:
         typer.echo(text, nl=False)
@@ -114,8 +114,8 @@ def check_record(
     plugins: Plugins = None,
 ) -> None:
     """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
-    from uadbench.check_record import CANNOT_SEE, check_all
-    from uadbench.text import visible
+    from uadbench.experiment.check_record import CANNOT_SEE, check_all
+    from uadbench.system.text import visible
 
     found = check_all(files)
     for file, verdict in found.items():

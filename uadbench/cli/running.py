@@ -22,11 +22,11 @@ from uadbench.cli.options import (
     machine_for,
     settings_from,
 )
-from uadbench.errors import UserError
-from uadbench.text import visible
+from uadbench.system.errors import UserError
+from uadbench.system.text import visible
 
 if TYPE_CHECKING:
-    from uadbench.plan import Cell, Machine
+    from uadbench.experiment.plan import Cell, Machine
 
 
 def run(
@@ -64,8 +64,8 @@ def run(
     plugins: Plugins = None,
 ) -> None:
     """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
-    from uadbench.plan import Cell
-    from uadbench.preparation.prepare_scan import Options
+    from uadbench.experiment.plan import Cell
+    from uadbench.preprocessing.prepare_scan import Options
 
     settings = settings_from(set_)
     cells = [
@@ -92,8 +92,8 @@ def run(
 
 def _run_all(cells: "list[Cell]", machine: "Machine", force: bool) -> None:
     """Run every cell; one that fails is recorded and the others go on."""
+    from uadbench.experiment.run import run_recording_failure
     from uadbench.report import show
-    from uadbench.run import run_recording_failure
 
     machine.places.check_writable()
     outcomes, mistakes, failed = [], [], []
@@ -146,7 +146,7 @@ def ablate(
     from uadbench.ablation import ablate as ablation
     from uadbench.ablation.questions import read
     from uadbench.ablation.tables import markdown, write
-    from uadbench.plan import Cell
+    from uadbench.experiment.plan import Cell
 
     machine = machine_for(device, workers, quiet, results)
     settings = settings_from(set_)
@@ -176,9 +176,9 @@ def reproduce(
     plugins: Plugins = None,
 ) -> None:
     """Run what the published figures of a method on a test set need, and say which are met."""
+    from uadbench.experiment.run import run_recording_failure
     from uadbench.report import show
     from uadbench.report.reproduce import verdicts, wanted
-    from uadbench.run import run_recording_failure
 
     asked = wanted(method, dataset, train, contrast, preset, seed)
     if not asked.cells:
@@ -204,8 +204,8 @@ def score(
     plugins: Plugins = None,
 ) -> None:
     """Recompute the metrics of a record from its stored score maps."""
+    from uadbench.experiment.run import evaluate_again
     from uadbench.report import show
-    from uadbench.run import evaluate_again
 
     show.outcomes([evaluate_again(run, machine_for("cpu", workers, quiet, results))])
 
@@ -247,7 +247,7 @@ def predict(
     plugins: Plugins = None,
 ) -> None:
     """Apply a trained method to a scan of your own; the maps lie in the scan's own space."""
-    from uadbench.predict import predict as predict_scan
+    from uadbench.experiment.predict import predict as predict_scan
     from uadbench.report import show
 
     machine = machine_for(device, 1, quiet, None)

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadbench.protocol import FOUND_FRACTION, VOLUMES, Sizes
+from uadbench.data.sizes import VOLUMES, Sizes
+from uadbench.protocol import FOUND_FRACTION
 
 NEIGHBOURS = np.ones((3, 3, 3), bool)  # 26-connected
 # 8-connected in the plane: slices of unknown distance may lie further apart than a lesion is long.
@@ -45,7 +46,7 @@ class Lesions:
     ) -> None:
         """Label a lesion mask (R, A, S); components that touch an ignored voxel are set aside.
 
-        `voxel_ml` is the patient's own volume of a voxel (`protocol.voxel_size`), in the unit of `sizes`;
+        `voxel_ml` is the patient's own volume of a voxel (`data.sizes.voxel_size`), in the unit of `sizes`;
         `flat` components end with their slice.
         """
         self._lesion, self._ignored, self._voxel_size = lesion, ignored, voxel_ml

@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.data.prepared import Prepared
+from uadbench.data.sizes import sizes, template_scale, voxel_size
+from uadbench.data.space import Grid, resample
 from uadbench.evaluation import intensity, maps, postprocess
 from uadbench.evaluation.components import Lesions
 from uadbench.evaluation.counting import Look, Voxels
@@ -26,19 +29,10 @@ from uadbench.evaluation.ordinals import LOWEST
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.pooling import Group, Pools
 from uadbench.evaluation.postprocess import PROFILES
-from uadbench.files import scratch_folder
-from uadbench.grids import Grid, resample
 from uadbench.learning import scores
-from uadbench.prepared import Prepared
-from uadbench.progress import Progress
-from uadbench.protocol import (
-    OPERATING_POINTS,
-    SCAN_FRACTION,
-    dice,
-    sizes,
-    template_scale,
-    voxel_size,
-)
+from uadbench.protocol import OPERATING_POINTS, SCAN_FRACTION, dice
+from uadbench.system.files import scratch_folder
+from uadbench.system.progress import Progress
 
 T = TypeVar("T")
 

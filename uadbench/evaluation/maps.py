@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import tensors
-from uadbench.environment import Cost
 from uadbench.methods import Score
+from uadbench.system import tensors
+from uadbench.system.environment import Cost
 
 
 @dataclass(frozen=True)

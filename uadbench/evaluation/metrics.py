@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.errors import UserError
 from uadbench.evaluation.buckets import below_and_equal
+from uadbench.system.errors import UserError
 
 MANY = 1 << 21  # voxels from which counting them in buckets costs less than sorting them, on any processor
 AP_BOUND = 1e-4  # a figure that may be further off is not used (protocol, rule 4); of Dice too

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadbench.data.space import Grid
 from uadbench.evaluation.components import neighbours
 from uadbench.evaluation.medians import median
 from uadbench.evaluation.ordinals import LOWEST
-from uadbench.grids import Grid
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import Subject
+from uadbench.data.space import Grid, Stack
 from uadbench.evaluation.evaluate import Case
-from uadbench.files import as_json, read_json, sha256, update_text
-from uadbench.grids import Grid, Stack
-from uadbench.prepared import Prepared
-from uadbench.subject import Subject
+from uadbench.system.files import as_json, read_json, sha256, update_text
 
 
 class _Grid(msgspec.Struct):

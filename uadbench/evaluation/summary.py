@@ -6,19 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.data.sizes import VOLUMES, Sizes
+from uadbench.data.splits import PARTITIONS
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS
 from uadbench.evaluation.evaluate import Evaluation
 from uadbench.evaluation.metrics import measure
 from uadbench.evaluation.pieces import Pieces
-from uadbench.protocol import (
-    FALSE_POSITIVE_RATES,
-    OPERATING_POINTS,
-    VOLUMES,
-    Sizes,
-    dice,
-    dice_ceiling,
-)
-from uadbench.splits import PARTITIONS
+from uadbench.protocol import FALSE_POSITIVE_RATES, OPERATING_POINTS, dice, dice_ceiling
 
 Subjects = Sequence[Mapping[str, Any]]
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uadbench.files import replacing
 from uadbench.methods import Context
+from uadbench.system.files import replacing
 
 FORMAT = 2
 logger = logging.getLogger(__name__)

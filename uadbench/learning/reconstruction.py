@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
 from uadbench.methods import Context, Method, Score, State, score_option
-from uadbench.volumes import Volume, Volumes
 
 
 @dataclass

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from uadbench.errors import UserError
-from uadbench.progress import Progress
-from uadbench.volumes import Volume, Volumes
+from uadbench.data.volumes import Volume, Volumes
+from uadbench.system.errors import UserError
+from uadbench.system.progress import Progress
 
 SMOOTHING_VOXELS = 1.0  # Gaussian sigma of the statistics of healthy residuals
 ANY = "any contrast"  # statistics for a contrast that was not trained on

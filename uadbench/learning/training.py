@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from uadbench.errors import UserError
+from uadbench.data.prepared import STEPS
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning.checkpoint import Checkpoint, History, Stateful, random_states, set_random_states
 from uadbench.learning.layout import any_layout, while_any_layout
 from uadbench.methods import PRECISIONS, Context, State
-from uadbench.prepared import STEPS
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.errors import UserError
 
 MEMORY_LIMIT = 8 * 2**30  # bytes of packed slices kept in memory; a larger cohort is read as it is drawn
 VALIDATION_SLICES = 256  # spread evenly over the healthy validation volumes

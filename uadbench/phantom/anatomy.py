@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadbench.grids import Grid, resample
+from uadbench.data.space import Grid, resample
 from uadbench.phantom import fields, template
 from uadbench.phantom.fields import Map, axes_mm, smooth_field, soft_step
 

@@ -14,14 +14,14 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import pool
-from uadbench.files import replacing, update_text
-from uadbench.grids import GRIDS, Grid
+from uadbench.data.space import GRIDS, Grid
 from uadbench.phantom.anatomy import Person, box, make_anatomy
 from uadbench.phantom.contrast import CONTRASTS, SITES, Site, make_scan
 from uadbench.phantom.fields import Map
 from uadbench.phantom.lesions import KINDS, make_lesion
-from uadbench.progress import Progress
+from uadbench.system import pool
+from uadbench.system.files import replacing, update_text
+from uadbench.system.progress import Progress
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -30,10 +30,11 @@ SEED = 2024
 HEALTHY = 48
 HEALTHY_VARIABLE = "UADBENCH_PHANTOM_HEALTHY"  # asks for another number; more only adds members
 LESIONS_PER_KIND = 6
-# The partition of a member is a hash of its name (uadbench.splits). With these first numbers the
+# The partition of a member is a hash of its name (uadbench.data.splits). With these first numbers the
 # parts are in proportion for the whole cohort and for its beginnings: the first 8 healthy members
 # are 5 train, 1 val, 2 test, the first 5 kinds of lesion 2 val, 3 test.
 FIRST_HEALTHY, FIRST_LESION = 101, 1901
+FIRST_MEMBER = 5000  # of those in fixtures, so that nobody of the built-in phantom appears there
 FILE_NAMES = {"T1": "T1w", "T2": "T2w", "FLAIR": "FLAIR", "PD": "PDw"}  # BIDS suffixes
 AGES = {"glioma": (30, 78), "ms": (20, 58), "wmh": (55, 88), "stroke": (45, 86), "mimic": (20, 80)}
 HEALTHY_AGES = (20, 86)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadbench.grids import Grid
+from uadbench.data.space import Grid
 from uadbench.phantom.anatomy import TISSUES, Anatomy, Person
 from uadbench.phantom.fields import Map, smooth_field
 

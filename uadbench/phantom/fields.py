@@ -6,11 +6,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.grids import Grid
+from uadbench.data.space import Grid
 
 Map = NDArray[np.float32]
 
-# The box in mm that every field covers: more than any brain and any of the grids of uadbench.grids.
+# The box in mm that every field covers: more than any brain and any of the grids of uadbench.data.space.
 LOW_MM, HIGH_MM = (-120.0, -150.0, -100.0), (120.0, 130.0, 130.0)
 # Mean square of the weights of a cubic B-spline, 151/315, per axis: what a coefficient's variance keeps.
 SPLINE_VARIANCE = (151 / 315) ** 3

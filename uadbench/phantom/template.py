@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from uadbench.grids import Grid, resample
+from uadbench.data.space import Grid, resample
 from uadbench.phantom.fields import Map, axes_mm, soft_step
 
 # Box of the brain in MNI152 mm, with room for a head that is 8 % larger.

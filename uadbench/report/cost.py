@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uadbench.record import RunRecord
+from uadbench.experiment.record import RunRecord
 
 COLUMNS = {  # name: title, meaning
     "training_s": ("training s", "seconds of training, mean over seeds"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from uadbench.cards import FAMILIES, method_cards
-from uadbench.record import Group, RunRecord
+from uadbench.experiment.record import Group, RunRecord
 from uadbench.report import formats
 from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing

@@ -8,7 +8,7 @@ from uadbench.evaluation.uncertainty import FEW_PERSONS
 from uadbench.protocol import protocol
 from uadbench.report import cost
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
-from uadbench.text import csv_cell, latex_text, markdown_cell, markdown_line, visible
+from uadbench.system.text import csv_cell, latex_text, markdown_cell, markdown_line, visible
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 NO_RANK = "-"

@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any
 
 from uadbench.cards import dataset_card
-from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS
-from uadbench.files import sha256_json
+from uadbench.experiment.record import NONE_OF, Profile, RunRecord, Stored
 from uadbench.protocol import PROFILES, protocol
-from uadbench.record import NONE_OF, Profile, RunRecord, Stored
 from uadbench.report.shortcut import Shortcut, control
 from uadbench.report.statistics import FEWEST_SEEDS, Contender, Evidence, Standing, standings
+from uadbench.system.errors import UserError
+from uadbench.system.files import sha256_json
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uadbench.text import csv_cell, latex_text, markdown_cell, visible
+from uadbench.system.text import csv_cell, latex_text, markdown_cell, visible
 
 
 @dataclass(frozen=True)

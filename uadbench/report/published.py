@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from uadbench.grids import GRIDS
+from uadbench.data.space import GRIDS
+from uadbench.experiment.record import RunRecord
 from uadbench.protocol import protocol
-from uadbench.record import RunRecord
 from uadbench.report.listing import Listing
 
 HERE = Path(__file__).parent

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uadbench.errors import UserError
-from uadbench.plan import Cell, Machine
-from uadbench.record import RunRecord
-from uadbench.report.collect import collect
+from uadbench.experiment.collect import collect
+from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.record import RunRecord
+from uadbench.experiment.run import run
 from uadbench.report.leaderboard import numbers
-from uadbench.run import run
+from uadbench.system.errors import UserError
 
 # How far a metric may move before it is a regression. Training on another processor sums in another
 # order; the differences seen between one and two threads are well below these.

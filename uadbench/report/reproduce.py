@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from uadbench import catalog
 from uadbench.cards import contrast_of, dataset_card, method_card
-from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS
-from uadbench.plan import Cell
-from uadbench.record import RunRecord
+from uadbench.experiment.plan import Cell
+from uadbench.experiment.record import RunRecord
 from uadbench.report import published
 from uadbench.report.listing import Listing
 from uadbench.report.published import Band, Published
+from uadbench.system.errors import UserError
 
 HALF_RESOLUTION = "uad-1-2mm"
 HEADERS = ("figure", "trained on", "contrast", "metric", "threshold", "ours", "expected", "verdict")

@@ -12,20 +12,20 @@ from rich.table import Table as RichTable
 
 from uadbench import datasets as dataset_modules
 from uadbench.cards import DatasetCard, MethodCard
-from uadbench.errors import UserError
-from uadbench.places import Places
-from uadbench.subject import LeftOut
-from uadbench.text import escape, visible
+from uadbench.data.session import LeftOut
+from uadbench.system.errors import UserError
+from uadbench.system.paths import Places
+from uadbench.system.text import escape, visible
 
 if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing heavy is loaded for them
-    from uadbench.predict import Prediction
-    from uadbench.preparation.prepare_dataset import Preparation
-    from uadbench.preparation.verify import Report
+    from uadbench.experiment.predict import Prediction
+    from uadbench.experiment.prepare_dataset import Preparation
+    from uadbench.experiment.run import Outcome
+    from uadbench.preprocessing.verify import Report
     from uadbench.report import leaderboard as board
     from uadbench.report.listing import Listing
     from uadbench.report.regress import Change
     from uadbench.report.statistics import Comparison
-    from uadbench.run import Outcome
 
 # Output that goes to a file or a pipe is as wide as it needs to be, or as COLUMNS says.
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 220)
@@ -54,7 +54,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> None:
 
 def outcomes(done: "Sequence[Outcome]") -> None:
     """The rows of finished runs, and where their files lie."""
-    from uadbench.record import Stored
+    from uadbench.experiment.record import Stored
     from uadbench.report import leaderboard as board
 
     leaderboard(board.tables([Stored(outcome.record, outcome.path) for outcome in done]), [])
@@ -363,8 +363,8 @@ def doctor(places: Places) -> None:
 
     import psutil
 
-    from uadbench import environment
     from uadbench.cards import all_datasets
+    from uadbench.system import environment
 
     device = environment.resolve_device("auto")
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
-from uadbench import pieces_file
-from uadbench.errors import UserError
+from uadbench.data.sizes import PIXELS, VOLUMES, Sizes
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.metrics import UncertainFigureError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval, Sampled
-from uadbench.protocol import OPERATING_POINTS, PIXELS, PROFILES, VOLUMES, Sizes, protocol
-from uadbench.recompute import wrong_figures
-from uadbench.record import RunRecord, Stored, SubjectResult, read
+from uadbench.experiment import pieces_file
+from uadbench.experiment.recompute import wrong_figures
+from uadbench.experiment.record import RunRecord, Stored, SubjectResult, read
+from uadbench.protocol import OPERATING_POINTS, PROFILES, protocol
+from uadbench.system.errors import UserError
 
 # Resamples of all records together that are made while one waits; of more records there are fewer of each.
 RESAMPLES_IN_ALL = 100_000

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from uadbench.data.sizes import Sizes
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval, Sampled
-from uadbench.protocol import Sizes
-from uadbench.record import SubjectResult
+from uadbench.experiment.record import SubjectResult
 from uadbench.report.statistics import Evidence, Tested
 
 MEASURES = {

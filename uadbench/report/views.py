@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.report import cost, families, formats
 from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratum, gaps, strata
+from uadbench.system.errors import UserError
 
 ROW = ("method", "variant", "grid", "trained on")
 COST_NOTE = "Times compare only where the hardware is the same."

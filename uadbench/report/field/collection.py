@@ -6,9 +6,9 @@ from string import ascii_lowercase
 
 import pandas
 
-from uadbench.errors import UserError
 from uadbench.report import published
 from uadbench.report.field import words
+from uadbench.system.errors import UserError
 
 # What is held fixed within a cell of the comparison; `apart` keeps unknown settings of two sources apart.
 FIXED = ("quantity", "regime", "contrast", "threshold", "averaged", "apart")

@@ -9,7 +9,7 @@ import pandas
 from uadbench.report.field.collection import in_order
 from uadbench.report.field.views import Cell, Sheet
 from uadbench.report.field.words import shown
-from uadbench.text import latex_text
+from uadbench.system.text import latex_text
 
 if TYPE_CHECKING:
     from rich.console import Console

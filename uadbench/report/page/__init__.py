@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from uadbench.places import Places
 from uadbench.report import leaderboard as board
 from uadbench.report.page import content
+from uadbench.system.paths import Places
 
 SCRIPTS = (  # in the order in which they are read: each knows those before it
     "elements", "sorting", "filters", "details", "tables", "families", "charts", "cost", "curves", "closer",

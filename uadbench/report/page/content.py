@@ -6,14 +6,14 @@ from typing import Any
 
 from uadbench import __version__
 from uadbench.cards import dataset_card, method_cards
-from uadbench.errors import UserError
 from uadbench.evaluation.uncertainty import Interval
-from uadbench.places import Places
-from uadbench.record import RunRecord, plain
+from uadbench.experiment.record import RunRecord, plain
 from uadbench.report import cost, families, formats, published, views
 from uadbench.report import leaderboard as board
 from uadbench.report.page import gallery
 from uadbench.report.strata import MEASURES, PEOPLE, POINTS, Gap, Stratum, gaps, strata
+from uadbench.system.errors import UserError
+from uadbench.system.paths import Places
 
 EXCLUDED_SHOWN = 50
 

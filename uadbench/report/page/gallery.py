@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.errors import UserError
+from uadbench.data.space import GRIDS, Grid, resample
 from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case
-from uadbench.grids import GRIDS, Grid, resample
-from uadbench.places import Places
-from uadbench.record import RunRecord
+from uadbench.experiment.record import RunRecord
 from uadbench.report import leaderboard as board
+from uadbench.system.errors import UserError
+from uadbench.system.paths import Places
 
 LIMIT = 8_000_000  # characters of all pictures together
 SLICES = 13

@@ -6,9 +6,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from uadbench.grids import GRIDS
-from uadbench.progress import Progress
-from uadbench.subject import Subject
+from uadbench.data.session import Subject
+from uadbench.data.space import GRIDS
+from uadbench.system.progress import Progress
 
 HEALTHY, LESION = 14, 10
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.data.volumes import Volumes
 from uadbench.methods import Method
-from uadbench.volumes import Volumes
 
 
 def checks(

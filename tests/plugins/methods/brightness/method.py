@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.methods import Context, Method, Score, score_option
-from uadbench.volumes import Volume, Volumes
 
 
 @dataclass

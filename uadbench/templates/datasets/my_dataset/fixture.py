@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.fixtures import Lattice, Picture, Visit
+from uadbench.testing import Lattice, Picture, Visit
 
 KIND = "glioma"  # or "ms", "wmh", "stroke"; None: healthy people
 LAYOUTS = ("folders",)  # names of the known variants of the layout, the usual one first

@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.methods import Context, Method, Score, State, fit_option, score_option
-from uadbench.ranges import Share, Smoothing
-from uadbench.volumes import Volume, Volumes
+from uadbench.system.ranges import Share, Smoothing
 
 
 @dataclass

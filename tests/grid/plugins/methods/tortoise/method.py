@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.training import Batch, Schedule
 from uadbench.methods import Context, Method, Score, State, fit_option, score_option
-from uadbench.volumes import Volume, Volumes
 
 
 def pass_by(place: str) -> None:

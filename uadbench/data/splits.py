@@ -1,0 +1,208 @@
+"""Splits: which partition a person belongs to (protocol, rule 1).
+
+Where a release was published in parts, and its card says which partition each of them is, that is followed.
+Else the partition is a hash of a fixed salt and the person's id, held against the card's fractions, so
+that a partial copy of a release gives a subset of the whole release's split.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from uadbench.cards import DatasetCard, dataset_card
+from uadbench.data.session import LeftOut, Subject
+from uadbench.system.errors import UserError, unknown
+from uadbench.system.files import as_json, sha256, sha256_json, update_text
+from uadbench.system.text import csv_cell
+
+SALT = "uadbench split 1"
+ALL_TEST = "all-test"
+# The published parts where there are any; the hash for everyone; every patient into lesion-test.
+RULES = ("published", "hash", ALL_TEST)
+PARTITIONS = ("healthy-train", "healthy-val", "healthy-test", "lesion-val", "lesion-test")
+
+
+def position(cohort: str, person: str) -> float:
+    """A number in [0, 1) that belongs to a person for good."""
+    digest = hashlib.sha256(f"{SALT}:{cohort}:{person}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def partition(subject: Subject, card: DatasetCard) -> str | None:
+    """The partition of a subject: that of its part of the release, else that of its person.
+
+    None for a patient who is learned from (`within`).
+    """
+    if subject.part is not None and subject.part in card.published_split:
+        published = card.published_split[subject.part]
+        if published not in PARTITIONS:
+            raise unknown("partition", published, PARTITIONS, of=f"the published_split of {card.name}'s card")
+        return published
+    place = position(subject.cohort, subject.person)
+    group = "healthy" if subject.healthy else "lesion"
+    fractions: Mapping[str, float] = (
+        card.healthy_split if subject.healthy or card.within else card.lesion_split
+    )
+    for name in ("train", "val"):
+        place -= fractions.get(name, 0.0)
+        if place < 0:
+            found = f"{group}-{name}"
+            return found if found in PARTITIONS else None
+    return f"{group}-test"
+
+
+def under(card: DatasetCard, asked: str) -> DatasetCard:
+    """The card as it splits under one of the RULES; healthy subjects go where they always go."""
+    if asked == "hash":
+        return replace(card, published_split={})
+    if asked == ALL_TEST:
+        healthy = {part: name for part, name in card.published_split.items() if name.startswith("healthy")}
+        return replace(card, published_split=healthy, lesion_split={}, within=False)
+    return card
+
+
+def split(
+    subjects: Iterable[Subject], card: DatasetCard, limit: int | None = None
+) -> dict[str, list[Subject]]:
+    """Subjects by partition, sorted by id; `limit` keeps that many persons of each partition.
+
+    The kept persons are those with the lowest position, so that a lower limit gives a subset.
+    """
+    parts: dict[str, list[Subject]] = {name: [] for name in PARTITIONS}
+    for subject in sorted(subjects, key=lambda s: s.id):
+        place = partition(subject, card)
+        if place is not None:
+            parts[place].append(subject)
+    for name, members in parts.items():
+        persons = sorted({s.person for s in members}, key=lambda p: position(card.name, p))[:limit]
+        parts[name] = [s for s in members if s.person in persons]
+    return parts
+
+
+def split_hash(subjects: Sequence[Subject]) -> str:
+    """Hash of who is in a partition."""
+    return sha256_json(sorted([s.cohort, s.person, s.session, s.id] for s in subjects))
+
+
+def check_persons(parts: Mapping[str, Sequence[Subject]]) -> None:
+    """Stop where one person is in two partitions, for example as a healthy and as a lesion subject."""
+    seen: dict[tuple[str, str], tuple[str, Subject]] = {}
+    for name, members in parts.items():
+        for subject in members:
+            first_name, first = seen.setdefault((subject.cohort, subject.person), (name, subject))
+            if not may_share(first_name, first, name, subject):
+                raise UserError(
+                    f"Person {subject.person} of {subject.cohort} is in {first_name} and in {name}: "
+                    "a person may be in one partition only; correct the adapter or the table of persons."
+                )
+
+
+def may_share(part: str, subject: Subject, other_part: str, other: Subject) -> bool:
+    """Whether one person's subjects may be where they are: in one partition, or two of one stage.
+
+    Of a patient of val or test the lesion-free slices are healthy-val or healthy-test, the whole stack
+    lesion-val or lesion-test (protocol, rule 2).
+    """
+    stages = {name.rpartition("-")[2] for name in (part, other_part)}
+    whole = {subject.slices, other.slices} == {"lesion-free", "all"}
+    return part == other_part or (whole and len(stages) == 1)
+
+
+def balance(parts: Mapping[str, Sequence[Subject]]) -> dict[str, dict[str, object]]:
+    """Counts, sites, sexes, kinds of lesion and ages by partition."""
+    report: dict[str, dict[str, object]] = {}
+    for name, members in parts.items():
+        ages = [s.age for s in members if s.age is not None]
+        report[name] = {
+            "subjects": len(members),
+            "persons": len({(s.cohort, s.person) for s in members}),
+            "site": _counts(s.site for s in members),
+            "sex": _counts(s.sex for s in members),
+            "lesion_kind": _counts(s.lesion_kind for s in members if not s.healthy),
+            "mean_age": round(sum(ages) / len(ages), 1) if ages else None,
+            "age_range": [min(ages), max(ages)] if ages else None,
+            "age_unknown": len(members) - len(ages),
+        }
+    return report
+
+
+def _counts(values: Iterable[str | None]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value or "unknown"] = counts.get(value or "unknown", 0) + 1
+    return dict(sorted(counts.items()))
+
+
+# ---- the list that anybody can check ----
+
+COLUMNS = ("partition", "person", "subject", "session", "part", "site", "sex", "age", "contrasts")
+
+
+def write(
+    subjects: Sequence[Subject], left_out: Sequence[LeftOut], card: DatasetCard, folder: Path
+) -> dict[str, str]:
+    """Write who of a data set is in which partition (CSV), and beside it the rule, hashes and balance (JSON).
+
+    They lie with what can be made again and not with the results: what they say about people may not be
+    passed on everywhere.
+
+    Answers the rule and the SHA-256 of the CSV. The hash of a partition in a record is that of `hashes` for
+    the tested contrast (lesion) or for "all" (healthy), unless the run was limited to some persons.
+    """
+    parts, path = split(subjects, card), list_path(card, folder)
+    text = _list(parts)
+    update_text(path, text)
+    facts = {"rule": rule(card), "sha256": sha256(text)}
+    about: dict[str, Any] = {"dataset": card.name, "list": path.name, **facts, "salt": SALT}
+    about |= {"fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)}}
+    about |= {"published": dict(card.published_split), "partitions": _described(parts)}
+    about |= {"left_out": [item.as_dict() for item in left_out]}
+    update_text(path.with_suffix(".json"), as_json(about))
+    return facts
+
+
+def list_path(card: DatasetCard, folder: Path) -> Path:
+    """Where the list of a data set is written; one that does not follow the published parts is another."""
+    usual = rule(card) in ("published", rule(dataset_card(card.name)))
+    return folder / f"{card.name}{'' if usual else f'-{rule(card)}'}.csv"
+
+
+def rule(card: DatasetCard) -> str:
+    """By which of the RULES a data set is split."""
+    if _tests_all(card) and not _tests_all(dataset_card(card.name)):
+        return ALL_TEST
+    return "published" if card.published_split else "hash"
+
+
+def _tests_all(card: DatasetCard) -> bool:
+    """Whether every patient falls into lesion-test."""
+    elsewhere = [name for name in card.published_split.values() if name.startswith("lesion")]
+    return not (card.within or elsewhere or any(card.lesion_split.values()))
+
+
+def _list(parts: Mapping[str, Sequence[Subject]]) -> str:
+    """One line for each subject, by partition and id."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for name, members in parts.items():
+        for s in members:
+            contrasts = " ".join(sorted(s.images))
+            line = [name, s.person, s.id, s.session, s.part, s.site, s.sex, s.age, contrasts]
+            writer.writerow(map(csv_cell, line))
+    return text.getvalue()
+
+
+def _described(parts: Mapping[str, Sequence[Subject]]) -> dict[str, dict[str, Any]]:
+    """Balance and hashes of the partitions that have subjects."""
+    described = {}
+    for name, facts in balance({name: members for name, members in parts.items() if members}).items():
+        hashes = {"all": split_hash(parts[name])}
+        for contrast in sorted({contrast for s in parts[name] for contrast in s.images}):
+            hashes[contrast] = split_hash([s for s in parts[name] if contrast in s.images])
+        described[name] = facts | {"hashes": hashes}
+    return described

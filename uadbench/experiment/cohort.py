@@ -1,0 +1,180 @@
+"""Cohort: the prepared volumes of one run, on the evaluation grid and on the model grid."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from uadbench.data import splits
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import Target
+from uadbench.evaluation.evaluate import extent
+from uadbench.experiment.plan import Machine, Plan
+from uadbench.preprocessing.prepare import Failure, check_voxels, copies, prepare
+from uadbench.system.environment import measured
+from uadbench.system.errors import UserError
+from uadbench.system.files import sha256_json
+
+# Partitions whose scans are scored; healthy-train is only learned from.
+EVALUATED = ("healthy-val", "healthy-test", "lesion-val", "lesion-test")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Prepared volumes by partition: on the evaluation grid, on the model grid, and for training."""
+
+    evaluation: Mapping[str, Sequence[Prepared]]
+    model: Mapping[str, Sequence[Prepared]]
+    train: Sequence[Prepared]
+    val: Sequence[Prepared]
+    failures: Mapping[str, Sequence[Failure]]
+    lists: Mapping[str, Mapping[str, str]]  # by data set: rule and SHA-256 of the list of its split
+    seconds: float
+    peak_memory_mb: float
+
+    def taking_part(self) -> dict[str, Sequence[Prepared]]:
+        """The scans of every partition: those that are tested on the evaluation grid, those learned from."""
+        return {"healthy-train": self.train, **self.evaluation}
+
+    def fingerprint(self) -> str:
+        """Hash of all volumes that take part."""
+        tested = {name: sorted(p.key for p in members) for name, members in self.evaluation.items()}
+        return sha256_json([tested, sorted(p.key for p in [*self.train, *self.val])])
+
+
+def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
+    """Prepare every partition on the grids that need it; subjects that fail are kept as failures."""
+    lists = {
+        found.card.name: splits.write(
+            found.subjects, found.left_out, found.card, machine.places.runs / "splits"
+        )
+        for found in (plan.train, plan.test)
+        if found is not None
+    }
+    with measured() as cost:
+        failures: dict[str, list[Failure]] = {}
+        evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, machine)
+        model_on = plan.model_target
+        model = _prepared(plan, EVALUATED, plan.contrast, model_on, failures, machine)
+        learned: dict[str, list[Prepared]] = {"healthy-train": [], "healthy-val": []}
+        for contrast in plan.train_contrasts:
+            more = _prepared(plan, tuple(learned), contrast, model_on, failures, machine)
+            for partition, members in more.items():
+                learned[partition] += members.values()
+        learned["healthy-train"], flagged = _unflagged(learned["healthy-train"])
+        failures["healthy-train"] = [*failures.get("healthy-train", []), *flagged]
+    scored = {
+        part: [item for name, item in members.items() if name in model[part]]
+        for part, members in evaluation.items()
+    }
+    _leave_copies_out(scored, learned, failures)
+    check_voxels({**scored, "healthy-train": learned["healthy-train"]})
+    _check_not_empty(plan, scored, learned["healthy-train"], failures)
+    _check_measurable(plan.test.card.name, scored["lesion-test"])
+    return Cohort(
+        evaluation=scored,
+        model={part: [model[part][item.subject.id] for item in items] for part, items in scored.items()},
+        train=learned["healthy-train"],
+        val=learned["healthy-val"],
+        failures=failures,
+        lists=lists,
+        seconds=cost.seconds,
+        peak_memory_mb=cost.peak_memory_mb,
+    )
+
+
+def _unflagged(members: Sequence[Prepared]) -> tuple[list[Prepared], list[Failure]]:
+    """The scans to learn from, and those that are not for their flags; all are learned from if all have some.
+
+    What is wrong with a scan's brain mask would be learned as healthy. Flags know no label of a healthy scan.
+    """
+    flags = [item.facts.get("quality", {}).get("flags", []) for item in members]
+    if all(flags):
+        return list(members), []
+    reasons = [
+        Failure(item.subject.id, item.contrast, f"not learned from, for it was flagged: {'; '.join(found)}")
+        for item, found in zip(members, flags, strict=True)
+        if found
+    ]
+    return [item for item, found in zip(members, flags, strict=True) if not found], reasons
+
+
+def _prepared(
+    plan: Plan,
+    partitions: Sequence[str],
+    contrast: str,
+    on: Target,
+    failures: dict[str, list[Failure]],
+    machine: Machine,
+) -> dict[str, dict[str, Prepared]]:
+    """Prepared scans by partition and subject id; one pass over each data set that fills partitions."""
+    by_partition: dict[str, dict[str, Prepared]] = {partition: {} for partition in partitions}
+    cards = {plan.card_of(part).name: plan.card_of(part) for part in partitions if plan.parts[part]}
+    for card in cards.values():
+        home = {
+            subject.id: part
+            for part in partitions
+            for subject in plan.parts[part]
+            if subject.cohort == card.name and contrast in subject.images
+        }
+        subjects = [s for part in partitions for s in plan.parts[part] if home.get(s.id) == part]
+        cohort = prepare(
+            subjects, contrast, on, card, machine.places.cache, machine.workers, machine.progress,
+            plan.cell.preparation,
+        )  # fmt: skip
+        for item in cohort.prepared:
+            by_partition[home[item.subject.id]][item.subject.id] = item
+        for failure in cohort.failures:
+            known = failures.setdefault(home[failure.subject_id], [])
+            if failure not in known:
+                known.append(failure)
+    return by_partition
+
+
+def _leave_copies_out(
+    scored: dict[str, list[Prepared]],
+    learned: dict[str, list[Prepared]],
+    failures: dict[str, list[Failure]],
+) -> None:
+    """Take out of the partitions whoever shows the voxels of another subject of the data set."""
+    together = {part: [*scored.get(part, []), *learned.get(part, [])] for part in {*scored, *learned}}
+    for part, found in copies(together).items():
+        failures.setdefault(part, []).extend(found)
+        lost = {failure.subject_id for failure in found}
+        for places in (scored, learned):
+            if part in places:
+                places[part] = [item for item in places[part] if item.subject.id not in lost]
+
+
+def _check_not_empty(
+    plan: Plan,
+    evaluation: Mapping[str, Sequence[Prepared]],
+    train: Sequence[Prepared],
+    failures: Mapping[str, Sequence[Failure]],
+) -> None:
+    reasons = "; ".join(f"{f.subject_id}: {f.reason}" for part in failures.values() for f in part[:3])
+    if not evaluation["lesion-test"]:
+        raise UserError(f"No lesion-test subject of {plan.test.card.name} could be prepared ({reasons}).")
+    if plan.card.trained and not train:
+        raise UserError(
+            f"{plan.card.name} must be trained, but no healthy-train volume with "
+            f"{' or '.join(plan.train_contrasts) or plan.contrast} could be prepared "
+            f"({reasons or 'none was found'})."
+        )
+
+
+def _check_measurable(name: str, tested: Sequence[Prepared]) -> None:
+    """Stop where no scan has both what is to be found and what is not: no figure would be defined.
+
+    Looks no further than the first scan that has both.
+    """
+    ill = well = False
+    for item in tested:
+        lesion = item.lesion()[extent(item) & ~item.ignored()]
+        ill, well = ill or bool(lesion.any()), well or not lesion.all()
+        if ill and well:
+            return
+    scans = f"the {len(tested)} lesion-test scans of {name}"
+    what = f"in {scans} no measured voxel is lesion" if not ill else f"{scans} are lesion through and through"
+    raise UserError(
+        f"Nothing can be measured: {what}. Measured are the brain and the lesion on slices with at least "
+        f"2,000 mm2 of brain; `uadbench verify {name}` looks at the masks."
+    )

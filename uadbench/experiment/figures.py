@@ -1,0 +1,140 @@
+"""Pictures: what a method saw, restored and scored, one page per lesion kind; and its curve."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.data.space import resample
+from uadbench.evaluation import maps
+from uadbench.evaluation.evaluate import Case, Evaluation
+from uadbench.evaluation.summary import rows, weights
+from uadbench.experiment.record import RunRecord
+from uadbench.system.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SLICES = 3  # subjects by slices would not fit a page: one subject, three slices through its lesions
+OUTLINE = "#ffd54a"
+
+
+def draw(record: RunRecord, evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> list[Path]:
+    """One PNG per lesion kind and a precision-recall plot; returns their paths."""
+    written = []
+    kinds = sorted(
+        {s["lesion_kind"] or "lesion" for s in evaluation.subjects if s["partition"] == "lesion-test"}
+    )
+    for kind in kinds:
+        row = _typical(evaluation.subjects, kind)
+        written.append(_save(_page(record, cases[row], kind), folder / f"{kind}.png"))
+    written.append(_save(_curves(record, evaluation), folder / "precision_recall.png"))
+    return written
+
+
+def _typical(subjects: Sequence[dict[str, Any]], kind: str) -> int:
+    """The row of the subject whose lesion volume is the median of its kind."""
+    chosen = sorted(
+        (s["lesion_ml"] if "lesion_ml" in s else s["lesion_pixels"], row)
+        for row, s in enumerate(subjects)
+        if s["partition"] == "lesion-test" and (s["lesion_kind"] or "lesion") == kind
+    )
+    return chosen[len(chosen) // 2][1]
+
+
+def _lesion_slices(lesion: NDArray[np.bool_]) -> list[int]:
+    """Slices at the largest lesion area and at the quarter points of the lesion's extent."""
+    area = lesion.sum((0, 1))
+    if not area.any():
+        return [int(n) for n in np.linspace(0.35, 0.65, SLICES) * len(area)]
+    low, high = np.flatnonzero(area)[[0, -1]]
+    wanted = {int(area.argmax()), int(low + (high - low) / 4), int(low + 3 * (high - low) / 4)}
+    return sorted(wanted)
+
+
+def _page(record: RunRecord, case: Case, kind: str) -> "Figure":
+    from matplotlib.figure import Figure
+
+    stored, grid = maps.read(case.map_file), case.prepared.grid
+    brain, lesion = case.prepared.brain(), case.prepared.lesion()
+    score_map = resample(stored.score_map, case.map_grid, grid) * brain
+    columns = [("image", case.prepared.image(), "gray", 0.0, 1.0)]
+    if stored.pseudo_healthy is not None:
+        restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
+        columns.append(("pseudo-healthy", restored * brain, "gray", 0.0, 1.0))
+    low, high = np.percentile(score_map[brain], [1, 99.5])
+    columns.append(
+        ("score map", np.where(brain, score_map, low), "magma", float(low), float(max(high, low + 1e-6)))
+    )
+    columns.append(("lesion outline", case.prepared.image(), "gray", 0.0, 1.0))
+    slices = _lesion_slices(lesion)
+    figure = Figure(
+        figsize=(2.3 * len(columns), 2.75 * len(slices) + 0.6), facecolor="white", layout="constrained"
+    )
+    pair = f"{record.train or 'none'} to {record.test} {record.contrast}"
+    figure.suptitle(f"{record.method} ({record.variant}) · {pair} · {kind}", fontsize=9)
+    axes = figure.subplots(len(slices), len(columns), squeeze=False)
+    window = _window(brain)
+    for line, position in zip(axes, slices, strict=True):
+        for ax, (title, volume, colours, least, most) in zip(line, columns, strict=True):
+            ax.imshow(
+                volume[..., position][window].T, cmap=colours, vmin=least, vmax=most, origin="lower",
+                interpolation="nearest",
+            )  # fmt: skip
+            ax.set_axis_off()
+            ax.set_title(title if position == slices[0] else "", fontsize=9)
+            if title in ("score map", "lesion outline") and lesion[..., position].any():
+                ax.contour(
+                    lesion[..., position][window].T.astype(float), [0.5], colors=OUTLINE, linewidths=0.8
+                )
+        if not grid.flat:  # nobody has written down which side of a picture is which
+            _mark_sides(line[0])
+    return figure
+
+
+def _window(brain: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The brain's bounding box in the axial plane, with a margin of two voxels."""
+    ranges = []
+    for axis in (0, 1):
+        there = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
+        ranges.append(slice(max(0, there[0] - 2), there[-1] + 3))
+    return ranges[0], ranges[1]
+
+
+def _mark_sides(ax: "Axes") -> None:
+    """The patient's left and right: the first axis runs to the right."""
+    for side, position in (("L", 0.02), ("R", 0.94)):
+        ax.text(position, 0.93, side, color="white", fontsize=7, transform=ax.transAxes)
+
+
+def _curves(record: RunRecord, evaluation: Evaluation) -> "Figure":
+    from matplotlib.figure import Figure
+
+    tested = rows(evaluation.subjects, "lesion-test")
+    figure = Figure(figsize=(4.6, 3.8), facecolor="white", layout="constrained")
+    ax = figure.subplots()
+    colours = ("#9aa0a6", "#1f5fbf", "#c2571a", "#2e7d4f")
+    for profile, colour in zip(evaluation.pieces, colours, strict=False):
+        pieces = evaluation.pieces[profile]
+        times = weights(len(pieces.ids), tested)
+        true, false = ((times @ n)[::-1].cumsum() for n in (pieces.positives, pieces.negatives))
+        precision, recall = true / np.maximum(true + false, 1), true / max(true[-1], 1)
+        ap = record.summary.profiles[profile].ap or 0.0
+        ax.step(recall, precision, where="post", color=colour, label=f"{profile}: AP {ap:.3f}")
+    chance = record.summary.profiles[profile].prevalence or 0.0
+    ax.axhline(chance, color="#444444", linewidth=0.8, linestyle=":", label=f"prevalence {chance:.3f}")
+    ax.set(xlabel="recall (voxels)", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set_title(f"{record.method} ({record.variant}), {record.test} {record.contrast}", fontsize=9)
+    ax.legend(fontsize=8, frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _save(figure: "Figure", path: Path) -> Path:
+    with replacing(path) as partial:
+        # No software name and no date in the file: equal pictures are equal bytes.
+        figure.savefig(partial, format="png", dpi=130, metadata={"Software": None})
+    return path

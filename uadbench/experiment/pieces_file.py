@@ -1,0 +1,220 @@
+"""Pieces file: what is left of the maps of one run, as one compressed npz beside its record.
+
+An archive from elsewhere is held against what it must contain before any of it is unpacked: a few hundred
+kilobytes can hold gigabytes.
+"""
+
+import hashlib
+import io
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from uadbench.data.sizes import VOLUMES
+from uadbench.evaluation.pieces import MEMBERS, Pieces
+from uadbench.experiment.record import Stored
+from uadbench.protocol import OPERATING_POINTS
+from uadbench.system.errors import UserError
+from uadbench.system.files import replacing, sha256
+from uadbench.system.text import visible
+
+if TYPE_CHECKING:
+    from uadbench.evaluation.evaluate import Evaluation
+
+# Bytes unpacked; what is usual is a tenth of a megabyte for each subject.
+LARGEST_OF_A_SUBJECT, LARGEST_BESIDE, LARGEST = 1_000_000, 16_000_000, 2_000_000_000
+LONGEST_HEADER = 4096  # bytes of an array's header
+
+Members = Mapping[str, tuple[str, int | None, str]]
+_POINTS, _BANDS = str(len(OPERATING_POINTS)), str(len(VOLUMES.bands))
+# Beside the pieces of each profile: true positive, false positive and false negative voxels, and lesions,
+# found lesions and false components by size, at every operating point.
+COUNTS: Members = {
+    "voxels": ("u", 4, f"n{_POINTS}3"),
+    "lesions": ("u", 4, f"n{_POINTS}{_BANDS}3"),
+}
+# The scores of whole scans, or of their slices one after the other where there are no whole scans.
+IMAGE_SCORES = "image-scores"
+IMAGES: Members = {
+    "ids": ("U", None, "n"),
+    "scores": ("f", 8, "m"),
+    "lengths": ("u", 4, "n"),  # how many of the scores are of each subject
+}
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class PiecesRead:
+    """The pieces of a record. Rows of all arrays are its subjects, in order."""
+
+    pieces: Mapping[str, Pieces]  # by profile
+    voxels: Mapping[str, NDArray[np.int64]]  # (subjects, operating points, 3)
+    lesions: Mapping[str, NDArray[np.int64]]  # (subjects, operating points, size bands, 3)
+    image_scores: Sequence[NDArray[np.float64]]  # of each subject: its scan's, or those of its slices
+    digest: str  # of all of it but the ids: that of equal pieces under other names too
+
+
+def write(path: Path, evaluation: "Evaluation") -> str:
+    """Write the pieces of all profiles; equal pieces give equal bytes. Returns their SHA-256."""
+    arrays = {f"{IMAGE_SCORES}/{name}": array for name, array in _image_scores(evaluation).items()}
+    for profile in sorted(evaluation.pieces):
+        stored = evaluation.pieces[profile].arrays()
+        stored["ids"] = _names(stored["ids"])
+        arrays |= {f"{profile}/{name}": array for name, array in stored.items()}
+        arrays[f"{profile}/voxels"] = evaluation.voxels[profile].astype(np.uint32)
+        arrays[f"{profile}/lesions"] = evaluation.lesions[profile].astype(np.uint32)
+    content = packed(arrays)
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+    return sha256(content)
+
+
+def packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An npz of the arrays; numpy's own writer offers deflate only, and LZMA saves a sixth."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            npy.write_array(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_LZMA)
+    return buffer.getvalue()
+
+
+def _names(ids: Sequence[str] | NDArray[Any]) -> NDArray[Any]:
+    """Ids as the record writes them."""
+    return np.array([visible(str(name)) for name in ids], str)
+
+
+def _image_scores(evaluation: "Evaluation") -> Arrays:
+    each = [
+        np.atleast_1d(np.array(s.get("scan_score", s.get("slice_scores", [])), np.float64))
+        for s in evaluation.subjects
+    ]
+    return {
+        "ids": _names([s["id"] for s in evaluation.subjects]),
+        "scores": np.concatenate([np.zeros(0), *each]),
+        "lengths": np.array([len(one) for one in each], np.uint32),
+    }
+
+
+# ---- reading -----------------------------------------------------------------------------------
+
+
+def read(stored: Stored) -> PiecesRead:
+    """The pieces of a record; a file that cannot be what it should is a UserError.
+
+    Only what the record speaks of is read, and nothing before its name, kind and size are known.
+    """
+    try:
+        return _read(stored)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError,
+            RuntimeError, NotImplementedError, zipfile.BadZipFile, MemoryError) as error:  # fmt: skip
+        raise UserError(
+            f"The pieces {stored.pieces} are damaged: {visible(str(error))[:300] or type(error).__name__}."
+        ) from error
+    except Exception as error:
+        if type(error).__module__ not in ("lzma", "_lzma", "zlib"):
+            raise
+        raise UserError(f"The pieces {stored.pieces} are damaged: {error}.") from error
+
+
+def _read(stored: Stored) -> PiecesRead:
+    subjects = stored.record.subjects
+    arrays = _arrays(stored.pieces, list(stored.record.thresholds), len(subjects))
+    ids = [subject.id for subject in subjects]
+    for group, own in arrays.items():
+        if own["ids"].tolist() != ids:
+            raise ValueError(f"{group} is of other subjects than the record, or in another order")
+    digest = _digest(arrays)
+    images = arrays.pop(IMAGE_SCORES)
+    ends = images["lengths"].astype(np.int64).cumsum()
+    if len(images["scores"]) != (ends[-1] if len(ends) else 0) or np.isnan(images["scores"]).any():
+        raise ValueError("the scores of the scans are not one for each")
+    pieces = {
+        profile: Pieces.from_arrays({k: v for k, v in own.items() if k in MEMBERS})
+        for profile, own in arrays.items()
+    }
+    for own_pieces, subject_voxels in ((p, [s.voxels for s in subjects]) for p in pieces.values()):
+        own_pieces.check()
+        total = own_pieces.positives.sum(1, dtype=np.int64) + own_pieces.negatives.sum(1, dtype=np.int64)
+        if total.tolist() != subject_voxels:
+            raise ValueError("they count other numbers of voxels than the record")
+    return PiecesRead(
+        pieces,
+        {profile: own["voxels"].astype(np.int64) for profile, own in arrays.items()},
+        {profile: own["lesions"].astype(np.int64) for profile, own in arrays.items()},
+        np.split(images["scores"], ends[:-1]) if len(ends) else [],
+        digest,
+    )
+
+
+def _digest(arrays: Mapping[str, Arrays]) -> str:
+    found = hashlib.sha256()
+    for group, own in sorted(arrays.items()):
+        for name, array in sorted(own.items()):
+            if name != "ids":
+                found.update(f"{group}/{name} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def _arrays(path: Path, profiles: Sequence[str], subjects: int) -> dict[str, Arrays]:
+    """Every array by profile and name, each checked before it is read."""
+    wanted: dict[str, Members] = {profile: {**MEMBERS, **COUNTS} for profile in profiles}
+    wanted[IMAGE_SCORES] = IMAGES
+    expected = {f"{group}/{name}.npy" for group, members in wanted.items() for name in members}
+    found: dict[str, Arrays] = {group: {} for group in wanted}
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if sorted(names) != sorted(expected):
+            odd = sorted(set(names) ^ expected)
+            raise ValueError(f"its members are not those of the record's profiles ({', '.join(odd[:3])})")
+        size = sum(info.file_size for info in archive.infolist())
+        largest = min(LARGEST_BESIDE + LARGEST_OF_A_SUBJECT * subjects, LARGEST)
+        if size > largest:
+            raise ValueError(f"it unpacks to {size / 1e6:.0f} MB, expected at most {largest / 1e6:.0f} MB")
+        for group, members in wanted.items():
+            lengths = {"n": subjects}
+            for name, member in members.items():
+                found[group][name] = _member(archive, f"{group}/{name}.npy", member, lengths)
+    return found
+
+
+def _member(
+    archive: zipfile.ZipFile, name: str, member: tuple[str, int | None, str], lengths: dict[str, int]
+) -> NDArray[Any]:
+    """One array, whose header says that it is of the right kind, shape and size."""
+    kind, itemsize, letters = member
+    with archive.open(name) as opened:
+        shape, fortran, dtype = _header(opened)
+        if dtype.kind != kind or itemsize not in (None, dtype.itemsize) or dtype.itemsize > 4 * 1000:
+            raise ValueError(f"{name} holds {dtype}")
+        if len(shape) != len(letters):
+            raise ValueError(f"{name} has the shape {shape}")
+        for letter, length in zip(letters, shape, strict=True):
+            known = int(letter) if letter.isdigit() else lengths.setdefault(letter, length)
+            if length != known:
+                raise ValueError(f"{name} has the shape {shape}, which does not go with the others")
+        size = math.prod(shape) * dtype.itemsize
+        if opened.tell() + size != archive.getinfo(name).file_size:
+            raise ValueError(f"{name} is not as long as its header says")
+        content = opened.read(size)
+        if len(content) != size:
+            raise ValueError(f"{name} ends early")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(opened: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(opened)
+    if version != (1, 0):
+        raise ValueError(f"an array is of version {version} of its format")
+    shape, fortran, dtype = npy.read_array_header_1_0(opened, max_header_size=LONGEST_HEADER)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"an array has the shape {shape}")
+    return shape, fortran, dtype

@@ -1,0 +1,90 @@
+"""Prepare a whole data set, outside any run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from uadbench.cards import contrast_of, dataset_card
+from uadbench.data.prepared import Prepared
+from uadbench.data.session import LeftOut, Remark
+from uadbench.data.splits import balance, check_persons, list_path, split, write
+from uadbench.experiment.plan import Machine, find
+from uadbench.preprocessing import contact_sheets, external
+from uadbench.preprocessing.account import ways
+from uadbench.preprocessing.prepare import DEFAULTS, Failure, Options, copies, prepare
+from uadbench.protocol import protocol
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What became of a data set: counts by contrast and grid, what failed or was left out, the split."""
+
+    dataset: str
+    counts: dict[tuple[str, str], int]
+    brains: dict[tuple[str, str], dict[str, int]]  # how many brain masks were found in which way
+    failures: tuple[Failure, ...]
+    flagged: tuple[Failure, ...]  # kept, and worth a look at the sheets
+    sheets: tuple[Path, ...]
+    left_out: tuple[LeftOut, ...]
+    remarks: tuple[Remark, ...]
+    balance: dict[str, dict[str, object]]
+    split_list: Path
+
+
+def prepare_dataset(
+    name: str,
+    contrasts: Sequence[str],
+    grids: Sequence[str],
+    machine: Machine,
+    options: Options = DEFAULTS,
+) -> Preparation:
+    """Prepare all subjects in the named contrasts (default: all there are) on the named grids."""
+    card = dataset_card(name)
+    rules = protocol(card.protocol)
+    wanted = [contrast_of(card, contrast) for contrast in contrasts]
+    on = [rules.model_target(g) for g in grids] or [rules.grid]
+    external.check(options.extractor)
+    found = find(name, machine)
+    there = [c for c in card.contrasts if any(c in subject.images for subject in found.subjects)]
+    counts, brains, failures, flagged, pages = {}, {}, [], [], []
+    for contrast in wanted or there:
+        subjects = found.with_contrast(contrast)
+        for one in on:
+            cache, workers = machine.places.cache, machine.workers
+            cohort = prepare(subjects, contrast, one, card, cache, workers, machine.progress, options)
+            twins = copies({"": cohort.prepared}).get("", [])
+            lost = {twin.subject_id for twin in twins}
+            usable = [item for item in cohort.prepared if item.subject.id not in lost]
+            counts[contrast, one.name] = len(usable)
+            brains[contrast, one.name] = ways(usable)
+            failures += [failure for failure in (*cohort.failures, *twins) if failure not in failures]
+            flagged += [flag for flag in _flags(usable) if flag not in flagged]
+            label = f"-{options.label}" if options.label else ""
+            place = machine.places.runs / "quality" / f"{name}-{contrast}-{one.name}{label}.png"
+            pages += contact_sheets.draw(cohort.prepared, place)
+    parts = split(found.subjects, card)
+    check_persons(parts)
+    lists = machine.places.runs / "splits"
+    write(found.subjects, found.left_out, card, lists)
+    return Preparation(
+        dataset=name,
+        counts=counts,
+        brains=brains,
+        failures=tuple(failures),
+        flagged=tuple(flagged),
+        sheets=tuple(pages),
+        left_out=tuple(item for item in found.left_out if item.contrast in {None, *(contrasts or there)}),
+        remarks=found.remarks,
+        balance=balance(parts),
+        split_list=list_path(card, lists),
+    )
+
+
+def _flags(prepared: Sequence[Prepared]) -> Iterator[Failure]:
+    """The flags of every scan once: the lesion-free slices of a stack have those of the stack."""
+    whole = {(item.subject.person, item.subject.session) for item in prepared if item.subject.slices == "all"}
+    for item in prepared:
+        if item.subject.slices != "all" and (item.subject.person, item.subject.session) in whole:
+            continue
+        for flag in item.facts["quality"]["flags"]:
+            yield Failure(item.subject.id, item.contrast, flag)

@@ -1,0 +1,292 @@
+"""Recompute: do the figures of a record follow from its pieces? Whatever shows a record asks this first."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from msgspec import MsgspecError
+from numpy.typing import NDArray
+
+from uadbench.data.sizes import PIXELS, VOLUMES
+from uadbench.data.space import Grid
+from uadbench.evaluation.components import FOUND, LESIONS
+from uadbench.evaluation.evaluate import Evaluation
+from uadbench.evaluation.pieces import Pieces
+from uadbench.evaluation.summary import summarise
+from uadbench.experiment import pieces_file, record
+from uadbench.experiment.pieces_file import PiecesRead
+from uadbench.experiment.record import RunRecord, Stored
+from uadbench.protocol import FALSE_POSITIVE_RATES, METRIC_VERSION, OPERATING_POINTS, SCAN_FRACTION, protocol
+from uadbench.system.errors import UserError
+
+ROUNDING = 2e-6  # records hold six decimals
+AUROC_ROUNDING = 1e-3  # beyond what the pieces leave open
+RATE_SLACK = 0.25  # of a false-positive rate
+THRESHOLD_SLACK = 2e-3  # of Dice, that an edge beside the best one gives
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with a record's figures, in words, and the digest of its pieces where they were read."""
+
+    wrong: Sequence[str]
+    digest: str = ""
+
+
+def wrong_figures(stored: Stored) -> Sequence[str]:
+    """Every figure that does not follow from the record's pieces; empty: all do."""
+    return examined(stored).wrong
+
+
+def examined(stored: Stored) -> Verdict:
+    """Make every figure of a record again from its pieces; pieces that are damaged are a UserError."""
+    made = stored.record
+    if made.metric_version != METRIC_VERSION:
+        said = f"metric_version is {made.metric_version}, expected {METRIC_VERSION}: score the run again"
+        return Verdict([said])
+    try:
+        protocol(made.protocol)
+    except UserError as error:
+        return Verdict([str(error)])
+    structure = list(_structure(made))
+    if structure:
+        return Verdict(structure)
+    read = pieces_file.read(stored)
+    wrong: list[str] = []
+    with np.errstate(all="ignore"):
+        try:
+            for part in PARTS:
+                wrong.extend(part(made, read))
+        except (ArithmeticError, ValueError, LookupError, TypeError, MsgspecError) as error:
+            wrong.append(f"its pieces give no figures: {error}")
+    return Verdict(wrong, read.digest)
+
+
+def _structure(made: RunRecord) -> Iterator[str]:
+    """Whether the same profiles and operating points are everywhere."""
+    profiles, points = set(made.thresholds), set(OPERATING_POINTS)
+    if made.headline not in profiles:
+        yield f"the headline profile {made.headline} was not evaluated"
+    if set(made.summary.profiles) != profiles:
+        yield "the summary is of other profiles than the thresholds"
+    if any(set(known) != points for known in made.thresholds.values()):
+        yield f"each profile has a threshold, or none, at {', '.join(OPERATING_POINTS)}"
+    for subject in made.subjects:
+        by_point = subject.dsc.values()
+        if set(subject.dsc) != profiles or any(set(known) != points for known in by_point):
+            yield f"{subject.id} lacks Dice at an operating point"
+            return
+        if not set(subject.auroc) <= set(subject.ap) <= profiles:
+            yield f"{subject.id} has AP or AUROC of other profiles than were evaluated"
+            return
+    sizes = {"lesion_pixels"} if protocol(made.protocol).flat else {"lesion_ml"}
+    for subject in made.subjects:
+        if {name for name in ("lesion_ml", "lesion_pixels") if getattr(subject, name) is not None} != sizes:
+            yield f"{subject.id} has no size of its lesion in the unit of {made.protocol}"
+            return
+
+
+def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
+    """Each subject's own AP and AUROC against its pieces."""
+    for profile, pieces in read.pieces.items():
+        for row, subject in enumerate(made.subjects):
+            there = bool(pieces.positives[row].any())
+            if there != (profile in subject.ap):
+                yield f"{subject.id} {'lacks' if there else 'has'} an AP after {profile}"
+            if not there or profile not in subject.ap:
+                continue
+            curve = pieces.only([row]).curve()
+            for name, said, value, open_ in (
+                ("ap", subject.ap[profile], curve.ap, curve.ap_error),
+                ("auroc", subject.auroc.get(profile), curve.auroc, curve.auroc_error),
+            ):
+                if math.isnan(value):  # the whole brain is lesion: there is nothing to tell apart
+                    continue
+                if said is None or not abs(said - value) <= open_ + AUROC_ROUNDING:
+                    yield f"{subject.id} has {name} {said} after {profile}, its pieces give {value:.4f}"
+
+
+def _counts(made: RunRecord, read: PiecesRead) -> Iterator[str]:
+    """Voxels at the operating points against the pieces, and Dice against the voxels."""
+    for profile, pieces in read.pieces.items():
+        lesion = pieces.positives.sum(1, dtype=np.int64)
+        for number, point in enumerate(OPERATING_POINTS):
+            threshold = made.thresholds[profile][point]
+            if threshold is None:
+                if any(subject.dsc[profile][point] is not None for subject in made.subjects):
+                    yield f"there is Dice at {point} ({profile}), but no threshold"
+                continue
+            true, false, missed = read.voxels[profile][:, number].T
+            yield from _against_pieces(made, profile, point, true + missed != lesion, "lesion voxels")
+            called = _at(pieces, threshold)
+            if called is not None:
+                more = (true > called[0]) | (false > called[1])
+                fewer = (true < called[0]) | (false < called[1])
+                # Of other profiles components may have been dropped after the threshold.
+                other = more | fewer if profile == "raw" else more
+                yield from _against_pieces(made, profile, point, other, "hits")
+            for row, subject in enumerate(made.subjects):
+                yield from _dice(subject.id, subject.dsc[profile][point], true[row], false[row], missed[row])
+
+
+def _dice(name: str, said: float | None, true: int, false: int, missed: int) -> Iterator[str]:
+    found = 2 * true / (2 * true + false + missed) if true + missed else None
+    if (said is None) != (found is None) or abs((said or 0.0) - (found or 0.0)) > ROUNDING:
+        yield f"{name} has Dice {said}, its voxels give another"
+
+
+def _at(pieces: Pieces, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    try:
+        true, false, _ = pieces.dice_at(float(np.float32(threshold)))
+    except ValueError:
+        return None  # `oracle_mean` and thresholds nobody reaches need not be edges
+    return true, false
+
+
+def _against_pieces(
+    made: RunRecord, profile: str, point: str, wrong: NDArray[np.bool_], what: str
+) -> Iterator[str]:
+    if wrong.any():
+        first = made.subjects[int(np.argmax(wrong))].id
+        yield f"the {what} of {first} at {point} ({profile}) are not those of its pieces"
+
+
+def _lesions(made: RunRecord, read: PiecesRead) -> Iterator[str]:
+    """Lesions at the operating points: as many at each, and no more found than there are."""
+    there = None
+    for profile, lesions in read.lesions.items():
+        for number, point in enumerate(OPERATING_POINTS):
+            if made.thresholds[profile][point] is None:
+                continue
+            counted = lesions[:, number]
+            there = counted[..., LESIONS] if there is None else there
+            wrong = (counted[..., FOUND] > counted[..., LESIONS]) | (counted[..., LESIONS] != there)
+            yield from _against_pieces(made, profile, point, wrong.any(1), "lesions")
+
+
+def _thresholds(made: RunRecord, read: PiecesRead) -> Iterator[str]:
+    """Frozen thresholds against the partitions they may be frozen on (protocol, rule 3)."""
+    healthy = made.rows("healthy-val")
+    for profile, pieces in read.pieces.items():
+        said = made.thresholds[profile]
+        for point, partition in (("oracle", "lesion-test"), ("val", "lesion-val")):
+            chosen, threshold = made.rows(partition), said[point]
+            if not chosen or threshold is None:
+                continue
+            own = pieces.only(chosen)
+            best = own.curve().best_dice
+            true, false, missed = (part.sum() for part in own.dice_at(_edge(pieces, threshold)))
+            reached = 2 * true / max(2 * true + false + missed, 1)
+            if best - reached > THRESHOLD_SLACK:
+                yield (
+                    f"the threshold {point} of {profile} reaches Dice {reached:.4f} on {partition}, the best "
+                    f"one {best:.4f}"
+                )
+        for point, rate in FALSE_POSITIVE_RATES.items():
+            threshold = said[point]
+            if threshold is not None and not healthy:
+                yield f"{profile} has a threshold {point}, but no scan of healthy-val"
+            if not healthy or threshold is None:
+                continue
+            realised, below = _rates(pieces.only(healthy), threshold)
+            # The lowest threshold within the rate; where many voxels are tied it may lie far below the rate.
+            if realised > (1 + RATE_SLACK) * rate or below < (1 - RATE_SLACK) * rate:
+                yield f"the threshold {point} of {profile} gives a rate of {realised:.4f} on healthy-val"
+
+
+def _rates(pieces: Pieces, threshold: float) -> tuple[float, float]:
+    """The false-positive rate at a threshold, and at the next edge below it."""
+    place = int(np.searchsorted(pieces.edges, np.float32(threshold)))
+    total = max(int(pieces.negatives.sum()), 1)
+    at, below = (pieces.negatives[:, first:].sum() for first in (place, max(place - 1, 0)))
+    return float(at / total), float(below / total)
+
+
+def _edge(pieces: Pieces, threshold: float) -> float:
+    """The edge of the pieces nearest to a threshold."""
+    return float(pieces.edges[np.abs(pieces.edges - np.float32(threshold)).argmin()])
+
+
+def _image_scores(made: RunRecord, read: PiecesRead) -> Iterator[str]:
+    """The scores of scans or slices against the pieces file, and against the voxels of the scan."""
+    for subject, kept in zip(made.subjects, read.image_scores, strict=True):
+        said = [subject.scan_score] if subject.scan_score is not None else subject.slice_scores or []
+        if len(said) != len(kept) or not np.allclose(said, kept, rtol=1e-9, atol=0.0):
+            yield f"the scan scores of {subject.id} are not those of its pieces"
+    if "raw" not in read.pieces:
+        return
+    for row, subject in enumerate(made.subjects):
+        if subject.scan_score is None:
+            continue
+        lowest = _lowest(read.pieces["raw"], row)
+        if subject.scan_score < lowest:
+            yield (
+                f"{subject.id} has the scan score {subject.scan_score:.4g}, by its voxels it is at least "
+                f"{lowest:.4g}"
+            )
+
+
+# The scan score is of the whole brain; the pieces count the slices that are evaluated, and lesion outside the
+# brain mask too. The top 1 % of the one are among the top 4 % of the other.
+MOST_ABOVE = 4 * SCAN_FRACTION
+
+
+def _lowest(pieces: Pieces, row: int) -> float:
+    """What the mean of a scan's highest scores reaches at least, by the bins they are in."""
+    counts = (pieces.positives[row] + pieces.negatives[row]).astype(np.int64)
+    above = counts[::-1].cumsum()[::-1]  # in a bin or above it
+    reached = np.flatnonzero(above >= max(MOST_ABOVE * counts.sum(), 1))
+    if not reached.size:
+        return -math.inf
+    edge = float(pieces.edges[reached[-1]])
+    return edge - 1e-5 * abs(edge)
+
+
+def _summary(made: RunRecord, read: PiecesRead) -> Iterator[str]:
+    """The whole summary, made again."""
+    flat = protocol(made.protocol).flat
+    target = protocol(made.protocol).grid
+    voxel = target.voxel_size if isinstance(target, Grid) else 1.0
+    again = record.typed_summary(summarise(evaluation(made, read), voxel, PIXELS if flat else VOLUMES))
+    yield from _differences("summary", record.plain(made.summary), record.plain(again))
+
+
+def evaluation(made: RunRecord, read: PiecesRead) -> Evaluation:
+    """What a record was summarised from."""
+    return Evaluation(
+        [record.plain(subject) for subject in made.subjects],
+        made.thresholds,
+        dict(read.pieces),
+        dict(read.voxels),
+        dict(read.lesions),
+    )
+
+
+def _differences(place: str, said: Any, again: Any) -> Iterator[str]:
+    if isinstance(again, Mapping) and isinstance(said, Mapping):
+        for key in again:
+            if key not in said:
+                yield f"{place} lacks {key}"
+            else:
+                yield from _differences(f"{place}.{key}", said[key], again[key])
+        for key in said:
+            if key not in again:
+                yield f"{place} has a surplus {key}"
+    elif isinstance(again, float) and isinstance(said, int | float):
+        slack = AUROC_ROUNDING if place.endswith(("ap_mean", "auroc_mean")) else ROUNDING
+        if not abs(said - again) <= max(slack, 1e-6 * abs(again)):
+            yield f"{place} is {said}, the subjects give {again:.6f}"
+    elif said != again:
+        yield f"{place} is {said}, the subjects give {again}"
+
+
+PARTS: Sequence[Callable[[RunRecord, PiecesRead], Iterator[str]]] = (
+    _own_figures,
+    _counts,
+    _lesions,
+    _thresholds,
+    _image_scores,
+    _summary,
+)

@@ -1,0 +1,183 @@
+"""Brains: which brain mask a scan gets, and by what way; what was found is kept by content.
+
+1. The user's own mask, or that of the release, always wins.
+2. A skull-stripped image shows its brain itself.
+3. Else the brain is extracted, on T1 where the subject has one, and carried to the other contrasts: through
+   world coordinates where they share a space, by a rigid registration in the scanner's space
+   (protocol, preparation rules).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
+from numpy.typing import NDArray
+
+from uadbench.data.session import Subject
+from uadbench.preprocessing import external, extract, masks, plausibility, resampling, rigid, scan
+from uadbench.preprocessing.scan import Scan
+from uadbench.system.files import read_sealed, replacing, sha256_json, write_sealed
+
+GIVEN = ("own mask", "skull-stripped image")  # ways that need no extractor
+FOUND_ON = {"ADC": ("DWI",)}  # computed from the other, and noise outside the head
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where brain masks and motions are kept, and the SHA-256 of every file they depend on."""
+
+    folder: Path
+    extractor: str
+    digests: Mapping[str, str]  # path -> SHA-256 of the file
+
+    def digest(self, path: Path) -> str:
+        """What a file's content is known by."""
+        return "".join(self.digests[str(part)] for part in scan.files_of(path))
+
+
+def source_of(subject: Subject, contrast: str) -> str:
+    """The contrast on which the brain of a contrast is found."""
+    if has_own(subject, contrast):
+        return contrast
+    candidates = (*extract.T1_LIKE, *FOUND_ON.get(contrast, ()))
+    return next((c for c in candidates if c in subject.images), contrast)
+
+
+def has_own(subject: Subject, contrast: str) -> bool:
+    """Whether a contrast needs no other to know its brain, and no extraction."""
+    return subject.skull_stripped or subject.mask_of(contrast) is not None
+
+
+def is_extracted(subject: Subject, contrast: str) -> bool:
+    """Whether an extractor has a say in a contrast's brain mask."""
+    return not has_own(subject, source_of(subject, contrast))
+
+
+def of(subject: Subject, contrast: str, image: Scan, kept: Kept) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+    """The brain (R, A, S) on the voxels of a contrast's image, and how it was found."""
+    name = f"{subject.id} {contrast}"
+    source = source_of(subject, contrast)
+    if source == contrast:
+        return _found(subject, contrast, image, kept)
+    other = scan.read_image(subject.images[source], subject.orientation)
+    there, how = _found(subject, source, other, kept)
+    matrix = motion(subject, source, other, there, contrast, image, kept)
+    to_other = np.linalg.inv(matrix @ other.affine) @ image.affine
+    brain = resampling.nearest(there.astype(np.uint8), to_other, image.array.shape) > 0
+    plausibility.check_brain(brain, image, name)
+    moved_mm = [round(float(value), 3) for value in _shift(matrix, other, there)]
+    return brain, how | {"carried": True, "moved_mm": moved_mm}
+
+
+def motion(
+    subject: Subject,
+    contrast: str,
+    image: Scan,
+    brain: NDArray[np.bool_],
+    other: str,
+    other_image: Scan,
+    kept: Kept,
+) -> NDArray[np.float64]:
+    """World mm of a contrast -> world mm of another of the same subject, (4, 4); a rigid motion.
+
+    The identity where the contrasts share a space, and where they lie on the same voxels: scans are on one
+    lattice because they come of one acquisition (T2 and PD, DWI and ADC) or were brought there.
+    """
+    if subject.space != "native" or image.same_lattice(other_image):
+        return np.eye(4)
+
+    def find() -> dict[str, Any]:
+        name = f"{subject.id} {other} against {contrast}"
+        return {"matrix": rigid.motion(image, brain, other_image, name).tolist()}
+
+    moving = kept.digest(subject.images[other])
+    key = sha256_json([rigid.RIGID_VERSION, _key(subject, contrast, kept), moving, *_orientation(subject)])
+    return np.array(kept_json(kept.folder / "motions" / f"{key}.json", find)["matrix"])
+
+
+def kept_json(path: Path, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a JSON file says; found out and written where it is missing or damaged."""
+    known = read_sealed(path)
+    if known is None:
+        known = find()
+        write_sealed(path, known)
+    return known
+
+
+def kept_mask(path: Path, shape: tuple[int, ...], find: Callable[[], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """The mask that a file holds; found and written where it is missing or damaged."""
+    known = _read_mask(path, shape)
+    if known is None:
+        known = find()
+        _write_mask(path, known)
+    return known
+
+
+def _found(
+    subject: Subject, contrast: str, image: Scan, kept: Kept
+) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+    """The brain on the contrast on which it is found."""
+    name = f"{subject.id} {contrast}"
+    if has_own(subject, contrast):
+        path = subject.mask_of(contrast)
+        how = GIVEN[0] if path is not None else GIVEN[1]
+        brain = masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
+        return brain, {"by": how, "on": contrast}
+    path = kept.folder / "brains" / f"{_key(subject, contrast, kept)}.mask"
+
+    def find() -> NDArray[np.bool_]:
+        if kept.extractor == external.DEFAULT:
+            return extract.extract(image, contrast, name)
+        return external.extract(image, kept.extractor, name)
+
+    # The built-in extractor's version is part of the preparation's keys, and stands in the record.
+    builtin = kept.extractor == external.DEFAULT
+    version = {} if builtin else {"version": external.version(kept.extractor)}
+    brain = kept_mask(path, image.array.shape, find)
+    plausibility.check_brain(brain, image, f"{kept.extractor} on {name}")
+    return brain, {"by": kept.extractor, "on": contrast} | version
+
+
+def _key(subject: Subject, contrast: str, kept: Kept) -> str:
+    """What decides the brain mask on the contrast where it is found."""
+    own = subject.mask_of(contrast)
+    image = kept.digest(subject.images[contrast])
+    if own is not None:
+        return sha256_json([image, kept.digest(own), *_orientation(subject)])
+    if subject.skull_stripped:
+        return sha256_json([image, "skull-stripped", *_orientation(subject)])
+    version, tissue = external.version(kept.extractor), contrast in extract.T1_LIKE
+    return sha256_json([image, kept.extractor, version, tissue, *_orientation(subject)])
+
+
+def _orientation(subject: Subject) -> list[str]:
+    return [] if subject.orientation is None else [subject.orientation]
+
+
+def _shift(matrix: NDArray[np.float64], image: Scan, brain: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How far a motion takes the middle of the brain, (3,) mm."""
+    box = resampling.bounding_box(brain)
+    middle = image.affine @ [*[(side.start + side.stop - 1) / 2 for side in box], 1.0]
+    return np.asarray((matrix @ middle - middle)[:3])
+
+
+def _write_mask(path: Path, brain: NDArray[np.bool_]) -> None:
+    """One bit per voxel, compressed; the zlib stream ends with a checksum."""
+    with replacing(path) as partial:
+        partial.write_bytes(isal_zlib.compress(np.packbits(brain).tobytes(), 1))
+
+
+def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """A kept mask, or None where it is missing or damaged."""
+    count = int(np.prod(shape))
+    try:
+        bits = np.frombuffer(isal_zlib.decompress(path.read_bytes()), np.uint8)
+    except (FileNotFoundError, IsalError, EOFError):  # type: ignore[misc]  # isal's stub lacks the class
+        return None
+    if len(bits) != -(-count // 8):
+        return None
+    return np.unpackbits(bits, count=count).reshape(shape).view(np.bool_)

@@ -1,0 +1,64 @@
+"""What is known about files, kept from run to run: a file is read again only when it has changed."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from uadbench.system.errors import SubjectError
+from uadbench.system.files import read_json, sha256_file, write_json
+
+# Size, time of change of the content and of the entry (ns), what was found. The second time cannot be set
+# back, so that a change is seen whose author has kept the first.
+Known = tuple[int, int, int, str]
+
+
+class FileMemory:
+    """A word about each file, as long as its size and its times of change stay the same."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what was kept at `path`; an unreadable memory is an empty one."""
+        self._path = path
+        self._known = self._kept()
+        self._fresh: set[str] = set()  # found out by this process
+
+    def _kept(self) -> dict[str, Known]:
+        return read_json(self._path, dict[str, Known]) or {}  # it only saves time
+
+    def word(self, path: Path, find_out: Callable[[Path], str], anew: bool = False) -> str:
+        """What `find_out` says about a file, or said when the file was as it is now.
+
+        With `anew` only what this process has found out itself is believed.
+        """
+        name = str(path.absolute())
+        try:
+            state = path.stat()
+            known = self._known.get(name)
+            at = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+            if known is None or known[:3] != at or (anew and name not in self._fresh):
+                known = self._known[name] = (*at, find_out(path))
+                self._fresh.add(name)
+        except OSError as error:
+            raise SubjectError(f"{path} cannot be read ({error.strerror}): fetch it again.") from error
+        return known[3]
+
+    def hash(self, path: Path, anew: bool = False) -> str:
+        """SHA-256 of a file's bytes."""
+        return self.word(path, sha256_file, anew)
+
+    def hash_all(self, paths: Iterable[Path], workers: int, anew: bool = False) -> None:
+        """Learn the hashes of many files; those that cannot be read are met again when asked for."""
+
+        def learn(path: Path) -> None:
+            with suppress(SubjectError):
+                self.hash(path, anew)
+
+        with ThreadPoolExecutor(max(1, workers)) as threads:
+            list(threads.map(learn, sorted(set(paths))))
+
+    def keep(self) -> None:
+        """Write down what is new, beside what other processes have written meanwhile."""
+        new = {name: self._known[name] for name in self._fresh}
+        kept = self._kept() if new else {}
+        if kept != kept | new:
+            write_json(self._path, kept | new)

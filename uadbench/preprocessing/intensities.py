@@ -1,0 +1,111 @@
+"""Intensities: a scan clipped between two percentiles of its brain, scaled to [0, 1], on a grid.
+
+The percentiles are those of the scan's own voxels, so that the scale does not depend on the grid. The
+brain is cut out before the resampling, so that the rim of a brain looks the same whether the data set was
+skull-stripped or came with masks.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.data.space import Grid
+from uadbench.preprocessing import masks, resampling
+from uadbench.preprocessing.scan import Scan
+from uadbench.system.errors import SubjectError
+
+SHARES = (0.01, 0.99)
+COUNTABLE = 2**16  # different whole numbers, as 16-bit scans have at most
+LEAST_ON_GRID = 0.5  # of the brain; less means that the scan does not lie where its card says
+
+
+@dataclass(frozen=True)
+class Brain:
+    """The part of a scan that a brain fills: values and mask (R, A, S) in the brain's bounding box."""
+
+    values: NDArray[Any]  # as stored
+    mask: NDArray[np.bool_]
+    affine: NDArray[np.float64]  # (4, 4) voxel indices of the box -> world mm
+
+    @classmethod
+    def of(cls, image: Scan, mask: NDArray[np.bool_]) -> "Brain":
+        """Cut the brain out of an image of the same shape."""
+        box = resampling.bounding_box(mask)
+        affine = resampling.moved(image.affine, box)
+        return cls(image.array[box], mask[box], affine)
+
+    @cached_property
+    def inside(self) -> NDArray[Any]:
+        """The values inside the mask, shape (n,), the first axis of the volume fastest."""
+        return self.values.T[self.mask.T]
+
+
+def percentiles(values: NDArray[Any]) -> tuple[float, float]:
+    """The 1st and the 99th percentile by nearest rank: by counting whole numbers, else by selection."""
+    ranks = [round(share * (len(values) - 1)) for share in SHARES]
+    if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < COUNTABLE:
+        least = int(values.min())
+        below = np.cumsum(np.bincount(np.subtract(values, least, dtype=np.int64)))
+        low, high = (least + int(np.searchsorted(below, rank, "right")) for rank in ranks)
+        return float(low), float(high)
+    chosen = np.partition(values, ranks)[ranks]
+    return float(chosen[0]), float(chosen[1])
+
+
+def scale(brain: Brain, name: str) -> tuple[float, float]:
+    """The percentiles that become 0 and 1; a brain where they are equal is a SubjectError."""
+    low, high = percentiles(brain.inside)
+    if not high > low:
+        raise SubjectError(
+            f"{name} has the 1st and the 99th percentile {low} inside the brain: it shows nothing there; "
+            "check that brain mask and scan belong together."
+        )
+    return low, high
+
+
+def above_healthy(brain: Brain, high: float, lesion: Scan | None) -> float:
+    """Fraction of the brain that is brighter than the 99th percentile of the brain outside the lesion.
+
+    `high` is the 99th percentile of the whole brain.
+    """
+    if lesion is not None:
+        marked = masks.on_voxels_of(Scan(brain.values, brain.affine), lesion)
+        healthy = brain.inside[marked.T[brain.mask.T] == 0]
+        high = percentiles(healthy)[1] if len(healthy) else -np.inf
+    return float(np.mean(brain.inside > high))
+
+
+def on_grid(
+    brain: Brain, low: float, high: float, transform: NDArray[np.float64], grid: Grid, name: str
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Image in [0, 1], exactly 0 outside the brain, and brain mask, both (R, A, S) on the grid.
+
+    `transform` (4, 4) takes the scan's world to MNI152. A brain that misses the grid is a SubjectError.
+    """
+    to_scan = np.linalg.inv(transform @ brain.affine) @ grid.affine
+    mask = resampling.nearest(brain.mask.astype(np.uint8), to_scan, grid.shape) > 0
+    there_ml = np.count_nonzero(mask) * grid.voxel_ml
+    expected_ml = np.count_nonzero(brain.mask) * abs(np.linalg.det(transform @ brain.affine)) / 1000
+    if there_ml < LEAST_ON_GRID * expected_ml:
+        raise SubjectError(
+            f"Only {there_ml:.0f} of {expected_ml:.0f} ml of the brain of {name} lie on grid {grid.name}: "
+            "the scan is not in the space that the data set's card states; correct it there."
+        )
+    picture = resampling.linear(_scaled(brain, low, high), to_scan, grid.shape)
+    picture *= mask
+    return np.clip(picture, 0, 1, out=picture), mask
+
+
+def _scaled(brain: Brain, low: float, high: float) -> NDArray[np.float32]:
+    """The brain's values with `low` as 0 and `high` as 1, clipped, 0 outside the mask."""
+    scaled = np.empty(brain.values.shape, np.float32, order="F")
+    factor = np.float32(1 / (high - low))
+    for values, mask, out in zip(brain.values.T, brain.mask.T, scaled.T, strict=True):  # stays in the cache
+        np.subtract(values, np.float32(low), out=out, dtype=np.float32, casting="unsafe")
+        np.multiply(out, factor, out=out)
+        np.clip(out, 0, 1, out=out)
+        np.multiply(out, mask, out=out)
+    return scaled

@@ -1,0 +1,177 @@
+"""One scan's preparation: every step of it, from the files to the packed volume."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.data import prepared
+from uadbench.data.prepared import LESION
+from uadbench.data.session import Subject
+from uadbench.data.space import Grid, Target
+from uadbench.preprocessing import bias, brains, external, intensities, labels, plausibility, quality, scan
+from uadbench.preprocessing.brains import Kept
+from uadbench.preprocessing.intensities import Brain
+from uadbench.preprocessing.labels import Labels
+from uadbench.preprocessing.register import register
+from uadbench.preprocessing.scan import Scan
+from uadbench.system.errors import SubjectError
+
+PREPARATION_VERSION = "3"
+REFERENCES = ("T1", "T1ce", "T1post", "T2", "FLAIR")  # whose transform a subject's contrasts share
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose about preparation; other than these defaults it must stand in the record."""
+
+    extractor: str = external.DEFAULT  # of brains that come without a mask: see `external`
+    n4: bool = False  # remove the bias field
+
+    @property
+    def label(self) -> str:
+        """What differs from the defaults, in a few words for names of rows and files; empty for nothing."""
+        extractor = [] if self.extractor == external.DEFAULT else [f"extractor={self.extractor}"]
+        return ",".join([*extractor, *(["n4"] if self.n4 else [])])
+
+
+DEFAULTS = Options()
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted of every scan of a cohort."""
+
+    grid: Target  # a frame for stacks of slices, else a grid
+    labels: Labels
+    cache: Path
+    options: Options
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to prepare; everything a worker process needs."""
+
+    subject: Subject
+    contrast: str
+    order: Order
+    sources: Mapping[str, str]  # what is read, by its part -> SHA-256 of the file
+    digests: Mapping[str, str]  # the same by path
+    path: Path
+    reference: str | None  # contrast that decides the transform; None: already in MNI152
+    transform_path: Path
+
+    @property
+    def kept(self) -> Kept:
+        """Where brain masks and motions are kept."""
+        return Kept(self.order.cache, self.order.options.extractor, self.digests)
+
+
+def reference_of(subject: Subject, contrast: str) -> str | None:
+    """The contrast whose transform to MNI152 a contrast shares; None where it is there already."""
+    if subject.space == "MNI152" or contrast not in subject.images:
+        return None
+    if subject.space == "native":
+        return contrast
+    return next((c for c in REFERENCES if c in subject.images), min(subject.images))
+
+
+def position_of(subject: Subject, contrast: str) -> str | None:
+    """The contrast against which another has to be registered before the lesion mask is used on it."""
+    labelled = subject.lesion_mask is not None or subject.ignore_mask is not None
+    if subject.space != "native" or not labelled or subject.mask_contrast in (None, contrast):
+        return None
+    if subject.mask_contrast not in subject.images:
+        raise SubjectError(
+            f"{subject.id} has a lesion mask that was drawn on {subject.mask_contrast}, which is not there: "
+            f"fetch it, so that {contrast} can be registered to it."
+        )
+    return subject.mask_contrast
+
+
+def prepare_one(job: Job) -> str | None:
+    """Prepare one scan and write it; the reason where that is not possible."""
+    try:
+        _write(job)
+    except (SubjectError, MemoryError) as error:
+        return str(error) or "not enough memory for this scan: use fewer --workers."
+    return None
+
+
+def _write(job: Job) -> None:
+    """Every step for one scan."""
+    name, grid = f"{job.subject.id} {job.contrast}", job.order.grid
+    assert isinstance(grid, Grid), "slices without geometry have a preparation of their own"
+    image = scan.read_image(job.subject.images[job.contrast], job.subject.orientation)
+    mask, found_by = brains.of(job.subject, job.contrast, image, job.kept)
+    transform, registered = _transform(job, image, mask)
+    lesion, ignored = _labels(job, image, mask)
+    brain = Brain.of(bias.corrected(image, mask) if job.order.options.n4 else image, mask)
+    low, high = intensities.scale(brain, name)
+    picture, on_grid = intensities.on_grid(brain, low, high, transform, grid, name)
+    flags = labels.on_grid(lesion, ignored, transform, grid)
+    lesion_voxels = 0 if flags is None else int(np.count_nonzero(flags & LESION))
+    if lesion is not None:
+        plausibility.check_lesion_on_grid(lesion, lesion_voxels, transform, grid, name)
+    codes = prepared.encode(picture, on_grid)
+    area_mm2 = np.count_nonzero(on_grid, (0, 1)) * grid.spacing_mm**2
+    facts = {
+        "slice_area_mm2": [float(area) for area in area_mm2],
+        "brain_ml": float(area_mm2.sum() * grid.spacing_mm / 1000),
+        "lesion_ml": float(lesion_voxels * grid.voxel_ml),
+        "lesion_own_ml": labels.own_ml(lesion),
+        "p1": low,
+        "p99": high,
+        "above_healthy_p99": intensities.above_healthy(brain, high, lesion),
+        "transform": transform.tolist(),
+        "registration": registered,
+        "brain": found_by,
+        "n4": job.order.options.n4,
+        "quality": quality.assess(picture, on_grid, grid, transform, job.contrast).as_dict(),
+        "voxel_sha256": scan.voxel_hash(image.array),
+        "sources": dict(job.sources),
+        "preparation_version": PREPARATION_VERSION,
+    }
+    prepared.write_codes(job.path, codes, flags, facts)
+
+
+def _labels(job: Job, image: Scan, mask: NDArray[np.bool_]) -> tuple[Scan | None, Scan | None]:
+    """The lesion and the ignored voxels in the world of the scan, wherever they were drawn."""
+    subject = job.subject
+    position = position_of(subject, job.contrast)
+    marked = labels.of_subject(subject, job.order.labels)
+    drawn_on, matrix = image, np.eye(4)
+    if position is not None:
+        drawn_on = scan.read_image(subject.images[position], subject.orientation)
+        matrix = brains.motion(subject, job.contrast, image, mask, position, drawn_on, job.kept)
+    for one, path in zip(marked, (subject.lesion_mask, subject.ignore_mask), strict=True):
+        if one is not None and path is not None:
+            plausibility.check_lattice(one, drawn_on, path, position or job.contrast)
+    back = np.linalg.inv(matrix)
+    lesion, ignored = (None if one is None else Scan(one.array, back @ one.affine) for one in marked)
+    if lesion is not None:
+        plausibility.check_lesion(lesion, mask, image, subject.lesion_mask)
+    return lesion, ignored
+
+
+def _transform(
+    job: Job, image: Scan, mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], dict[str, Any] | None]:
+    """Scan mm -> MNI152 mm (4, 4) and the figures of the registration, from the cache if they are there."""
+    if job.reference is None:
+        return np.eye(4), None
+    reference = job.reference
+    kept = brains.kept_json(job.transform_path, lambda: _register(job, reference, image, mask))
+    return np.array(kept["matrix"]), kept["quality"]
+
+
+def _register(job: Job, reference: str, image: Scan, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    if reference != job.contrast:
+        image = scan.read_image(job.subject.images[reference], job.subject.orientation)
+        mask, _ = brains.of(job.subject, reference, image, job.kept)
+    found = register(image, mask, f"{job.subject.id} {reference}")
+    figures = {name: getattr(found, name) for name in ("dice", "correlation", "determinant")}
+    return {"matrix": found.matrix.tolist(), "quality": figures | {"reference": reference}}

@@ -1,0 +1,77 @@
+"""New: a folder for a method or a data set of one's own, which works before its first change.
+
+What is written is a copy of a plug-in in `uadbench/templates`, itself a plug-in folder, under another name.
+"""
+
+import keyword
+import os
+import re
+import shlex
+from pathlib import Path
+
+from uadbench import cards, catalog
+from uadbench.system.errors import UserError
+from uadbench.system.files import write_text
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+PLACEHOLDERS = {"methods": "my_method", "datasets": "my_dataset"}  # kind -> the template's name
+NEXT = {
+    "methods": """\
+uadbench methods {name}                                         # what its card says
+uadbench run --method {name} --dataset phantom --preset ci      # it learns, scores and has a record
+pytest tests/test_methods.py -k {name}                          # in a checkout: what every method promises
+""",
+    "datasets": """\
+uadbench fixture {name} --out {name}-fixture       # phantom people in its layout
+uadbench verify {name} --root {name}-fixture       # later: --root of the real files
+uadbench run --method intensity --dataset {name} --preset ci --protocol uad-1-4mm
+pytest tests/test_datasets.py -k {name}            # in a checkout: what every data set promises
+""",
+}
+
+
+def write(kind: str, name: str, folder: Path | None = None) -> Path:
+    """Write `<folder>/<kind>/<name>/` and return its path; `kind` is `methods` or `datasets`.
+
+    Without a `folder` it is written among the plug-ins that the environment names, else into the checkout,
+    else into the current folder. A name that is taken or cannot be a module's is a UserError.
+    """
+    _check_name(kind, name)
+    target = (folder or default_folder()) / kind / name
+    if target.exists():
+        raise UserError(f"{target} is there already: choose another name, or --folder.")
+    source = TEMPLATES / kind / PLACEHOLDERS[kind]
+    for file in sorted(source.iterdir(), key=lambda path: path.suffix == ".toml"):  # the card makes it known
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            write_text(target / file.name, text.replace(PLACEHOLDERS[kind], name))
+    return target
+
+
+def default_folder() -> Path:
+    """The last plug-in folder that the environment names, else the checkout, else the current folder."""
+    if plugins := catalog.plugins():
+        return plugins[-1]
+    checkout = catalog.checkout()
+    return checkout if checkout is not None else Path()
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise UserError(
+            f"A name becomes a Python module: expected are small letters, digits and _, a letter first, "
+            f"and no word of the language, but '{name}' came."
+        )
+    taken = cards.method_names() if kind == "methods" else catalog.names("datasets")
+    if name in taken:
+        raise UserError(f"There is a {kind[:-1]} '{name}' already: choose another name.")
+
+
+def next_steps(kind: str, target: Path) -> str:
+    """What to type after `write`, as lines of a shell."""
+    steps = NEXT[kind].format(name=target.name)
+    folder = target.parent.parent.resolve()
+    if folder in [*(path.resolve() for path in catalog.plugins()), catalog.checkout()]:
+        return steps
+    known = [*map(str, catalog.plugins()), str(folder)]
+    return f"export {catalog.PLUGINS_VARIABLE}={shlex.quote(os.pathsep.join(known))}\n{steps}"

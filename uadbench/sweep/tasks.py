@@ -1,0 +1,239 @@
+"""Tasks: the cells of a grid, each with its place among the records, and how it stands.
+
+What is known about a cell lies in a folder of its own below `runs/grid`, the same for every grid that has
+the cell:
+
+* `lease.<n>`: who carries it out now, see `uadbench.system.locks`;
+* `state.json`: what its process last said (stage, progress, how it ended), written by that process;
+* `job.json`: the Slurm job that is to carry it out, written where it was submitted;
+* `log.txt`: everything its processes have printed.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from uadbench import methods
+from uadbench.data.space import Frame
+from uadbench.datasets import Found
+from uadbench.experiment import record
+from uadbench.experiment.cohort import EVALUATED
+from uadbench.experiment.plan import Cell, Machine, Plan, make_plan
+from uadbench.experiment.scoring import draws
+from uadbench.system import locks
+from uadbench.system.errors import UserError
+from uadbench.system.files import read_json, sha256, sha256_file, sha256_json, write_json
+from uadbench.system.owners import Owner
+from uadbench.system.text import visible
+
+STACK = (256, 256, 64)  # pixels and slices of a stack of which nothing is known yet
+# How a cell can stand. `recorded`: there is a record that no grid has looked at yet.
+KINDS = ("done", "recorded", "running", "queued", "failed", "refused", "interrupted", "waiting")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell of a grid, planned."""
+
+    cell: Cell
+    label: str  # method, variant, data set, contrast, seed
+    path: Path  # of the record
+    folder: Path  # of what is known about the cell
+    fit_group: str  # equal for cells that share a fit
+    source: str  # hash of the method's code
+    map_mb: float  # of score maps, if the method stores nothing else
+    mistake: str = ""  # why it cannot be carried out as it was asked for
+
+    @property
+    def lease(self) -> Path:
+        """Held by whoever carries it out."""
+        return self.folder / "lease"
+
+    @property
+    def log(self) -> Path:
+        """What its processes print."""
+        return self.folder / "log.txt"
+
+    def said(self, name: str) -> dict[str, Any]:
+        """The content of `state.json` or `job.json`; {} where there is none."""
+        try:
+            return read_json(self.folder / name, dict[str, Any]) or {}
+        except OSError:
+            return {}
+
+    def say(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write `state.json` or `job.json`."""
+        write_json(self.folder / name, dict(content))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a cell stands, with what there is to say about it."""
+
+    kind: str  # one of KINDS
+    note: str = ""  # stage and progress, reason, job
+    owner: Owner | None = None  # of a running cell
+    since: float | None = None  # s since 1970
+
+
+def plan_tasks(cells: Sequence[Cell], machine: Machine) -> list[Task]:
+    """Every cell with its place; a mistake in one is noted and the others go on.
+
+    Cells that differ in their seeds alone are planned once: a seed changes neither card nor partition.
+    """
+    known: dict[tuple[str, str], Found] = {}
+    planned: dict[str, _Planned | UserError] = {}
+    home = machine.places.runs / "grid" / sha256(str(machine.places.results.resolve()))[:8]
+    tasks = []
+    for cell in cells:
+        key = repr(replace(cell, seed=0))
+        if key not in planned:
+            try:
+                planned[key] = _Planned.of(make_plan(cell, machine, known))
+            except UserError as error:
+                planned[key] = error
+        found = planned[key]
+        if isinstance(found, UserError):
+            tasks.append(_refused(cell, home, str(found)))
+        else:
+            tasks.append(found.task(cell, machine.places.results, home))
+    return tasks
+
+
+def _refused(cell: Cell, home: Path, mistake: str) -> Task:
+    folder = home / "mistakes" / sha256(repr(cell))[:16]
+    label = _label(cell, cell.preset, cell.contrast or "")
+    return Task(cell, label, folder / "none.json", folder, "", "", 0.0, mistake)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What is the same for cells that differ in their seeds alone."""
+
+    variant: str
+    contrast: str
+    place: Path  # of the record of any seed
+    fit_facts: str | None  # hash of what decides a fit besides the seed; None: nothing is fitted
+    source: str
+    map_mb: float
+
+    @classmethod
+    def of(cls, plan: Plan) -> "_Planned":
+        source = methods.source_hash(plan.card)
+        return cls(plan.variant, plan.contrast, plan.place(), _fit_facts(plan), source, _map_mb(plan))
+
+    def task(self, cell: Cell, results: Path, home: Path) -> Task:
+        """The task of one seed."""
+        place = self.place.with_name(f"seed-{cell.seed}.json")
+        return Task(
+            cell=cell,
+            label=_label(cell, self.variant, self.contrast),
+            path=results / place,
+            folder=home / place.with_suffix(""),
+            fit_group=str(place) if self.fit_facts is None else f"{self.fit_facts}-{cell.seed}",
+            source=self.source,
+            map_mb=self.map_mb,
+        )
+
+
+def _label(cell: Cell, variant: str, contrast: str) -> str:
+    return f"{cell.method} {variant} on {cell.dataset} {contrast} seed {cell.seed}"
+
+
+def _fit_facts(plan: Plan) -> str | None:
+    """What decides a fit, as far as it is known before the scans are prepared; None: nothing to wait for."""
+    if not plan.card.trained:
+        return None
+    train = plan.train.card.name if plan.train else None
+    people = {part: [s.id for s in plan.parts[part]] for part in ("healthy-train", "healthy-val")}
+    facts = [plan.card.folder, methods.parameters(plan.method, "fit"), plan.cell.precision]
+    return sha256_json([*facts, train, plan.train_contrasts, people, plan.cell.preparation.label])
+
+
+def _map_mb(plan: Plan) -> float:
+    """Size of the float32 score maps of a cell in MB."""
+    scans = sum(len(plan.parts[part]) for part in EVALUATED)
+    on = plan.model_target
+    if isinstance(on, Frame):
+        rows, columns = on.pixels or STACK[:2]
+        slices = STACK[2]
+    else:
+        rows, columns, slices = on.shape
+    kept = draws(plan.method)
+    return 4e-6 * scans * rows * columns * slices * (kept + 1 if kept > 1 else 1)
+
+
+# ---- how it stands -----------------------------------------------------------------------------
+
+
+def standing(task: Task, queue: Mapping[str, str] | None = None) -> Standing:
+    """How a cell stands; `queue`: the state of every Slurm job that is known there, by its number."""
+    if task.mistake:
+        return Standing("refused", task.mistake)
+    owner = locks.holder(task.lease)
+    if owner is not None:
+        state = task.said("state.json")
+        return Standing("running", _progress(state), owner, _moment(state.get("started")))
+    job = task.said("job.json")
+    number = str(job.get("job", ""))
+    if queue is not None and number in queue:
+        word = queue[number].lower()
+        return Standing("queued", f"Slurm job {number}: {word}", since=_moment(job.get("submitted")))
+    return at_rest(task)
+
+
+def at_rest(task: Task) -> Standing:
+    """How a cell stands that nobody works on."""
+    state = task.said("state.json")
+    if task.path.exists():
+        # Only what a grid has seen through with this code is done; another record is looked at first.
+        known = state.get("end") == "done" and state.get("source") == task.source
+        return Standing("done" if known and state.get("sha256") == sha256_file(task.path) else "recorded")
+    failure = record.failure_path(task.path)
+    if failure.exists():
+        try:
+            return Standing("failed", visible(record.read_failure(failure).reason))
+        except UserError as error:
+            return Standing("failed", str(error))
+    if state.get("end") == "refused":
+        return Standing("refused", str(state.get("reason", "")))
+    if state:
+        return Standing("interrupted", _progress(state), since=_moment(state.get("started")))
+    return Standing("waiting")
+
+
+def _moment(said: Any) -> float | None:
+    """A time that a side file states, if it is one."""
+    return float(said) if isinstance(said, int | float) else None
+
+
+def _progress(state: Mapping[str, Any]) -> str:
+    stage, of = state.get("stage", ""), state.get("of", 0)
+    return f"{stage} {state.get('done', 0)}/{of}" if of else str(stage)
+
+
+def look_closely(task: Task) -> bool:
+    """Whether the record of a cell that is `done` can be read and has its pieces."""
+    try:
+        record.read(task.path)
+    except UserError:
+        return False
+    return True
+
+
+def begun(task: Task, again: str) -> dict[str, Any]:
+    """The first state of a process that carries out a cell; `again`: what became of the one before."""
+    before = task.said("state.json")
+    return {
+        "owner": str(Owner.me()),
+        "started": time.time(),
+        "attempt": attempt + 1 if isinstance(attempt := before.get("attempt"), int) else 1,
+        "again": again,
+        "stage": "start",
+        "done": 0,
+        "of": 0,
+        "redone": [],
+        "end": "",
+    }

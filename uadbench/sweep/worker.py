@@ -1,0 +1,181 @@
+"""Worker: one cell in a process of its own, so that whatever happens to it happens to nobody else."""
+
+import faulthandler
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from uadbench.catalog import PLUGINS_VARIABLE
+from uadbench.experiment import run
+from uadbench.experiment.plan import Machine
+from uadbench.sweep.tasks import Standing, Task, at_rest, begun, look_closely
+from uadbench.system import locks, pool
+from uadbench.system.errors import UserError
+from uadbench.system.files import sha256_file
+from uadbench.system.progress import Stage
+
+DONE, FAILED, REFUSED, ELSEWHERE = 0, 1, 2, 75  # exit codes; 75 is `EX_TEMPFAIL`: come back later
+REPORT_S = 1.0  # between two words about progress
+
+logger = logging.getLogger("uadbench")
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How the cells of a grid are carried out; the same for all of them."""
+
+    machine: Machine
+    threads: int
+    plugins: str  # the variable that names the folders of plug-ins
+    force: bool = False
+    older_than: float = math.inf  # with `force`: time of change (s) before which a file is made again
+    job: str = ""  # of Slurm
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Variables by which numerical libraries start so many threads."""
+    names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
+    itk = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(threads)}
+    return {f"{name}_NUM_THREADS": str(threads) for name in names} | itk
+
+
+class Report:
+    """Progress that is told to `state.json`, now and then."""
+
+    def __init__(self, task: Task, state: dict[str, Any]) -> None:
+        """Speak about one cell, on from a first state."""
+        self._task, self._state, self._told = task, state, -math.inf
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Stage]:
+        """A block of `total` steps."""
+        self.tell(stage=title, done=0, of=total)
+        logger.info("%s (%d)", title, total)
+        report, done = self, 0
+
+        class Told:
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                nonlocal done
+                done += steps
+                report.tell(later=done < total, done=done, note=note)
+
+        yield Told()
+
+    def redone(self, what: str) -> None:
+        """Note something that was made again."""
+        self._state["redone"].append(what)
+        self.tell()
+
+    def tell(self, later: bool = False, **facts: Any) -> None:
+        """Write the state; with `later` only if the last word is old enough."""
+        self._state.update(facts)
+        if later and time.monotonic() - self._told < REPORT_S:
+            return
+        self._told = time.monotonic()
+        with suppress(OSError):  # a full disk; the lease says that the process lives
+            self._task.say("state.json", self._state)
+
+
+class _Redone(logging.Handler):
+    """Keeps the warnings, which say what was found damaged or left behind, beside the cell."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._report.redone(record.getMessage())
+
+
+def main(task: Task, orders: Orders) -> None:
+    """Carry out a cell and end the process with one of the exit codes above."""
+    os.setpgid(0, 0)  # with its own helpers it can be ended as one
+    pool.end_with_the_parent()
+    with suppress(OSError, ValueError):
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm warns every process of a job with it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _speak_into(task)
+    os.environ.update(thread_variables(orders.threads))
+    os.environ[PLUGINS_VARIABLE] = orders.plugins
+    try:
+        with locks.trying(task.lease) as mine:
+            code = _carry_out(task, orders) if mine else ELSEWHERE
+    except Exception:
+        logger.exception("the cell cannot be carried out")
+        code = FAILED
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads of libraries have no say in when a cell ends
+
+
+def _speak_into(task: Task) -> None:
+    """Everything this process and its helpers print goes to the cell's log."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with open(task.log, "ab", buffering=0) as opened:
+        os.dup2(opened.fileno(), 1)
+        os.dup2(opened.fileno(), 2)
+    sys.stdout, sys.stderr = (
+        os.fdopen(number, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+        for number in (1, 2)
+    )
+    faulthandler.enable(sys.stderr)
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr, force=True)
+
+
+def _carry_out(task: Task, orders: Orders) -> int:
+    import torch
+
+    torch.set_num_threads(orders.threads)
+    before = at_rest(task)
+    if _is_done(task, before, orders):
+        return DONE  # by another process since it was asked for
+    again = "" if before.kind in ("waiting", "recorded", "done") else f"{before.kind}, {before.note}"
+    report = Report(task, begun(task, again))
+    logger.info("%s: begun%s", task.label, f" again; before: {again}" if again else "")
+    report.tell()
+    watch = _Redone(report)
+    logger.addHandler(watch)
+    machine = replace(orders.machine, progress=report)
+    try:
+        made = run.run_recording_failure(task.cell, machine, orders.force, orders.older_than)
+    except UserError as error:
+        logger.error("refused: %s", error)
+        report.tell(end="refused", reason=str(error))
+        return REFUSED
+    finally:
+        logger.removeHandler(watch)
+    if isinstance(made, str):
+        logger.error("failed: %s; see also %s", made, machine.places.runs / "logs")
+        report.tell(end="failed", reason=made)
+        return FAILED
+    report.tell(**_end(task, made))
+    logger.info("done")
+    return DONE
+
+
+def _is_done(task: Task, before: Standing, orders: Orders) -> bool:
+    if before.kind != "done" or not look_closely(task):
+        return False
+    return not (orders.force and task.path.stat().st_mtime < orders.older_than)
+
+
+def _end(task: Task, made: run.Outcome) -> Mapping[str, Any]:
+    profiles = made.record.summary.profiles
+    return {
+        "end": "done",
+        "ended": time.time(),
+        "reused": made.reused,
+        "source": task.source,
+        "sha256": sha256_file(task.path),
+        "ap": profiles[made.record.headline].ap if made.record.headline in profiles else None,
+    }

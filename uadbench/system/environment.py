@@ -1,0 +1,165 @@
+"""Environment: seeds, device, versions, commit and hardware: what a record says about where it was made."""
+
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from uadbench.system.errors import unknown
+from uadbench.system.files import sha256
+
+PACKAGES = (
+    "uadbench",
+    "torch",
+    "monai",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "nibabel",
+    "nilearn",
+    "SimpleITK",
+)
+
+
+def stage_seed(seed: int, stage: str) -> int:
+    """A 32-bit seed for one stage of a run, so that a stage redone alone draws the same numbers."""
+    return int(sha256(f"{seed}:{stage}")[:8], 16)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and (where it is loaded) torch's global generators."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes `cuda`, `mps` or `cpu`; a device that is not there is an error."""
+    if device == "cpu":
+        return device
+    import torch
+
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there.insert(0, "cuda")
+    elif torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    if device == "auto":
+        return there[0]
+    there += [f"cuda:{number}" for number in range(torch.cuda.device_count() if "cuda" in there else 0)]
+    if device not in there:
+        raise unknown("device", device, ["auto", *there])
+    return device
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that can change a number."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def commit() -> dict[str, str | bool]:
+    """Commit of the checkout this code runs from, and whether it was changed; empty for a wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return {}
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--", "uadbench", "methods", "datasets"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": head.stdout.strip(), "changed": bool(status.stdout.strip())}
+
+
+def processor() -> str:
+    """Name of the processor's model; where the system hides that, maker, family and model by number."""
+    facts: dict[str, str] = {}
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+    numbers = [f"{name} {facts[name]}" for name in ("cpu family", "model", "stepping") if name in facts]
+    known = [facts[name] for name in ("model name",) if facts.get(name, "unknown") != "unknown"]
+    words = ", ".join([*(known or [facts[n] for n in ("vendor_id",) if n in facts]), *numbers])
+    return words or platform.processor() or platform.machine()
+
+
+def hardware(device: str) -> dict[str, str | int]:
+    """What the run ran on."""
+    facts: dict[str, str | int] = {
+        "processor": processor(),
+        "cores": os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+    }
+    if "torch" in sys.modules:
+        import torch
+
+        facts["threads"] = torch.get_num_threads()
+        facts["capability"] = torch.backends.cpu.get_cpu_capability()  # which of its kernels were chosen
+        if device.startswith("cuda"):
+            facts["device"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def reset_peak_memory() -> None:
+    """Start a new count of the largest resident memory, where the system allows it (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process since the last reset, in MB."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        kilobytes = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kilobytes = peak // 1024 if sys.platform == "darwin" else peak
+    return round(kilobytes / 1024, 1)
+
+
+@dataclass
+class Cost:
+    """Seconds and largest resident memory of a block."""
+
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+@contextmanager
+def measured() -> Iterator[Cost]:
+    """Measure a block."""
+    cost = Cost()
+    reset_peak_memory()
+    start = time.perf_counter()
+    yield cost
+    cost.seconds = time.perf_counter() - start
+    cost.peak_memory_mb = peak_memory_mb()
