@@ -16,12 +16,12 @@ from uadbench import methods
 from uadbench.cards import method_card
 from uadbench.evaluation.pieces import Interval, paired_interval
 from uadbench.experiment import pieces_file
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.run import run
 from uadbench.system.environment import resolve_device
 from uadbench.system.files import write_text
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 from uadbench.system.progress import Bars, Silent
 
 KINDS = ("glioma", "stroke", "ms", "wmh", "mimic")
@@ -40,12 +40,12 @@ def ap(made: RunRecord, kind: str) -> float:
     return made.summary.profiles[PROFILE].kinds[kind].ap or 0.0
 
 
-def gain(first: RunRecord, second: RunRecord, places: tuple[Path, Path]) -> Interval:
+def gain(first: RunRecord, second: RunRecord, paths: tuple[Path, Path]) -> Interval:
     """Difference in AP of glioma-like lesions with its paired interval."""
     chosen = {first.subjects[row].id: first.subjects[row] for row in first.rows("lesion-test", CLAIMED)}
     ours, theirs = (
         pieces.only([pieces.ids.index(name) for name in chosen])
-        for made, results in zip((first, second), places, strict=True)
+        for made, results in zip((first, second), paths, strict=True)
         for pieces in [pieces_file.read(Stored(made, results / made.place)).pieces[PROFILE]]
     )
     return paired_interval(ours, theirs, [subject.person for subject in chosen.values()])
@@ -57,19 +57,19 @@ def said(interval: Interval) -> str:
     return text if interval.low > 0 else f"{text} not shown"
 
 
-def lines(machine: Machine, preset: str, names: list[str], control_results: Path) -> list[str]:
+def lines(runtime: Runtime, preset: str, names: list[str], control_results: Path) -> list[str]:
     """The rows of the table, by AP of gliomas."""
-    controls = replace(machine, places=replace(machine.places, results=control_results))
-    chance = run(Cell(method="random", dataset="phantom", preset=preset), machine).record
+    controls = replace(runtime, paths=replace(runtime.paths, results=control_results))
+    chance = run(RunConfig(method="random", dataset="phantom", preset=preset), runtime).record
     found: list[tuple[float, str]] = []
     for name in names:
-        made = run(Cell(method=name, dataset="phantom", preset=preset), machine).record
+        made = run(RunConfig(method=name, dataset="phantom", preset=preset), runtime).record
         figures = [f"{ap(made, kind):.3f}" for kind in KINDS]
         settings = untrained(name, preset) if method_card(name).trained else {}
         if settings:
-            cell = Cell(method=name, dataset="phantom", preset=preset, settings=settings)
-            born = run(cell, controls).record
-            here, there = machine.places.results, controls.places.results
+            config = RunConfig(method=name, dataset="phantom", preset=preset, settings=settings)
+            born = run(config, controls).record
+            here, there = runtime.paths.results, controls.paths.results
             figures += [f"{ap(born, CLAIMED):.3f}"]
             figures += [said(gain(made, chance, (here, here))), said(gain(made, born, (here, there)))]
         else:
@@ -94,12 +94,12 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     options = parsed()
-    places = replace(Places.default(), results=options.results)
-    machine = Machine(
-        places, Silent() if options.quiet else Bars(), resolve_device(options.device), os.cpu_count() or 1
+    paths = replace(Paths.default(), results=options.results)
+    runtime = Runtime(
+        paths, Silent() if options.quiet else Bars(), resolve_device(options.device), os.cpu_count() or 1
     )
     header = ("row", *KINDS, "untrained", "against random", "against untrained", "fit s", "score s")
-    table = lines(machine, options.preset, options.method or methods.names(), options.untrained)
+    table = lines(runtime, options.preset, options.method or methods.names(), options.untrained)
     text = "\n".join(
         [
             f"# What training buys on the phantom, preset `{options.preset}`",

@@ -25,12 +25,12 @@ from typing import Any
 
 from uadbench import methods
 from uadbench.cards import PRESETS, dataset_card, method_card, method_names
-from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.plan import RunConfig, Runtime, make_plan
 from uadbench.experiment.record import failure_path
 from uadbench.phantom import HEALTHY_VARIABLE
 from uadbench.system.errors import UserError
 from uadbench.system.files import write_json
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 from uadbench.system.progress import Silent
 
 SHORTEST_S = 20.0  # with less time left no work is begun
@@ -59,8 +59,8 @@ class Driver:
         self.given = given
         self.rows: list[str] = given.methods or [n for n in method_names() if method_card(n).trained]
         self.roots = dict(text.split("=", 1) for text in given.data)
-        self.places = Places(given.runs / "data", given.runs, given.results, given.runs / "cache")
-        self.machine = Machine(self.places, Silent())
+        self.paths = Paths(given.runs / "data", given.runs, given.results, given.runs / "cache")
+        self.runtime = Runtime(self.paths, Silent())
         self._ledger_file = given.runs / "gpu.json"
         asked = {key: getattr(given, key) for key in ("device", "preset", "dataset", "healthy", "limit")}
         # `done` lists the rows of each step that came to an end, with a record or without.
@@ -153,15 +153,15 @@ class Driver:
 
     def record(self, step: Step, row: str) -> Path:
         """Where the record of a row is, or will be."""
-        cell = Cell(
+        config = RunConfig(
             method=row, dataset=step.dataset, train=step.train, contrast=step.contrast,
             preset=self.given.preset, limit=self.given.limit,
         )  # fmt: skip
-        return self.places.results / make_plan(cell, self.machine).place()
+        return self.paths.results / make_plan(config, self.runtime).place()
 
     def fit_s(self, row: str) -> float:
         """Seconds that a row's fit takes by the throughput table; unknown ones come last."""
-        for table in sorted((self.places.results / "throughput").glob("*.json")):
+        for table in sorted((self.paths.results / "throughput").glob("*.json")):
             content = json.loads(table.read_text())
             if content["facts"]["preset"] != self.given.preset:
                 continue
@@ -184,10 +184,10 @@ class Driver:
     def go(self) -> list[Step]:
         """Do what is not done while there is time; returns the steps that are left."""
         for name, folder in self.roots.items():
-            self.places.remember_root(name, Path(folder))
+            self.paths.remember_root(name, Path(folder))
         os.environ |= {
-            "UADBENCH_RUNS": str(self.places.runs),
-            "UADBENCH_DATA": str(self.places.data),
+            "UADBENCH_RUNS": str(self.paths.runs),
+            "UADBENCH_DATA": str(self.paths.data),
             HEALTHY_VARIABLE: str(self.given.healthy),
         }
         for step in self.steps():

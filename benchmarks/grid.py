@@ -21,17 +21,17 @@ GRID = 'methods = ["random"]\ndatasets = ["balls"]\npresets = ["ci"]\nlimit = 1\
 # The same cells one after the other in one process that has loaded everything: all work and no start-up.
 IN_ONE_PROCESS = """
 import sys, time
-from uadbench.places import Places
-from uadbench.plan import Cell, Machine
-from uadbench.progress import Silent
-from uadbench.run import run
+from uadbench.system.paths import Paths
+from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.system.progress import Silent
+from uadbench.experiment.run import run
 import torch
 torch.set_num_threads(1)
-machine = Machine(Places.default(), Silent())
+runtime = Runtime(Paths.default(), Silent())
 took = []
 for seed in map(int, sys.argv[1:]):
     before = time.perf_counter()
-    run(Cell(method="random", dataset="balls", preset="ci", limit=1, seed=seed), machine)
+    run(RunConfig(method="random", dataset="balls", preset="ci", limit=1, seed=seed), runtime)
     took.append(time.perf_counter() - before)
 print(sum(took[1:]) / len(took[1:]))
 """

@@ -24,7 +24,7 @@ from uadbench.experiment.record import RunRecord, Stored
 from uadbench.protocol import METRIC_VERSION, OPERATING_POINTS, PROFILES
 from uadbench.report import leaderboard, page
 from uadbench.system.files import sha256, write_text
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 PIECES = b"no pieces"
 ILL, HEALTHY, VAL = 24, 10, 14
@@ -195,14 +195,14 @@ def main() -> None:
         here = Path(temporary)
         write_cards(here, methods)
         catalog.add_plugins(here)
-        places = Places(here, here / "runs", here / "results", here / "cache")
-        count = write_records(places.results, methods, cohorts, seeds)
+        paths = Paths(here, here / "runs", here / "results", here / "cache")
+        count = write_records(paths.results, methods, cohorts, seeds)
         start, cpu = time.perf_counter(), time.process_time()
-        records = [Stored(record.read(path), path) for path in record.paths_of_records(places.results)]
+        records = [Stored(record.read(path), path) for path in record.paths_of_records(paths.results)]
         read = time.perf_counter()
         tables = leaderboard.tables(records)  # no pieces are made up: of so many there are no intervals
         ranked = time.perf_counter()
-        text = page.write(tables, [], places, 0)
+        text = page.write(tables, [], paths, 0)
         end, cpu = time.perf_counter(), time.process_time() - cpu
         out = Path("runs/benchmark-page.html")
         write_text(out, text)

@@ -16,13 +16,13 @@ from pathlib import Path
 from uadbench import datasets, methods
 from uadbench.experiment import record
 from uadbench.experiment.collect import collect
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.run import run_recording_failure
 from uadbench.report import formats, leaderboard, statistics
 from uadbench.system.environment import resolve_device
 from uadbench.system.errors import UserError
 from uadbench.system.files import write_text
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 from uadbench.system.progress import Bars, Silent
 
 FOLDERS = {  # data set -> what its folder is called, in lower case
@@ -67,11 +67,11 @@ def found(data: Path) -> dict[str, Path]:
     return {name: folder for name, folder in roots.items() if name in known}
 
 
-def run_all(machine: Machine, options: argparse.Namespace) -> list[str]:
+def run_all(runtime: Runtime, options: argparse.Namespace) -> list[str]:
     """Run every row on every pair; what could not be asked for, and what failed, in words."""
     roots, said = found(options.data), []
     for name, root in roots.items():
-        machine.places.remember_root(name, root)
+        runtime.paths.remember_root(name, root)
     for pair in pairs(options.protocol):
         absent = sorted({pair.train, pair.test} - set(roots))
         if absent:
@@ -79,7 +79,7 @@ def run_all(machine: Machine, options: argparse.Namespace) -> list[str]:
             continue
         for method in options.method or methods.names():
             what = f"{method}, {pair.train} to {pair.test} {pair.contrast}"
-            cell = Cell(
+            config = RunConfig(
                 method=method,
                 dataset=pair.test,
                 train=pair.train,
@@ -89,7 +89,7 @@ def run_all(machine: Machine, options: argparse.Namespace) -> list[str]:
                 protocol=pair.protocol,
             )
             try:
-                outcome = run_recording_failure(cell, machine)
+                outcome = run_recording_failure(config, runtime)
             except UserError as error:
                 said.append(f"{what}: {error}")
                 continue
@@ -103,7 +103,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder for each data set")
     parser.add_argument("--results", type=Path, required=True, help="folder of the records")
-    parser.add_argument("--runs", type=Path, default=Places.default().runs / "real", help="working files")
+    parser.add_argument("--runs", type=Path, default=Paths.default().runs / "real", help="working files")
     parser.add_argument("--method", action="append", help="only this row; repeatable")
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--protocol", default="uad-1-2mm")
@@ -115,12 +115,10 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     options = parsed()
-    places = replace(
-        Places.default(), results=options.results, runs=options.runs, cache=options.runs / "cache"
-    )
+    paths = replace(Paths.default(), results=options.results, runs=options.runs, cache=options.runs / "cache")
     progress = Silent() if options.quiet else Bars()
-    machine = Machine(places, progress, resolve_device(options.device), options.workers)
-    said = run_all(machine, options)
+    runtime = Runtime(paths, progress, resolve_device(options.device), options.workers)
+    said = run_all(runtime, options)
     found = collect(options.results)
     failed = [(str(place), reason) for place, reason in record.failures(options.results)]
     tables = leaderboard.tables(found.records, "ap", statistics.resamples_for(len(found.records)))

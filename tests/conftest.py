@@ -13,18 +13,18 @@ from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Subject
 from uadbench.data.space import GRIDS, Grid
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 from uadbench.system.progress import Silent
 
 if TYPE_CHECKING:
-    from uadbench.experiment.plan import Machine
+    from uadbench.experiment.plan import Runtime
     from uadbench.experiment.record import Stored
 
 
 @pytest.fixture(scope="session")
 def demo_records(made_results: Path) -> "list[Stored]":
     """Records of three methods with one seed each: one table of three rows."""
-    from uadbench.report import collect
+    from uadbench.experiment import collect
 
     return [one for one in collect.collect(made_results).records if one.record.seed == 0]
 
@@ -92,14 +92,14 @@ PLUGINS = Path(__file__).parent / "plugins"
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Machine":
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Runtime":
     """An installation of its own in a temporary folder, with the plug-ins of the tests."""
-    from uadbench.experiment.plan import Machine
+    from uadbench.experiment.plan import Runtime
 
     monkeypatch.setenv(PLUGINS_VARIABLE, str(PLUGINS))
     for name in ("data", "runs", "results"):
         monkeypatch.setenv(f"UADBENCH_{name.upper()}", str(tmp_path / name))
-    return Machine(Places.default(), Silent(), "cpu", workers=1)
+    return Runtime(Paths.default(), Silent(), "cpu", workers=1)
 
 
 # ---- records made here -------------------------------------------------------------------------
@@ -133,16 +133,16 @@ MADE = (("random", 0), ("random", 1), ("intensity", 0), ("pca", 0))
 @pytest.fixture(scope="session")
 def made_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with the records of three methods; whoever changes it copies it first."""
-    from uadbench.experiment.plan import Cell, Machine
+    from uadbench.experiment.plan import RunConfig, Runtime
     from uadbench.experiment.run import run
 
     here = tmp_path_factory.mktemp("made")
     write_toy_phantom(here / "data" / "phantom")
-    places = Places(here / "data", here / "runs", here / "results", here / "runs" / "cache")
+    paths = Paths(here / "data", here / "runs", here / "results", here / "runs" / "cache")
     for method, seed in MADE:
-        cell = Cell(method=method, dataset="phantom", preset="ci", protocol="uad-1-4mm", seed=seed)
-        run(cell, Machine(places, Silent(), "cpu", workers=1))
-    return places.results
+        config = RunConfig(method=method, dataset="phantom", preset="ci", protocol="uad-1-4mm", seed=seed)
+        run(config, Runtime(paths, Silent(), "cpu", workers=1))
+    return paths.results
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ from uadbench.ablation.verdicts import Answer, Comparison, decide
 from uadbench.cards import method_card
 from uadbench.evaluation.pieces import Interval
 from uadbench.experiment import record
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.system.errors import UserError
 
 PLUGINS = Path(__file__).parent / "plugins"
-CELL = Cell(method="brightness", dataset="balls", preset="ci")
+CELL = RunConfig(method="brightness", dataset="balls", preset="ci")
 
 
-def test_variants_are_run_compared_and_judged(machine: Machine) -> None:
-    report = ablate(read("brightness"), CELL, machine)
+def test_variants_are_run_compared_and_judged(runtime: Runtime) -> None:
+    report = ablate(read("brightness"), CELL, runtime)
     dark, same, nothing = report.answers
 
     (compared,) = dark.comparisons
@@ -38,12 +38,12 @@ def test_variants_are_run_compared_and_judged(machine: Machine) -> None:
     assert not nothing.verdicts
 
 
-def test_records_and_tables_lie_apart_from_the_leaderboard(machine: Machine) -> None:
-    report = ablate(read("brightness"), CELL, machine, letters=["a"])
-    path = write(report, place(machine, "brightness"))
+def test_records_and_tables_lie_apart_from_the_leaderboard(runtime: Runtime) -> None:
+    report = ablate(read("brightness"), CELL, runtime, letters=["a"])
+    path = write(report, place(runtime, "brightness"))
 
-    assert path == machine.places.results / "ablations" / "brightness" / "ABLATIONS.md"
-    assert record.read_all(machine.places.results) == []
+    assert path == runtime.paths.results / "ablations" / "brightness" / "ABLATIONS.md"
+    assert record.read_all(runtime.paths.results) == []
     assert len(record.read_all(path.parent)) == 2  # the full model, and the dark one; the same is the full
     text = path.read_text()
     assert "**pass**, dark: AP(full) > AP(variant)" in text
@@ -56,10 +56,10 @@ def test_records_and_tables_lie_apart_from_the_leaderboard(machine: Machine) -> 
     )
 
 
-def test_only_the_letters_asked_for_are_run(machine: Machine) -> None:
-    assert {a.letter for a in ablate(read("brightness"), CELL, machine, letters=["b"]).answers} == {"b"}
+def test_only_the_letters_asked_for_are_run(runtime: Runtime) -> None:
+    assert {a.letter for a in ablate(read("brightness"), CELL, runtime, letters=["b"]).answers} == {"b"}
     with pytest.raises(UserError, match="no ablation .z. of brightness. There are: a, b"):
-        ablate(read("brightness"), CELL, machine, letters=["z"])
+        ablate(read("brightness"), CELL, runtime, letters=["z"])
 
 
 def test_a_method_without_ablations_says_so() -> None:
@@ -111,11 +111,11 @@ def test_rules_by_hand(rule: dict[str, object], passed: bool | None) -> None:
     assert decide(replace(Rule(text="", quantity="", test=""), **rule), answer, checks).passed is passed  # type: ignore[arg-type]
 
 
-def test_a_variant_is_tested_on_its_own_contrasts_alone(machine: Machine) -> None:
+def test_a_variant_is_tested_on_its_own_contrasts_alone(runtime: Runtime) -> None:
     asked = read("brightness")
     question = asked.ablations[0]
     elsewhere = replace(question.variants[0], contrasts=("T2",))
-    report = ablate(replace(asked, ablations=(replace(question, variants=(elsewhere,)),)), CELL, machine)
+    report = ablate(replace(asked, ablations=(replace(question, variants=(elsewhere,)),)), CELL, runtime)
     assert report.answers[0].comparisons == []
     assert report.answers[0].verdicts[0].passed is None
 

@@ -7,7 +7,7 @@ import pytest
 
 from uadbench.evaluation.pieces import Pieces, bootstrap, paired_interval, resample_weights
 from uadbench.experiment import pieces_file
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.record import Stored
 from uadbench.experiment.run import run
 
@@ -20,17 +20,17 @@ Runner = Callable[..., Scans]
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """Runs a method at the preset `demo` and gives the pieces of its glioma scans and their persons."""
-    from uadbench.system.paths import Places
+    from uadbench.system.paths import Paths
     from uadbench.system.progress import Silent
 
     folder = tmp_path_factory.mktemp("demo")
-    places = Places(folder / "data", folder / "runs", folder / "results", folder / "cache")
-    machine = Machine(places, Silent(), "cpu", workers=2)
+    paths = Paths(folder / "data", folder / "runs", folder / "results", folder / "cache")
+    runtime = Runtime(paths, Silent(), "cpu", workers=2)
 
     def go(method: str, profile: str = "baur5", kind: str | None = "glioma", **settings: str) -> Scans:
-        made = run(Cell(method=method, dataset="phantom", settings=settings), machine).record
+        made = run(RunConfig(method=method, dataset="phantom", settings=settings), runtime).record
         chosen = made.rows("lesion-test", kind)
-        pieces = pieces_file.read(Stored(made, places.results / made.place)).pieces[profile].only(chosen)
+        pieces = pieces_file.read(Stored(made, paths.results / made.place)).pieces[profile].only(chosen)
         return pieces, [made.subjects[row].person for row in chosen]
 
     return go

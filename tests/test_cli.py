@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from uadbench.cli import app
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.preprocessing import bias
 
@@ -27,9 +27,9 @@ def uadbench(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
-def done(machine: Machine) -> Path:
+def done(runtime: Runtime) -> Path:
     """A record that is there."""
-    return run(Cell(method="brightness", dataset="balls", preset="ci"), machine).path
+    return run(RunConfig(method="brightness", dataset="balls", preset="ci"), runtime).path
 
 
 def test_help_does_not_import_torch_or_anything_heavy() -> None:
@@ -71,7 +71,7 @@ def test_a_method_and_a_data_set_from_outside_are_listed_and_run(
 
 
 def test_one_failed_cell_does_not_keep_the_others_from_running(
-    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "mine" / "methods" / "broken"
     broken.mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_one_failed_cell_does_not_keep_the_others_from_running(
     )
 
     assert "broken on balls failed and is recorded as failed: OSError: no" in finished.stderr
-    assert len(list(machine.places.results.rglob("seed-0.json"))) == 1
+    assert len(list(runtime.paths.results.rglob("seed-0.json"))) == 1
     assert "failed" in uadbench("leaderboard", "--preset", "ci").stdout
 
 
@@ -103,7 +103,7 @@ def test_every_format_is_written_to_a_file(done: Path, tmp_path: Path, name: str
     assert "brightness" in target.read_text()
 
 
-def test_no_record_is_a_mistake_with_the_way_out(machine: Machine) -> None:
+def test_no_record_is_a_mistake_with_the_way_out(runtime: Runtime) -> None:
     assert "uadbench run --method" in uadbench("leaderboard", code=2).stderr
 
 
@@ -115,7 +115,7 @@ def test_scores_are_recomputed_from_the_path_of_a_record(done: Path) -> None:
     assert json.loads(done.read_text())["summary"] == before
 
 
-def test_verify_and_prepare_report_what_is_there(machine: Machine, tmp_path: Path) -> None:
+def test_verify_and_prepare_report_what_is_there(runtime: Runtime, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
 
     assert "nothing is wrong" in uadbench("verify", "balls", "--report", str(report), "--quiet").stdout
@@ -124,36 +124,36 @@ def test_verify_and_prepare_report_what_is_there(machine: Machine, tmp_path: Pat
 
 
 def test_prepare_says_how_brains_were_found_and_keeps_what_was_prepared_otherwise(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "own mask 24" in uadbench("prepare", "balls", "--quiet").stdout
     assert "no extractor 'bet'" in uadbench("prepare", "balls", "--extractor", "bet", code=2).stderr
     monkeypatch.setattr(bias, "corrected", lambda image, _: image)  # N4 takes its seconds
     done = CliRunner().invoke(app, ["prepare", "balls", "--n4", "--quiet", "--workers", "1"])
     assert done.exit_code == 0
-    names = {path.name for path in (machine.places.runs / "quality").iterdir()}
+    names = {path.name for path in (runtime.paths.runs / "quality").iterdir()}
     assert names == {"balls-T1-g48.png", "balls-T1-g48-n4.png"}
-    assert (machine.places.runs / "splits" / "balls.csv").is_file()
+    assert (runtime.paths.runs / "splits" / "balls.csv").is_file()
 
 
-def test_a_root_that_is_no_folder_is_a_mistake(machine: Machine) -> None:
+def test_a_root_that_is_no_folder_is_a_mistake(runtime: Runtime) -> None:
     assert "expects a folder" in uadbench("prepare", "balls", "--root", "/no/such/folder", code=2).stderr
 
 
-def test_every_card_can_be_shown(machine: Machine) -> None:
+def test_every_card_can_be_shown(runtime: Runtime) -> None:
     assert "differences from the paper" in uadbench("methods", "vae").stdout
     assert "get it at" in uadbench("datasets", "ixi").stdout
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_the_table_of_data_sets_is_complete_on_every_screen(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     (tmp_path / "ixi").mkdir()
     for person in ("IXI002-Guys-0828", "IXI012-HH-1211"):
         (tmp_path / "ixi" / f"{person}-T1.nii.gz").touch()
-    machine.places.remember_root("ixi", tmp_path / "ixi")
-    (machine.places.data / "camcan").mkdir(parents=True)
+    runtime.paths.remember_root("ixi", tmp_path / "ixi")
+    (runtime.paths.data / "camcan").mkdir(parents=True)
     monkeypatch.setenv("COLUMNS", str(width))
 
     lines = uadbench("datasets").stdout.splitlines()
@@ -167,7 +167,7 @@ def test_the_table_of_data_sets_is_complete_on_every_screen(
     assert {"brats21", "mslub", "balls"} <= set(rows)
 
 
-def test_the_table_of_data_sets_comes_at_once(machine: Machine) -> None:
+def test_the_table_of_data_sets_comes_at_once(runtime: Runtime) -> None:
     heavy = "{'torch', 'monai', 'sklearn', 'skimage', 'SimpleITK', 'pandas', 'matplotlib'}"
     code = (
         "import sys; sys.argv = ['uadbench', 'datasets']; from uadbench.cli import main\n"
@@ -178,7 +178,7 @@ def test_the_table_of_data_sets_comes_at_once(machine: Machine) -> None:
     assert finished.stderr.strip() == "[]"
 
 
-def test_doctor_names_versions_device_and_data(machine: Machine) -> None:
+def test_doctor_names_versions_device_and_data(runtime: Runtime) -> None:
     printed = uadbench("doctor").stdout
 
     for word in ("torch", "device", "memory", "data set phantom"):

@@ -13,12 +13,12 @@ import pytest
 from uadbench import methods
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.experiment import record
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.run import run, run_recording_failure
 from uadbench.system.errors import UserError
 from uadbench.system.files import check_writable, disk_fault
 
-CELL = Cell(method="brightness", dataset="balls", preset="ci")
+CELL = RunConfig(method="brightness", dataset="balls", preset="ci")
 RUN = ("run", "-m", "brightness", "-m", "random", "-d", "balls", "--preset", "ci", "--quiet")
 
 
@@ -33,7 +33,7 @@ def uadbench(*arguments: str, **environment: str) -> "subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("name", ["RUNS", "RESULTS"])
-def test_a_file_in_the_place_of_a_folder_is_one_sentence(machine: Machine, tmp_path: Path, name: str) -> None:
+def test_a_file_in_the_place_of_a_folder_is_one_sentence(runtime: Runtime, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         done = uadbench(*RUN, **{f"UADBENCH_{name}": str(place)})
@@ -71,31 +71,31 @@ def test_a_folder_without_room_is_refused_before_any_work(mounted: Path) -> None
 
 
 def test_a_disk_that_fills_in_the_middle_is_a_recorded_failure(
-    machine: Machine, mounted: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, mounted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UADBENCH_RUNS", str(mounted / "runs"))
-    places = type(machine.places).default()
-    reason = run_recording_failure(CELL, Machine(places, machine.progress))
+    paths = type(runtime.paths).default()
+    reason = run_recording_failure(CELL, Runtime(paths, runtime.progress))
 
     assert isinstance(reason, str)
     assert "No space left on device" in reason
-    assert [said for _, said in record.failures(places.results)] == [reason.split("; and that")[0]]
+    assert [said for _, said in record.failures(paths.results)] == [reason.split("; and that")[0]]
 
 
 def test_the_failure_is_recorded_before_the_log_and_the_log_may_fail(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("uadbench.experiment.run.write_text", full)
     monkeypatch.setattr(methods.load("brightness"), "score", lambda *_: 1 / 0)
-    reason = run_recording_failure(CELL, machine)
+    reason = run_recording_failure(CELL, runtime)
 
     assert reason == (
         "ZeroDivisionError: division by zero; and that cannot be logged: No space left on device"
     )
-    assert [said for _, said in record.failures(machine.places.results)] == [
+    assert [said for _, said in record.failures(runtime.paths.results)] == [
         "ZeroDivisionError: division by zero"
     ]
 
@@ -116,14 +116,14 @@ def _open_files() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted on Linux")
-def test_no_file_stays_open_after_preparation(machine: Machine) -> None:
+def test_no_file_stays_open_after_preparation(runtime: Runtime) -> None:
     from uadbench.experiment.cohort import prepare_cohort
     from uadbench.experiment.plan import make_plan
 
-    run(CELL, machine)
+    run(CELL, runtime)
     before = _open_files()
-    plan = make_plan(CELL, machine)
-    cohort = prepare_cohort(plan, machine)
+    plan = make_plan(CELL, runtime)
+    cohort = prepare_cohort(plan, runtime)
     held = [item for members in cohort.evaluation.values() for item in members]
     codes, labels = [item.codes for item in held], [item.labels for item in held]
     volumes = plan.volumes(held)
@@ -136,7 +136,7 @@ def test_no_file_stays_open_after_preparation(machine: Machine) -> None:
 TINY = """
 from collections.abc import Iterator
 from pathlib import Path
-from uadbench.subject import LeftOut, Subject
+from uadbench.data.session import LeftOut, Subject
 
 
 def subjects(root: Path) -> Iterator[Subject | LeftOut]:
@@ -152,7 +152,7 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [pytest.param(700, id="as many as ATLAS has")])
 def test_a_cohort_larger_than_the_allowed_open_files_gives_a_record(
-    machine: Machine, tmp_path: Path, count: int
+    runtime: Runtime, tmp_path: Path, count: int
 ) -> None:
     home, root = tmp_path / "mine/datasets/many", tmp_path / "data/many"
     home.mkdir(parents=True)
@@ -182,14 +182,14 @@ def test_a_cohort_larger_than_the_allowed_open_files_gives_a_record(
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr[-2000:]
-    (made,) = record.read_all(machine.places.results)
+    (made,) = record.read_all(runtime.paths.results)
     assert len(made.subjects) == count
 
 
 # ---- workers -----------------------------------------------------------------------------------
 
 SCRIPT = """
-from uadbench import pool
+from uadbench.system import pool
 if {guard}:
     print(dict(pool.results(abs, [-1, -2, -3], 2)))
 """

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from uadbench import catalog, methods
 from uadbench.cli import app
 from uadbench.experiment import plan
-from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.plan import RunConfig, Runtime, make_plan
 from uadbench.sweep.run_sweep import Wish
 from uadbench.system.environment import resolve_device
 from uadbench.system.errors import UserError, unknown
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
-CELL = Cell(method="vae", dataset="balls", preset="ci")
+CELL = RunConfig(method="vae", dataset="balls", preset="ci")
 
 
 # ---- early -------------------------------------------------------------------------------------
@@ -53,22 +53,22 @@ CELL = Cell(method="vae", dataset="balls", preset="ci")
     ],
 )
 def test_a_mistake_is_told_before_any_data_set_is_looked_for(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
 ) -> None:
     def looked_for(*_: object) -> None:
         raise AssertionError("work has begun")
 
     monkeypatch.setattr(plan, "find", looked_for)
     with pytest.raises(UserError, match=said):
-        make_plan(replace(CELL, **change), machine)
+        make_plan(replace(CELL, **change), runtime)
 
 
-def test_contrasts_are_found_in_any_case(machine: Machine) -> None:
-    made = make_plan(replace(CELL, contrast="t1", train_contrasts=("t1",)), machine)
+def test_contrasts_are_found_in_any_case(runtime: Runtime) -> None:
+    made = make_plan(replace(CELL, contrast="t1", train_contrasts=("t1",)), runtime)
     assert (made.contrast, made.train_contrasts) == ("T1", ("T1",))
-    assert made.place() == make_plan(CELL, machine).place()
+    assert made.place() == make_plan(CELL, runtime).place()
     with pytest.raises(UserError, match="no contrast 'T9' of balls"):
-        make_plan(replace(CELL, train_contrasts=("T9",)), machine)
+        make_plan(replace(CELL, train_contrasts=("T9",)), runtime)
 
 
 def test_options_that_go_together_are_taken() -> None:
@@ -120,9 +120,9 @@ def test_places_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("UADBENCH_RUNS", "~/my runs")
     monkeypatch.setenv("UADBENCH_RESULTS", "")
     monkeypatch.setenv("UADBENCH_DATA", " ")
-    places = Places.default()
-    assert (places.runs, places.cache) == (tmp_path / "my runs", tmp_path / "my runs" / "cache")
-    assert (places.results, places.data) == (Path("results"), Path("data"))
+    paths = Paths.default()
+    assert (paths.runs, paths.cache) == (tmp_path / "my runs", tmp_path / "my runs" / "cache")
+    assert (paths.results, paths.data) == (Path("results"), Path("data"))
     monkeypatch.setenv(catalog.PLUGINS_VARIABLE, os.pathsep.join(["~/mine", "", "/yours"]))
     assert catalog.plugins() == [tmp_path / "mine", Path("/yours")]
 

@@ -113,7 +113,7 @@ def test_the_half_written_file_of_a_process_whose_number_lives_again_is_removed(
 APART = 'i=0; while [ $i -lt "$1" ]; do /bin/true; i=$((i+1)); done; "$2" -c "$3" "$1" "$4"; exit $?'
 LOOP = """
 import sys, pathlib
-from uadbench.files import write_json
+from uadbench.system.files import write_json
 number, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 (folder / f"ready-{number}").touch()
 while len(list(folder.glob("ready-*"))) < 4:

@@ -16,7 +16,7 @@ from uadbench.data.session import Subject
 from uadbench.data.space import GRIDS
 from uadbench.data.splits import partition
 from uadbench.datasets import Found
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.preprocessing import labels, scan
 from uadbench.preprocessing.labels import Labels
@@ -571,10 +571,10 @@ def test_cards_name_partners_that_have_the_contrast(name: str) -> None:
             assert contrast in cards.dataset_card(partner).contrasts
 
 
-def test_a_run_on_a_fixture_does_not_pass_for_one_on_patients(machine: Machine, tmp_path: Path) -> None:
+def test_a_run_on_a_fixture_does_not_pass_for_one_on_patients(runtime: Runtime, tmp_path: Path) -> None:
     """The regime of made-up scans is `phantom`, whatever data set they are laid out as."""
     testing.write_fixture("brats13", tmp_path / "fixture", subjects=2)
-    machine.places.remember_root("brats13", tmp_path / "fixture")
-    cell = Cell(method="random", dataset="brats13", preset="ci", protocol="uad-1-4mm")
+    runtime.paths.remember_root("brats13", tmp_path / "fixture")
+    config = RunConfig(method="random", dataset="brats13", preset="ci", protocol="uad-1-4mm")
 
-    assert run(cell, machine).record.regime == "phantom"
+    assert run(config, runtime).record.regime == "phantom"

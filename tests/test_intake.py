@@ -18,10 +18,10 @@ from uadbench.cards import dataset_card, method_card
 from uadbench.cli import app
 from uadbench.data.session import LeftOut, Subject
 from uadbench.datasets import Found
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment import prepare_dataset as prepare_dataset_module
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.run import run
-from uadbench.preprocessing import prepare_dataset as prepare_dataset_module
 from uadbench.preprocessing.verify import Count, Report
 from uadbench.system import errors
 from uadbench.system.errors import UserError
@@ -62,22 +62,35 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        *[(cell, None) for cell in ("", " ", "0", "0.0", "0,0", "+0")],
+        *[(config, None) for config in ("", " ", "0", "0.0", "0,0", "+0")],
         *[(cell, "CDR 0.5: dementia") for cell in ("0.5", ".5", "0,5", "5e-1")],
         ("2", "CDR 2: dementia"),
         *[
             (cell, f"CDR {cell!r} is no rating: whether it is dementia is unknown")
-            for cell in ("0.5?", "nan", "inf", "-1", "-0.5", "n/a", "N/A", "?", "0 (0.5)", "zero", "7", "1_0")
+            for cell in (
+                "0.5?",
+                "nan",
+                "inf",
+                "-1",
+                "-0.5",
+                "n/a",
+                "N/A",
+                "?",
+                "0 (0.5)",
+                "zero",
+                "7",
+                "1_0",
+            )
         ],
     ],
 )
 def test_a_cdr_is_a_number_or_blank_and_anything_else_makes_nobody_healthy(
-    cell: str, reason: str | None, make: Maker
+    config: str, reason: str | None, make: Maker
 ) -> None:
     root = make("oasis1").root
     (table,) = root.glob("*.csv")
     lines = table.read_text().splitlines()
-    quoted = f'"{cell}"' if "," in cell else cell
+    quoted = f'"{config}"' if "," in config else config
     lines[2] = f"{lines[2].rpartition(',')[0]},{quoted}"
     table.write_text("\n".join(lines) + "\n")
     found = datasets.find("oasis1", root)
@@ -264,7 +277,7 @@ def test_what_is_missing_is_never_called_nothing_wrong() -> None:
     assert left.verdict == "what is used is in order (1 left out, see above)"
 
 
-def test_verify_prints_what_is_missing_and_reasons_with_counts(machine: Machine, tmp_path: Path) -> None:
+def test_verify_prints_what_is_missing_and_reasons_with_counts(runtime: Runtime, tmp_path: Path) -> None:
     testing.write_fixture("atlas2", tmp_path / "made", subjects=3)
     for mask in sorted((tmp_path / "made").rglob("*lesion_mask*"))[1:]:
         mask.unlink()
@@ -279,19 +292,19 @@ def test_verify_prints_what_is_missing_and_reasons_with_counts(machine: Machine,
 
 # ---- copies ------------------------------------------------------------------------------------
 
-BALLS = Cell(method="intensity", dataset="balls", preset="ci", protocol="uad-1-4mm")
+BALLS = RunConfig(method="intensity", dataset="balls", preset="ci", protocol="uad-1-4mm")
 
 
 @pytest.mark.parametrize("kinds", [("lesion-test", "lesion-test"), ("healthy-test", "lesion-test")])
 def test_of_two_subjects_with_one_image_none_is_scored_that_contradicts(
-    kinds: tuple[str, str], machine: Machine
+    kinds: tuple[str, str], runtime: Runtime
 ) -> None:
-    made = run(BALLS, machine).record
+    made = run(BALLS, runtime).record
     members = {kind: [s.id for s in made.subjects if s.partition == kind] for kind in kinds}
     first, second = members[kinds[0]][0], members[kinds[1]][-1]
-    data = machine.places.data / "balls"
+    data = runtime.paths.data / "balls"
     shutil.copy(data / f"scan-{int(first[-2:])}.nii", data / f"scan-{int(second[-2:])}.nii")
-    again = run(BALLS, machine, force=True).record
+    again = run(BALLS, runtime, force=True).record
     # Their lesions differ, or only one has any: which of them is what it is said to be nobody knows.
     assert {item.id: item.reason.split(":")[0] for item in again.excluded} == {
         first: f"T1 is the same image voxel by voxel as {second} T1",
@@ -300,36 +313,36 @@ def test_of_two_subjects_with_one_image_none_is_scored_that_contradicts(
     assert not {first, second} & {s.id for s in again.subjects}
 
 
-def test_of_two_equal_subjects_the_first_is_kept(machine: Machine) -> None:
-    made = run(BALLS, machine).record
+def test_of_two_equal_subjects_the_first_is_kept(runtime: Runtime) -> None:
+    made = run(BALLS, runtime).record
     first, *_, second = [s.id for s in made.subjects if s.partition == "lesion-test"]
-    data = machine.places.data / "balls"
+    data = runtime.paths.data / "balls"
     for kind in ("scan", "lesion", "mask"):
         shutil.copy(data / f"{kind}-{int(first[-2:])}.nii", data / f"{kind}-{int(second[-2:])}.nii")
-    again = run(BALLS, machine, force=True).record
+    again = run(BALLS, runtime, force=True).record
     assert [item.id for item in again.excluded] == [second]
     assert first in {s.id for s in again.subjects}
-    prepared = prepare_dataset("balls", ["T1"], ["g48"], machine)
+    prepared = prepare_dataset("balls", ["T1"], ["g48"], runtime)
     assert [failure.subject_id for failure in prepared.failures] == [second]
 
 
 # ---- who is excluded from a run ----------------------------------------------------------------
 
 
-def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(machine: Machine, tmp_path: Path) -> None:
+def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(runtime: Runtime, tmp_path: Path) -> None:
     testing.write_fixture("lgg", tmp_path / "fixture", subjects=12, traps=["missing_sequence"])
-    machine.places.remember_root("lgg", tmp_path / "fixture")
-    cell = Cell(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
-    assert run(cell, machine).record.excluded == []
+    runtime.paths.remember_root("lgg", tmp_path / "fixture")
+    config = RunConfig(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
+    assert run(config, runtime).record.excluded == []
     (item,) = run(
-        Cell(method="intensity", dataset="lgg", contrast="T1post", preset="ci"), machine
+        RunConfig(method="intensity", dataset="lgg", contrast="T1post", preset="ci"), runtime
     ).record.excluded
     assert item.reason == "the sequence is missing and replaced by FLAIR"
     said = CliRunner().invoke(
         app, ["run", "-m", "intensity", "-d", "lgg", "--contrast", "T1post", "--preset", "ci", "-q"]
     )
     assert said.stdout.count("left out") == 1
-    listed = json.loads((machine.places.runs / "splits" / "lgg.json").read_text())["left_out"]
+    listed = json.loads((runtime.paths.runs / "splits" / "lgg.json").read_text())["left_out"]
     assert [set(one) for one in listed] == [{"id", "reason"}]
 
 
@@ -381,7 +394,7 @@ def test_what_is_no_name_is_a_mistake_in_one_sentence(name: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["datasets", "methods", "verify", "prepare"])
-def test_a_path_instead_of_a_name_ends_a_command_with_a_sentence(command: str, machine: Machine) -> None:
+def test_a_path_instead_of_a_name_ends_a_command_with_a_sentence(command: str, runtime: Runtime) -> None:
     done = CliRunner().invoke(app, [command, "../datasets/ixi"])
     assert isinstance(done.exception, UserError)
     assert str(done.exception).startswith("There is no ")

@@ -13,13 +13,13 @@ from uadbench.data import prepared
 from uadbench.data.space import GRIDS
 from uadbench.evaluation import scans
 from uadbench.experiment import run
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
 from uadbench.system import environment
 from uadbench.system.errors import UserError
 from uadbench.system.files import read_json, write_json
 
-CELL = Cell(method="brightness", dataset="balls", preset="ci")
+CELL = RunConfig(method="brightness", dataset="balls", preset="ci")
 
 
 def content(made: RunRecord) -> dict[str, Any]:
@@ -35,75 +35,75 @@ def flip(path: Path, position: int) -> None:
 
 
 def test_a_byte_that_changed_in_a_prepared_volume_or_its_header_is_found(
-    machine: Machine, caplog: pytest.LogCaptureFixture
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = run.run(CELL, machine)
-    volumes = sorted(machine.places.cache.glob("g48/*.safetensors"))
+    first = run.run(CELL, runtime)
+    volumes = sorted(runtime.paths.cache.glob("g48/*.safetensors"))
     flip(volumes[0], -100)
     flip(volumes[1], volumes[1].read_bytes().index(b"p99") + 8)
     assert [prepared.is_whole(path, GRIDS["g48"]) for path in volumes[:3]] == [False, False, True]
 
-    again = run.run(CELL, machine, force=True)
+    again = run.run(CELL, runtime, force=True)
 
     assert content(again.record) == content(first.record)
     assert caplog.text.count("is damaged: prepared again") == 2
 
 
 def test_side_files_that_are_empty_or_of_another_form_are_made_again(
-    machine: Machine, tmp_path: Path
+    runtime: Runtime, tmp_path: Path
 ) -> None:
-    cell = replace(CELL, method="pca")
-    first = run.run(cell, machine)
-    write_json(machine.places.runs / "roots.json", {"ixi": str(tmp_path)})
-    damaged = [path for path in machine.places.runs.rglob("*.json") if path.name != "owner.json"]
+    config = replace(CELL, method="pca")
+    first = run.run(config, runtime)
+    write_json(runtime.paths.runs / "roots.json", {"ixi": str(tmp_path)})
+    damaged = [path for path in runtime.paths.runs.rglob("*.json") if path.name != "owner.json"]
     assert {"roots.json", "files.json", "fit.json"} <= {path.name for path in damaged}
     for number, path in enumerate(damaged):
         path.write_bytes([b"", b"{}", b"[]", b'{"content": {}}', b'"text"'][number % 5])
     first.path.unlink()
 
-    again = run.run(cell, machine)
+    again = run.run(config, runtime)
 
     assert content(again.record) == content(first.record)
-    assert machine.places.root("ixi") == machine.places.data / "ixi"
+    assert runtime.paths.root("ixi") == runtime.paths.data / "ixi"
 
 
-def test_a_fit_whose_state_has_changed_is_made_again_or_refused(machine: Machine) -> None:
-    cell = replace(CELL, method="pca")
-    first = run.run(cell, machine)
-    state = machine.places.fit(first.record.fit_hash) / "state.safetensors"
+def test_a_fit_whose_state_has_changed_is_made_again_or_refused(runtime: Runtime) -> None:
+    config = replace(CELL, method="pca")
+    first = run.run(config, runtime)
+    state = runtime.paths.fit(first.record.fit_hash) / "state.safetensors"
     flip(state, -5)
 
     with pytest.raises(UserError, match="is damaged: run the method again"):
-        run.fitted_state(machine, first.record.fit_hash)
+        run.fitted_state(runtime, first.record.fit_hash)
     first.path.unlink()
     shutil.rmtree(first.maps)
-    assert content(run.run(cell, machine).record) == content(first.record)
+    assert content(run.run(config, runtime).record) == content(first.record)
 
 
 @pytest.mark.parametrize("fits_are_there", [True, False])
 def test_a_record_of_other_code_says_which(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, fits_are_there: bool
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, fits_are_there: bool
 ) -> None:
-    run.run(CELL, machine)
+    run.run(CELL, runtime)
     if not fits_are_there:
-        shutil.rmtree(machine.places.runs / "fits")
+        shutil.rmtree(runtime.paths.runs / "fits")
     real = source.of_method
     changed = {"methods/brightness/method.py": "0", "uadbench/data/volumes.py": "1"}
     monkeypatch.setattr(source, "of_method", lambda folder: real(folder) | changed)
 
     files = r" \(methods/brightness/method.py, uadbench/data/volumes.py\)" if fits_are_there else ""
     with pytest.raises(UserError, match=f"from a run that differs in code{files}.*; --force replaces it"):
-        run.run(CELL, machine)
+        run.run(CELL, runtime)
 
 
-def test_a_record_of_other_data_says_so(machine: Machine) -> None:
-    run.run(CELL, machine)
-    data = machine.places.data / "balls"
+def test_a_record_of_other_data_says_so(runtime: Runtime) -> None:
+    run.run(CELL, runtime)
+    data = runtime.paths.data / "balls"
     shutil.copy(data / "scan-20.nii", data / "scan-21.nii")
     shutil.copy(data / "lesion-20.nii", data / "lesion-21.nii")
     (data / "scan-22.nii").write_bytes((data / "scan-22.nii").read_bytes()[:-2] + b"ab")
     with pytest.raises(UserError, match=r"same image|differs in data \("):
-        run.run(CELL, machine)
+        run.run(CELL, runtime)
 
 
 def test_other_settings_code_and_people_of_a_fit_are_named() -> None:
@@ -123,13 +123,13 @@ def test_other_settings_code_and_people_of_a_fit_are_named() -> None:
     ]
 
 
-def test_runs_that_share_maps_keep_a_list_of_scans_each(machine: Machine) -> None:
-    cell = replace(CELL, method="random")
-    small, whole = run.run(replace(cell, limit=2), machine), run.run(cell, machine)
+def test_runs_that_share_maps_keep_a_list_of_scans_each(runtime: Runtime) -> None:
+    config = replace(CELL, method="random")
+    small, whole = run.run(replace(config, limit=2), runtime), run.run(config, runtime)
 
     assert small.maps == whole.maps
     for made in (small, whole):
-        listed = scans.read(made.maps, made.record.data_fingerprint, machine.places.cache)
+        listed = scans.read(made.maps, made.record.data_fingerprint, runtime.paths.cache)
         assert sorted(listed) == sorted(subject.id for subject in made.record.subjects)
         assert read_json(scans.path(made.maps, made.record.data_fingerprint), dict[str, Any])
 

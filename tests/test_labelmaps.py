@@ -21,7 +21,7 @@ from uadbench.cli import app
 from uadbench.data import splits
 from uadbench.data.space import GRIDS
 from uadbench.datasets import Found
-from uadbench.experiment.plan import Cell, Machine, find, make_plan
+from uadbench.experiment.plan import RunConfig, Runtime, find, make_plan
 from uadbench.preprocessing import scan
 from uadbench.preprocessing.prepare import prepare
 from uadbench.preprocessing.scan import Scan
@@ -193,7 +193,7 @@ def test_a_segmentation_that_was_not_fetched_is_left_out(tmp_path: Path) -> None
 
 
 def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
     testing.write_fixture("labelmaps", root, subjects=2, traps=["constant"])
@@ -204,7 +204,7 @@ def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
     assert "left out: training_seg_02.nii.gz: " in done.stdout
     assert f"of the whole release are missing: {120 - DRAWS} of 120 T1" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
-    assert not machine.places.drawn("labelmaps").exists()
+    assert not runtime.paths.drawn("labelmaps").exists()
 
 
 def test_an_oblique_segmentation_is_drawn_upright(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_drawn_scans_are_prepared(drawn: Found, tmp_path: Path) -> None:
 
 
 def test_flair_of_patients_is_learned_from_label_maps_in_a_regime_of_its_own(
-    machine: Machine, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapter, "DRAWS", 1)
     for name in ("mslub", "brats21", "brats13", "wmh17", "isles22", "msseg16"):
@@ -328,27 +328,27 @@ def test_flair_of_patients_is_learned_from_label_maps_in_a_regime_of_its_own(
         assert regime(dataset_card("labelmaps"), card) == "synthetic"
         assert all(sets[-1] == "labelmaps" for sets in card.partners.values())
     testing.write_fixture("mslub", tmp_path / "mslub", subjects=2)
-    machine.places.remember_root("mslub", tmp_path / "mslub")
-    cell = Cell(method="random", dataset="mslub", contrast="FLAIR", preset="ci", protocol="uad-1-4mm")
+    runtime.paths.remember_root("mslub", tmp_path / "mslub")
+    config = RunConfig(method="random", dataset="mslub", contrast="FLAIR", preset="ci", protocol="uad-1-4mm")
     with pytest.raises(UserError, match="labelmaps, the first partner of mslub, is not under"):
-        make_plan(replace(cell, method="ae"), machine)
-    assert make_plan(cell, machine).train is None
-    machine.places.remember_root("labelmaps", written)
-    assert make_plan(cell, machine).train is None  # whether label maps lie on the disk changes nothing
-    plan = make_plan(replace(cell, train="labelmaps"), machine)
+        make_plan(replace(config, method="ae"), runtime)
+    assert make_plan(config, runtime).train is None
+    runtime.paths.remember_root("labelmaps", written)
+    assert make_plan(config, runtime).train is None  # whether label maps lie on the disk changes nothing
+    plan = make_plan(replace(config, train="labelmaps"), runtime)
     assert plan.train is not None
     assert plan.train.card.name == "labelmaps"
-    assert plan.train.subjects[0].images["FLAIR"].is_relative_to(machine.places.drawn("labelmaps"))
+    assert plan.train.subjects[0].images["FLAIR"].is_relative_to(runtime.paths.drawn("labelmaps"))
     (tmp_path / "mslub" / datasets.FIXTURE_NOTE).unlink()
-    plan = make_plan(replace(cell, method="ae"), machine)
+    plan = make_plan(replace(config, method="ae"), runtime)
     assert regime(plan.train.card if plan.train else None, plan.test.card) == "synthetic"
 
 
-def test_a_folder_without_segmentations_says_where_to_get_them(machine: Machine, tmp_path: Path) -> None:
+def test_a_folder_without_segmentations_says_where_to_get_them(runtime: Runtime, tmp_path: Path) -> None:
     for root in (tmp_path / "absent", tmp_path / "empty"):
-        machine.places.remember_root("labelmaps", root)
+        runtime.paths.remember_root("labelmaps", root)
         with pytest.raises(UserError, match=r"SynthSeg .*expected is: training_seg_01"):
-            find("labelmaps", machine)
+            find("labelmaps", runtime)
         (tmp_path / "empty").mkdir(exist_ok=True)
 
 

@@ -27,7 +27,7 @@ from uadbench.evaluation import postprocess
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, Lesions
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.evaluation.summary import _slice_level
-from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.plan import RunConfig, Runtime, make_plan
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.record import Stored, plain
 from uadbench.experiment.run import run
@@ -487,20 +487,20 @@ def test_slices_of_one_patient_under_two_names_stop_the_run(make: Maker, tmp_pat
 
 
 @pytest.fixture
-def here(machine: Machine, tmp_path: Path) -> Machine:
+def here(runtime: Runtime, tmp_path: Path) -> Runtime:
     testing.write_fixture("lgg", tmp_path / "fixture", subjects=12)
-    machine.places.remember_root("lgg", tmp_path / "fixture")
-    return machine
+    runtime.paths.remember_root("lgg", tmp_path / "fixture")
+    return runtime
 
 
-def test_verify_prepare_run_and_leaderboard(here: Machine) -> None:
+def test_verify_prepare_run_and_leaderboard(here: Runtime) -> None:
     made = prepare_dataset("lgg", ["FLAIR"], [], here)
     assert made.counts == {("FLAIR", "pixels"): 24}
     assert (made.failures, made.flagged) == ((), ())
     assert all(page.is_file() for page in made.sheets)
 
-    cell = Cell(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
-    outcome = run(cell, here)
+    config = RunConfig(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
+    outcome = run(config, here)
     record = outcome.record
     assert (record.protocol, record.train, record.test) == ("uad-1-2d", "lgg", "lgg")
     assert record.splits["healthy-test"].persons == record.splits["lesion-test"].persons > 0
@@ -518,7 +518,7 @@ def test_verify_prepare_run_and_leaderboard(here: Machine) -> None:
     assert "AUROC slice" in text
     assert "AUROC scan" not in text
 
-    again = run(replace(cell, method="ae", settings={"steps": "3"}), here).record
+    again = run(replace(config, method="ae", settings={"steps": "3"}), here).record
     assert again.summary.profiles["raw"].prevalence == record.summary.profiles["raw"].prevalence
     assert (again.summary.restoration.healthy_l1 or 0) > 0
 
@@ -536,10 +536,10 @@ def test_verify_prepare_run_and_leaderboard(here: Machine) -> None:
         ),
     ],
 )
-def test_slices_and_volumes_do_not_meet(changed: dict[str, str], sentence: str, machine: Machine) -> None:
-    cell = replace(Cell(method="ae", dataset="lgg", contrast=None, preset="ci"), **changed)  # type: ignore[arg-type]
+def test_slices_and_volumes_do_not_meet(changed: dict[str, str], sentence: str, runtime: Runtime) -> None:
+    config = replace(RunConfig(method="ae", dataset="lgg", contrast=None, preset="ci"), **changed)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=sentence):
-        make_plan(cell, machine)
+        make_plan(config, runtime)
 
 
 def test_a_method_that_needs_an_atlas_is_refused_with_exit_code_2(
@@ -563,14 +563,14 @@ def test_the_protocol_has_no_grid_of_its_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
-def test_the_real_sample_is_prepared_and_flair_intensity_beats_chance(machine: Machine) -> None:
-    machine.places.remember_root("lgg", SAMPLE)
-    made = prepare_dataset("lgg", ["FLAIR"], [], machine)
+def test_the_real_sample_is_prepared_and_flair_intensity_beats_chance(runtime: Runtime) -> None:
+    runtime.paths.remember_root("lgg", SAMPLE)
+    made = prepare_dataset("lgg", ["FLAIR"], [], runtime)
     assert made.counts == {("FLAIR", "pixels"): 28}
     assert made.failures == ()
     assert {flag.subject_id[:12] for flag in made.flagged} <= {"TCGA_CS_4941"}
     found = {
-        method: run(Cell(method=method, dataset="lgg", contrast="FLAIR"), machine).record.summary
+        method: run(RunConfig(method=method, dataset="lgg", contrast="FLAIR"), runtime).record.summary
         for method in ("intensity", "random")
     }
     raw = {method: summary.profiles["raw"] for method, summary in found.items()}

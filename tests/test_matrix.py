@@ -10,7 +10,7 @@ from uadbench import testing
 from uadbench.cards import dataset_card
 from uadbench.cli import app
 from uadbench.experiment import record
-from uadbench.experiment.plan import Machine
+from uadbench.experiment.plan import Runtime
 from uadbench.protocol import protocol
 
 SUBJECTS = 4
@@ -25,7 +25,7 @@ def uadbench(*arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_every_data_set_goes_from_its_files_to_the_leaderboard(machine: Machine, tmp_path: Path) -> None:
+def test_every_data_set_goes_from_its_files_to_the_leaderboard(runtime: Runtime, tmp_path: Path) -> None:
     """fixture, verify, prepare for all; run and leaderboard for those with lesions; nothing is downloaded."""
     for name in testing.names():
         protocol_id = COARSE.get(dataset_card(name).protocol, dataset_card(name).protocol)
@@ -38,14 +38,14 @@ def test_every_data_set_goes_from_its_files_to_the_leaderboard(machine: Machine,
         rules = protocol(protocol_id)
         said = uadbench("prepare", name, *([] if rules.flat else ["--grid", rules.grid.name]), *quiet)
         assert "failed: " not in said
-        assert (machine.places.runs / "splits" / f"{name}.csv").is_file()
+        assert (runtime.paths.runs / "splits" / f"{name}.csv").is_file()
     tested = [name for name in testing.names() if dataset_card(name).role != "healthy"]
     for name in tested:
         protocol_id = COARSE.get(dataset_card(name).protocol, dataset_card(name).protocol)
         wanted = ["--method", "intensity", "--dataset", name, "--protocol", protocol_id, "--preset", "ci"]
         uadbench("run", *wanted, *quiet)
 
-    made = {one.test: one for one in record.read_all(machine.places.results)}
+    made = {one.test: one for one in record.read_all(runtime.paths.results)}
     assert sorted(made) == tested
     for one in made.values():
         assert one.regime == "phantom"  # nobody was scanned

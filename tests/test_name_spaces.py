@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from uadbench.experiment import record
-from uadbench.experiment.plan import Machine
+from uadbench.experiment.plan import Runtime
 from uadbench.system.files import sha256_file
 
 # Numbers of processes differ between the name spaces, as they do between machines.
@@ -55,7 +55,7 @@ def records(results: Path) -> dict[str, Any]:
     return made
 
 
-def together(machine: Machine, spaces: int, each: int, dataset: str = "balls") -> dict[str, Any]:
+def together(runtime: Runtime, spaces: int, each: int, dataset: str = "balls") -> dict[str, Any]:
     seeds = [range(space * each, (space + 1) * each) for space in range(spaces)]
     running = [
         elsewhere(number, [command("random", seed, dataset) for seed in some])
@@ -63,26 +63,26 @@ def together(machine: Machine, spaces: int, each: int, dataset: str = "balls") -
     ]
     ended = [(process.communicate()[0], process.returncode) for process in running]
     assert [code for _, code in ended] == [0] * spaces, [text[-1500:] for text, _ in ended]
-    return records(machine.places.results)
+    return records(runtime.paths.results)
 
 
-def test_two_name_spaces_on_one_folder_make_all_their_records(machine: Machine) -> None:
-    made = together(machine, spaces=2, each=1)
+def test_two_name_spaces_on_one_folder_make_all_their_records(runtime: Runtime) -> None:
+    made = together(runtime, spaces=2, each=1)
     assert len(made) == 2
-    assert not list(machine.places.runs.rglob("*.partial"))
+    assert not list(runtime.paths.runs.rglob("*.partial"))
 
 
 @pytest.mark.slow
 def test_twenty_runs_in_four_name_spaces_started_together_make_twenty_records(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UADBENCH_PHANTOM_HEALTHY", "8")
-    assert len(together(machine, spaces=4, each=5, dataset="phantom")) == 20
-    assert not list(machine.places.runs.rglob("*.partial"))
+    assert len(together(runtime, spaces=4, each=5, dataset="phantom")) == 20
+    assert not list(runtime.paths.runs.rglob("*.partial"))
 
 
 @pytest.mark.slow
-def test_killed_at_forty_random_moments_the_records_are_the_same(machine: Machine, tmp_path: Path) -> None:
+def test_killed_at_forty_random_moments_the_records_are_the_same(runtime: Runtime, tmp_path: Path) -> None:
     calm = os.environ | {"UADBENCH_RUNS": str(tmp_path / "calm"), "UADBENCH_RESULTS": str(tmp_path / "calm")}
     begun = time.monotonic()
     subprocess.run(command("pca", 0), env=calm, check=True, capture_output=True)
@@ -96,5 +96,5 @@ def test_killed_at_forty_random_moments_the_records_are_the_same(machine: Machin
         process.wait()
     subprocess.run(command("pca", 0), check=True, capture_output=True)
 
-    assert records(machine.places.results) == records(tmp_path / "calm")
-    assert not list(machine.places.runs.rglob("*.scratch"))
+    assert records(runtime.paths.results) == records(tmp_path / "calm")
+    assert not list(runtime.paths.runs.rglob("*.scratch"))

@@ -13,7 +13,7 @@ from uadbench import catalog, scaffold
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.cli import app
 from uadbench.experiment import record
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.system.errors import UserError
 
@@ -59,17 +59,17 @@ def test_what_is_written_keeps_the_contracts(tmp_path: Path) -> None:
 
 
 def test_a_new_method_learns_scores_and_has_a_record(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scaffold.write("methods", "mine", tmp_path / "plugins")
     monkeypatch.setenv(
         PLUGINS_VARIABLE, os.pathsep.join([os.environ[PLUGINS_VARIABLE], str(tmp_path / "plugins")])
     )
-    ours = run(Cell(method="mine", dataset="balls", preset="ci"), machine).record
-    chance = run(Cell(method="random", dataset="balls", preset="ci"), machine).record
+    ours = run(RunConfig(method="mine", dataset="balls", preset="ci"), runtime).record
+    chance = run(RunConfig(method="random", dataset="balls", preset="ci"), runtime).record
 
     assert (ours.summary.profiles["raw"].ap or 0) > 2 * (chance.summary.profiles["raw"].ap or 1)
-    assert len(record.read_all(machine.places.results)) == 2
+    assert len(record.read_all(runtime.paths.results)) == 2
 
 
 def test_what_to_type_next_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

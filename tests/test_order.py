@@ -16,7 +16,7 @@ from uadbench.evaluation.evaluate import extent
 from uadbench.evaluation.metrics import AP_BOUND
 from uadbench.experiment.cohort import prepare_cohort
 from uadbench.experiment.collect import collect
-from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.plan import RunConfig, Runtime, make_plan
 from uadbench.experiment.record import OperatingPoint, plain
 from uadbench.experiment.run import run
 from uadbench.report import leaderboard
@@ -51,7 +51,7 @@ ENTRY = Changed
 
 
 @pytest.fixture
-def with_images(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def with_images(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """The plug-ins of the tests and a method for each image."""
     plugins = Path(__file__).parent / "plugins"
     card = (plugins / "methods" / "brightness" / "card.toml").read_text().split("[[ablation]]")[0]
@@ -62,12 +62,14 @@ def with_images(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (folder / "card.toml").write_text(card)
         (folder / "method.py").write_text(METHOD.format(expression=expression))
     monkeypatch.setenv(PLUGINS_VARIABLE, str(tmp_path / "plugins"))
-    return machine
+    return runtime
 
 
-def pooled(machine: Machine, cell: Cell, folder: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def pooled(
+    runtime: Runtime, config: RunConfig, folder: Path
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """All scores and labels that the raw profile measures, from the maps as stored."""
-    cohort = prepare_cohort(make_plan(cell, machine), machine)
+    cohort = prepare_cohort(make_plan(config, runtime), runtime)
     scores, labels = [], []
     for item in cohort.evaluation["lesion-test"]:
         inside = extent(item) & ~item.ignored()
@@ -83,16 +85,16 @@ def counted(point: OperatingPoint) -> dict[str, Any]:
 
 
 def test_an_increasing_image_of_a_map_is_measured_as_scikit_learn_measures_it(
-    with_images: Machine,
+    with_images: Runtime,
 ) -> None:
     """Of 1000 + .05 * image AP was .50 where .004 is true, and the row came first."""
     made = {}
     for name in IMAGES:
-        cell = Cell(method=name, dataset="balls", preset="ci")
+        config = RunConfig(method=name, dataset="balls", preset="ci")
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)  # overflow, division
-            outcome = run(cell, with_images)
-        scores, labels = pooled(with_images, cell, outcome.maps)
+            outcome = run(config, with_images)
+        scores, labels = pooled(with_images, config, outcome.maps)
         raw = outcome.record.summary.profiles["raw"]
         precision, recall, _ = precision_recall_curve(labels, scores)
         dices = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
@@ -113,7 +115,7 @@ def test_an_increasing_image_of_a_map_is_measured_as_scikit_learn_measures_it(
             assert counted(first[name].points[point]) == counted(second[name].points[point])
     assert made["image"].summary.scan == made["huge"].summary.scan
 
-    results = with_images.places.results
+    results = with_images.paths.results
     (table,) = leaderboard.tables(collect(results).records)
     aps = {row.method: row.numbers["ap"] or 0.0 for row in table.rows}
     assert aps["huge"] == pytest.approx(aps["image"], abs=AP_BOUND)

@@ -67,7 +67,7 @@ def test_nothing_is_known_about_a_mark_of_another_place_or_form(text: str) -> No
 
 
 def test_another_name_space_is_another_place(elsewhere: tuple[str, ...]) -> None:
-    code = "from uadbench import owners; print(owners.mark(), owners.marked_has_ended(owners.mark()))"
+    code = "from uadbench.system import owners; print(owners.mark(), owners.marked_has_ended(owners.mark()))"
     said = subprocess.run(
         [*elsewhere, sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
@@ -80,7 +80,7 @@ def test_a_name_space_that_sees_the_numbers_of_another_takes_no_process_for_dead
 ) -> None:
     """Where /proc was not mounted anew, a number there means another process."""
     code = (
-        "import os; from uadbench import owners; "
+        "import os; from uadbench.system import owners; "
         "print(owners.marked_has_ended(owners.mark()), owners.has_ended(os.getppid() or 1, 5))"
     )
     command = [*elsewhere[:3], sys.executable, "-c", code]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from uadbench.experiment.record import Exclusion, Stored
 from uadbench.report import formats, leaderboard, page, statistics
 from uadbench.report.page import gallery
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 NASTY = '</script><b onclick="x()">&amp;\u2028<!--/*DATA*/'
 
@@ -31,11 +31,11 @@ def tables(records: list[Stored]) -> list[leaderboard.Table]:
 
 @pytest.fixture(scope="module")
 def html(tables: list[leaderboard.Table], tmp_path_factory: pytest.TempPathFactory) -> str:
-    return page.write(tables, [("place", NASTY)], places(tmp_path_factory.mktemp("runs")), 200)
+    return page.write(tables, [("place", NASTY)], paths(tmp_path_factory.mktemp("runs")), 200)
 
 
-def places(runs: Path) -> Places:
-    return Places(runs / "data", runs, runs / "results", runs / "cache")
+def paths(runs: Path) -> Paths:
+    return Paths(runs / "data", runs, runs / "results", runs / "cache")
 
 
 def content(html: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_no_text_is_read_as_markup(html: str, records: list[Stored], tmp_path: P
         variant=NASTY,
         excluded=[Exclusion(id=NASTY, partition="x", reason=NASTY)],
     )
-    text = page.write(leaderboard.tables([Stored(named, Path("x"))]), [], places(tmp_path), 0)
+    text = page.write(leaderboard.tables([Stored(named, Path("x"))]), [], paths(tmp_path), 0)
 
     assert content(text)["tables"][0]["rows"][0]["method"] == NASTY
     assert "<b onclick" not in text
@@ -96,7 +96,7 @@ def test_the_page_is_one_file_that_loads_nothing(html: str) -> None:
 
 
 def test_without_pieces_the_page_still_has_all_rows(records: list[Stored], tmp_path: Path) -> None:
-    shown = content(page.write(leaderboard.tables(records), [], places(tmp_path), 0))
+    shown = content(page.write(leaderboard.tables(records), [], paths(tmp_path), 0))
     assert [len(t["rows"]) for t in shown["tables"]] == [len(records)]
     assert shown["tables"][0]["rows"][0]["curve"] == []
 
@@ -124,7 +124,7 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
     from uadbench.evaluation.evaluate import Case
     from uadbench.methods import Score
 
-    here, grid = places(tmp_path), GRIDS["g48"]
+    here, grid = paths(tmp_path), GRIDS["g48"]
     random = np.random.default_rng(0)
     brain = np.zeros(grid.shape, bool)
     brain[10:38, 10:46, 8:40] = True

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from uadbench.experiment.record import Exclusion, Stored
 from uadbench.report import formats, leaderboard, page
 from uadbench.report.page import content
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 pytestmark = pytest.mark.slow
 METHODS = 3
@@ -43,9 +43,9 @@ def address(demo_records: list[Stored], tmp_path_factory: pytest.TempPathFactory
     """A page of the committed records, with a small gallery and a failed run of a nasty name."""
     folder = tmp_path_factory.mktemp("page")
     tables = leaderboard.tables(demo_records, resamples=200)
-    places = Places(folder, folder / "runs", folder, folder / "cache")
+    paths = Paths(folder, folder / "runs", folder, folder / "cache")
     failed = [("there", "</script><img src=x onerror=alert(1)>")]
-    shown = content.gather(tables, failed, places, 200)
+    shown = content.gather(tables, failed, paths, 200)
     maps = [{"method": "vae", "variant": "demo", "train": "phantom", "score": PIXEL, "restored": PIXEL}]
     subject = {
         "id": "sub-1", "kind": "glioma", "width": 70, "height": 90, "slices": ["-10 mm", "+0 mm", "+10 mm"],
@@ -75,8 +75,8 @@ def hostile(demo_records: list[Stored], tmp_path: Path) -> str:
         hardware={"processor": HOSTILE}, subjects=subjects, score_hash="", code={"commit": HOSTILE},
         excluded=[Exclusion(id=HOSTILE, partition=HOSTILE, reason=HOSTILE)], model_grid=HOSTILE,
     )  # fmt: skip
-    places = Places(tmp_path, tmp_path / "runs", tmp_path, tmp_path / "cache")
-    shown = content.gather(leaderboard.tables([Stored(named, tmp_path)]), [(HOSTILE, HOSTILE)], places, 0)
+    paths = Paths(tmp_path, tmp_path / "runs", tmp_path, tmp_path / "cache")
+    shown = content.gather(leaderboard.tables([Stored(named, tmp_path)]), [(HOSTILE, HOSTILE)], paths, 0)
     picture = {"method": HOSTILE, "variant": HOSTILE, "train": HOSTILE, "score": PIXEL, "restored": PIXEL}
     subject = {
         "id": HOSTILE, "kind": HOSTILE, "width": 7, "height": 9, "slices": [HOSTILE], "start": 0,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.predict import predict
 from uadbench.experiment.run import Outcome, run
 from uadbench.preprocessing.nifti import read_header
@@ -18,9 +18,9 @@ from uadbench.testing import write_fixture
 
 
 @pytest.fixture
-def trained(machine: Machine) -> Outcome:
+def trained(runtime: Runtime) -> Outcome:
     """`brightness`, fitted and tested on toy balls."""
-    return run(Cell(method="brightness", dataset="balls", preset="ci"), machine)
+    return run(RunConfig(method="brightness", dataset="balls", preset="ci"), runtime)
 
 
 def patient(folder: Path, axes: str) -> Path:
@@ -39,10 +39,10 @@ def patient(folder: Path, axes: str) -> Path:
 
 @pytest.mark.parametrize("axes", ["PSR", "LAS"])
 def test_maps_overlay_a_scan_in_an_odd_orientation(
-    trained: Outcome, machine: Machine, tmp_path: Path, axes: str
+    trained: Outcome, runtime: Runtime, tmp_path: Path, axes: str
 ) -> None:
     scan = patient(tmp_path / "own", axes)
-    found = predict(trained.path, scan, tmp_path / "out", machine)
+    found = predict(trained.path, scan, tmp_path / "out", runtime)
     original = nibabel.load(scan)
     score = nibabel.load(tmp_path / "out" / "score_map.nii.gz")
     mask = nibabel.load(tmp_path / "out" / "mask.nii.gz")
@@ -67,27 +67,27 @@ def test_maps_overlay_a_scan_in_an_odd_orientation(
     assert (tmp_path / "out" / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_mistakes_are_said_in_one_sentence(trained: Outcome, machine: Machine, tmp_path: Path) -> None:
+def test_mistakes_are_said_in_one_sentence(trained: Outcome, runtime: Runtime, tmp_path: Path) -> None:
     text = tmp_path / "scan.nii"
     text.write_text("no scan")
     with pytest.raises(UserError, match="no NIfTI or Analyze file"):
-        predict(trained.path, text, tmp_path / "out", machine)
+        predict(trained.path, text, tmp_path / "out", runtime)
     with pytest.raises(UserError, match="--point expects one of fpr1, .* or a number, but 'oracle' came"):
-        predict(trained.path, text, tmp_path / "out", machine, point="oracle")
+        predict(trained.path, text, tmp_path / "out", runtime, point="oracle")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_scan_is_read_as_preparation_reads_it_whatever_its_name_says(
-    trained: Outcome, machine: Machine, tmp_path: Path
+    trained: Outcome, runtime: Runtime, tmp_path: Path
 ) -> None:
     """A plain NIfTI named .nii.gz was refused here alone, and a damaged one was a traceback."""
     content = gzip.decompress(patient(tmp_path / "own", "RAS").read_bytes())
     plain, cut = tmp_path / "plain.nii.gz", tmp_path / "cut.nii.gz"
     plain.write_bytes(content)
-    predict(trained.path, plain, tmp_path / "out", machine)
+    predict(trained.path, plain, tmp_path / "out", runtime)
     assert nibabel.load(tmp_path / "out" / "mask.nii.gz").shape == read_header(plain).shape
     packed = gzip.compress(content)
     for damaged in (packed[: len(packed) // 2], packed[:-8] + b"\0" * 8, packed[:30]):
         cut.write_bytes(damaged)
         with pytest.raises(UserError, match=r"cut\.nii\.gz"):
-            predict(trained.path, cut, tmp_path / "none", machine)
+            predict(trained.path, cut, tmp_path / "none", runtime)

@@ -447,7 +447,7 @@ def lives(process: int) -> bool:
 def test_workers_end_when_their_parent_is_killed() -> None:
     program = (
         "import time, os\n"
-        "from uadbench import pool\n"
+        "from uadbench.system import pool\n"
         "if __name__ == '__main__':\n"
         "    for _, result in pool.results(print_and_wait, [1, 2], 2): pass\n"
     )
@@ -471,10 +471,10 @@ def test_workers_end_when_their_parent_is_killed() -> None:
 PREPARES = """
 import sys, pickle
 from pathlib import Path
-from uadbench.progress import Silent
+from uadbench.system.progress import Silent
 from uadbench import cards
-from uadbench.preparation import prepare
-from uadbench.grids import GRIDS
+from uadbench.preprocessing import prepare
+from uadbench.data.space import GRIDS
 if __name__ == "__main__":
     subjects = pickle.loads(Path(sys.argv[1]).read_bytes())
     card = cards.dataset_card("brats13")

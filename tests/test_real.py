@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.system.errors import UserError
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "real.py"
@@ -38,24 +38,24 @@ def test_folders_are_recognised_by_their_names(real: Any, tmp_path: Path) -> Non
 
 
 def test_every_row_runs_on_every_pair_that_is_there(
-    real: Any, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    real: Any, tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("mslub", "labelmaps"):
         (tmp_path / name).mkdir()
-    cells: list[Cell] = []
+    configs: list[RunConfig] = []
 
-    def pretended(cell: Cell, machine: Machine) -> str | None:
-        cells.append(cell)
-        if cell.method == "ae":
+    def pretended(config: RunConfig, runtime: Runtime) -> str | None:
+        configs.append(config)
+        if config.method == "ae":
             raise UserError("no such thing")
-        return "broken" if cell.method == "pca" else None
+        return "broken" if config.method == "pca" else None
 
     monkeypatch.setattr(real, "run_recording_failure", pretended)
     options = argparse.Namespace(
         data=tmp_path, protocol="uad-1-2mm", method=["ae", "pca", "vae"], preset="demo"
     )
-    said = real.run_all(machine, options)
-    assert [(c.method, c.train, c.dataset, c.contrast) for c in cells] == [
+    said = real.run_all(runtime, options)
+    assert [(c.method, c.train, c.dataset, c.contrast) for c in configs] == [
         (method, "labelmaps", "mslub", contrast)
         for contrast in ("FLAIR", "T2")
         for method in ("ae", "pca", "vae")

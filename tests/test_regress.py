@@ -14,7 +14,7 @@ from uadbench.data.volumes import Volume
 from uadbench.evaluation import evaluate
 from uadbench.evaluation.metrics import Curve, measure
 from uadbench.experiment import record
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.methods import Method, Score
 from uadbench.report import regress
@@ -22,10 +22,10 @@ from uadbench.system.errors import UserError
 
 
 @pytest.fixture
-def reference(machine: Machine) -> Path:
+def reference(runtime: Runtime) -> Path:
     """Committed records of one method."""
-    run(Cell(method="brightness", dataset="balls", preset="ci"), machine)
-    return machine.places.results
+    run(RunConfig(method="brightness", dataset="balls", preset="ci"), runtime)
+    return runtime.paths.results
 
 
 def changed(score: Callable[[Method, Volume], Score], change: Callable[[np.ndarray], np.ndarray]) -> object:
@@ -35,12 +35,12 @@ def changed(score: Callable[[Method, Volume], Score], change: Callable[[np.ndarr
     return wrong
 
 
-def regressed(reference: Path, machine: Machine) -> set[str]:
-    return {c.metric for c in regress.rerun(reference, "ci", [], machine) if c.regressed}
+def regressed(reference: Path, runtime: Runtime) -> set[str]:
+    return {c.metric for c in regress.rerun(reference, "ci", [], runtime) if c.regressed}
 
 
-def test_nothing_moves_when_nothing_changed(reference: Path, machine: Machine) -> None:
-    assert not any(change.moved for change in regress.rerun(reference, "ci", [], machine))
+def test_nothing_moves_when_nothing_changed(reference: Path, runtime: Runtime) -> None:
+    assert not any(change.moved for change in regress.rerun(reference, "ci", [], runtime))
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,18 @@ def test_nothing_moves_when_nothing_changed(reference: Path, machine: Machine) -
 )
 def test_a_damaged_score_map_is_a_regression(
     reference: Path,
-    machine: Machine,
+    runtime: Runtime,
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[np.ndarray], np.ndarray],
 ) -> None:
     kind = methods.load("brightness")
     monkeypatch.setattr(kind, "score", changed(kind.score, change))
 
-    assert "ap_raw" in regressed(reference, machine)
+    assert "ap_raw" in regressed(reference, runtime)
 
 
 def test_a_perturbed_metric_is_a_regression(
-    reference: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    reference: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def off(*arguments: object) -> Curve:
         right = measure(*arguments)  # type: ignore[arg-type]
@@ -69,15 +69,15 @@ def test_a_perturbed_metric_is_a_regression(
 
     monkeypatch.setattr(evaluate, "measure", off)
 
-    assert regressed(reference, machine) == {"ap_mean"}
+    assert regressed(reference, runtime) == {"ap_mean"}
 
 
-def test_no_reference_is_a_users_mistake(machine: Machine) -> None:
+def test_no_reference_is_a_users_mistake(runtime: Runtime) -> None:
     with pytest.raises(UserError, match="no phantom record of preset 'ci'"):
-        regress.rerun(machine.places.results, "ci", [], machine)
+        regress.rerun(runtime.paths.results, "ci", [], runtime)
 
 
-def test_other_subjects_are_not_compared(reference: Path, machine: Machine) -> None:
+def test_other_subjects_are_not_compared(reference: Path, runtime: Runtime) -> None:
     (made,) = record.read_all(reference)
     splits = made.splits | {"lesion-test": replace(made.splits["lesion-test"], hash="0" * 64)}
 

@@ -19,7 +19,7 @@ from uadbench import methods
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.data.volumes import Volume
 from uadbench.experiment import record
-from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.plan import RunConfig, Runtime, make_plan
 from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
 from uadbench.experiment.run import evaluate_again, run, run_recording_failure
 from uadbench.experiment.scoring import checked
@@ -31,7 +31,7 @@ from uadbench.system.errors import UserError
 from uadbench.system.files import sha256
 
 PLUGINS = Path(__file__).parent / "plugins"
-CELL = Cell(method="brightness", dataset="balls", preset="ci")
+CELL = RunConfig(method="brightness", dataset="balls", preset="ci")
 
 
 def content(made: RunRecord) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def content(made: RunRecord) -> dict[str, Any]:
     return {key: value for key, value in plain(made).items() if key not in CIRCUMSTANCES}
 
 
-def test_a_run_finds_what_is_bright(machine: Machine) -> None:
-    made = run(CELL, machine).record
+def test_a_run_finds_what_is_bright(runtime: Runtime) -> None:
+    made = run(CELL, runtime).record
 
     summary = made.summary.profiles["raw"]
     assert (summary.prevalence or 1) < 0.02
@@ -50,75 +50,75 @@ def test_a_run_finds_what_is_bright(machine: Machine) -> None:
     assert (summary.points["oracle"].dsc or 0) >= (summary.points["val"].dsc or 1)
 
 
-def test_a_finished_run_is_found_and_not_done_again(machine: Machine) -> None:
-    first = run(CELL, machine)
+def test_a_finished_run_is_found_and_not_done_again(runtime: Runtime) -> None:
+    first = run(CELL, runtime)
     written = first.path.stat().st_mtime_ns
 
-    second = run(CELL, machine)
+    second = run(CELL, runtime)
 
     assert second.reused
     assert not first.reused
     assert first.path.stat().st_mtime_ns == written
 
 
-def test_two_runs_with_one_seed_give_equal_records(machine: Machine, tmp_path: Path) -> None:
-    cell = replace(CELL, method="random")
+def test_two_runs_with_one_seed_give_equal_records(runtime: Runtime, tmp_path: Path) -> None:
+    config = replace(CELL, method="random")
     elsewhere = replace(
-        machine, places=replace(machine.places, runs=tmp_path / "other", results=tmp_path / "other-results")
+        runtime, paths=replace(runtime.paths, runs=tmp_path / "other", results=tmp_path / "other-results")
     )
 
-    first, second = run(cell, machine), run(cell, elsewhere)
+    first, second = run(config, runtime), run(config, elsewhere)
 
     assert content(first.record) == content(second.record)
     assert first.path.with_suffix(".npz").read_bytes() == second.path.with_suffix(".npz").read_bytes()
 
 
-def test_force_gives_the_same_record_again(machine: Machine) -> None:
-    assert content(run(CELL, machine).record) == content(run(CELL, machine, force=True).record)
+def test_force_gives_the_same_record_again(runtime: Runtime) -> None:
+    assert content(run(CELL, runtime).record) == content(run(CELL, runtime, force=True).record)
 
 
-def test_a_record_of_other_data_is_not_overwritten_without_force(machine: Machine) -> None:
-    run(CELL, machine)
-    scan = machine.places.data / "balls" / "scan-20.nii"
+def test_a_record_of_other_data_is_not_overwritten_without_force(runtime: Runtime) -> None:
+    run(CELL, runtime)
+    scan = runtime.paths.data / "balls" / "scan-20.nii"
     image = nib.load(scan)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:, ::-1].copy(), image.affine), scan)
 
     with pytest.raises(UserError, match="--force"):
-        run(CELL, machine)
-    assert not run(CELL, machine, force=True).reused
+        run(CELL, runtime)
+    assert not run(CELL, runtime, force=True).reused
 
 
-def test_rows_that_differ_in_score_options_share_one_fit(machine: Machine) -> None:
-    bright = run(CELL, machine).record
-    dark = run(replace(CELL, settings={"sign": "-1"}), machine).record
+def test_rows_that_differ_in_score_options_share_one_fit(runtime: Runtime) -> None:
+    bright = run(CELL, runtime).record
+    dark = run(replace(CELL, settings={"sign": "-1"}), runtime).record
 
     assert bright.fit_hash == dark.fit_hash
     assert bright.score_hash != dark.score_hash
     assert (bright.variant, dark.variant) == ("ci", "ci,sign=-1.0")
-    assert len(list((machine.places.runs / "fits").iterdir())) == 1
+    assert len(list((runtime.paths.runs / "fits").iterdir())) == 1
 
 
-def test_metrics_are_recomputed_from_stored_maps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run(CELL, machine)
+def test_metrics_are_recomputed_from_stored_maps(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(CELL, runtime)
     monkeypatch.setattr(methods.load("brightness"), "score", None)  # must not be called
     monkeypatch.setattr("uadbench.system.environment.hardware", lambda device: {"device": "another"})
 
-    again = evaluate_again(first.path, machine).record
+    again = evaluate_again(first.path, runtime).record
     assert content(again) == content(first.record)
     assert again.hardware == first.record.hardware  # what made the maps, not what measured them
 
 
-def test_recomputing_without_maps_says_so(machine: Machine) -> None:
-    first = run(CELL, machine)
+def test_recomputing_without_maps_says_so(runtime: Runtime) -> None:
+    first = run(CELL, runtime)
     for file in first.maps.iterdir():
         file.unlink()
 
     with pytest.raises(UserError, match="maps of .* are not under"):
-        evaluate_again(first.path, machine)
+        evaluate_again(first.path, runtime)
 
 
-def test_a_record_states_how_its_scans_were_prepared(machine: Machine) -> None:
-    made = run(CELL, machine).record
+def test_a_record_states_how_its_scans_were_prepared(runtime: Runtime) -> None:
+    made = run(CELL, runtime).record
 
     assert made.preparation.options == {"extractor": "atlas", "n4": False}
     assert set(made.preparation.versions) == {"preparation", "registration", "rigid", "n4", "extractor"}
@@ -128,10 +128,10 @@ def test_a_record_states_how_its_scans_were_prepared(machine: Machine) -> None:
     assert set(made.preparation.flagged) == set(counts)
 
 
-def test_a_record_names_the_hashes_of_the_lists_of_its_split(machine: Machine) -> None:
-    made = run(CELL, machine).record
+def test_a_record_names_the_hashes_of_the_lists_of_its_split(runtime: Runtime) -> None:
+    made = run(CELL, runtime).record
 
-    listed = machine.places.runs / "splits" / "balls.csv"
+    listed = runtime.paths.runs / "splits" / "balls.csv"
     assert plain(made.split) == {
         "lists": {"balls": {"rule": "hash", "sha256": sha256(listed.read_bytes())}},
     }
@@ -142,7 +142,7 @@ def test_a_record_names_the_hashes_of_the_lists_of_its_split(machine: Machine) -
 
 
 def test_the_split_by_hash_where_parts_are_published_is_another_row(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "mine/datasets/halves"
     home.mkdir(parents=True)
@@ -154,79 +154,79 @@ def test_the_split_by_hash_where_parts_are_published_is_another_row(
     code = code.replace('"balls"', '"halves"').replace("healthy=healthy,", "healthy=healthy, part=PART,")
     (home / "dataset.py").write_text(code.replace("HEALTHY, LESION =", 'PART = "first"\nHEALTHY, LESION ='))
     monkeypatch.setenv(PLUGINS_VARIABLE, os.pathsep.join([str(PLUGINS), str(tmp_path / "mine")]))
-    cell = replace(CELL, dataset="halves")
+    config = replace(CELL, dataset="halves")
 
     with pytest.raises(
         UserError,
         match="published parts puts none .*--split hash, or test on all .*--split all-test",
     ):
-        run(cell, machine)
+        run(config, runtime)
     with pytest.raises(UserError, match="no split 'random'. There are: published, hash, all-test"):
-        run(replace(cell, split="random"), machine)
-    made = run(replace(cell, split="hash"), machine).record
+        run(replace(config, split="random"), runtime)
+    made = run(replace(config, split="hash"), runtime).record
     assert made.variant == "ci,split=hash"
-    assert Cell.of(made).split == "hash"
+    assert RunConfig.of(made).split == "hash"
     assert made.split.lists["halves"].rule == "hash"
-    assert (machine.places.runs / "splits" / "halves-hash.csv").is_file()
+    assert (runtime.paths.runs / "splits" / "halves-hash.csv").is_file()
 
 
 def test_a_row_prepared_otherwise_is_another_row_with_another_fit(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = lambda image, _: Scan(image.array * np.linspace(1, 1.1, 48, dtype=np.float32), image.affine)  # noqa: E731
     monkeypatch.setattr(bias, "corrected", quick)  # N4 takes its seconds
-    cell = replace(CELL, method="pca")
-    plain = run(cell, machine)
-    corrected = run(replace(cell, preparation=Options(n4=True)), machine)
+    config = replace(CELL, method="pca")
+    plain = run(config, runtime)
+    corrected = run(replace(config, preparation=Options(n4=True)), runtime)
 
     assert (plain.record.variant, corrected.record.variant) == ("ci", "ci,n4")
     assert plain.path != corrected.path
     assert plain.record.fit_hash != corrected.record.fit_hash
     assert plain.record.data_fingerprint != corrected.record.data_fingerprint
-    assert Cell.of(corrected.record).preparation == Options(n4=True)
-    assert content(evaluate_again(corrected.path, machine).record) == content(corrected.record)
+    assert RunConfig.of(corrected.record).preparation == Options(n4=True)
+    assert content(evaluate_again(corrected.path, runtime).record) == content(corrected.record)
 
 
-def test_a_record_made_before_preparation_was_stated_asks_for_the_defaults(machine: Machine) -> None:
-    path = run(CELL, machine).path
+def test_a_record_made_before_preparation_was_stated_asks_for_the_defaults(runtime: Runtime) -> None:
+    path = run(CELL, runtime).path
     written = json.loads(path.read_text())
     del written["preparation"], written["split"]
     path.write_text(json.dumps(written))
 
-    cell = Cell.of(record.read(path))
-    assert (cell.preparation, cell.split) == (Options(), "published")
+    config = RunConfig.of(record.read(path))
+    assert (config.preparation, config.split) == (Options(), "published")
 
 
-def test_limit_changes_the_split_and_the_row(machine: Machine) -> None:
-    limited = run(replace(CELL, limit=2), machine).record
+def test_limit_changes_the_split_and_the_row(runtime: Runtime) -> None:
+    limited = run(replace(CELL, limit=2), runtime).record
 
     assert limited.splits["lesion-test"].subjects == 2
     assert limited.variant == "ci,limit=2"
-    assert limited.splits["lesion-test"].hash != run(CELL, machine).record.splits["lesion-test"].hash
+    assert limited.splits["lesion-test"].hash != run(CELL, runtime).record.splits["lesion-test"].hash
 
 
-def test_a_subject_that_cannot_be_read_is_recorded_and_the_others_go_on(machine: Machine) -> None:
-    whole = run(CELL, machine).record
+def test_a_subject_that_cannot_be_read_is_recorded_and_the_others_go_on(runtime: Runtime) -> None:
+    whole = run(CELL, runtime).record
     victim = next(s.id for s in whole.subjects if s.partition == "lesion-test")
-    (machine.places.data / "balls" / f"scan-{int(victim[-2:])}.nii").write_bytes(b"")
+    (runtime.paths.data / "balls" / f"scan-{int(victim[-2:])}.nii").write_bytes(b"")
 
-    made = run(CELL, machine, force=True).record
+    made = run(CELL, runtime, force=True).record
 
     assert [item.id for item in made.excluded] == [victim]
     assert made.summary.subjects["lesion-test"] == whole.summary.subjects["lesion-test"] - 1
 
 
 def test_a_failing_method_is_recorded_as_failed_and_a_later_success_clears_it(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(methods.load("brightness"), "score", lambda *_: 1 / 0)
-        reason = run_recording_failure(CELL, machine)
+        reason = run_recording_failure(CELL, runtime)
 
     assert reason == "ZeroDivisionError: division by zero"
-    assert [r for _, r in record.failures(machine.places.results)] == [reason]
-    run(CELL, machine)
-    assert not list(record.failures(machine.places.results))
+    assert [r for _, r in record.failures(runtime.paths.results)] == [reason]
+    run(CELL, runtime)
+    assert not list(record.failures(runtime.paths.results))
 
 
 @pytest.mark.parametrize(
@@ -266,21 +266,21 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(
-    machine: Machine, change: dict[str, Any], complaint: str
+    runtime: Runtime, change: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UserError, match=complaint):
-        make_plan(replace(CELL, **change), machine)
+        make_plan(replace(CELL, **change), runtime)
 
 
-def test_a_missing_data_root_says_where_to_apply_and_what_is_expected(machine: Machine) -> None:
+def test_a_missing_data_root_says_where_to_apply_and_what_is_expected(runtime: Runtime) -> None:
     with pytest.raises(UserError, match=r"get the data at .*expected is: "):
-        make_plan(replace(CELL, dataset="mslub"), machine)
+        make_plan(replace(CELL, dataset="mslub"), runtime)
 
 
 @pytest.fixture
-def mslub(machine: Machine) -> Path:
+def mslub(runtime: Runtime) -> Path:
     """Eight patients of nothing, in the layout of MSLUB."""
-    root = machine.places.data / "mslub"
+    root = runtime.paths.data / "mslub"
     for number in range(1, 9):
         folder = root / f"patient{number:02d}"
         folder.mkdir(parents=True)
@@ -306,32 +306,32 @@ def mslub(machine: Machine) -> Path:
     ],
 )
 def test_a_healthy_partner_that_is_not_here_is_said(
-    machine: Machine, mslub: Path, method: str, contrast: str, complaint: str
+    runtime: Runtime, mslub: Path, method: str, contrast: str, complaint: str
 ) -> None:
     with pytest.raises(UserError, match=complaint):
-        make_plan(Cell(method=method, dataset="mslub", contrast=contrast), machine)
+        make_plan(RunConfig(method=method, dataset="mslub", contrast=contrast), runtime)
 
 
-def test_the_regime_does_not_depend_on_what_lies_on_the_disk(machine: Machine, mslub: Path) -> None:
-    flair = Cell(method="intensity", dataset="mslub", contrast="FLAIR")
-    assert make_plan(flair, machine).train is None
+def test_the_regime_does_not_depend_on_what_lies_on_the_disk(runtime: Runtime, mslub: Path) -> None:
+    flair = RunConfig(method="intensity", dataset="mslub", contrast="FLAIR")
+    assert make_plan(flair, runtime).train is None
     for name in ("labelmaps", "camcan"):  # partners of the card that nobody has asked for
-        (machine.places.data / name).mkdir()
-    assert make_plan(flair, machine).train is None
+        (runtime.paths.data / name).mkdir()
+    assert make_plan(flair, runtime).train is None
     with pytest.raises(UserError, match="ixi, .*name another with --train .oasis1, camcan"):
-        make_plan(Cell(method="intensity", dataset="mslub", contrast="T1"), machine)
-    alone = make_plan(Cell(method="intensity", dataset="mslub", contrast="T1", train="none"), machine)
+        make_plan(RunConfig(method="intensity", dataset="mslub", contrast="T1"), runtime)
+    alone = make_plan(RunConfig(method="intensity", dataset="mslub", contrast="T1", train="none"), runtime)
     assert alone.train is None
     assert alone.place().parts[1] == "none-to-mslub"
-    assert make_plan(Cell(method="intensity", dataset="mslub", contrast="T1post"), machine).train is None
+    assert make_plan(RunConfig(method="intensity", dataset="mslub", contrast="T1post"), runtime).train is None
     with pytest.raises(UserError, match="ae must be trained: name a healthy data set"):
-        make_plan(Cell(method="ae", dataset="mslub", contrast="T1", train="none"), machine)
+        make_plan(RunConfig(method="ae", dataset="mslub", contrast="T1", train="none"), runtime)
 
 
 # ---- being killed ------------------------------------------------------------------------------
 
 
-def _command(machine: Machine, *more: str) -> list[str]:
+def _command(runtime: Runtime, *more: str) -> list[str]:
     return [
         sys.executable, "-m", "uadbench", "run", "--method", "pca", "--dataset", "balls", "--preset", "ci",
         "--quiet", "--workers", "1", *more,
@@ -339,7 +339,7 @@ def _command(machine: Machine, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_killed_at_ten_random_moments_a_rerun_gives_the_same_record(machine: Machine, tmp_path: Path) -> None:
+def test_killed_at_ten_random_moments_a_rerun_gives_the_same_record(runtime: Runtime, tmp_path: Path) -> None:
     """Accept line 5 of the main job: kill -9 anywhere, run again, nothing lost, nothing twice."""
     undisturbed = tmp_path / "undisturbed"
     environment = os.environ | {
@@ -347,40 +347,40 @@ def test_killed_at_ten_random_moments_a_rerun_gives_the_same_record(machine: Mac
         "UADBENCH_RESULTS": str(undisturbed),
     }
     start = time.monotonic()
-    subprocess.run(_command(machine), env=environment, check=True, capture_output=True)
+    subprocess.run(_command(runtime), env=environment, check=True, capture_output=True)
     duration = time.monotonic() - start
     moments = random.Random(0)
 
     for attempt in range(10):
         # A little further each time, so that every stage is hit although each rerun goes on.
-        process = subprocess.Popen(_command(machine), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(_command(runtime), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(duration * (0.25 + 0.065 * attempt) * moments.uniform(0.8, 1.2))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(_command(machine), check=True, capture_output=True)
+    subprocess.run(_command(runtime), check=True, capture_output=True)
 
     place = Path("uad-1-4mm/balls-to-balls/T1/pca/ci/seed-0.json")
-    ours, theirs = (record.read(folder / place) for folder in (machine.places.results, undisturbed))
+    ours, theirs = (record.read(folder / place) for folder in (runtime.paths.results, undisturbed))
     assert content(ours) == content(theirs)
-    assert len(record.read_all(machine.places.results)) == 1
-    assert not list(machine.places.results.rglob("*.failed.json"))
+    assert len(record.read_all(runtime.paths.results)) == 1
+    assert not list(runtime.paths.results.rglob("*.failed.json"))
 
 
-def test_a_half_written_map_is_made_again(machine: Machine) -> None:
-    first = run(CELL, machine)
+def test_a_half_written_map_is_made_again(runtime: Runtime) -> None:
+    first = run(CELL, runtime)
     victim = sorted(first.maps.iterdir())[0]
     whole = sha256(victim.read_bytes())
     victim.write_bytes(victim.read_bytes()[:1000])
     first.path.unlink()
 
-    again = run(CELL, machine)
+    again = run(CELL, runtime)
 
     assert content(again.record) == content(first.record)
     assert sha256(victim.read_bytes()) == whole or victim.stat().st_size > 1000
 
 
-def test_a_record_is_readable_json_with_sorted_keys_and_six_decimals(machine: Machine) -> None:
-    text = run(CELL, machine).path.read_text()
+def test_a_record_is_readable_json_with_sorted_keys_and_six_decimals(runtime: Runtime) -> None:
+    text = run(CELL, runtime).path.read_text()
 
     assert json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n" == text
     numbers = [n for subject in json.loads(text)["subjects"] for n in subject["ap"].values()]

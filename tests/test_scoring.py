@@ -22,7 +22,7 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.evaluation import maps
 from uadbench.experiment import scoring
 from uadbench.experiment.cohort import prepare_cohort
-from uadbench.experiment.plan import Cell, Machine, make_plan
+from uadbench.experiment.plan import RunConfig, Runtime, make_plan
 from uadbench.experiment.predict import _score
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.run import evaluate_again, run
@@ -33,7 +33,7 @@ from uadbench.system.environment import seed_everything
 from uadbench.system.errors import UserError
 
 Toy = Callable[..., list[Prepared]]
-CELL = Cell(method="random", dataset="balls", preset="ci")
+CELL = RunConfig(method="random", dataset="balls", preset="ci")
 
 
 # ---- draws -------------------------------------------------------------------------------------
@@ -66,8 +66,8 @@ def test_no_global_state_leaks_into_a_score(toy: Toy) -> None:
     assert abs(np.corrcoef(first[both], elsewhere[both])[0, 1]) < 0.05
 
 
-def test_draws_are_a_row_of_their_own_and_their_spread_is_recorded(machine: Machine) -> None:
-    once, thrice = (run(replace(CELL, settings={"draws": str(n)}), machine) for n in (1, 3))
+def test_draws_are_a_row_of_their_own_and_their_spread_is_recorded(runtime: Runtime) -> None:
+    once, thrice = (run(replace(CELL, settings={"draws": str(n)}), runtime) for n in (1, 3))
 
     assert (once.record.draws, thrice.record.draws) == (1, 3)
     assert once.record.stochastic
@@ -81,12 +81,12 @@ def test_draws_are_a_row_of_their_own_and_their_spread_is_recorded(machine: Mach
     assert spread
     assert spread.subject == pytest.approx(np.mean(ill), abs=2e-6)
     assert spread.ap_mean == pytest.approx(math.sqrt(sum(np.square(ill))) / len(ill), abs=2e-6)
-    assert evaluate_again(thrice.path, machine).record.summary == thrice.record.summary
+    assert evaluate_again(thrice.path, runtime).record.summary == thrice.record.summary
     file = next(thrice.maps.glob("*.safetensors"))
     stored = maps.read(file)
     assert stored.draws is not None
     np.testing.assert_allclose(stored.draws.mean(0), stored.score_map, atol=1e-6)
-    assert not run(replace(CELL, method="intensity"), machine).record.stochastic
+    assert not run(replace(CELL, method="intensity"), runtime).record.stochastic
 
 
 # ---- healthy residuals -------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_too_few_healthy_persons_are_said_before_anything_is_fitted(toy: Toy) ->
 
 
 def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[tuple[Any, ...]] = []
     pca = methods.load("pca")
@@ -155,7 +155,7 @@ def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
         return usual(self, healthy, context)
 
     monkeypatch.setattr(pca, "calibrate", watched)
-    made = run(replace(CELL, method="pca", settings={"score_kind": "zres"}), machine)
+    made = run(replace(CELL, method="pca", settings={"score_kind": "zres"}), runtime)
 
     parts: dict[str, set[str]] = {}
     for subject in made.record.subjects:
@@ -165,19 +165,19 @@ def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
         assert set(people) <= parts["healthy-val"]
     assert any(set(people) < parts["healthy-val"] for people in shown)  # the folds
 
-    plan = make_plan(Cell.of(made.record), machine)
-    patient = prepare_cohort(plan, machine).model["lesion-test"][0]
-    alone = _score(plan, made.record, patient, machine).score_map
+    plan = make_plan(RunConfig.of(made.record), runtime)
+    patient = prepare_cohort(plan, runtime).model["lesion-test"][0]
+    alone = _score(plan, made.record, patient, runtime).score_map
     np.testing.assert_array_equal(maps.read(made.maps / f"{patient.key}.safetensors").score_map, alone)
 
 
 # ---- masks that leave nothing to measure -------------------------------------------------------
 
 
-def masks(machine: Machine, fill: Callable[[int, NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
+def masks(runtime: Runtime, fill: Callable[[int, NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
     """Overwrite the lesion masks of the balls: `fill(number of the patient, its brain)`."""
-    root = machine.places.data / "balls"
-    make = run(replace(CELL, method="intensity"), machine)  # writes the files
+    root = runtime.paths.data / "balls"
+    make = run(replace(CELL, method="intensity"), runtime)  # writes the files
     make.path.unlink()
     for file in root.glob("lesion-*.nii"):
         number = int(file.stem.split("-")[1])
@@ -197,22 +197,22 @@ def masks(machine: Machine, fill: Callable[[int, NDArray[np.uint8]], NDArray[np.
     ],
 )
 def test_when_nothing_can_be_measured_nothing_is_fitted(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, fill: Any, complaint: str
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, fill: Any, complaint: str
 ) -> None:
-    masks(machine, fill)
+    masks(runtime, fill)
     monkeypatch.setattr(methods.load("pca"), "fit", None)  # must not be called
     with pytest.raises(UserError, match=complaint):
-        run(replace(CELL, method="pca"), machine)
+        run(replace(CELL, method="pca"), runtime)
 
 
-def test_some_empty_masks_give_nulls_and_no_nan(machine: Machine) -> None:
+def test_some_empty_masks_give_nulls_and_no_nan(runtime: Runtime) -> None:
     def fill(number: int, brain: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if number % 3 == 0:
             return 0 * brain
         return np.asarray(brain * (np.indices(brain.shape)[2] == 22), np.uint8)
 
-    masks(machine, fill)
-    made = run(replace(CELL, method="pca"), machine)
+    masks(runtime, fill)
+    made = run(replace(CELL, method="pca"), runtime)
 
     text = made.path.read_text()
     assert "NaN" not in text
@@ -230,14 +230,14 @@ def test_some_empty_masks_give_nulls_and_no_nan(machine: Machine) -> None:
 
 
 def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
+    runtime: Runtime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(14, 24):  # of ten patients the first one alone, whose place in the split is val
         ball = f"ball-{number:02d}"
         card = dataset_card("balls")
         if splits.position("balls", ball) < card.lesion_split["val"]:
             break
-    run(replace(CELL, method="intensity"), machine).path.unlink()
+    run(replace(CELL, method="intensity"), runtime).path.unlink()
     module = datasets.load("balls")
     everybody = module.subjects
 
@@ -246,26 +246,26 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "subjects", few)
-        show.prepared(prepare_dataset("balls", ["T1"], [], machine))
+        show.prepared(prepare_dataset("balls", ["T1"], [], runtime))
         said = " ".join(capsys.readouterr().out.split())
         assert "nobody to test on: all patients (1) fall into lesion-val" in said
         assert "--split all-test" in said
         with pytest.raises(UserError, match="lesion-test partition of balls is empty.*--split all-test"):
-            make_plan(replace(CELL, method="intensity"), machine)
-        made = run(replace(CELL, method="intensity", split="all-test"), machine).record
+            make_plan(replace(CELL, method="intensity"), runtime)
+        made = run(replace(CELL, method="intensity", split="all-test"), runtime).record
     assert made.variant == "ci,split=all-test"
     assert [s.id for s in made.subjects if s.partition == "lesion-test"] == [ball]
     assert made.split.asked == "all-test"
     assert made.split.lists["balls"].rule == "all-test"
-    assert Cell.of(made).split == "all-test"
+    assert RunConfig.of(made).split == "all-test"
 
 
-def test_a_run_without_a_healthy_cohort_is_asked_for_again_without_one(machine: Machine) -> None:
-    made = run(replace(CELL, method="intensity", train="none"), machine)
+def test_a_run_without_a_healthy_cohort_is_asked_for_again_without_one(runtime: Runtime) -> None:
+    made = run(replace(CELL, method="intensity", train="none"), runtime)
     assert (made.record.train, made.record.train_contrasts) == (None, [])
     assert made.path.parts[-5] == "none-to-balls"
-    assert make_plan(Cell.of(made.record), machine).train is None
-    assert evaluate_again(made.path, machine).path == made.path
+    assert make_plan(RunConfig.of(made.record), runtime).train is None
+    assert evaluate_again(made.path, runtime).path == made.path
     assert made.record.model_grid == "g48"  # the evaluation grid of the set's protocol
     assert made.record.headline == "baur5"
     assert set(made.record.thresholds) == {"raw", "median3", "baur5"}

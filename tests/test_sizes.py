@@ -23,7 +23,7 @@ from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.postprocess import PROFILES, drop_components
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.predict import predict
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.run import Outcome, run
@@ -174,9 +174,9 @@ def test_flagged_scans_can_be_left_out_of_the_pooled_figures(two_sizes: Any) -> 
 
 
 @pytest.fixture
-def small_heads(machine: Machine) -> Path:
+def small_heads(runtime: Runtime) -> Path:
     """The fixture of BraTS 2013, its voxels shrunk to .85 of their edge: heads of .61 of the volume."""
-    root = machine.places.data / "brats13"
+    root = runtime.paths.data / "brats13"
     write_fixture("brats13", root, subjects=2)
     for file in root.rglob("*.nii*"):
         image = nibabel.load(file)
@@ -187,13 +187,13 @@ def small_heads(machine: Machine) -> Path:
 
 
 @pytest.fixture
-def scaled(machine: Machine, small_heads: Path) -> Outcome:
+def scaled(runtime: Runtime, small_heads: Path) -> Outcome:
     """`brightness` on the T1ce of the small heads, which is what their registration is made on."""
-    cell = Cell(
+    config = RunConfig(
         method="brightness", dataset="brats13", contrast="T1ce", train="none", preset="ci",
         protocol="uad-1-4mm", split="all-test",
     )  # fmt: skip
-    return run(cell, machine)
+    return run(config, runtime)
 
 
 def own_lesion_ml(root: Path, subject: str) -> float:
@@ -204,7 +204,7 @@ def own_lesion_ml(root: Path, subject: str) -> float:
 
 
 def test_run_and_predict_state_the_volumes_of_the_files(
-    scaled: Outcome, machine: Machine, small_heads: Path, tmp_path: Path
+    scaled: Outcome, runtime: Runtime, small_heads: Path, tmp_path: Path
 ) -> None:
     made: RunRecord = scaled.record
     assert (made.train, made.regime, made.headline) == (None, "phantom", "baur5")
@@ -222,7 +222,7 @@ def test_run_and_predict_state_the_volumes_of_the_files(
     (folder,) = (f for f in small_heads.rglob(f"*{first.id}*") if f.is_dir())
     scan, brain = folder / "T1c_subtrMeanDivStd.nii.gz", folder / "brainmask.nii.gz"
     threshold = str(made.thresholds["baur5"]["oracle"])
-    found = predict(scaled.path, scan, tmp_path / "out", machine, brain, point=threshold)
+    found = predict(scaled.path, scan, tmp_path / "out", runtime, brain, point=threshold)
     assert found.operating_point == "given"
     assert found.suspicious_ml == pytest.approx(stated, rel=1e-4)
     mask = nibabel.load(tmp_path / "out" / "mask.nii.gz")
@@ -231,7 +231,7 @@ def test_run_and_predict_state_the_volumes_of_the_files(
     outside = nibabel.load(brain).get_fdata() == 0
     assert not nibabel.load(tmp_path / "out" / "score_map.nii.gz").get_fdata()[outside].any()
 
-    bare = predict(scaled.path, scan, tmp_path / "bare", machine, brain)  # no threshold is frozen
+    bare = predict(scaled.path, scan, tmp_path / "bare", runtime, brain)  # no threshold is frozen
     assert (bare.operating_point, bare.threshold, bare.suspicious_ml) == (None, None, None)
     assert (tmp_path / "bare" / "score_map.nii.gz").exists()
     assert not (tmp_path / "bare" / "mask.nii.gz").exists()

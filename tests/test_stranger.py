@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from uadbench.cli import app
 from uadbench.experiment import record
-from uadbench.experiment.plan import Machine
+from uadbench.experiment.plan import Runtime
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="only a checkout has the README")
@@ -21,7 +21,7 @@ def uadbench(*arguments: str) -> str:
     return done.stdout
 
 
-def test_the_four_boxes_of_the_readme_are_enough(machine: Machine, tmp_path: Path) -> None:
+def test_the_four_boxes_of_the_readme_are_enough(runtime: Runtime, tmp_path: Path) -> None:
     boxes = README.read_text().split("## Add a data set")[1].split("\n## ")[0]
     assert len(re.findall(r"^\d\. ", boxes, re.MULTILINE)) == 4
     home, data = tmp_path / "anywhere/datasets/mine", tmp_path / "hospital"
@@ -40,7 +40,7 @@ def test_the_four_boxes_of_the_readme_are_enough(machine: Machine, tmp_path: Pat
     assert "what is used is in order (1 left out, see above)" in verified
     assert "own mask 4" in prepared
     assert "failed" not in prepared
-    (made,) = record.read_all(machine.places.results)
+    (made,) = record.read_all(runtime.paths.results)
     assert (made.test, made.regime, made.contrast) == ("mine", "phantom", "FLAIR")
     assert [item.id for item in made.excluded] == ["patient05"]
     assert made.summary.subjects["lesion-test"] > 0
@@ -48,7 +48,7 @@ def test_the_four_boxes_of_the_readme_are_enough(machine: Machine, tmp_path: Pat
     assert "12" in next(
         line for line in uadbench("datasets", *plugins).splitlines() if line.startswith("mine")
     )
-    listed = json.loads((machine.places.runs / "splits" / "mine.json").read_text())
+    listed = json.loads((runtime.paths.runs / "splits" / "mine.json").read_text())
     assert listed["left_out"] == [{"id": "patient05", "reason": "has no lesion mask (tumour.nii.gz)"}]
     written = {
         str(path.relative_to(home)) for path in home.rglob("*") if path.suffix != ".pyc" and path.is_file()
@@ -56,7 +56,7 @@ def test_the_four_boxes_of_the_readme_are_enough(machine: Machine, tmp_path: Pat
     assert written == {"card.toml", "dataset.py", "fixture.py"}
 
 
-def test_a_cohort_of_another_name_is_a_mistake_that_is_said(machine: Machine, tmp_path: Path) -> None:
+def test_a_cohort_of_another_name_is_a_mistake_that_is_said(runtime: Runtime, tmp_path: Path) -> None:
     plugins = ["--plugins", str(tmp_path / "anywhere")]
     uadbench("new", "dataset", "mine", "--folder", str(tmp_path / "anywhere"))
     (tmp_path / "anywhere/datasets/mine").rename(tmp_path / "anywhere/datasets/ours")

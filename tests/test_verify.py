@@ -17,7 +17,7 @@ from uadbench.cards import DatasetCard
 from uadbench.cli import app
 from uadbench.data.session import LeftOut, Subject
 from uadbench.datasets import Found
-from uadbench.experiment.plan import Machine
+from uadbench.experiment.plan import Runtime
 from uadbench.preprocessing import scan
 from uadbench.preprocessing.verify import Report, verify
 from uadbench.system.progress import Silent
@@ -192,7 +192,7 @@ def test_trap_2_a_person_in_two_partitions_is_a_problem(tmp_path: Path) -> None:
     ("trap", "code"), [("", 0), ("duplicate", 1), ("truncated", 1), ("unknown_label", 1)]
 )
 def test_the_exit_code_is_1_when_something_is_wrong_and_the_json_says_all(
-    trap: str, code: int, machine: Machine, tmp_path: Path
+    trap: str, code: int, runtime: Runtime, tmp_path: Path
 ) -> None:
     write_fixture("atlas2", tmp_path / "made", subjects=2, traps=[trap] if trap else [])
     said = tmp_path / "report.json"

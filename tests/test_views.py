@@ -16,7 +16,7 @@ from uadbench.report import cost, formats, leaderboard, listing, shortcut, views
 from uadbench.report.page import content
 from uadbench.report.statistics import Evidence
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, Stratum, age_band, gaps, strata
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 from uadbench.system.text import latex_text
 
 PHANTOM = "ranks on it are no evidence about brains"
@@ -178,8 +178,8 @@ def test_a_view_has_the_same_cells_and_the_caution_in_every_format(
 
 
 def test_the_page_has_the_digits_of_the_views(tables: list[leaderboard.Table], tmp_path: Path) -> None:
-    places = Places(tmp_path, tmp_path, tmp_path, tmp_path)
-    page = content.gather(tables, [], places, 200)
+    paths = Paths(tmp_path, tmp_path, tmp_path, tmp_path)
+    page = content.gather(tables, [], paths, 200)
     (by_stratum,), (by_bias,), (by_cost,) = (
         views.listings(by, tables, 200) for by in ("stratum", "bias", "cost")
     )

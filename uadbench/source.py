@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).resolve().parent
 HARNESS = frozenset(
     f"uadbench{name}"
     for name in (
-        "", ".methods", ".datasets", ".cards", ".catalog", ".protocol", ".data.session", ".learning.checkpoint",
+        "", ".methods", ".datasets", ".cards", ".catalog", ".protocol", ".data.session",
+        ".learning.checkpoint",
         ".system.errors", ".system.files", ".system.owners", ".system.progress", ".system.tensors",
     )
 )  # fmt: skip

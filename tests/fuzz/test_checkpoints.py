@@ -29,7 +29,7 @@ from uadbench.preprocessing import brains
 from uadbench.preprocessing.filememory import FileMemory
 from uadbench.system.files import read_json, read_sealed, write_json, write_sealed
 from uadbench.system.locks import OWNER, holder, trying
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 GRID = Grid("tiny", (6, 7, 5), 4.0, (0.0, 0.0, 0.0))
 ALL, SAMPLE = 1000, 40
@@ -140,9 +140,9 @@ def _mask(folder: Path) -> Kept:
 
 
 def _roots(folder: Path) -> Kept:
-    places = Places(folder, folder, folder, folder)
-    places.remember_root("ixi", folder / "x")
-    return Kept(folder / "roots.json", lambda: str(places.root("ixi")), exact=False)
+    paths = Paths(folder, folder, folder, folder)
+    paths.remember_root("ixi", folder / "x")
+    return Kept(folder / "roots.json", lambda: str(paths.root("ixi")), exact=False)
 
 
 def _memory(folder: Path) -> Kept:

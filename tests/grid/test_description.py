@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from uadbench.experiment.plan import Cell, Machine, Plan, make_plan
+from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
 from uadbench.sweep import cluster, description, tasks
 from uadbench.sweep.cluster import Request
 from uadbench.sweep.worker import Orders
@@ -51,17 +51,17 @@ def written(folder: Path, text: str) -> Path:
 
 def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_path: Path) -> None:
     asked = description.read(written(tmp_path, FULL))
-    cells = asked.cells()
+    configs = asked.cells()
 
-    found = [(c.method, dict(c.settings), c.dataset, c.contrast, c.seed) for c in cells]
+    found = [(c.method, dict(c.settings), c.dataset, c.contrast, c.seed) for c in configs]
     pca = [("pca", s, "brats13", "FLAIR", n) for n in (0, 1) for s in ({}, {"components": "4"})]
     random: list[tuple[str, dict[str, str], str, str, int]] = [
         ("random", {}, d, c, 0) for d, c in (("brats13", "FLAIR"), ("mslub", "T1"), ("mslub", "FLAIR"))
     ]
     assert sorted(map(repr, found)) == sorted(map(repr, pca + random))
     assert asked.left_out() == ["brats13 has no T1", "brats13 has no PD", "mslub has no PD"]
-    assert {c.train for c in cells if c.dataset == "brats13"} == {"ixi"}
-    assert {c.train for c in cells if c.dataset == "mslub"} == {None}
+    assert {c.train for c in configs if c.dataset == "brats13"} == {"ixi"}
+    assert {c.train for c in configs if c.dataset == "mslub"} == {None}
     assert asked.slurm.partition == "gpu"
 
 
@@ -119,47 +119,49 @@ def test_a_mistake_in_a_description_is_one_sentence(tmp_path: Path, text: str, s
 def test_contrasts_are_found_in_any_case(tmp_path: Path) -> None:
     text = PLAIN + "contrasts = ['flair', 'FLAIR', 't1']\n[[exclude]]\ncontrast = 't1'\n"
     asked = description.read(written(tmp_path, text))
-    assert [cell.contrast for cell in asked.cells()] == ["FLAIR"]
+    assert [config.contrast for config in asked.cells()] == ["FLAIR"]
     assert not asked.left_out()
 
 
-def test_seeds_are_planned_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeds_are_planned_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = []
 
-    def counted(*arguments: Any) -> Plan:
+    def counted(*arguments: Any) -> ResolvedRun:
         planned.append(arguments)
         return make_plan(*arguments)
 
     monkeypatch.setattr(tasks, "make_plan", counted)
-    cells = [Cell(method="brightness", dataset="balls", preset="ci", seed=seed) for seed in range(3000)]
+    configs = [
+        RunConfig(method="brightness", dataset="balls", preset="ci", seed=seed) for seed in range(3000)
+    ]
 
-    found = tasks.plan_tasks(cells, machine)
+    found = tasks.plan_tasks(configs, runtime)
 
     assert len(planned) == 1
     assert len({task.path for task in found}) == len({task.folder for task in found}) == 3000
-    assert found[7].path == machine.places.results / make_plan(cells[7], machine).place()
+    assert found[7].path == runtime.paths.results / make_plan(configs[7], runtime).place()
 
 
-def test_cells_that_share_a_fit_have_one_group_for_each_seed(machine: Machine) -> None:
-    cells = [
-        Cell(method="vae", dataset="balls", preset="ci", seed=seed, settings=settings)
+def test_cells_that_share_a_fit_have_one_group_for_each_seed(runtime: Runtime) -> None:
+    configs = [
+        RunConfig(method="vae", dataset="balls", preset="ci", seed=seed, settings=settings)
         for seed in (0, 1)
         for settings in ({}, {"score_kind": "pos"}, {"width": "16"})
     ]
-    groups = [task.fit_group for task in tasks.plan_tasks(cells, machine)]
+    groups = [task.fit_group for task in tasks.plan_tasks(configs, runtime)]
     assert groups[0] == groups[1] != groups[2]
     assert groups[3] == groups[4] != groups[0]
     assert len(set(groups)) == 4
 
 
 def test_every_value_in_a_batch_file_is_one_word_or_quoted(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core = pytest.importorskip("submitit.slurm.slurm")
     monkeypatch.setattr(core.SlurmExecutor, "affinity", classmethod(lambda cls: 2))
     monkeypatch.setattr(sys, "executable", "/opt/my python's/bin/python3")
-    places = replace(machine.places, runs=machine.places.runs / "a folder; with 'signs'")
-    orders = Orders(replace(machine, places=places), 1, "", False, 0.0)
+    paths = replace(runtime.paths, runs=runtime.paths.runs / "a folder; with 'signs'")
+    orders = Orders(replace(runtime, paths=paths), 1, "", False, 0.0)
     asked = description.Slurm(
         partition="gpu", extra={"comment": "mine; rm x", "exclusive": True, "hold": False}
     )
@@ -173,7 +175,7 @@ def test_every_value_in_a_batch_file_is_one_word_or_quoted(
     assert not [line for line in options if "hold" in line]
     command = shlex.split(next(line for line in lines if line.startswith("srun")))
     assert "/opt/my python's/bin/python3" in command
-    assert str(places.runs / "grid" / "slurm") in command
+    assert str(paths.runs / "grid" / "slurm") in command
     monkeypatch.setattr(sys, "executable", "/opt/a\nb")
     with pytest.raises(UserError, match="path without control characters"):
         cluster._executor(Request(5, 1.0, 1, 0), asked, orders, None, "")

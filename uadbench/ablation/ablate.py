@@ -15,7 +15,7 @@ from uadbench.ablation.verdicts import Answer, Report, compare, decide
 from uadbench.cards import method_card, method_names, spelled
 from uadbench.experiment import record
 from uadbench.experiment.cohort import Cohort
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord
 from uadbench.experiment.run import fitted, run_recording_failure
 from uadbench.system.errors import UserError, unknown
@@ -23,8 +23,8 @@ from uadbench.system.errors import UserError, unknown
 
 def ablate(
     asked: Ablations,
-    cell: Cell,
-    machine: Machine,
+    config: RunConfig,
+    runtime: Runtime,
     letters: Sequence[str] = (),
     contrasts: Sequence[str] = (),
     force: bool = False,
@@ -41,18 +41,18 @@ def ablate(
     for contrast in contrasts:
         if not spelled(contrast, asked.contrasts):
             raise unknown("contrast", contrast, asked.contrasts, of=f"the ablations of {asked.method}")
-    machine = replace(machine, places=replace(machine.places, results=place(machine, asked.method)))
+    runtime = replace(runtime, paths=replace(runtime.paths, results=place(runtime, asked.method)))
     wanted = [one for one in asked.ablations if one.letter in (letters or one.letter)]
     tested = [c for c in asked.contrasts if not contrasts or spelled(c, contrasts)]
     whole = Variant(name="full model", method=asked.method)
-    full = {c: _run(whole, c, asked, cell, machine, force) for c in tested}
+    full = {c: _run(whole, c, asked, config, runtime, force) for c in tested}
     failed = [found for found in full.values() if isinstance(found, str)]
     if failed:
         raise UserError(f"The full model did not run: {failed[0]}.")
     known: dict[str, Mapping[str, float]] = {}  # checks by fit
-    report = Report(asked, cell.dataset, cell.preset, cell.seed, cell.limit, {}, [])
+    report = Report(asked, config.dataset, config.preset, config.seed, config.limit, {}, [])
     first: RunRecord = next(iter(full.values()))  # type: ignore[assignment]
-    report.checks = known[first.fit_hash] = _checks(whole, tested, asked, cell, machine)
+    report.checks = known[first.fit_hash] = _checks(whole, tested, asked, config, runtime)
     for ablation in wanted:
         for variant in ablation.variants:
             answer = Answer(ablation.letter, variant)
@@ -62,13 +62,13 @@ def ablate(
                 continue
             possible = variant.contrasts or ablation.contrasts
             for contrast in [c for c in ablation.contrasts if c in tested and c in possible]:
-                found = _run(variant, contrast, asked, cell, machine, force)
+                found = _run(variant, contrast, asked, config, runtime, force)
                 if isinstance(found, str):
                     answer.skipped = found
                     break
-                answer.comparisons.append(compare(full[contrast], found, machine.places.results))  # type: ignore[arg-type]
+                answer.comparisons.append(compare(full[contrast], found, runtime.paths.results))  # type: ignore[arg-type]
                 if variant.method == asked.method and found.fit_hash not in known:
-                    known[found.fit_hash] = _checks(variant, tested, asked, cell, machine)
+                    known[found.fit_hash] = _checks(variant, tested, asked, config, runtime)
                 answer.checks = known.get(found.fit_hash, {})
             answer.verdicts = [
                 decide(rule, answer, report.checks)
@@ -78,31 +78,31 @@ def ablate(
     return report
 
 
-def place(machine: Machine, method: str) -> Path:
+def place(runtime: Runtime, method: str) -> Path:
     """Folder of the records and tables of a method's ablations."""
-    return machine.places.results / record.ABLATIONS / method
+    return runtime.paths.results / record.ABLATIONS / method
 
 
-def _cell(variant: Variant, contrast: str, asked: Ablations, cell: Cell) -> Cell:
+def _cell(variant: Variant, contrast: str, asked: Ablations, config: RunConfig) -> RunConfig:
     return replace(
-        cell,
+        config,
         method=variant.method,
         contrast=contrast,
         train_contrasts=asked.train_contrasts,
-        settings=dict(cell.settings) | dict(variant.set) if variant.method == asked.method else variant.set,
+        settings=dict(config.settings) | dict(variant.set) if variant.method == asked.method else variant.set,
     )
 
 
 def _run(
-    variant: Variant, contrast: str, asked: Ablations, cell: Cell, machine: Machine, force: bool
+    variant: Variant, contrast: str, asked: Ablations, config: RunConfig, runtime: Runtime, force: bool
 ) -> RunRecord | str:
     """The record of a variant on one contrast, or why there is none."""
-    outcome = run_recording_failure(_cell(variant, contrast, asked, cell), machine, force)
+    outcome = run_recording_failure(_cell(variant, contrast, asked, config), runtime, force)
     return outcome if isinstance(outcome, str) else outcome.record
 
 
 def _checks(
-    variant: Variant, contrasts: Sequence[str], asked: Ablations, cell: Cell, machine: Machine
+    variant: Variant, contrasts: Sequence[str], asked: Ablations, config: RunConfig, runtime: Runtime
 ) -> Mapping[str, float]:
     """Numbers of the folder's own `checks.py` about a fitted method, on healthy and lesion test scans."""
     folder = method_card(variant.method).folder
@@ -112,7 +112,7 @@ def _checks(
     module = importlib.import_module(f"uadbench.methods.{folder}.checks")
     cohorts: list[Cohort] = []
     for contrast in contrasts:
-        plan, cohort = fitted(_cell(variant, contrast, asked, cell), machine)
+        plan, cohort = fitted(_cell(variant, contrast, asked, config), runtime)
         cohorts.append(cohort)
     healthy = [
         p for cohort in cohorts for part in ("healthy-val", "healthy-test") for p in cohort.model[part]

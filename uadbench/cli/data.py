@@ -9,7 +9,7 @@ from uadbench.cli.options import N4, Extractor, Plugins, Quiet, Workers, machine
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
-    from uadbench.system.paths import Places
+    from uadbench.system.paths import Paths
 
 Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; remembered for later runs.")]
 
@@ -30,10 +30,10 @@ def verify(
     from uadbench.system.files import write_json
 
     machine = machine_for("cpu", workers, quiet, None)
-    _remember(machine.places, dataset, root)
+    _remember(machine.paths, dataset, root)
     drawn = datasets.can_draw(dataset)  # then its segmentations are looked at, and no scan is drawn
     there = (
-        datasets.survey(dataset, machine.places.root(dataset), machine.workers, machine.progress)
+        datasets.survey(dataset, machine.paths.root(dataset), machine.workers, machine.progress)
         if drawn
         else find(dataset, machine)
     )
@@ -65,8 +65,8 @@ def prepare(
     from uadbench.system.files import check_writable
 
     machine = machine_for("cpu", workers, quiet, None)
-    check_writable(machine.places.cache, "UADBENCH_RUNS")
-    _remember(machine.places, dataset, root)
+    check_writable(machine.paths.cache, "UADBENCH_RUNS")
+    _remember(machine.paths, dataset, root)
     options = Options(extractor, n4)
     show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
@@ -87,7 +87,7 @@ def fixture(
     typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")
 
 
-def _remember(places: "Places", dataset: str, root: Path | None) -> None:
+def _remember(paths: "Paths", dataset: str, root: Path | None) -> None:
     from uadbench.cards import dataset_card
 
     dataset_card(dataset)
@@ -95,4 +95,4 @@ def _remember(places: "Places", dataset: str, root: Path | None) -> None:
         root = root.expanduser()
         if not root.is_dir():
             raise UserError(f"--root expects a folder, but there is none at {root}.")
-        places.remember_root(dataset, root)
+        paths.remember_root(dataset, root)

@@ -13,8 +13,8 @@ from uadbench import catalog
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
-    from uadbench.experiment.plan import Machine
-    from uadbench.system.paths import Places
+    from uadbench.experiment.plan import Runtime
+    from uadbench.system.paths import Paths
 
 
 def _add_plugins(paths: list[Path] | None) -> list[Path] | None:
@@ -61,21 +61,21 @@ def settings_from(texts: list[str] | None) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def places_for(results: Path | None) -> "Places":
+def places_for(results: Path | None) -> "Paths":
     """Where data, runs and records lie."""
     from dataclasses import replace
 
-    from uadbench.system.paths import Places
+    from uadbench.system.paths import Paths
 
-    places = Places.default()
-    return places if results is None else replace(places, results=results.expanduser())
+    paths = Paths.default()
+    return paths if results is None else replace(paths, results=results.expanduser())
 
 
-def machine_for(device: str, workers: int, quiet: bool, results: Path | None) -> "Machine":
+def machine_for(device: str, workers: int, quiet: bool, results: Path | None) -> "Runtime":
     """What a command works with."""
-    from uadbench.experiment.plan import Machine
+    from uadbench.experiment.plan import Runtime
     from uadbench.system.environment import resolve_device
     from uadbench.system.progress import Bars, Silent
 
     progress = Silent() if quiet else Bars()
-    return Machine(places_for(results), progress, resolve_device(device), workers or os.cpu_count() or 1)
+    return Runtime(places_for(results), progress, resolve_device(device), workers or os.cpu_count() or 1)

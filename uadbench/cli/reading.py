@@ -32,8 +32,8 @@ def leaderboard(
     plugins: Plugins = None,
 ) -> None:
     """Tables of all records, ranked only where a comparison means something."""
-    from uadbench.experiment import record
-    from uadbench.report import collect, formats, listing, page, show, statistics, views
+    from uadbench.experiment import collect, record
+    from uadbench.report import formats, listing, page, show, statistics, views
     from uadbench.report import leaderboard as board
     from uadbench.report import published as figures
 

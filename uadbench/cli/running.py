@@ -26,7 +26,7 @@ from uadbench.system.errors import UserError
 from uadbench.system.text import visible
 
 if TYPE_CHECKING:
-    from uadbench.experiment.plan import Cell, Machine
+    from uadbench.experiment.plan import RunConfig, Runtime
 
 
 def run(
@@ -64,12 +64,12 @@ def run(
     plugins: Plugins = None,
 ) -> None:
     """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
-    from uadbench.experiment.plan import Cell
+    from uadbench.experiment.plan import RunConfig
     from uadbench.preprocessing.prepare_scan import Options
 
     settings = settings_from(set_)
-    cells = [
-        Cell(
+    configs = [
+        RunConfig(
             method=one_method,
             dataset=one_dataset,
             train=train,
@@ -87,22 +87,22 @@ def run(
         for one_method in dict.fromkeys(method)
         for one_dataset in dict.fromkeys(dataset)
     ]
-    _run_all(cells, machine_for(device, workers, quiet, results), force)
+    _run_all(configs, machine_for(device, workers, quiet, results), force)
 
 
-def _run_all(cells: "list[Cell]", machine: "Machine", force: bool) -> None:
+def _run_all(configs: "list[RunConfig]", runtime: "Runtime", force: bool) -> None:
     """Run every cell; one that fails is recorded and the others go on."""
     from uadbench.experiment.run import run_recording_failure
     from uadbench.report import show
 
-    machine.places.check_writable()
+    runtime.paths.check_writable()
     outcomes, mistakes, failed = [], [], []
-    for cell in cells:
-        name = f"{cell.method} on {cell.dataset}"
+    for config in configs:
+        name = f"{config.method} on {config.dataset}"
         try:
-            outcome = run_recording_failure(cell, machine, force)
+            outcome = run_recording_failure(config, runtime, force)
         except UserError as error:
-            if len(cells) == 1:
+            if len(configs) == 1:
                 raise
             mistakes.append(f"{name}: {error}")
             continue
@@ -146,15 +146,15 @@ def ablate(
     from uadbench.ablation import ablate as ablation
     from uadbench.ablation.questions import read
     from uadbench.ablation.tables import markdown, write
-    from uadbench.experiment.plan import Cell
+    from uadbench.experiment.plan import RunConfig
 
-    machine = machine_for(device, workers, quiet, results)
+    runtime = machine_for(device, workers, quiet, results)
     settings = settings_from(set_)
-    cell = Cell(
+    config = RunConfig(
         method=method, dataset=dataset, train=train, preset=preset, seed=seed, settings=settings, limit=limit
     )
-    report = ablation.ablate(read(method), cell, machine, letter or (), contrast or (), force=force)
-    path = write(report, ablation.place(machine, method))
+    report = ablation.ablate(read(method), config, runtime, letter or (), contrast or (), force=force)
+    path = write(report, ablation.place(runtime, method))
     typer.echo(markdown(report))
     typer.echo(f"records and tables: {path.parent}")
 
@@ -181,12 +181,12 @@ def reproduce(
     from uadbench.report.reproduce import verdicts, wanted
 
     asked = wanted(method, dataset, train, contrast, preset, seed)
-    if not asked.cells:
+    if not asked.configs:
         raise UserError(
             f"No published figure of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
         )
-    machine = machine_for(device, workers, quiet, results)
-    done = [run_recording_failure(cell, machine, force) for cell in asked.cells]
+    runtime = machine_for(device, workers, quiet, results)
+    done = [run_recording_failure(config, runtime, force) for config in asked.configs]
     show.listings([verdicts(asked, [outcome.record for outcome in done if not isinstance(outcome, str)])])
     failed = [outcome for outcome in done if isinstance(outcome, str)]
     for reason in failed:
@@ -250,5 +250,5 @@ def predict(
     from uadbench.experiment.predict import predict as predict_scan
     from uadbench.report import show
 
-    machine = machine_for(device, 1, quiet, None)
-    show.prediction(predict_scan(run, scan, out, machine, brain_mask, stripped, point), out)
+    runtime = machine_for(device, 1, quiet, None)
+    show.prediction(predict_scan(run, scan, out, runtime, brain_mask, stripped, point), out)

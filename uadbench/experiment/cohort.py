@@ -7,7 +7,7 @@ from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import Target
 from uadbench.evaluation.evaluate import extent
-from uadbench.experiment.plan import Machine, Plan
+from uadbench.experiment.plan import ResolvedRun, Runtime
 from uadbench.preprocessing.prepare import Failure, check_voxels, copies, prepare
 from uadbench.system.environment import measured
 from uadbench.system.errors import UserError
@@ -40,23 +40,23 @@ class Cohort:
         return sha256_json([tested, sorted(p.key for p in [*self.train, *self.val])])
 
 
-def prepare_cohort(plan: Plan, machine: Machine) -> Cohort:
+def prepare_cohort(plan: ResolvedRun, runtime: Runtime) -> Cohort:
     """Prepare every partition on the grids that need it; subjects that fail are kept as failures."""
     lists = {
         found.card.name: splits.write(
-            found.subjects, found.left_out, found.card, machine.places.runs / "splits"
+            found.subjects, found.left_out, found.card, runtime.paths.runs / "splits"
         )
         for found in (plan.train, plan.test)
         if found is not None
     }
     with measured() as cost:
         failures: dict[str, list[Failure]] = {}
-        evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, machine)
+        evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, runtime)
         model_on = plan.model_target
-        model = _prepared(plan, EVALUATED, plan.contrast, model_on, failures, machine)
+        model = _prepared(plan, EVALUATED, plan.contrast, model_on, failures, runtime)
         learned: dict[str, list[Prepared]] = {"healthy-train": [], "healthy-val": []}
         for contrast in plan.train_contrasts:
-            more = _prepared(plan, tuple(learned), contrast, model_on, failures, machine)
+            more = _prepared(plan, tuple(learned), contrast, model_on, failures, runtime)
             for partition, members in more.items():
                 learned[partition] += members.values()
         learned["healthy-train"], flagged = _unflagged(learned["healthy-train"])
@@ -98,12 +98,12 @@ def _unflagged(members: Sequence[Prepared]) -> tuple[list[Prepared], list[Failur
 
 
 def _prepared(
-    plan: Plan,
+    plan: ResolvedRun,
     partitions: Sequence[str],
     contrast: str,
     on: Target,
     failures: dict[str, list[Failure]],
-    machine: Machine,
+    runtime: Runtime,
 ) -> dict[str, dict[str, Prepared]]:
     """Prepared scans by partition and subject id; one pass over each data set that fills partitions."""
     by_partition: dict[str, dict[str, Prepared]] = {partition: {} for partition in partitions}
@@ -117,8 +117,8 @@ def _prepared(
         }
         subjects = [s for part in partitions for s in plan.parts[part] if home.get(s.id) == part]
         cohort = prepare(
-            subjects, contrast, on, card, machine.places.cache, machine.workers, machine.progress,
-            plan.cell.preparation,
+            subjects, contrast, on, card, runtime.paths.cache, runtime.workers, runtime.progress,
+            plan.config.preparation,
         )  # fmt: skip
         for item in cohort.prepared:
             by_partition[home[item.subject.id]][item.subject.id] = item
@@ -139,13 +139,13 @@ def _leave_copies_out(
     for part, found in copies(together).items():
         failures.setdefault(part, []).extend(found)
         lost = {failure.subject_id for failure in found}
-        for places in (scored, learned):
-            if part in places:
-                places[part] = [item for item in places[part] if item.subject.id not in lost]
+        for paths in (scored, learned):
+            if part in paths:
+                paths[part] = [item for item in paths[part] if item.subject.id not in lost]
 
 
 def _check_not_empty(
-    plan: Plan,
+    plan: ResolvedRun,
     evaluation: Mapping[str, Sequence[Prepared]],
     train: Sequence[Prepared],
     failures: Mapping[str, Sequence[Failure]],

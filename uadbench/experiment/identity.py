@@ -8,17 +8,17 @@ from typing import Any
 from uadbench import methods, source
 from uadbench.data.sizes import sizes
 from uadbench.experiment.cohort import Cohort
-from uadbench.experiment.plan import Plan
+from uadbench.experiment.plan import ResolvedRun
 from uadbench.experiment.record import RunRecord
 from uadbench.preprocessing.prepare_scan import PREPARATION_VERSION
 from uadbench.system.files import read_sealed, sha256_json
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 SHOWN = 3  # things of a kind that a sentence names; of more it says how many
 PEOPLE, REST_OF_DATA = ("train", "val"), ("preparation", "least_slice_area")
 
 
-def fit_identity(plan: Plan, cohort: Cohort) -> dict[str, Any]:
+def fit_identity(plan: ResolvedRun, cohort: Cohort) -> dict[str, Any]:
     """Everything that decides a fit, as it comes back from JSON."""
     trained = plan.card.trained
     facts = {
@@ -26,13 +26,13 @@ def fit_identity(plan: Plan, cohort: Cohort) -> dict[str, Any]:
         "code": source.of_method(plan.card.folder),
         "options": methods.parameters(plan.method, "fit"),
         "grid": plan.model_target.name,
-        "precision": plan.cell.precision,
+        "precision": plan.config.precision,
         "train_contrasts": list(plan.train_contrasts),
         "train": [p.key for p in cohort.train] if trained else [],
         "val": [p.key for p in cohort.val] if trained else [],
         "least_slice_area": sizes(cohort.train[0].grid).least_slice_area if trained else None,
         "preparation": PREPARATION_VERSION,
-        "seed": plan.cell.seed,
+        "seed": plan.config.seed,
     }
     content: dict[str, Any] = json.loads(json.dumps(facts))
     return content
@@ -82,20 +82,20 @@ def of_fit(folder: Path) -> dict[str, Any] | None:
     return made if isinstance(made, dict) else None
 
 
-def nearest_fit(places: Places, asked: Mapping[str, Any]) -> str:
+def nearest_fit(paths: Paths, asked: Mapping[str, Any]) -> str:
     """In what the most similar fit of the same method and seed differs, in words; "" where there is none."""
     found = []
-    for file in places.fit("").glob("*/fit.json"):
+    for file in paths.fit("").glob("*/fit.json"):
         made = of_fit(file.parent)
         if made and all(made.get(key) == asked[key] for key in ("method", "seed")):
             found.append(" and ".join(differences(made, asked)))
     return min(found, key=lambda words: (words.count("("), words), default="")
 
 
-def since(earlier: RunRecord, plan: Plan, cohort: Cohort, places: Places) -> list[str]:
+def since(earlier: RunRecord, plan: ResolvedRun, cohort: Cohort, paths: Paths) -> list[str]:
     """In what a record's run and the one that is asked for differ, in words."""
     asked = fit_identity(plan, cohort)
-    made = of_fit(places.fit(earlier.fit_hash))
+    made = of_fit(paths.fit(earlier.fit_hash))
     words = [] if made is None else differences(made, asked)
     if not any(word.startswith("data") for word in words):
         words = [*_tested(earlier, cohort), *words]

@@ -21,7 +21,7 @@ from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.protocol import PROFILES, Protocol, protocol
 from uadbench.system import locks
 from uadbench.system.errors import UserError, unknown
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 from uadbench.system.progress import Progress
 
 NONE = "none"  # --train: no healthy cohort takes part
@@ -29,7 +29,7 @@ LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class RunConfig:
     """What a user asks for: one method on one data set."""
 
     method: str
@@ -48,7 +48,7 @@ class Cell:
     split: str = splits.RULES[0]
 
     @classmethod
-    def of(cls, record: RunRecord) -> "Cell":
+    def of(cls, record: RunRecord) -> "RunConfig":
         """The cell that asks for a record's run again."""
         usual = methods.parameters(methods.build(record.method, record.preset))
         changed = {key: value for key, value in record.parameters.items() if value != usual[key]}
@@ -71,20 +71,20 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Runtime:
     """Where and how a run is carried out; nothing of it may change a number on one machine."""
 
-    places: Places
+    paths: Paths
     progress: Progress
     device: str = "cpu"
     workers: int = 1
 
 
 @dataclass(frozen=True)
-class Plan:
+class ResolvedRun:
     """A cell with every question answered: cards, method, protocol and who is in which partition."""
 
-    cell: Cell
+    config: RunConfig
     card: MethodCard
     method: Method
     protocol: Protocol
@@ -111,31 +111,31 @@ class Plan:
     def headline(self) -> str:
         """The profile by which the row is ranked: that of the test set's card, if it is evaluated."""
         said = self.test.card.headline
-        return said if said in self.cell.profiles else self.cell.profiles[-1]
+        return said if said in self.config.profiles else self.config.profiles[-1]
 
     @property
     def variant(self) -> str:
         """Preset, options that differ from it, and what else sets the row apart."""
-        name = methods.variant(self.cell.method, self.method, self.cell.preset)
+        name = methods.variant(self.config.method, self.method, self.config.preset)
         if self.train_contrasts and self.train_contrasts != (self.contrast,):
             name += f",train={'+'.join(self.train_contrasts)}"
-        if self.cell.limit is not None:
-            name += f",limit={self.cell.limit}"
-        if self.cell.precision != "float32":
-            name += f",precision={self.cell.precision}"
+        if self.config.limit is not None:
+            name += f",limit={self.config.limit}"
+        if self.config.precision != "float32":
+            name += f",precision={self.config.precision}"
         cards = [found.card for found in (self.train, self.test) if found is not None]
-        if self.cell.split == splits.ALL_TEST:
+        if self.config.split == splits.ALL_TEST:
             name += f",split={splits.ALL_TEST}"
         elif any(dataset_card(card.name).published_split and splits.rule(card) == "hash" for card in cards):
             name += ",split=hash"
-        if self.cell.preparation.label:
-            name += f",{self.cell.preparation.label}"
+        if self.config.preparation.label:
+            name += f",{self.config.preparation.label}"
         return name
 
     def place(self) -> Path:
         """Path of the record below the results folder."""
         pair = f"{self.train.card.name if self.train else NONE}-to-{self.test.card.name}"
-        seed = f"seed-{self.cell.seed}.json"
+        seed = f"seed-{self.config.seed}.json"
         return Path(self.protocol.id, pair, self.contrast, self.card.name, self.variant, seed)
 
     def card_of(self, partition: str) -> DatasetCard:
@@ -146,46 +146,48 @@ class Plan:
         return self.test.card
 
 
-def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] | None = None) -> Plan:
+def make_plan(
+    config: RunConfig, runtime: Runtime, known: dict[tuple[str, str], Found] | None = None
+) -> ResolvedRun:
     """Answer every question of a cell; each mistake in it is a UserError.
 
     `known` keeps what was found of each data set from one plan to the next, for plans made in one go.
     """
     known = {} if known is None else known
-    card = method_card(cell.method)
-    _check_options(cell)
-    method = methods.build(cell.method, cell.preset, cell.settings)
+    card = method_card(config.method)
+    _check_options(config)
+    method = methods.build(config.method, config.preset, config.settings)
     _check_grid(method)
-    test_card = dataset_card(cell.dataset)
-    contrast = contrast_of(test_card, cell.contrast) if cell.contrast else test_card.contrasts[0]
+    test_card = dataset_card(config.dataset)
+    contrast = contrast_of(test_card, config.contrast) if config.contrast else test_card.contrasts[0]
     if test_card.role == "healthy":
         raise UserError(
-            f"{cell.dataset} holds healthy subjects only: name it with --train and test on another set."
+            f"{config.dataset} holds healthy subjects only: name it with --train and test on another set."
         )
-    rules = protocol(cell.protocol or test_card.protocol)
-    train_name = _train_name(cell, card, test_card, contrast)
-    for name in (cell.dataset, train_name):
+    rules = protocol(config.protocol or test_card.protocol)
+    train_name = _train_name(config, card, test_card, contrast)
+    for name in (config.dataset, train_name):
         if name is not None:
             _check_space(rules, dataset_card(name))
     if rules.flat and card.template_space:
         raise UserError(
-            f"{cell.method} compares places of the brain in MNI152, and {cell.dataset} has slices that lie "
-            "in no space: choose a method that looks at slices."
+            f"{config.method} compares places of the brain in MNI152, and {config.dataset} has slices that "
+            "lie in no space: choose a method that looks at slices."
         )
-    test = _find(cell.dataset, machine, cell.split, known)
-    own = train_name == cell.dataset
+    test = _find(config.dataset, runtime, config.split, known)
+    own = train_name == config.dataset
     if train_name is not None and not own:
-        _check_there(train_name, cell, card, test_card.partners.get(contrast, ()), machine.places)
-    if own and test_card.within and cell.split == splits.ALL_TEST:
+        _check_there(train_name, config, card, test_card.partners.get(contrast, ()), runtime.paths)
+    if own and test_card.within and config.split == splits.ALL_TEST:
         raise UserError(
-            f"--split {splits.ALL_TEST} tests on every patient of {cell.dataset}, and {cell.method} is given "
-            f"lesion-free slices of some of them: leave --split out, or say --train {NONE}."
+            f"--split {splits.ALL_TEST} tests on every patient of {config.dataset}, and {config.method} is "
+            f"given lesion-free slices of some of them: leave --split out, or say --train {NONE}."
         )
-    train = (test if own else _find(train_name, machine, cell.split, known)) if train_name else None
-    learned = (cell.train_contrasts or (contrast,)) if train and card.trained else ()
+    train = (test if own else _find(train_name, runtime, config.split, known)) if train_name else None
+    learned = (config.train_contrasts or (contrast,)) if train and card.trained else ()
     train_contrasts = tuple(contrast_of(train.card, name) for name in learned) if train else ()
-    return Plan(
-        cell=cell,
+    return ResolvedRun(
+        config=config,
         card=card,
         method=method,
         protocol=rules,
@@ -193,26 +195,26 @@ def make_plan(cell: Cell, machine: Machine, known: dict[tuple[str, str], Found] 
         train=train,
         contrast=contrast,
         train_contrasts=train_contrasts,
-        parts=_partitions(test, train, contrast, cell.limit),
+        parts=_partitions(test, train, contrast, config.limit),
     )
 
 
-def _check_options(cell: Cell) -> None:
+def _check_options(config: RunConfig) -> None:
     """Refuse what can be known to be wrong before any card or scan is read."""
     for what, name, there in (
-        ("precision", cell.precision, PRECISIONS),
-        ("split", cell.split, splits.RULES),
-        *(("profile", profile, POSTPROCESSING) for profile in cell.profiles),
+        ("precision", config.precision, PRECISIONS),
+        ("split", config.split, splits.RULES),
+        *(("profile", profile, POSTPROCESSING) for profile in config.profiles),
     ):
         if name not in there:
             raise unknown(what, name, there)
     for what, number, least, most in (
-        ("seed", cell.seed, 0, LARGEST_SEED),
-        ("limit", cell.limit, 1, LARGEST_SEED),
+        ("seed", config.seed, 0, LARGEST_SEED),
+        ("limit", config.limit, 1, LARGEST_SEED),
     ):
         if number is not None and not least <= number <= most:
             raise UserError(f"The {what} expects a whole number from {least} to {most}, but {number} came.")
-    external.check(cell.preparation.extractor)
+    external.check(config.preparation.extractor)
 
 
 def _check_space(rules: Protocol, card: DatasetCard) -> None:
@@ -226,23 +228,23 @@ def _check_space(rules: Protocol, card: DatasetCard) -> None:
         )
 
 
-def find(name: str, machine: Machine) -> Found:
+def find(name: str, runtime: Runtime) -> Found:
     """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
-    root, drawn = machine.places.root(name), None
+    root, drawn = runtime.paths.root(name), None
     if datasets.can_generate(name):
-        with locks.held(machine.places.lease(f"generate-{name}")):
-            datasets.generate(name, root, machine.progress)
+        with locks.held(runtime.paths.lease(f"generate-{name}")):
+            datasets.generate(name, root, runtime.progress)
     elif datasets.can_draw(name) and root.is_dir():
-        drawn = machine.places.drawn(name)
-        with locks.held(machine.places.lease(f"draw-{name}")):
-            datasets.draw(name, root, drawn, machine.workers, machine.progress)
+        drawn = runtime.paths.drawn(name)
+        with locks.held(runtime.paths.lease(f"draw-{name}")):
+            datasets.draw(name, root, drawn, runtime.workers, runtime.progress)
     return datasets.find(name, root, drawn)
 
 
-def _find(name: str, machine: Machine, rule: str, known: dict[tuple[str, str], Found]) -> Found:
+def _find(name: str, runtime: Runtime, rule: str, known: dict[tuple[str, str], Found]) -> Found:
     """The subjects of a data set, with a card that says how they are split under a rule."""
     if (name, rule) not in known:
-        found = find(name, machine)
+        found = find(name, runtime)
         known[name, rule] = replace(found, card=splits.under(found.card, rule))
     return known[name, rule]
 
@@ -253,25 +255,25 @@ def _check_grid(method: Method) -> None:
         grid(method.grid)
 
 
-def _train_name(cell: Cell, card: MethodCard, test_card: DatasetCard, contrast: str) -> str | None:
+def _train_name(config: RunConfig, card: MethodCard, test_card: DatasetCard, contrast: str) -> str | None:
     """The healthy cohort of a run: the one asked for, else the card's first partner.
 
     Drawn scans are no healthy cohort of a contrast: what learns nothing takes none of them unless asked to
     (protocol, rule 2). What lies on the disk has no say, so that one command has one meaning everywhere.
     """
     partners = [p for p in test_card.partners.get(contrast, ()) if card.trained or _is_real(p, test_card)]
-    name = cell.train or next(iter(partners), NONE)
+    name = config.train or next(iter(partners), NONE)
     if name != NONE:
         if dataset_card(name).role == "lesion":
             raise UserError(f"--train {name} holds no healthy subjects; name a healthy data set.")
         return name
     if not card.trained:
         return None
-    if cell.train == NONE:
-        raise UserError(f"{cell.method} must be trained: name a healthy data set with --train.")
+    if config.train == NONE:
+        raise UserError(f"{config.method} must be trained: name a healthy data set with --train.")
     raise UserError(
-        f"{cell.method} must be trained, and no public data set has healthy {contrast} volumes for "
-        f"{cell.dataset}: name another healthy set with --train and its contrasts with --train-contrast."
+        f"{config.method} must be trained, and no public data set has healthy {contrast} volumes for "
+        f"{config.dataset}: name another healthy set with --train and its contrasts with --train-contrast."
     )
 
 
@@ -280,20 +282,22 @@ def _is_real(name: str, test_card: DatasetCard) -> bool:
     return name == test_card.name or dataset_card(name).population != "synthetic"
 
 
-def _check_there(name: str, cell: Cell, card: MethodCard, partners: Sequence[str], places: Places) -> None:
+def _check_there(
+    name: str, config: RunConfig, card: MethodCard, partners: Sequence[str], paths: Paths
+) -> None:
     """Refuse a healthy cohort that is not on this machine, and say what may be asked for instead."""
-    if datasets.can_generate(name) or places.root(name).is_dir():
+    if datasets.can_generate(name) or paths.root(name).is_dir():
         return
     others = [other for other in partners if other != name]
     ways = [f"name another with --train ({', '.join(others)})"] if others else []
     if card.trained:
-        needs = f"{cell.method} must be trained on healthy scans"
+        needs = f"{config.method} must be trained on healthy scans"
     else:
-        needs = f"{cell.method} takes its thresholds from healthy scans"
+        needs = f"{config.method} takes its thresholds from healthy scans"
         ways.append(f"say --train {NONE} to do without")
-    which = name if cell.train else f"{name}, the first partner of {cell.dataset},"
+    which = name if config.train else f"{name}, the first partner of {config.dataset},"
     raise UserError(
-        f"{needs}, and {which} is not under {places.root(name)}: `uadbench datasets {name}` says how to get "
+        f"{needs}, and {which} is not under {paths.root(name)}: `uadbench datasets {name}` says how to get "
         f"it{''.join(f', or {way}' for way in ways)}."
     )
 

@@ -18,7 +18,7 @@ from uadbench.evaluation import postprocess
 from uadbench.evaluation.evaluate import scan_score
 from uadbench.experiment import record, scoring
 from uadbench.experiment.cohort import prepare_cohort
-from uadbench.experiment.plan import Cell, Machine, Plan, make_plan
+from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
 from uadbench.experiment.record import RunRecord
 from uadbench.experiment.run import load_fit
 from uadbench.methods import Score
@@ -58,7 +58,7 @@ def predict(
     run: Path,
     scan: Path,
     out: Path,
-    machine: Machine,
+    runtime: Runtime,
     brain_mask: Path | None = None,
     stripped: bool = False,
     point: str | None = None,
@@ -72,7 +72,7 @@ def predict(
     default: the first of POINTS that the record has.
     """
     made = record.read(run)
-    plan = make_plan(Cell.of(made), machine)
+    plan = make_plan(RunConfig.of(made), runtime)
     if plan.protocol.flat:
         raise UserError(f"{run} is of slices without geometry; predict needs a run on volumes.")
     name, threshold = _threshold(made, point, run)
@@ -87,15 +87,15 @@ def predict(
         skull_stripped=stripped,
     )
     evaluation, model = (
-        _prepared(subject, made.contrast, _grid(on), plan, machine)
+        _prepared(subject, made.contrast, _grid(on), plan, runtime)
         for on in (plan.protocol.grid, plan.model_target)
     )
-    answer = _score(plan, made, model, machine)
+    answer = _score(plan, made, model, runtime)
     score_map = resample(answer.score_map, model.grid, evaluation.grid)
     brain = evaluation.brain()
     mask = None if threshold is None else _mask(score_map, evaluation, made.headline, threshold)
     volumes = {"score_map": score_map * brain} | _restored(answer, model, evaluation)
-    own = _in_scan(volumes, mask, evaluation, original, _own_brain(subject, plan, machine, original))
+    own = _in_scan(volumes, mask, evaluation, original, _own_brain(subject, plan, runtime, original))
     prediction = Prediction(
         scan=str(scan),
         method=made.method,
@@ -152,21 +152,21 @@ def _grid(target: Any) -> Grid:
     return target
 
 
-def _prepared(subject: Subject, contrast: str, on: Grid, plan: Plan, machine: Machine) -> Prepared:
+def _prepared(subject: Subject, contrast: str, on: Grid, plan: ResolvedRun, runtime: Runtime) -> Prepared:
     """The scan on a grid, from the same code as every cohort."""
     card = dataset_card(plan.test.card.name)
-    options = plan.cell.preparation
-    cohort = prepare([subject], contrast, on, card, machine.places.cache, 1, machine.progress, options)
+    options = plan.config.preparation
+    cohort = prepare([subject], contrast, on, card, runtime.paths.cache, 1, runtime.progress, options)
     if cohort.failures:
         raise UserError(f"The scan could not be prepared: {cohort.failures[0].reason}")
     return cohort.prepared[0]
 
 
-def _score(plan: Plan, made: RunRecord, model: Prepared, machine: Machine) -> Score:
+def _score(plan: ResolvedRun, made: RunRecord, model: Prepared, runtime: Runtime) -> Score:
     """The method's answer, from the stored fit of the record, as `run` would make it."""
-    method, context = load_fit(plan, made.fit_hash, machine)
+    method, context = load_fit(plan, made.fit_hash, runtime)
     if method.calibrated:
-        scoring.calibrate(method, prepare_cohort(plan, machine).val, plan.volumes, context)
+        scoring.calibrate(method, prepare_cohort(plan, runtime).val, plan.volumes, context)
     return scoring.answer(method, plan.volumes([model])[0], made.seed, made.method).score
 
 
@@ -230,12 +230,12 @@ def _warnings(
 # ---- writing -----------------------------------------------------------------------------------
 
 
-def _own_brain(subject: Subject, plan: Plan, machine: Machine, original: Header) -> NDArray[np.bool_]:
+def _own_brain(subject: Subject, plan: ResolvedRun, runtime: Runtime, original: Header) -> NDArray[np.bool_]:
     """The brain mask from which the scan was prepared, in the voxels of the scan's file."""
     (contrast,) = subject.images
     files = [subject.images[contrast], subject.mask_of(contrast)]
     digests = {str(p): sha256_file(p) for file in files if file is not None for p in scans.files_of(file)}
-    kept = brains.Kept(machine.places.cache, plan.cell.preparation.extractor, digests)
+    kept = brains.Kept(runtime.paths.cache, plan.config.preparation.extractor, digests)
     image = scans.read_image(subject.images[contrast], subject.orientation)
     brain, _ = brains.of(subject, contrast, image, kept)
     to_image = np.linalg.inv(image.affine) @ original.affine

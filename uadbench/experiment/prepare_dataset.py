@@ -8,7 +8,7 @@ from uadbench.cards import contrast_of, dataset_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import LeftOut, Remark
 from uadbench.data.splits import balance, check_persons, list_path, split, write
-from uadbench.experiment.plan import Machine, find
+from uadbench.experiment.plan import Runtime, find
 from uadbench.preprocessing import contact_sheets, external
 from uadbench.preprocessing.account import ways
 from uadbench.preprocessing.prepare import DEFAULTS, Failure, Options, copies, prepare
@@ -35,7 +35,7 @@ def prepare_dataset(
     name: str,
     contrasts: Sequence[str],
     grids: Sequence[str],
-    machine: Machine,
+    runtime: Runtime,
     options: Options = DEFAULTS,
 ) -> Preparation:
     """Prepare all subjects in the named contrasts (default: all there are) on the named grids."""
@@ -44,14 +44,14 @@ def prepare_dataset(
     wanted = [contrast_of(card, contrast) for contrast in contrasts]
     on = [rules.model_target(g) for g in grids] or [rules.grid]
     external.check(options.extractor)
-    found = find(name, machine)
+    found = find(name, runtime)
     there = [c for c in card.contrasts if any(c in subject.images for subject in found.subjects)]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []
     for contrast in wanted or there:
         subjects = found.with_contrast(contrast)
         for one in on:
-            cache, workers = machine.places.cache, machine.workers
-            cohort = prepare(subjects, contrast, one, card, cache, workers, machine.progress, options)
+            cache, workers = runtime.paths.cache, runtime.workers
+            cohort = prepare(subjects, contrast, one, card, cache, workers, runtime.progress, options)
             twins = copies({"": cohort.prepared}).get("", [])
             lost = {twin.subject_id for twin in twins}
             usable = [item for item in cohort.prepared if item.subject.id not in lost]
@@ -60,11 +60,11 @@ def prepare_dataset(
             failures += [failure for failure in (*cohort.failures, *twins) if failure not in failures]
             flagged += [flag for flag in _flags(usable) if flag not in flagged]
             label = f"-{options.label}" if options.label else ""
-            place = machine.places.runs / "quality" / f"{name}-{contrast}-{one.name}{label}.png"
+            place = runtime.paths.runs / "quality" / f"{name}-{contrast}-{one.name}{label}.png"
             pages += contact_sheets.draw(cohort.prepared, place)
     parts = split(found.subjects, card)
     check_persons(parts)
-    lists = machine.places.runs / "splits"
+    lists = runtime.paths.runs / "splits"
     write(found.subjects, found.left_out, card, lists)
     return Preparation(
         dataset=name,

@@ -22,7 +22,7 @@ from uadbench.evaluation.evaluate import Case, evaluate
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import figures, identity, pieces_file, record, scoring
 from uadbench.experiment.cohort import EVALUATED, Cohort, prepare_cohort
-from uadbench.experiment.plan import Cell, Machine, Plan, make_plan
+from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
 from uadbench.experiment.recompute import wrong_figures
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.methods import Context, Method, State, Stochastic
@@ -55,65 +55,65 @@ class Outcome:
     reused: bool  # the record was there already
 
 
-def run(cell: Cell, machine: Machine, force: bool = False, older_than: float = math.inf) -> Outcome:
+def run(config: RunConfig, runtime: Runtime, force: bool = False, older_than: float = math.inf) -> Outcome:
     """Carry out one cell: prepare what is missing, fit or reuse the fit, score, evaluate, record.
 
     With `force` fit, maps and record are made again where they are older than `older_than`, a time of change
     of files (s): runs that share a fit and are forced together name the same moment, and fit once.
     """
     redo = older_than if force else -math.inf
-    plan = make_plan(cell, machine)
-    path = machine.places.results / plan.place()
-    cohort = prepare_cohort(plan, machine)
+    plan = make_plan(config, runtime)
+    path = runtime.paths.results / plan.place()
+    cohort = prepare_cohort(plan, runtime)
     fit_hash = _fit_hash(plan, cohort)
     score_hash = _score_hash(plan, fit_hash)
-    folder = machine.places.runs / "maps" / score_hash
+    folder = runtime.paths.runs / "maps" / score_hash
     cases = [
         Case(partition, on_evaluation, folder / f"{on_model.key}.safetensors", on_model.grid)
         for partition in EVALUATED
         for on_evaluation, on_model in zip(cohort.evaluation[partition], cohort.model[partition], strict=True)
     ]
-    earlier = _earlier(plan, cohort, score_hash, machine, redo)
+    earlier = _earlier(plan, cohort, score_hash, runtime, redo)
     if earlier is not None:
         scans.write(folder, cohort.fingerprint(), cases)
         return Outcome(
-            earlier, path, folder, tuple(sorted(_pictures_folder(machine, plan).glob("*.png"))), True
+            earlier, path, folder, tuple(sorted(_pictures_folder(runtime, plan).glob("*.png"))), True
         )
     scoring.check_calibration(plan.method, cohort.val, plan.card.name)
-    fit_facts = fit(plan, cohort, fit_hash, machine, redo)
-    score(plan, cohort, fit_hash, folder, machine, redo)
-    hardware = environment.hardware(machine.device)
+    fit_facts = fit(plan, cohort, fit_hash, runtime, redo)
+    score(plan, cohort, fit_hash, folder, runtime, redo)
+    hardware = environment.hardware(runtime.device)
     return _evaluate_and_record(
-        plan, cohort, cases, (fit_hash, score_hash), fit_facts, hardware, machine, path
+        plan, cohort, cases, (fit_hash, score_hash), fit_facts, hardware, runtime, path
     )
 
 
 # ---- fit ---------------------------------------------------------------------------------------
 
 
-def _fit_hash(plan: Plan, cohort: Cohort) -> str:
+def _fit_hash(plan: ResolvedRun, cohort: Cohort) -> str:
     return identity.fit_hash(identity.fit_identity(plan, cohort))
 
 
-def _context(plan: Plan, fit_hash: str, machine: Machine) -> Context:
-    folder = machine.places.fit(fit_hash)
+def _context(plan: ResolvedRun, fit_hash: str, runtime: Runtime) -> Context:
+    folder = runtime.paths.fit(fit_hash)
     folder.mkdir(parents=True, exist_ok=True)
-    return Context(machine.device, plan.cell.precision, plan.cell.seed, folder, machine.progress)
+    return Context(runtime.device, plan.config.precision, plan.config.seed, folder, runtime.progress)
 
 
 def fit(
-    plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, redo: float = -math.inf
+    plan: ResolvedRun, cohort: Cohort, fit_hash: str, runtime: Runtime, redo: float = -math.inf
 ) -> dict[str, Any]:
     """Fit, or find the fit of the same hash; its facts: seconds, peak memory, parameter count.
 
     Of several processes that want the same fit one makes it and the others wait.
     """
-    folder = machine.places.fit(fit_hash)
+    folder = runtime.paths.fit(fit_hash)
     found = _found_fit(folder, redo)
     if found is not None:
         return found
     with locks.held(folder / "lease"):
-        return _found_fit(folder, redo) or _fit(plan, cohort, fit_hash, machine, redo)
+        return _found_fit(folder, redo) or _fit(plan, cohort, fit_hash, runtime, redo)
 
 
 def _found_fit(folder: Path, redo: float) -> dict[str, Any] | None:
@@ -128,18 +128,18 @@ def _found_fit(folder: Path, redo: float) -> dict[str, Any] | None:
     return None
 
 
-def _fit(plan: Plan, cohort: Cohort, fit_hash: str, machine: Machine, redo: float) -> dict[str, Any]:
+def _fit(plan: ResolvedRun, cohort: Cohort, fit_hash: str, runtime: Runtime, redo: float) -> dict[str, Any]:
     """Fit and write down what was learned."""
     from safetensors.numpy import save
 
-    facts_file = machine.places.fit(fit_hash) / "fit.json"
+    facts_file = runtime.paths.fit(fit_hash) / "fit.json"
     asked = identity.fit_identity(plan, cohort)
-    nearest = identity.nearest_fit(machine.places, asked)
+    nearest = identity.nearest_fit(runtime.paths, asked)
     if nearest:
         logger.info("a fit of %s is there that differs in %s: fitted anew", plan.card.name, nearest)
     _drop(file for file in facts_file.parent.glob("*.checkpoint") if file.stat().st_mtime < redo)
-    context = _context(plan, fit_hash, machine)
-    environment.seed_everything(environment.stage_seed(plan.cell.seed, "fit"))
+    context = _context(plan, fit_hash, runtime)
+    environment.seed_everything(environment.stage_seed(plan.config.seed, "fit"))
     with measured() as cost:
         plan.method.fit(plan.volumes(cohort.train), plan.volumes(cohort.val), context)
     state = save({k: np.ascontiguousarray(v) for k, v in plan.method.state().items()})
@@ -164,18 +164,18 @@ def _drop(checkpoints: Iterable[Path]) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def fitted_state(machine: Machine, fit_hash: str) -> State:
+def fitted_state(runtime: Runtime, fit_hash: str) -> State:
     """What a finished fit learned."""
     from safetensors.numpy import load
 
-    folder = machine.places.fit(fit_hash)
+    folder = runtime.paths.fit(fit_hash)
     facts = read_sealed(folder / "fit.json")
     try:
         state = (folder / "state.safetensors").read_bytes()
     except FileNotFoundError:
         facts = None
     if facts is None:
-        raise UserError(f"The fit {fit_hash[:12]} is not under {machine.places.runs}: run the method again.")
+        raise UserError(f"The fit {fit_hash[:12]} is not under {runtime.paths.runs}: run the method again.")
     if sha256(state) != facts["state_sha256"]:
         raise UserError(f"The fit {folder} is damaged: run the method again, which makes it anew.")
     return load(state)
@@ -184,12 +184,12 @@ def fitted_state(machine: Machine, fit_hash: str) -> State:
 # ---- score -------------------------------------------------------------------------------------
 
 
-def _score_hash(plan: Plan, fit_hash: str) -> str:
+def _score_hash(plan: ResolvedRun, fit_hash: str) -> str:
     return sha256_json([fit_hash, methods.parameters(plan.method, "score")])
 
 
 def score(
-    plan: Plan, cohort: Cohort, fit_hash: str, folder: Path, machine: Machine, redo: float = -math.inf
+    plan: ResolvedRun, cohort: Cohort, fit_hash: str, folder: Path, runtime: Runtime, redo: float = -math.inf
 ) -> None:
     """Score every evaluated volume whose map is not there yet."""
     volumes = [p for partition in EVALUATED for p in cohort.model[partition]]
@@ -200,13 +200,13 @@ def score(
         logger.info(
             "%d of %d maps are there: %d to score", len(volumes) - len(wanted), len(volumes), len(wanted)
         )
-    method, context = load_fit(plan, fit_hash, machine)
-    with machine.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
+    method, context = load_fit(plan, fit_hash, runtime)
+    with runtime.progress.stage(f"{plan.card.name}: score", len(wanted)) as stage:
         for members, healthy in scoring.folds(method, wanted, cohort.val):
             scoring.calibrate(method, healthy, plan.volumes, context)
             for prepared, volume in zip(members, plan.volumes(members), strict=True):
                 with measured() as cost:
-                    answer = scoring.answer(method, volume, plan.cell.seed, plan.card.name)
+                    answer = scoring.answer(method, volume, plan.config.seed, plan.card.name)
                 file = folder / f"{prepared.key}.safetensors"
                 maps.write(file, answer.score, cost.seconds, cost.peak_memory_mb, answer.draws)
                 stage.advance()
@@ -222,22 +222,22 @@ def _is_wanted(map_file: Path, redo: float) -> bool:
     return True
 
 
-def load_fit(plan: Plan, fit_hash: str, machine: Machine) -> tuple[Method, Context]:
+def load_fit(plan: ResolvedRun, fit_hash: str, runtime: Runtime) -> tuple[Method, Context]:
     """The plan's method with what was learned, and where it works."""
-    context = _context(plan, fit_hash, machine)
-    return plan.method.load_state(fitted_state(machine, fit_hash), context), context
+    context = _context(plan, fit_hash, runtime)
+    return plan.method.load_state(fitted_state(runtime, fit_hash), context), context
 
 
-def fitted(cell: Cell, machine: Machine) -> tuple[Plan, Cohort]:
+def fitted(config: RunConfig, runtime: Runtime) -> tuple[ResolvedRun, Cohort]:
     """A cell's plan whose method is ready to score, fitted if it is not yet, and its cohort.
 
     Scores are made by `scoring.answer`, which gives each volume its own noise.
     """
-    plan = make_plan(cell, machine)
-    cohort = prepare_cohort(plan, machine)
+    plan = make_plan(config, runtime)
+    cohort = prepare_cohort(plan, runtime)
     fit_hash = _fit_hash(plan, cohort)
-    fit(plan, cohort, fit_hash, machine)
-    method, context = load_fit(plan, fit_hash, machine)
+    fit(plan, cohort, fit_hash, runtime)
+    method, context = load_fit(plan, fit_hash, runtime)
     scoring.calibrate(method, cohort.val, plan.volumes, context)
     return plan, cohort
 
@@ -245,9 +245,11 @@ def fitted(cell: Cell, machine: Machine) -> tuple[Plan, Cohort]:
 # ---- evaluation and record ---------------------------------------------------------------------
 
 
-def _earlier(plan: Plan, cohort: Cohort, score_hash: str, machine: Machine, redo: float) -> RunRecord | None:
+def _earlier(
+    plan: ResolvedRun, cohort: Cohort, score_hash: str, runtime: Runtime, redo: float
+) -> RunRecord | None:
     """The record that is there, if it is of this very run; one of another run is not overwritten."""
-    path = machine.places.results / plan.place()
+    path = runtime.paths.results / plan.place()
     if not path.exists() or path.stat().st_mtime < redo:
         return None
     try:
@@ -261,10 +263,10 @@ def _earlier(plan: Plan, cohort: Cohort, score_hash: str, machine: Machine, redo
     differs = []
     if earlier.metric_version != METRIC_VERSION:
         differs.append(f"metric version ({earlier.metric_version})")
-    if set(earlier.thresholds) != set(plan.cell.profiles):
+    if set(earlier.thresholds) != set(plan.config.profiles):
         differs.append(f"profiles ({', '.join(earlier.thresholds)})")
     if earlier.score_hash != score_hash or earlier.data_fingerprint != cohort.fingerprint():
-        differs += identity.since(earlier, plan, cohort, machine.places)
+        differs += identity.since(earlier, plan, cohort, runtime.paths)
     if differs:
         raise UserError(
             f"{path} is there from a run that differs in {' and '.join(differs)}; --force replaces it."
@@ -272,26 +274,26 @@ def _earlier(plan: Plan, cohort: Cohort, score_hash: str, machine: Machine, redo
     return earlier
 
 
-def _pictures_folder(machine: Machine, plan: Plan) -> Path:
-    return machine.places.runs / "pictures" / plan.place().with_suffix("")
+def _pictures_folder(runtime: Runtime, plan: ResolvedRun) -> Path:
+    return runtime.paths.runs / "pictures" / plan.place().with_suffix("")
 
 
 def _evaluate_and_record(
-    plan: Plan,
+    plan: ResolvedRun,
     cohort: Cohort,
     cases: Sequence[Case],
     hashes: tuple[str, str],
     fit_facts: Mapping[str, Any],
     hardware: Mapping[str, Any],
-    machine: Machine,
+    runtime: Runtime,
     path: Path,
 ) -> Outcome:
     """Evaluate the maps, write pieces, record and pictures; `hardware`: what they were made on."""
     scans.write(cases[0].map_file.parent, cohort.fingerprint(), cases)
     with measured() as cost:
         evaluation = evaluate(
-            cases, plan.cell.profiles, machine.places.runs / "scratch", machine.workers,
-            machine.progress,
+            cases, plan.config.profiles, runtime.paths.runs / "scratch", runtime.workers,
+            runtime.progress,
         )  # fmt: skip
     pieces = path.with_suffix(".npz")
     costs = [maps.cost(case.map_file) for case in cases]
@@ -307,14 +309,14 @@ def _evaluate_and_record(
         "train_contrasts": list(plan.train_contrasts),
         "method": plan.card.name,
         "variant": plan.variant,
-        "preset": plan.cell.preset,
+        "preset": plan.config.preset,
         "model_grid": plan.model_target.name,
         "headline": plan.headline,
-        "seed": plan.cell.seed,
+        "seed": plan.config.seed,
         "draws": scoring.draws(plan.method),
         "stochastic": isinstance(plan.method, Stochastic),
-        "limit": plan.cell.limit,
-        "precision": plan.cell.precision,
+        "limit": plan.config.limit,
+        "precision": plan.config.precision,
         "parameters": methods.parameters(plan.method),
         "n_parameters": fit_facts["n_parameters"],
         "splits": {
@@ -325,8 +327,8 @@ def _evaluate_and_record(
             }
             for name, members in plan.parts.items()
         },
-        "split": {"asked": plan.cell.split, "lists": cohort.lists},
-        "preparation": account(cohort.taking_part(), plan.cell.preparation),
+        "split": {"asked": plan.config.split, "lists": cohort.lists},
+        "preparation": account(cohort.taking_part(), plan.config.preparation),
         "excluded": _excluded(plan, cohort),
         "data_fingerprint": cohort.fingerprint(),
         "fit_hash": hashes[0],
@@ -349,12 +351,12 @@ def _evaluate_and_record(
         "pieces": {"file": pieces.name, "sha256": pieces_file.write(pieces, evaluation)},
     }
     made = record.made(facts)
-    drawn = figures.draw(made, evaluation, cases, _pictures_folder(machine, plan))
-    record.write(made, machine.places.results)
+    drawn = figures.draw(made, evaluation, cases, _pictures_folder(runtime, plan))
+    record.write(made, runtime.paths.results)
     return Outcome(record.read(path), path, cases[0].map_file.parent, tuple(drawn), False)
 
 
-def _excluded(plan: Plan, cohort: Cohort) -> list[dict[str, str]]:
+def _excluded(plan: ResolvedRun, cohort: Cohort) -> list[dict[str, str]]:
     """Everyone who was found but takes no part, with the reason (protocol, rule 1).
 
     What lacks a contrast that the run does not look at takes part; and patients whose lesion-free slices are
@@ -381,15 +383,15 @@ def _excluded(plan: Plan, cohort: Cohort) -> list[dict[str, str]]:
     return [*failed.values(), *left_out]
 
 
-def evaluate_again(path: Path, machine: Machine) -> Outcome:
+def evaluate_again(path: Path, runtime: Runtime) -> Outcome:
     """Recompute the metrics of a record from its stored maps, and write the record anew."""
     earlier = record.read(path)
-    plan = make_plan(Cell.of(earlier), machine)
-    folder = machine.places.runs / "maps" / earlier.score_hash
-    cohort = prepare_cohort(plan, machine)
+    plan = make_plan(RunConfig.of(earlier), runtime)
+    folder = runtime.paths.runs / "maps" / earlier.score_hash
+    cohort = prepare_cohort(plan, runtime)
     models = [p for part in EVALUATED for p in cohort.model[part]]
     files = [folder / f"{p.key}.safetensors" for p in models]
-    fit_facts = read_sealed(machine.places.fit(earlier.fit_hash) / "fit.json")
+    fit_facts = read_sealed(runtime.paths.fit(earlier.fit_hash) / "fit.json")
     if fit_facts is None or not all(maps.whole(file) for file in files):
         raise UserError(
             f"The maps of {path} are not under {folder}; `uadbench run --force` makes them again."
@@ -400,32 +402,32 @@ def evaluate_again(path: Path, machine: Machine) -> Outcome:
         for (part, p), file, model in zip(evaluated, files, models, strict=True)
     ]
     hashes = (earlier.fit_hash, earlier.score_hash)
-    return _evaluate_and_record(plan, cohort, cases, hashes, fit_facts, earlier.hardware, machine, path)
+    return _evaluate_and_record(plan, cohort, cases, hashes, fit_facts, earlier.hardware, runtime, path)
 
 
 def run_recording_failure(
-    cell: Cell, machine: Machine, force: bool = False, older_than: float = math.inf
+    config: RunConfig, runtime: Runtime, force: bool = False, older_than: float = math.inf
 ) -> Outcome | str:
     """Like `run`, but anything that goes wrong in the run is recorded and returned as its reason.
 
     A mistake in what was asked for is still a UserError.
     """
-    machine.places.check_writable()
-    place = machine.places.results / make_plan(cell, machine).place()
+    runtime.paths.check_writable()
+    place = runtime.paths.results / make_plan(config, runtime).place()
     try:
-        return run(cell, machine, force, older_than)
+        return run(config, runtime, force, older_than)
     except UserError:
         raise
     except Exception as error:
-        return _recorded(f"{type(error).__name__}: {error}", traceback.format_exc(), place, machine)
+        return _recorded(f"{type(error).__name__}: {error}", traceback.format_exc(), place, runtime)
 
 
-def _recorded(reason: str, trace: str, place: Path, machine: Machine) -> str:
+def _recorded(reason: str, trace: str, place: Path, runtime: Runtime) -> str:
     """Record a failure, then its trace; the reason, with what could not be written."""
     log = f"logs/{sha256(str(place))[:16]}.log"
     steps: dict[str, Callable[[], None]] = {
         "recorded": lambda: record.write_failure(place, reason, log),
-        "logged": lambda: write_text(machine.places.runs / log, trace),
+        "logged": lambda: write_text(runtime.paths.runs / log, trace),
     }
     missing = ""
     for what, write in steps.items():

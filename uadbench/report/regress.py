@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uadbench.experiment.collect import collect
-from uadbench.experiment.plan import Cell, Machine
+from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord
 from uadbench.experiment.run import run
 from uadbench.report.leaderboard import numbers
@@ -85,7 +85,7 @@ def committed() -> Path:
     return folder
 
 
-def rerun(results: Path, preset: str, methods: Sequence[str], machine: Machine) -> list[Change]:
+def rerun(results: Path, preset: str, methods: Sequence[str], runtime: Runtime) -> list[Change]:
     """Run every phantom record of a preset anew, from the fit on, and compare."""
     collected = collect(
         results,
@@ -98,12 +98,12 @@ def rerun(results: Path, preset: str, methods: Sequence[str], machine: Machine) 
             f"There is no phantom record of preset '{preset}' under {results} to compare with"
             f"{f' ({first})' if first else ''}."
         )
-    runs = machine.places.runs / "regress"
+    runs = runtime.paths.runs / "regress"
     shutil.rmtree(runs, ignore_errors=True)  # nothing of an earlier comparison may be reused
-    places = replace(machine.places, runs=runs, results=runs / "results", cache=machine.places.cache)
-    fresh_machine = replace(machine, places=places)
+    paths = replace(runtime.paths, runs=runs, results=runs / "results", cache=runtime.paths.cache)
+    fresh_machine = replace(runtime, paths=paths)
     changes: list[Change] = []
     for reference in references:
-        cell = Cell.of(reference)
-        changes += compare(reference, run(cell, fresh_machine).record)
+        config = RunConfig.of(reference)
+        changes += compare(reference, run(config, fresh_machine).record)
     return changes

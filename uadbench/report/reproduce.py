@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uadbench import catalog
 from uadbench.cards import contrast_of, dataset_card, method_card
 from uadbench.evaluation.uncertainty import FEW_PERSONS
-from uadbench.experiment.plan import Cell
+from uadbench.experiment.plan import RunConfig
 from uadbench.experiment.record import RunRecord
 from uadbench.report import published
 from uadbench.report.listing import Listing
@@ -23,7 +23,7 @@ class Wanted:
 
     figures: tuple[Published, ...]
     bands: tuple[Band, ...]
-    cells: tuple[Cell, ...]
+    configs: tuple[RunConfig, ...]
     skipped: tuple[str, ...]  # what cannot be run, and why
 
 
@@ -55,7 +55,7 @@ def wanted(
             f"Nothing is published of {method} on {dataset}{f' {contrast}' if contrast else ''}; "
             f"figures are known on: {', '.join(known) or 'no data set'}."
         )
-    cells: list[Cell] = []
+    configs: list[RunConfig] = []
     skipped: dict[str, None] = {}
     needed = [(f.train, f.contrast, f.resolution.startswith("2 mm"), f.regime) for f in figures]
     needed += [(b.train, b.contrast, "half resolution" in b.note, "") for b in bands]
@@ -68,7 +68,7 @@ def wanted(
         if regime == "within" and not test.within:
             skipped[f"{of_contrast}, regime within: no lesion-free slices of {dataset} are prepared"] = None
             continue
-        cell = Cell(
+        config = RunConfig(
             method=method,
             dataset=dataset,
             train=train or (dataset if regime == "within" else _partner(of_train, card.trained)),
@@ -77,9 +77,9 @@ def wanted(
             seed=seed,
             protocol=HALF_RESOLUTION if half else None,
         )
-        if cell not in cells:
-            cells.append(cell)
-    return Wanted(tuple(figures), tuple(bands), tuple(cells), tuple(skipped))
+        if config not in configs:
+            configs.append(config)
+    return Wanted(tuple(figures), tuple(bands), tuple(configs), tuple(skipped))
 
 
 def _partner(train: str, trained: bool) -> str | None:

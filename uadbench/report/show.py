@@ -14,7 +14,7 @@ from uadbench import datasets as dataset_modules
 from uadbench.cards import DatasetCard, MethodCard
 from uadbench.data.session import LeftOut
 from uadbench.system.errors import UserError
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 from uadbench.system.text import escape, visible
 
 if TYPE_CHECKING:  # the lists of methods and data sets come at once: nothing heavy is loaded for them
@@ -133,10 +133,10 @@ def listings(found: "Sequence[Listing]") -> None:
     for listing in found:
         console.print(f"\n[bold]{escape(listing.title)}[/bold]")
         hidden = LONG if console.width < WIDE else LONG[:1]
-        places = [place for place, name in enumerate(listing.headers) if name not in hidden]
-        table = _table(*[listing.headers[place] for place in places])
+        paths = [place for place, name in enumerate(listing.headers) if name not in hidden]
+        table = _table(*[listing.headers[place] for place in paths])
         for line in listing.lines:
-            table.add_row(*[escape(line[place]) for place in places])
+            table.add_row(*[escape(line[place]) for place in paths])
         if listing.lines:
             left_out |= dict.fromkeys(name for name in listing.headers if name in hidden)
             console.print(table)
@@ -220,14 +220,14 @@ def method(card: MethodCard) -> None:
         console.print(reported)
 
 
-def datasets(cards: Sequence[DatasetCard], places: Places) -> None:
+def datasets(cards: Sequence[DatasetCard], paths: Paths) -> None:
     """All data sets, and how many of their subjects are here."""
     table = _table("data set", "role", "contrasts", "expected", "found", "access", "licence")
     for column in table.columns:
         column.no_wrap = column.header not in ("contrasts", "licence")  # what a narrow screen folds
     for card in cards:
         table.add_row(
-            card.name, card.role, " ".join(card.contrasts), _range(card.expected), _found(card, places),
+            card.name, card.role, " ".join(card.contrasts), _range(card.expected), _found(card, paths),
             escape(_first(card.access)), escape(_first(card.licence)),
         )  # fmt: skip
     console.print(table)
@@ -257,12 +257,12 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{contrast} {count}" for contrast, count in counts.items()) or "unknown"
 
 
-def _found(card: DatasetCard, places: Places) -> str:
+def _found(card: DatasetCard, paths: Paths) -> str:
     """How many subjects lie under the root, or why none."""
-    root = places.root(card.name)
+    root = paths.root(card.name)
     if not root.is_dir():
         return "makes itself" if dataset_modules.can_generate(card.name) else "no"
-    drawn = places.drawn(card.name) if dataset_modules.can_draw(card.name) else None
+    drawn = paths.drawn(card.name) if dataset_modules.can_draw(card.name) else None
     if drawn is not None and not drawn.is_dir():
         return "drawn when needed"
     try:
@@ -272,7 +272,7 @@ def _found(card: DatasetCard, places: Places) -> str:
     return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
 
 
-def dataset(card: DatasetCard, places: Places) -> None:
+def dataset(card: DatasetCard, paths: Paths) -> None:
     """One data set: its card."""
     console.print(f"[bold]{card.name}[/bold]: {escape(card.title)}\n{escape(card.summary)}\n")
     partners = "; ".join(f"{contrast} from {', '.join(names)}" for contrast, names in card.partners.items())
@@ -284,7 +284,7 @@ def dataset(card: DatasetCard, places: Places) -> None:
             ("space", card.space + (", skull-stripped" if card.skull_stripped else ", full head")),
             ("labels", labels),
             ("expected", _counts(card.expected)),
-            ("found", f"{_found(card, places)} under {places.root(card.name)}"),
+            ("found", f"{_found(card, paths)} under {paths.root(card.name)}"),
             ("get it at", f"{card.address} ({card.access})"),
             ("licence", card.licence + (f"; forbids {card.forbids}" if card.forbids else "")),
             ("layout", f"{card.layout} (confidence: {card.layout_confidence})"),
@@ -357,7 +357,7 @@ def _plain(value: object) -> str:
     return "" if value is None else escape(str(value))
 
 
-def doctor(places: Places) -> None:
+def doctor(paths: Paths) -> None:
     """The state of this installation."""
     import shutil
 
@@ -369,7 +369,7 @@ def doctor(places: Places) -> None:
     device = environment.resolve_device("auto")
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
     hardware = environment.hardware(device)
-    records = len(list(places.results.rglob("seed-*.json")))
+    records = len(list(paths.results.rglob("seed-*.json")))
     _facts(
         [
             *environment.packages().items(),
@@ -377,10 +377,10 @@ def doctor(places: Places) -> None:
             ("device", str(hardware["device"])),
             ("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"),
             ("disk", f"{disk.free / 2**30:.1f} GiB free here"),
-            ("data", f"{places.data} (UADBENCH_DATA)"),
-            ("working files", f"{places.runs} (UADBENCH_RUNS), {_size(places.runs)}"),
-            ("results", f"{places.results} (UADBENCH_RESULTS), {records} records"),
-            *[(f"data set {name}", _found(card, places)) for name, card in all_datasets()[0].items()],
+            ("data", f"{paths.data} (UADBENCH_DATA)"),
+            ("working files", f"{paths.runs} (UADBENCH_RUNS), {_size(paths.runs)}"),
+            ("results", f"{paths.results} (UADBENCH_RESULTS), {records} records"),
+            *[(f"data set {name}", _found(card, paths)) for name, card in all_datasets()[0].items()],
         ]
     )
 

@@ -160,7 +160,7 @@ def _executor(wanted: Request, asked: Slurm, orders: Orders, at_once: int | None
         from submitit.slurm.slurm import SlurmExecutor
     except ImportError as error:
         raise UserError("--on slurm needs submitit: pip install 'uadbench[slurm]'.") from error
-    folder = orders.machine.places.runs / "grid" / "slurm"
+    folder = orders.runtime.paths.runs / "grid" / "slurm"
     for path in (folder, sys.executable):
         if HIDDEN.search(str(path)):
             raise UserError(

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from uadbench.cards import Name, Preset, Value, dataset_card, spelled
 from uadbench.data import splits
-from uadbench.experiment.plan import LARGEST_SEED, Cell
+from uadbench.experiment.plan import LARGEST_SEED, RunConfig
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.system import toml
 from uadbench.system.errors import UserError
@@ -107,13 +107,13 @@ class Description:
                 raise ValueError(f"[[variant]] expects a method of the grid, {there}; {one['method']} came")
         seeds = len(self.seeds) * len(self.presets)
         tests = len(self.datasets) * max(1, len(self.contrasts))
-        cells = seeds * tests * (len(self.methods) + len(self.variant))
-        if cells > MOST_CELLS:
-            raise ValueError(f"a grid of {cells:,} cells; expected are {MOST_CELLS:,} at most: divide it")
+        configs = seeds * tests * (len(self.methods) + len(self.variant))
+        if configs > MOST_CELLS:
+            raise ValueError(f"a grid of {configs:,} cells; expected are {MOST_CELLS:,} at most: divide it")
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[RunConfig]:
         """Every cell once, data set by data set, so that what shares scans and fits stands together."""
-        found = {_key(cell): cell for cell in self._product() if not self._is_excluded(cell)}
+        found = {_key(config): config for config in self._product() if not self._is_excluded(config)}
         if not found:
             raise UserError("The grid has no cell: every one is excluded, or no data set has the contrasts.")
         return list(found.values())
@@ -132,12 +132,12 @@ class Description:
         found = [spelled(contrast, there) for contrast in self.contrasts or there[:1]]
         return list(dict.fromkeys(name for name in found if name))
 
-    def _product(self) -> Iterator[Cell]:
+    def _product(self) -> Iterator[RunConfig]:
         for dataset, preset, method in product(self.datasets, self.presets, self.methods):
             contrasts = self._contrasts(dataset)
             train = self.train if isinstance(self.train, str) else self.train.get(dataset, "")
             for seed, contrast, settings in product(self.seeds, contrasts, self._settings(method)):
-                yield Cell(
+                yield RunConfig(
                     method=method,
                     dataset=dataset,
                     train=train or None,
@@ -157,14 +157,16 @@ class Description:
         """The settings of a method's variants as text; the plain one, without any, comes first."""
         return [{}, *[_as_text(one["set"]) for one in self.variant if one["method"] == method]]
 
-    def _is_excluded(self, cell: Cell) -> bool:
-        facts = {key: getattr(cell, "settings" if key == "set" else key) for key in Excluded.__annotations__}
+    def _is_excluded(self, config: RunConfig) -> bool:
+        facts = {
+            key: getattr(config, "settings" if key == "set" else key) for key in Excluded.__annotations__
+        }
         rules = [rule | {"set": _as_text(rule["set"])} if "set" in rule else rule for rule in self.exclude]
         return any(all(_same(facts[key], wanted) for key, wanted in rule.items()) for rule in rules)
 
 
-def _key(cell: Cell) -> str:
-    return json.dumps([str(getattr(cell, f.name)) for f in fields(cell)])
+def _key(config: RunConfig) -> str:
+    return json.dumps([str(getattr(config, f.name)) for f in fields(config)])
 
 
 def _as_text(settings: Mapping[str, Any]) -> dict[str, str]:

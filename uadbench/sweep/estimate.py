@@ -11,7 +11,7 @@ from uadbench.experiment import record
 from uadbench.experiment.record import RunRecord
 from uadbench.sweep.tasks import Task
 from uadbench.system.errors import UserError
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 # Where nothing is known: minutes, GB of memory and GPUs by preset, chosen generously. No measurement.
 BY_PRESET: Mapping[str, Mapping[str, float]] = {
@@ -52,16 +52,16 @@ class _Cost:
     score_hash: str
 
 
-def estimates(tasks: Iterable[Task], places: Places) -> dict[Path, Estimate]:
+def estimates(tasks: Iterable[Task], paths: Paths) -> dict[Path, Estimate]:
     """What each cell needs, by the path of its record."""
-    costs = _costs(places.results)
+    costs = _costs(paths.results)
     alike: dict[tuple[str, str, str, float], Estimate] = {}  # tasks that differ in seed or variant
     found = {}
     for task in tasks:
         if not task.mistake:
-            key = (task.cell.method, task.cell.preset, task.cell.dataset, task.map_mb)
+            key = (task.config.method, task.config.preset, task.config.dataset, task.map_mb)
             if key not in alike:
-                alike[key] = _estimate(task, costs, places)
+                alike[key] = _estimate(task, costs, paths)
             found[task.path] = alike[key]
     return found
 
@@ -89,13 +89,13 @@ def _cost(made: RunRecord) -> _Cost:
     )  # fmt: skip
 
 
-def _estimate(task: Task, costs: Sequence[_Cost], places: Places) -> Estimate:
-    cell = task.cell
-    same = [c for c in costs if (c.method, c.preset) == (cell.method, cell.preset)]
-    nearest = [c for c in same if c.test == cell.dataset] or same
+def _estimate(task: Task, costs: Sequence[_Cost], paths: Paths) -> Estimate:
+    config = task.config
+    same = [c for c in costs if (c.method, c.preset) == (config.method, config.preset)]
+    nearest = [c for c in same if c.test == config.dataset] or same
     if not nearest:
-        return _unmeasured(task, method_card(cell.method))
-    disk = [size for c in nearest if (size := _on_disk(c, places))]
+        return _unmeasured(task, method_card(config.method))
+    disk = [size for c in nearest if (size := _on_disk(c, paths))]
     return Estimate(
         fit_s=median(c.fit_s for c in nearest),
         rest_s=median(c.rest_s for c in nearest),
@@ -106,23 +106,23 @@ def _estimate(task: Task, costs: Sequence[_Cost], places: Places) -> Estimate:
 
 
 def _unmeasured(task: Task, card: MethodCard) -> Estimate:
-    stated = card.needs.get(task.cell.preset, {})
-    needs: dict[str, float] = {**BY_PRESET[task.cell.preset], **cast(Mapping[str, float], stated)}
+    stated = card.needs.get(task.config.preset, {})
+    needs: dict[str, float] = {**BY_PRESET[task.config.preset], **cast(Mapping[str, float], stated)}
     seconds = 60 * needs["minutes"]
-    source = "the card" if stated else f"preset {task.cell.preset}, not measured"
+    source = "the card" if stated else f"preset {task.config.preset}, not measured"
     share = 0.5 if card.trained else 0.0
     return Estimate(share * seconds, (1 - share) * seconds, 1024 * needs["memory_gb"], task.map_mb, source)
 
 
 def gpus(task: Task) -> int:
     """How many GPUs a cell is to be given on a cluster."""
-    card = method_card(task.cell.method)
-    wanted = card.needs.get(task.cell.preset, {}).get("gpus", BY_PRESET[task.cell.preset]["gpus"])
+    card = method_card(task.config.method)
+    wanted = card.needs.get(task.config.preset, {}).get("gpus", BY_PRESET[task.config.preset]["gpus"])
     return int(wanted) if card.trained else 0
 
 
-def _on_disk(cost: _Cost, places: Places) -> float:
+def _on_disk(cost: _Cost, paths: Paths) -> float:
     """MB that an earlier run's fit and maps take, if they are there still."""
-    folders = (places.runs / "fits" / cost.fit_hash, places.runs / "maps" / cost.score_hash)
+    folders = (paths.runs / "fits" / cost.fit_hash, paths.runs / "maps" / cost.score_hash)
     files = [file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files) / 1e6

@@ -78,7 +78,7 @@ def carry_out(
 def _load_libraries(tasks: Sequence[Task], orders: Orders) -> None:
     """Name what the process from which cells are forked is to import."""
     os.environ.update(worker.thread_variables(orders.threads))  # read when the libraries are loaded
-    rows = {method_card(task.cell.method).folder for task in tasks if not task.mistake}
+    rows = {method_card(task.config.method).folder for task in tasks if not task.mistake}
     modules = ["uadbench.sweep.worker", "uadbench.experiment.figures", "matplotlib.figure"]
     modules += [
         "matplotlib.backends.backend_agg",
@@ -165,9 +165,9 @@ class _Floor:
 
     def _start(self, task: Task) -> None:
         slot = min(set(range(len(self._devices))) - {r.slot for r in self._running})
-        machine = replace(self._orders.machine, device=self._devices[slot])
+        machine = replace(self._orders.runtime, device=self._devices[slot])
         process = get_context("forkserver").Process(
-            target=worker.main, args=(task, replace(self._orders, machine=machine))
+            target=worker.main, args=(task, replace(self._orders, runtime=machine))
         )
         process.start()
         self._running.append(_Running(task, process, slot, self._need_mb(task)))
@@ -225,7 +225,7 @@ class _Floor:
 
     def _crashed(self, one: _Running, reason: str) -> None:
         """Record a cell whose process could not do so itself."""
-        log = os.path.relpath(one.task.log, self._orders.machine.places.runs)
+        log = os.path.relpath(one.task.log, self._orders.runtime.paths.runs)
         try:
             record.write_failure(one.task.path, reason, log)
         except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.experiment.plan import Machine
+from uadbench.experiment.plan import Runtime
 from uadbench.sweep import cluster, description, local, status
 from uadbench.sweep.description import Description
 from uadbench.sweep.estimate import Estimate, estimates
@@ -45,38 +45,38 @@ class Wish:
             raise UserError(f"--timeout expects 0 to {LONGEST_MINUTES:,} minutes, but {minutes} came.")
 
 
-def absolute(machine: Machine) -> Machine:
+def absolute(runtime: Runtime) -> Runtime:
     """The same places from every folder and in every process."""
     names = ("data", "runs", "results", "cache")
     return replace(
-        machine,
-        places=replace(machine.places, **{n: getattr(machine.places, n).absolute() for n in names}),
+        runtime,
+        paths=replace(runtime.paths, **{n: getattr(runtime.paths, n).absolute() for n in names}),
     )
 
 
-def show_dry_run(file: Path, machine: Machine, wish: Wish) -> None:
+def show_dry_run(file: Path, runtime: Runtime, wish: Wish) -> None:
     """Print cells, how they stand, and what they need."""
-    asked, tasks = _planned(file, machine)
-    needs = estimates(tasks, machine.places)
+    asked, tasks = _planned(file, runtime)
+    needs = estimates(tasks, runtime.paths)
     jobs = wish.jobs or (len(_devices(asked, wish)) if wish.on == "local" else 1)
     status.dry_run(_stand(tasks, cluster.queue_if_any()), needs, asked.left_out(), jobs)
 
 
-def show_status(file: Path, machine: Machine, once: bool) -> None:
+def show_status(file: Path, runtime: Runtime, once: bool) -> None:
     """Show how the grid stands, live where somebody watches."""
-    _, tasks = _planned(file, machine)
-    needs = estimates(tasks, machine.places)
-    status.watch(lambda: _stand(tasks, cluster.queue_if_any()), needs, machine.places.runs, once)
+    _, tasks = _planned(file, runtime)
+    needs = estimates(tasks, runtime.paths)
+    status.watch(lambda: _stand(tasks, cluster.queue_if_any()), needs, runtime.paths.runs, once)
 
 
-def run_grid(file: Path, machine: Machine, wish: Wish) -> int:
+def run_grid(file: Path, runtime: Runtime, wish: Wish) -> int:
     """Carry a grid out, or submit it; the exit code: 0 done or submitted, 1 something failed, 2 refused."""
-    machine.places.check_writable()
-    asked, tasks = _planned(file, machine)
-    orders = _orders(asked, machine, wish)
+    runtime.paths.check_writable()
+    asked, tasks = _planned(file, runtime)
+    orders = _orders(asked, runtime, wish)
     queue = cluster.queue() if wish.on == "slurm" else cluster.queue_if_any()
     # Two who submit the same grid at the same time would both find its cells waiting.
-    with locks.held(machine.places.runs / "grid" / "beginning"):
+    with locks.held(runtime.paths.runs / "grid" / "beginning"):
         stands = _stand(tasks, queue)
         todo = [task for task, how in stands if _is_wanted(task, how, wish)]
         _announce(stands, todo, wish)
@@ -85,20 +85,20 @@ def run_grid(file: Path, machine: Machine, wish: Wish) -> int:
     return _carry_out(todo, orders, asked, wish)
 
 
-def _planned(file: Path, machine: Machine) -> tuple[Description, list[Task]]:
+def _planned(file: Path, runtime: Runtime) -> tuple[Description, list[Task]]:
     asked = description.read(file)
-    return asked, plan_tasks(asked.cells(), machine)
+    return asked, plan_tasks(asked.cells(), runtime)
 
 
 def _stand(tasks: Sequence[Task], queue: dict[str, str] | None) -> list[tuple[Task, Standing]]:
     return [(task, standing(task, queue)) for task in tasks]
 
 
-def _orders(asked: Description, machine: Machine, wish: Wish) -> Orders:
+def _orders(asked: Description, runtime: Runtime, wish: Wish) -> Orders:
     """What every process of the grid is told."""
-    machine = replace(machine, workers=asked.threads)
-    moment = _file_time(machine.places.runs) if wish.force else math.inf
-    return Orders(machine, asked.threads, os.environ.get(PLUGINS_VARIABLE, ""), wish.force, moment)
+    runtime = replace(runtime, workers=asked.threads)
+    moment = _file_time(runtime.paths.runs) if wish.force else math.inf
+    return Orders(runtime, asked.threads, os.environ.get(PLUGINS_VARIABLE, ""), wish.force, moment)
 
 
 def _file_time(folder: Path) -> float:
@@ -136,7 +136,7 @@ def _announce(stands: Sequence[tuple[Task, Standing]], todo: Sequence[Task], wis
 
 def _needs(todo: Sequence[Task], orders: Orders, asked: Description) -> dict[Path, Estimate]:
     """What each cell needs, with the memory that the description names."""
-    found = estimates(todo, orders.machine.places)
+    found = estimates(todo, orders.runtime.paths)
     if asked.memory_gb is None:
         return found
     return {path: replace(need, memory_mb=1024 * asked.memory_gb) for path, need in found.items()}

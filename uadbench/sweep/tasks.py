@@ -20,7 +20,7 @@ from uadbench.data.space import Frame
 from uadbench.datasets import Found
 from uadbench.experiment import record
 from uadbench.experiment.cohort import EVALUATED
-from uadbench.experiment.plan import Cell, Machine, Plan, make_plan
+from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
 from uadbench.experiment.scoring import draws
 from uadbench.system import locks
 from uadbench.system.errors import UserError
@@ -37,7 +37,7 @@ KINDS = ("done", "recorded", "running", "queued", "failed", "refused", "interrup
 class Task:
     """A cell of a grid, planned."""
 
-    cell: Cell
+    config: RunConfig
     label: str  # method, variant, data set, contrast, seed
     path: Path  # of the record
     folder: Path  # of what is known about the cell
@@ -78,34 +78,34 @@ class Standing:
     since: float | None = None  # s since 1970
 
 
-def plan_tasks(cells: Sequence[Cell], machine: Machine) -> list[Task]:
+def plan_tasks(configs: Sequence[RunConfig], runtime: Runtime) -> list[Task]:
     """Every cell with its place; a mistake in one is noted and the others go on.
 
     Cells that differ in their seeds alone are planned once: a seed changes neither card nor partition.
     """
     known: dict[tuple[str, str], Found] = {}
     planned: dict[str, _Planned | UserError] = {}
-    home = machine.places.runs / "grid" / sha256(str(machine.places.results.resolve()))[:8]
+    home = runtime.paths.runs / "grid" / sha256(str(runtime.paths.results.resolve()))[:8]
     tasks = []
-    for cell in cells:
-        key = repr(replace(cell, seed=0))
+    for config in configs:
+        key = repr(replace(config, seed=0))
         if key not in planned:
             try:
-                planned[key] = _Planned.of(make_plan(cell, machine, known))
+                planned[key] = _Planned.of(make_plan(config, runtime, known))
             except UserError as error:
                 planned[key] = error
         found = planned[key]
         if isinstance(found, UserError):
-            tasks.append(_refused(cell, home, str(found)))
+            tasks.append(_refused(config, home, str(found)))
         else:
-            tasks.append(found.task(cell, machine.places.results, home))
+            tasks.append(found.task(config, runtime.paths.results, home))
     return tasks
 
 
-def _refused(cell: Cell, home: Path, mistake: str) -> Task:
-    folder = home / "mistakes" / sha256(repr(cell))[:16]
-    label = _label(cell, cell.preset, cell.contrast or "")
-    return Task(cell, label, folder / "none.json", folder, "", "", 0.0, mistake)
+def _refused(config: RunConfig, home: Path, mistake: str) -> Task:
+    folder = home / "mistakes" / sha256(repr(config))[:16]
+    label = _label(config, config.preset, config.contrast or "")
+    return Task(config, label, folder / "none.json", folder, "", "", 0.0, mistake)
 
 
 @dataclass(frozen=True)
@@ -120,39 +120,39 @@ class _Planned:
     map_mb: float
 
     @classmethod
-    def of(cls, plan: Plan) -> "_Planned":
+    def of(cls, plan: ResolvedRun) -> "_Planned":
         source = methods.source_hash(plan.card)
         return cls(plan.variant, plan.contrast, plan.place(), _fit_facts(plan), source, _map_mb(plan))
 
-    def task(self, cell: Cell, results: Path, home: Path) -> Task:
+    def task(self, config: RunConfig, results: Path, home: Path) -> Task:
         """The task of one seed."""
-        place = self.place.with_name(f"seed-{cell.seed}.json")
+        place = self.place.with_name(f"seed-{config.seed}.json")
         return Task(
-            cell=cell,
-            label=_label(cell, self.variant, self.contrast),
+            config=config,
+            label=_label(config, self.variant, self.contrast),
             path=results / place,
             folder=home / place.with_suffix(""),
-            fit_group=str(place) if self.fit_facts is None else f"{self.fit_facts}-{cell.seed}",
+            fit_group=str(place) if self.fit_facts is None else f"{self.fit_facts}-{config.seed}",
             source=self.source,
             map_mb=self.map_mb,
         )
 
 
-def _label(cell: Cell, variant: str, contrast: str) -> str:
-    return f"{cell.method} {variant} on {cell.dataset} {contrast} seed {cell.seed}"
+def _label(config: RunConfig, variant: str, contrast: str) -> str:
+    return f"{config.method} {variant} on {config.dataset} {contrast} seed {config.seed}"
 
 
-def _fit_facts(plan: Plan) -> str | None:
+def _fit_facts(plan: ResolvedRun) -> str | None:
     """What decides a fit, as far as it is known before the scans are prepared; None: nothing to wait for."""
     if not plan.card.trained:
         return None
     train = plan.train.card.name if plan.train else None
     people = {part: [s.id for s in plan.parts[part]] for part in ("healthy-train", "healthy-val")}
-    facts = [plan.card.folder, methods.parameters(plan.method, "fit"), plan.cell.precision]
-    return sha256_json([*facts, train, plan.train_contrasts, people, plan.cell.preparation.label])
+    facts = [plan.card.folder, methods.parameters(plan.method, "fit"), plan.config.precision]
+    return sha256_json([*facts, train, plan.train_contrasts, people, plan.config.preparation.label])
 
 
-def _map_mb(plan: Plan) -> float:
+def _map_mb(plan: ResolvedRun) -> float:
     """Size of the float32 score maps of a cell in MB."""
     scans = sum(len(plan.parts[part]) for part in EVALUATED)
     on = plan.model_target

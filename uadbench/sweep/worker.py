@@ -14,7 +14,7 @@ from typing import Any
 
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.experiment import run
-from uadbench.experiment.plan import Machine
+from uadbench.experiment.plan import Runtime
 from uadbench.sweep.tasks import Standing, Task, at_rest, begun, look_closely
 from uadbench.system import locks, pool
 from uadbench.system.errors import UserError
@@ -31,7 +31,7 @@ logger = logging.getLogger("uadbench")
 class Orders:
     """How the cells of a grid are carried out; the same for all of them."""
 
-    machine: Machine
+    runtime: Runtime
     threads: int
     plugins: str  # the variable that names the folders of plug-ins
     force: bool = False
@@ -145,9 +145,9 @@ def _carry_out(task: Task, orders: Orders) -> int:
     report.tell()
     watch = _Redone(report)
     logger.addHandler(watch)
-    machine = replace(orders.machine, progress=report)
+    runtime = replace(orders.runtime, progress=report)
     try:
-        made = run.run_recording_failure(task.cell, machine, orders.force, orders.older_than)
+        made = run.run_recording_failure(task.config, runtime, orders.force, orders.older_than)
     except UserError as error:
         logger.error("refused: %s", error)
         report.tell(end="refused", reason=str(error))
@@ -155,7 +155,7 @@ def _carry_out(task: Task, orders: Orders) -> int:
     finally:
         logger.removeHandler(watch)
     if isinstance(made, str):
-        logger.error("failed: %s; see also %s", made, machine.places.runs / "logs")
+        logger.error("failed: %s; see also %s", made, runtime.paths.runs / "logs")
         report.tell(end="failed", reason=made)
         return FAILED
     report.tell(**_end(task, made))

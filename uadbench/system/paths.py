@@ -1,4 +1,4 @@
-"""Places: where raw data, working files and results lie."""
+"""Paths: where raw data, working files and results lie."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uadbench.system.files import check_writable, read_json, write_json
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """The folders of an installation.
 
     `data` holds one raw folder per data set, `runs` everything that can be made again (fits, score
@@ -21,7 +21,7 @@ class Places:
     cache: Path  # prepared volumes
 
     @classmethod
-    def default(cls) -> "Places":
+    def default(cls) -> "Paths":
         """`data`, `runs` and `results` of the current folder, or what the environment names."""
         data, runs, results = (_named(name) for name in ("data", "runs", "results"))
         return cls(data=data, runs=runs, results=results, cache=runs / "cache")

@@ -12,7 +12,7 @@ from typing import Any
 
 from uadbench.report import leaderboard as board
 from uadbench.report.page import content
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 SCRIPTS = (  # in the order in which they are read: each knows those before it
     "elements", "sorting", "filters", "details", "tables", "families", "charts", "cost", "curves", "closer",
@@ -23,14 +23,14 @@ SCRIPTS = (  # in the order in which they are read: each knows those before it
 def write(
     found: Sequence[board.Table],
     failed: Sequence[tuple[str, str]],
-    places: Places,
+    paths: Paths,
     resamples: int,
 ) -> str:
     """The page of the tables; without resamples it has no intervals, strata and curves.
 
     `failed`: runs that failed, and records that do not count, with the reason.
     """
-    return render(content.gather(found, failed, places, resamples))
+    return render(content.gather(found, failed, paths, resamples))
 
 
 def render(shown: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from uadbench.report import leaderboard as board
 from uadbench.report.page import gallery
 from uadbench.report.strata import MEASURES, PEOPLE, POINTS, Gap, Stratum, gaps, strata
 from uadbench.system.errors import UserError
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 EXCLUDED_SHOWN = 50
 
@@ -21,7 +21,7 @@ EXCLUDED_SHOWN = 50
 def gather(
     found: Sequence[board.Table],
     failed: Sequence[tuple[str, str]],
-    places: Places,
+    paths: Paths,
     resamples: int,
 ) -> dict[str, Any]:
     """All that the page shows."""
@@ -42,7 +42,7 @@ def gather(
         "tables": [_table(number, table, resamples) for number, table in enumerate(found)],
         "families": [_families(families.comparison(one, known)) for one in found],
         "published": _published(records),
-        "gallery": gallery.build(found, places),
+        "gallery": gallery.build(found, paths),
         "failed": [[place, reason] for place, reason in failed],
     }
 

@@ -19,7 +19,7 @@ from uadbench.evaluation.evaluate import Case
 from uadbench.experiment.record import RunRecord
 from uadbench.report import leaderboard as board
 from uadbench.system.errors import UserError
-from uadbench.system.paths import Places
+from uadbench.system.paths import Paths
 
 LIMIT = 8_000_000  # characters of all pictures together
 SLICES = 13
@@ -41,13 +41,13 @@ class View:
     image: NDArray[np.float32]
 
 
-def build(found: Sequence[board.Table], places: Places) -> list[dict[str, Any]]:
+def build(found: Sequence[board.Table], paths: Paths) -> list[dict[str, Any]]:
     """By table: subjects with their image, and of every row the maps of them; within `LIMIT` altogether."""
     made: list[dict[str, Any]] = []
     room = LIMIT
     for table in found:
         stored = {
-            number: _stored(row.records[0], places)
+            number: _stored(row.records[0], paths)
             for number, row in enumerate(table.rows)
             if row.records and row.records[0].score_hash
         }
@@ -65,9 +65,9 @@ def build(found: Sequence[board.Table], places: Places) -> list[dict[str, Any]]:
     return made
 
 
-def _stored(record: RunRecord, places: Places) -> dict[str, Case]:
-    folder = places.runs / "maps" / record.score_hash
-    return scans.read(folder, record.data_fingerprint, places.cache)
+def _stored(record: RunRecord, paths: Paths) -> dict[str, Case]:
+    folder = paths.runs / "maps" / record.score_hash
+    return scans.read(folder, record.data_fingerprint, paths.cache)
 
 
 def _typical(record: RunRecord) -> list[tuple[str, str]]:
