@@ -3,7 +3,7 @@
 python benchmarks/claims.py [--preset demo] [--method ae] [--output results/claims/phantom-demo.md]
 
 Runs what is not done yet: every row into --results, and the learned ones once more with all their training
-steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over persons of
+steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects of
 the difference in AP of glioma-like lesions lies above 0, against both.
 """
 
@@ -106,7 +106,7 @@ def main() -> None:
             "",
             f"AP over all voxels after `{PROFILE}`, by the kind of lesion; then, for glioma-like lesions, AP "
             "of the same row without a step of training, and the differences in AP to random scores and to "
-            "that, with paired 95 % bootstrap intervals over persons. Ranks on the phantom are no evidence "
+            "that, with paired 95 % bootstrap intervals over subjects. Ranks on the phantom are no evidence "
             "about brains: the atlas methods and `dal_r` share its priors.",
             "",
             "| " + " | ".join(header) + " |",

@@ -247,7 +247,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="*", default=None, help="rows; default: all that learn")
     parser.add_argument("--dataset", default="phantom", help="the set that makes its own files")
     parser.add_argument("--healthy", type=int, default=200, help="healthy subjects of the phantom")
-    parser.add_argument("--limit", type=int, default=None, help="at most so many persons of each partition")
+    parser.add_argument("--limit", type=int, default=None, help="at most so many subjects of each partition")
     parser.add_argument(
         "--data", nargs="*", default=[], metavar="NAME=FOLDER", help="data sets that are here"
     )

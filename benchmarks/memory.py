@@ -18,7 +18,7 @@ from threading import Event, Thread
 import psutil
 
 from uadbench.cards import dataset_card
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.preprocessing.prepare import Options, prepare
 from uadbench.system.environment import peak_memory_mb, reset_peak_memory
@@ -28,7 +28,7 @@ from uadbench.testing import Lattice, Picture, heads
 EXTENT_MM = (192.0, 228.0, 192.0)
 
 
-def make(folder: Path, number: int, full_head: bool) -> Subject:
+def make(folder: Path, number: int, full_head: bool) -> Session:
     """A scan of 192 x 228 x 192 voxels of 1 mm, int16, gzip."""
     picture = Picture(
         visit=heads.make_visit(number, number, 1, None, 0),
@@ -41,8 +41,8 @@ def make(folder: Path, number: int, full_head: bool) -> Subject:
     path = folder / picture.path
     if not path.exists():
         heads.save(path, heads.see(picture, None, 0))
-    return Subject(
-        id=path.name, cohort="made", person=path.name, images={"T1": path}, healthy=True,
+    return Session(
+        id=path.name, cohort="made", subject=path.name, images={"T1": path}, healthy=True,
         space=picture.space, skull_stripped=picture.stripped,
     )  # fmt: skip
 

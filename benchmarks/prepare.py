@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS, Grid
 from uadbench.datasets import Found
 from uadbench.preprocessing import intensities, masks, resampling, scan
@@ -83,17 +83,17 @@ def same_steps(image: Path, grid: Grid, mask: Path | None = None) -> NDArray[np.
     return intensities.on_grid(brain, low, high, np.eye(4), grid, "")[0]
 
 
-def subject(number: int, image: Path, mask: Path | None = None) -> Subject:
-    return Subject(
-        id=str(number), cohort="made", person=str(number), images={"T1": image}, healthy=True,
+def session(number: int, image: Path, mask: Path | None = None) -> Session:
+    return Session(
+        id=str(number), cohort="made", subject=str(number), images={"T1": image}, healthy=True,
         brain_mask=mask, space="MNI152", skull_stripped=True,
     )  # fmt: skip
 
 
-def whole(subjects: Sequence[Subject], grid: Grid, card: DatasetCard, cache: Path) -> Sequence[Prepared]:
+def whole(sessions: Sequence[Session], grid: Grid, card: DatasetCard, cache: Path) -> Sequence[Prepared]:
     """Everything that `uadbench prepare` does, on one core."""
     shutil.rmtree(cache, ignore_errors=True)
-    cohort = prepare(subjects, "T1", grid, card, cache, 1, Silent())
+    cohort = prepare(sessions, "T1", grid, card, cache, 1, Silent())
     assert not cohort.failures
     return cohort.prepared
 
@@ -103,7 +103,7 @@ def preparation(folder: Path, rounds: int) -> Sequence[Prepared]:
     card = dataset_card("ixi")
     image, mask = make(folder, 0)
     cache = folder / "cache"
-    stripped, masked = subject(0, image), subject(0, image, mask)
+    stripped, masked = session(0, image), session(0, image, mask)
     found = Found(card, folder, (masked,), ())
     tasks: dict[str, Callable[[], Any]] = {
         "MONAI Compose, 2 mm": monai(image),
@@ -135,11 +135,11 @@ def reading(item: Prepared, image: Path, rounds: int) -> None:
 
     tasks: dict[str, Callable[[], Any]] = {
         "prepared cache, all slices": lambda: sums(
-            Prepared(item.subject, item.contrast, item.grid, item.path).codes
+            Prepared(item.session, item.contrast, item.grid, item.path).codes
         ),
         "np.memmap of the same bytes": lambda: sums(np.memmap(plain, np.uint16, "r", shape=codes.shape)),
         "prepared, whole volume as float32": lambda: Prepared(
-            item.subject, item.contrast, item.grid, item.path
+            item.session, item.contrast, item.grid, item.path
         ).image(),
         "nibabel + gzip, get_fdata": lambda: nibabel.load(image).get_fdata(
             dtype=np.float32, caching="unchanged"

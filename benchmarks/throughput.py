@@ -40,7 +40,7 @@ from uadbench import methods
 from uadbench.cards import PRESETS, method_card
 from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import EVALUATION, GRIDS, Grid
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
@@ -317,8 +317,8 @@ def made_volumes(grid: Grid, count: int, folder: Path) -> Volumes:
         facts = {"slice_area_mm2": area, "voxel_sha256": name, "subject": str(number)}
         path = folder / grid.name / f"{name}.safetensors"
         prepared.write(path, image, brain, None, facts)
-        subject = Subject(
-            id=str(number), cohort="made", person=str(number), images={"T1": path}, healthy=True
+        subject = Session(
+            id=str(number), cohort="made", subject=str(number), images={"T1": path}, healthy=True
         )
         items.append(Prepared(subject, "T1", grid, path))
     return Volumes(items, grid)

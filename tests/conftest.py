@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS, Grid
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Silent
@@ -53,10 +53,10 @@ def toy_subject(
     if not healthy:
         image[lesion] = 0.98
     image = np.clip(image + random.normal(0, 0.03, image.shape), 0, 1).astype(np.float32) * brain
-    subject = Subject(
+    subject = Session(
         id=f"toy-{number:02d}",
         cohort="toy",
-        person=f"toy-{number:02d}",
+        subject=f"toy-{number:02d}",
         images={contrast: folder / f"{number}.nii"},
         healthy=healthy,
         lesion_kind=None if healthy else "ball",

@@ -13,7 +13,7 @@ import pytest
 
 from uadbench import datasets
 from uadbench.data import splits, tables
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 from uadbench.preprocessing.verify import verify
 from uadbench.system.errors import UserError
 from uadbench.system.progress import Silent
@@ -30,10 +30,10 @@ def touch(root: Path, *names: str) -> None:
         nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), path)
 
 
-def found(name: str, root: Path) -> tuple[dict[str, Subject], dict[str, str]]:
+def found(name: str, root: Path) -> tuple[dict[str, Session], dict[str, str]]:
     """Subjects and left-out items by id."""
     result = datasets.find(name, root)
-    return {s.id: s for s in result.subjects}, {item.id: item.reason for item in result.left_out}
+    return {s.id: s for s in result.sessions}, {item.id: item.reason for item in result.left_out}
 
 
 def old_excel(rows: list[list[str | float]]) -> bytes:
@@ -62,20 +62,20 @@ def test_ixi_in_one_folder_or_nested_gives_the_same_subjects(
     touch(tmp_path, f"{first}IXI002-Guys-0828-T1.nii.gz", f"{second}IXI002-Guys-0828-T2.nii.gz")
     touch(tmp_path, f"{first}IXI012-HH-1211-T1.nii.gz", f"{second}IXI035-IOP-0873-T2.nii.gz")
     touch(tmp_path, f"{first}._IXI012-HH-1211-T1.nii.gz", f"{first}IXI012-HH-1211-MRA.nii.gz")
-    subjects, left_out = found("ixi", tmp_path)
+    sessions, left_out = found("ixi", tmp_path)
     assert not left_out
-    assert {name: (s.person, s.site, sorted(s.images)) for name, s in subjects.items()} == {
+    assert {name: (s.subject, s.site, sorted(s.images)) for name, s in sessions.items()} == {
         "IXI002-Guys-0828": ("IXI002", "Guys", ["T1", "T2"]),
         "IXI012-HH-1211": ("IXI012", "HH", ["T1"]),
         "IXI035-IOP-0873": ("IXI035", "IOP", ["T2"]),
     }
-    assert all(s.healthy and s.space == "native" and not s.skull_stripped for s in subjects.values())
+    assert all(s.healthy and s.space == "native" and not s.skull_stripped for s in sessions.values())
 
 
 def test_trap_6_ixi_names_in_another_case_are_the_same_person(tmp_path: Path) -> None:
     touch(tmp_path, "t1/ixi002-guys-0828-t1.NII.GZ", "T2/IXI002-Guys-0828-T2.nii")
-    subjects, _ = found("ixi", tmp_path)
-    assert sorted(subjects["IXI002-Guys-0828"].images) == ["T1", "T2"]
+    sessions, _ = found("ixi", tmp_path)
+    assert sorted(sessions["IXI002-Guys-0828"].images) == ["T1", "T2"]
 
 
 COLUMNS = ["IXI_ID", "SEX_ID (1=m, 2=f)", "HEIGHT", "AGE"]
@@ -105,8 +105,8 @@ def test_trap_6_the_ixi_table_may_repeat_miss_and_contradict(kind: str, tmp_path
     else:
         separator = {"comma": ",", "semicolon": ";", "tab": "\t"}[kind]
         (tmp_path / "IXI.csv").write_text(table_text(separator))
-    subjects, left_out = found("ixi", tmp_path)
-    assert {s.person: (s.age, s.sex) for s in subjects.values()} == {
+    sessions, left_out = found("ixi", tmp_path)
+    assert {s.subject: (s.age, s.sex) for s in sessions.values()} == {
         "IXI002": (35.8, "F"),
         "IXI012": (38.78, "M"),
         "IXI035": (None, "M"),
@@ -128,11 +128,11 @@ def test_ixi_masks_of_the_user_and_parcellations_are_found(tmp_path: Path) -> No
     touch(tmp_path, "IXI-T1/IXI013-HH-1212-T1.nii.gz", "IXI-T1/IXI014-HH-1236-T1.nii.gz")
     touch(tmp_path, "masks/IXI012-HH-1211-T1_bet.nii.gz", "masks/IXI012-HH-1211-T2.nii.gz")
     touch(tmp_path, "DLMUSE/IXI012-HH-1211_T1_DLMUSE.nii.gz", "DLMUSE/IXI013-HH-1212_T1_DLMUSE.nii.gz")
-    subjects, left_out = found("ixi", tmp_path)
+    sessions, left_out = found("ixi", tmp_path)
     assert not left_out
     names = {
-        subject.person: {c: str(p.relative_to(tmp_path)) for c, p in subject.contrast_masks.items()}
-        for subject in subjects.values()
+        session.subject: {c: str(p.relative_to(tmp_path)) for c, p in session.contrast_masks.items()}
+        for session in sessions.values()
     }
     assert names == {
         "IXI012": {"T1": "masks/IXI012-HH-1211-T1_bet.nii.gz", "T2": "masks/IXI012-HH-1211-T2.nii.gz"},
@@ -154,12 +154,12 @@ def test_trap_2_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_i
     names += [f"IXI{n:03d}-{SITES[n % 3]}-9{n:03d}-T1.nii.gz" for n in range(60)]  # second visits
     touch(tmp_path, *names)
     whole = datasets.find("ixi", tmp_path)
-    parts = splits.split(whole.subjects, whole.card)
-    splits.check_persons(parts)
+    parts = splits.split(whole.sessions, whole.card)
+    splits.check_subjects(parts)
     assert all(parts[f"healthy-{part}"] for part in ("train", "val", "test"))
     for name in names[::2]:
         (tmp_path / name).unlink()
-    for part, members in splits.split(datasets.find("ixi", tmp_path).subjects, whole.card).items():
+    for part, members in splits.split(datasets.find("ixi", tmp_path).sessions, whole.card).items():
         assert {s.id for s in members} <= {s.id for s in parts[part]}
 
 
@@ -183,8 +183,8 @@ def test_mslub_official_layout(tmp_path: Path) -> None:
     touch(tmp_path, *[f"patient01/patient01_{name}.nii.gz" for name in OFFICIAL])
     touch(tmp_path, "patient01/raw/patient01_FLAIR.nii.gz", "patient02/patient02_FLAIR.nii.gz")
     (tmp_path / "participants.csv").write_text("participant_id;age;sex\npatient01;39,5;F\n")
-    subjects, left_out = found("mslub", tmp_path)
-    (one,) = subjects.values()
+    sessions, left_out = found("mslub", tmp_path)
+    (one,) = sessions.values()
     assert (one.id, sorted(one.images), one.age, one.sex) == ("patient01", FOUR, 39.5, "F")
     assert one.images["T1post"].name == "patient01_T1WKS.nii.gz"
     assert one.lesion_mask == (tmp_path / "patient01/patient01_consensus_gt.nii.gz").absolute()
@@ -200,8 +200,8 @@ def test_mslub_repack_uses_one_copy_of_a_patient_in_the_stated_order(tmp_path: P
     ):
         for kind in kinds:
             repack(tmp_path, kind, f"patient{number + 1:02d}")
-    subjects, _ = found("mslub", tmp_path)
-    copies = {name: s.images["FLAIR"].parent.parent.name for name, s in subjects.items()}
+    sessions, _ = found("mslub", tmp_path)
+    copies = {name: s.images["FLAIR"].parent.parent.name for name, s in sessions.items()}
     assert copies == {
         "patient01": "MNI",
         "patient02": "raw",
@@ -209,29 +209,29 @@ def test_mslub_repack_uses_one_copy_of_a_patient_in_the_stated_order(tmp_path: P
         "patient04": "coregistered",
         "patient07": "MNI",
     }
-    assert all(sorted(s.images) == FOUR for s in subjects.values())
-    mni = subjects["patient07"]
+    assert all(sorted(s.images) == FOUR for s in sessions.values())
+    mni = sessions["patient07"]
     assert (mni.space, mni.skull_stripped, mni.brain_mask) == ("co-registered", True, None)
     assert mni.images["T1"].name == f"T1{MNI}"
     assert mni.lesion_mask is not None
     assert mni.lesion_mask.name == GOLD
-    assert subjects["patient02"].space == "native"
+    assert sessions["patient02"].space == "native"
 
 
 def test_mslub_longitudinal_change_is_never_a_lesion_mask(tmp_path: Path) -> None:
     repack(tmp_path, "MNI", "patient07")
     touch(tmp_path, "longitudinal/coregistered/patient07/gt.nii.gz", "longitudinal/MNI/patient03/gt.nii.gz")
-    subjects, left_out = found("mslub", tmp_path)
-    assert list(subjects) == ["patient07"]
-    assert str(tmp_path / "cross_sectional") in str(subjects["patient07"].lesion_mask)
+    sessions, left_out = found("mslub", tmp_path)
+    assert list(sessions) == ["patient07"]
+    assert str(tmp_path / "cross_sectional") in str(sessions["patient07"].lesion_mask)
     assert left_out["longitudinal patient03"] == "its gt is the change of lesions, not the lesions"
 
 
 def test_mslub_root_may_be_the_re_packs_inner_folder(tmp_path: Path) -> None:
     repack(tmp_path, "MNI", "patient07")
     for root in (tmp_path / "cross_sectional", tmp_path / "cross_sectional/MNI"):
-        subjects, _ = found("mslub", root)
-        assert subjects["patient07"].skull_stripped
+        sessions, _ = found("mslub", root)
+        assert sessions["patient07"].skull_stripped
 
 
 # ---- BraTS 2013 --------------------------------------------------------------------------------
@@ -243,12 +243,12 @@ def test_brats13_layout(tmp_path: Path) -> None:
     touch(tmp_path, *[f"brats_2013_pat0001_1/{name}.nii.gz" for name in BRATS])
     touch(tmp_path, *[f"brats_2013_pat0001_2/{name}.nii.gz" for name in BRATS])
     touch(tmp_path, *[f"brats_2013_pat0003_1/{name}.nii.gz" for name in BRATS[:3]])
-    subjects, left_out = found("brats13", tmp_path)
-    assert {name: (s.person, s.session) for name, s in subjects.items()} == {
+    sessions, left_out = found("brats13", tmp_path)
+    assert {name: (s.subject, s.label) for name, s in sessions.items()} == {
         "pat0001_1": ("pat0001", "1"),
         "pat0001_2": ("pat0001", "2"),
     }
-    one = subjects["pat0001_1"]
+    one = sessions["pat0001_1"]
     assert {c: p.name for c, p in one.images.items()} == {
         "FLAIR": "Flair_subtrMeanDivStd.nii.gz",
         "T1ce": "T1c_subtrMeanDivStd.nii.gz",
@@ -284,8 +284,8 @@ def test_adapters_stay_short() -> None:
 )
 def test_the_real_samples_are_found_and_in_order(name: str, folder: str, count: int) -> None:
     result = datasets.find(name, DATA / folder)
-    assert len(result.subjects) == count
-    assert not any(isinstance(s, LeftOut) for s in result.subjects)
+    assert len(result.sessions) == count
+    assert not any(isinstance(s, LeftOut) for s in result.sessions)
     assert verify(result, 2, Silent()).ok
 
 

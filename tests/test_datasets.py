@@ -87,5 +87,5 @@ def test_a_fixture_is_what_its_adapter_reads(name: str, tmp_path: Path) -> None:
     found = datasets.find(name, tmp_path / "fixture")
 
     assert found.left_out == ()
-    assert {contrast for s in found.subjects for contrast in s.images} <= set(found.card.contrasts)
+    assert {contrast for s in found.sessions for contrast in s.images} <= set(found.card.contrasts)
     assert verify(found, 1, Silent()).ok

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from uadbench import cards, datasets
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.preprocessing import brains, external, extract, prepare, prepare_scan, rigid, scan
 from uadbench.preprocessing.brains import Kept
@@ -67,17 +67,17 @@ def save(path: Path, image: Scan) -> Path:
     return path
 
 
-def patient(folder: Path, *contrasts: str, **facts: Any) -> Subject:
+def patient(folder: Path, *contrasts: str, **facts: Any) -> Session:
     """The imagined patient; every contrast but the first was taken after the head had moved."""
     images = {
         c: save(folder / f"{c}.nii.gz", head(c, known_motion() if c != contrasts[0] else None))
         for c in contrasts
     }
-    return Subject(id="a", cohort="made", person="a", images=images, **{"healthy": True} | facts)
+    return Session(id="a", cohort="made", subject="a", images=images, **{"healthy": True} | facts)
 
 
-def kept(folder: Path, subject: Subject, extractor: str = external.DEFAULT) -> Kept:
-    files = [p for p in [*subject.images.values(), subject.brain_mask, *subject.contrast_masks.values()] if p]
+def kept(folder: Path, session: Session, extractor: str = external.DEFAULT) -> Kept:
+    files = [p for p in [*session.images.values(), session.brain_mask, *session.contrast_masks.values()] if p]
     return Kept(folder / "cache", extractor, {str(path): sha256_file(path) for path in files})
 
 
@@ -121,8 +121,8 @@ def test_a_known_motion_between_contrasts_is_recovered_within_a_millimetre(contr
 def test_the_brain_is_found_on_t1_kept_and_carried_to_a_moved_contrast(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject = patient(tmp_path, "T1", "T2")
-    images = {c: scan.read_image(path) for c, path in subject.images.items()}
+    session = patient(tmp_path, "T1", "T2")
+    images = {c: scan.read_image(path) for c, path in session.images.items()}
     calls: list[str] = []
 
     def find(image: Scan, contrast: str, name: str) -> NDArray[np.bool_]:
@@ -130,26 +130,26 @@ def test_the_brain_is_found_on_t1_kept_and_carried_to_a_moved_contrast(
         return heads.draw(1, "glioma", 3).brain
 
     monkeypatch.setattr(extract, "extract", find)
-    carried, how = brains.of(subject, "T2", images["T2"], kept(tmp_path, subject))
+    carried, how = brains.of(session, "T2", images["T2"], kept(tmp_path, session))
     assert (how["by"], how["on"]) == ("atlas", "T1")
     # Both lattices were moved with the head, so that the brain lies on the same voxels.
     assert dice(carried, heads.draw(1, "glioma", 3).brain) > 0.97
-    again, _ = brains.of(subject, "T1", images["T1"], kept(tmp_path, subject))
+    again, _ = brains.of(session, "T1", images["T1"], kept(tmp_path, session))
     np.testing.assert_array_equal(again, heads.draw(1, "glioma", 3).brain)
     assert calls == ["T1"]
     mask = next((tmp_path / "cache/brains").iterdir())
     mask.write_bytes(mask.read_bytes()[:-9])  # damaged: made anew
-    brains.of(subject, "T1", images["T1"], kept(tmp_path, subject))
+    brains.of(session, "T1", images["T1"], kept(tmp_path, session))
     assert calls == ["T1", "T1"]
 
 
 def test_a_users_own_mask_wins_and_goes_before_extraction(tmp_path: Path) -> None:
-    subject = patient(tmp_path, "T1")
+    session = patient(tmp_path, "T1")
     own = heads.draw(1, "glioma", 3).brain.copy()
     own[:, :, :20] = False
     path = save(tmp_path / "mask.nii.gz", Scan(own.astype(np.uint8), head("T1").affine))
-    subject = replace(subject, brain_mask=path)
-    found, how = brains.of(subject, "T1", head("T1"), kept(tmp_path, subject))
+    session = replace(session, brain_mask=path)
+    found, how = brains.of(session, "T1", head("T1"), kept(tmp_path, session))
     np.testing.assert_array_equal(found, own)
     assert how == {"by": "own mask", "on": "T1"}
 
@@ -160,17 +160,17 @@ def test_a_lesion_mask_drawn_on_a_moved_contrast_is_brought_over(tmp_path: Path)
         tmp_path / "lesion.nii.gz",
         Scan(drawn.lesion.astype(np.uint8), known_motion() @ native() @ heads.DRAWN.affine),
     )
-    subject = patient(tmp_path, "FLAIR", "DWI", lesion_mask=lesion, healthy=False, mask_contrast="DWI")
-    image = scan.read_image(subject.images["FLAIR"])
+    session = patient(tmp_path, "FLAIR", "DWI", lesion_mask=lesion, healthy=False, mask_contrast="DWI")
+    image = scan.read_image(session.images["FLAIR"])
     order = prepare_scan.Order(GRIDS["g48"], Labels((1,), (), ()), tmp_path, Options())
-    files = {str(p): sha256_file(p) for p in [*subject.images.values(), lesion]}
-    job = prepare_scan.Job(subject, "FLAIR", order, {}, files, tmp_path / "x", "FLAIR", tmp_path / "t")
+    files = {str(p): sha256_file(p) for p in [*session.images.values(), lesion]}
+    job = prepare_scan.Job(session, "FLAIR", order, {}, files, tmp_path / "x", "FLAIR", tmp_path / "t")
     found, _ = prepare_scan._labels(job, image, drawn.brain)
     assert found is not None
     there = np.argwhere(drawn.lesion).mean(0)
     right = (native() @ heads.DRAWN.affine)[:3] @ [*there, 1]
     np.testing.assert_allclose(found.affine[:3] @ [*there, 1], right, atol=1.0)
-    lonely = replace(subject, images={"FLAIR": subject.images["FLAIR"]})
+    lonely = replace(session, images={"FLAIR": session.images["FLAIR"]})
     with pytest.raises(SubjectError, match="drawn on DWI, which is not there"):
         prepare_scan.position_of(lonely, "FLAIR")
 
@@ -225,12 +225,12 @@ def test_the_version_of_an_external_extractor_is_told_by_what_lies_beside_it(
 
 @pytest.mark.slow
 def test_one_and_two_workers_extract_register_and_correct_to_the_same_bytes(tmp_path: Path) -> None:
-    subjects = [replace(patient(tmp_path, "T1", "T2"), id="a"), patient(tmp_path / "b", "FLAIR", "T2")]
-    subjects[1] = replace(subjects[1], id="b", person="b")
+    sessions = [replace(patient(tmp_path, "T1", "T2"), id="a"), patient(tmp_path / "b", "FLAIR", "T2")]
+    sessions[1] = replace(sessions[1], id="b", subject="b")
     made = {}
     for workers in (1, 2):
         cohort = prepare.prepare(
-            subjects, "T2", GRIDS["g48"], cards.dataset_card("ixi"), tmp_path / str(workers), workers,
+            sessions, "T2", GRIDS["g48"], cards.dataset_card("ixi"), tmp_path / str(workers), workers,
             Silent(), Options(n4=True),
         )  # fmt: skip
         assert not cohort.failures
@@ -243,8 +243,8 @@ def test_one_and_two_workers_extract_register_and_correct_to_the_same_bytes(tmp_
 @pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 def test_real_heads_are_extracted_as_their_parcellations_say() -> None:
     found = []
-    for subject in datasets.find("ixi", DATA / "ixi_hh_2mm").subjects[::8]:
-        image, truth = scan.read_image(subject.images["T1"]), scan.read(subject.contrast_masks["T1"])
-        found.append(dice(extract.extract(image, "T1", subject.id), truth.array > 0.5))
+    for session in datasets.find("ixi", DATA / "ixi_hh_2mm").sessions[::8]:
+        image, truth = scan.read_image(session.images["T1"]), scan.read(session.contrast_masks["T1"])
+        found.append(dice(extract.extract(image, "T1", session.id), truth.array > 0.5))
     assert np.mean(found) >= 0.95
     assert min(found) >= 0.93

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from uadbench import cards, catalog, datasets, testing
 from uadbench.data import layout, splits
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.data.splits import partition
 from uadbench.datasets import Found
@@ -90,9 +90,9 @@ Maker = Callable[..., Found]
 def make(tmp_path: Path) -> Maker:
     """Write a fixture of three subjects and find what lies there."""
 
-    def made(name: str, *traps: str, layout: str | None = None, subjects: int = 3) -> Found:
+    def made(name: str, *traps: str, layout: str | None = None, sessions: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
-        testing.write_fixture(name, root, subjects=subjects, traps=traps, layout=layout)
+        testing.write_fixture(name, root, subjects=sessions, traps=traps, layout=layout)
         return datasets.find(name, root)
 
     return made
@@ -102,12 +102,12 @@ def check(found: Found) -> Report:
     return verify(found, 1, Silent())
 
 
-def by_id(found: Found) -> dict[str, Subject]:
-    return {subject.id: subject for subject in found.subjects}
+def by_id(found: Found) -> dict[str, Session]:
+    return {session.id: session for session in found.sessions}
 
 
-def voxels(subject: Subject, contrast: str) -> NDArray[np.float32]:
-    return np.asarray(scan.read(subject.images[contrast], subject.orientation).array)
+def voxels(session: Session, contrast: str) -> NDArray[np.float32]:
+    return np.asarray(scan.read(session.images[contrast], session.orientation).array)
 
 
 # ---- layouts -----------------------------------------------------------------------------------
@@ -123,23 +123,23 @@ def test_every_data_set_that_is_downloaded_has_a_fixture(monkeypatch: pytest.Mon
 def test_every_layout_gives_the_subjects_that_were_written(name: str, variant: str, make: Maker) -> None:
     found = make(name, layout=variant)
     card = found.card
-    assert [subject.id for subject in found.subjects] == IDS[name, variant]
-    assert len({subject.person for subject in found.subjects}) == 3
+    assert [session.id for session in found.sessions] == IDS[name, variant]
+    assert len({session.subject for session in found.sessions}) == 3
     assert found.left_out == ()
-    for subject in found.subjects:
-        assert sorted(subject.images) == sorted(card.contrasts)
-        assert subject.healthy == (name in HEALTHY)
-        assert subject.lesion_kind == KINDS.get(name)
-        assert subject.space == SPACES.get((name, variant), card.space)
-        assert subject.skull_stripped == (card.skull_stripped or variant == "MNI")
-        assert subject.skull_stripped or all(subject.mask_of(c) for c in subject.images)
-        assert (subject.lesion_mask is None) == subject.healthy
-        if subject.lesion_mask is not None:
-            values = np.unique(scan.read_labels(subject.lesion_mask).array).tolist()
+    for session in found.sessions:
+        assert sorted(session.images) == sorted(card.contrasts)
+        assert session.healthy == (name in HEALTHY)
+        assert session.lesion_kind == KINDS.get(name)
+        assert session.space == SPACES.get((name, variant), card.space)
+        assert session.skull_stripped == (card.skull_stripped or variant == "MNI")
+        assert session.skull_stripped or all(session.mask_of(c) for c in session.images)
+        assert (session.lesion_mask is None) == session.healthy
+        if session.lesion_mask is not None:
+            values = np.unique(scan.read_labels(session.lesion_mask).array).tolist()
             assert values == [0, *LABELS.get((name, variant), LABELS.get(name, [1]))]
     report = check(found)
     assert report.problems == ()
-    if subject.mask_contrast is None or subject.space != "native":
+    if session.mask_contrast is None or session.space != "native":
         assert report.remarks == ()
     else:  # the other contrasts lie on other voxels than the mask
         assert all("brought over through world coordinates" in r.reason for r in report.remarks)
@@ -149,8 +149,8 @@ def test_every_layout_gives_the_subjects_that_were_written(name: str, variant: s
 def test_six_subjects_fill_every_partition(name: str, make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))  # who is where needs no voxels
     monkeypatch.setattr(heads, "see", lambda *_: empty)
-    found = make(name, subjects=6)
-    parts = splits.split(found.subjects, found.card)
+    found = make(name, sessions=6)
+    parts = splits.split(found.sessions, found.card)
     wanted = {"healthy-train": 3, "healthy-val": 1, "healthy-test": 1} if name in HEALTHY else {}
     for part, least in (wanted or {"lesion-val": 1, "lesion-test": 3}).items():
         assert len(parts[part]) >= least
@@ -158,14 +158,14 @@ def test_six_subjects_fill_every_partition(name: str, make: Maker, monkeypatch: 
 
 def test_ages_and_sexes_come_from_the_tables(make: Maker) -> None:
     for name in ("camcan", "ixi", "oasis1"):
-        assert all(s.age is not None and s.sex in ("F", "M") for s in make(name).subjects)
+        assert all(s.age is not None and s.sex in ("F", "M") for s in make(name).sessions)
 
 
 @pytest.mark.parametrize("name", SCANNED)
 def test_the_first_contrast_of_every_data_set_is_prepared(name: str, make: Maker, tmp_path: Path) -> None:
-    found = make(name, subjects=1)
+    found = make(name, sessions=1)
     contrast = found.card.contrasts[0]
-    cohort = prepare(found.subjects, contrast, GRIDS["g48"], found.card, tmp_path / "cache", 1, Silent())
+    cohort = prepare(found.sessions, contrast, GRIDS["g48"], found.card, tmp_path / "cache", 1, Silent())
     assert cohort.failures == ()
     (item,) = cohort.prepared
     assert 1500 < item.facts["brain_ml"] < 2300  # the template's has 1900
@@ -178,18 +178,18 @@ def test_the_first_contrast_of_every_data_set_is_prepared(name: str, make: Maker
 def test_every_contrast_of_every_layout_is_prepared(
     name: str, variant: str, make: Maker, tmp_path: Path
 ) -> None:
-    found = make(name, layout=variant, subjects=2)
+    found = make(name, layout=variant, sessions=2)
     for contrast in found.card.contrasts:
-        cohort = prepare(found.subjects, contrast, GRIDS["g48"], found.card, tmp_path / "cache", 2, Silent())
+        cohort = prepare(found.sessions, contrast, GRIDS["g48"], found.card, tmp_path / "cache", 2, Silent())
         assert cohort.failures == ()
 
 
 def test_another_pathology_of_wmh17_is_neither_hit_nor_false(make: Maker) -> None:
-    found = make("wmh17", subjects=1)
-    (subject,) = found.subjects
-    assert subject.ignore_mask == subject.lesion_mask
-    lesion, ignored = labels.of_subject(subject, Labels.of(found.card))
-    stored = scan.read(Path(str(subject.lesion_mask))).array
+    found = make("wmh17", sessions=1)
+    (session,) = found.sessions
+    assert session.ignore_mask == session.lesion_mask
+    lesion, ignored = labels.of_subject(session, Labels.of(found.card))
+    stored = scan.read(Path(str(session.lesion_mask))).array
     assert lesion is not None
     assert ignored is not None
     np.testing.assert_array_equal(lesion.array, stored == 1)
@@ -197,7 +197,7 @@ def test_another_pathology_of_wmh17_is_neither_hit_nor_false(make: Maker) -> Non
 
 
 def test_the_folder_of_wmh17_with_a_space_and_dots_is_a_site(make: Maker) -> None:
-    found = make("wmh17", subjects=5)
+    found = make("wmh17", sessions=5)
     (there,) = found.root.glob("training/Amsterdam/Philips_VU .PETMR_01./5")
     assert by_id(found)["Amsterdam-Philips_VU_PETMR_01-5"].lesion_mask == there.absolute() / "wmh.nii.gz"
 
@@ -209,36 +209,36 @@ def test_the_published_parts_of_a_challenge_are_its_partitions(
     name: str, parts: tuple[str, str], make: Maker
 ) -> None:
     found = make(name)  # the first and third person are in the first part
-    assert sorted(str(s.part) for s in found.subjects) == sorted([parts[0], parts[1], parts[0]])
+    assert sorted(str(s.part) for s in found.sessions) == sorted([parts[0], parts[1], parts[0]])
     homes = {
-        s.id: part for part, members in splits.split(found.subjects, found.card).items() for s in members
+        s.id: part for part, members in splits.split(found.sessions, found.card).items() for s in members
     }
     assert homes == {
-        s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.subjects
+        s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.sessions
     }
-    assert {s.part for s in make(name, layout=testing.layouts(name)[1]).subjects} == {None}
+    assert {s.part for s in make(name, layout=testing.layouts(name)[1]).sessions} == {None}
 
 
 def test_the_lesions_of_isles22_belong_to_the_dwi_and_its_flair_has_moved(make: Maker) -> None:
-    for subject in make("isles22").subjects:
-        assert subject.mask_contrast == "DWI"
-        assert subject.lesion_mask is not None
-        lesion = scan.read(subject.lesion_mask)
-        dwi, adc, flair = (scan.read(subject.images[c]) for c in ("DWI", "ADC", "FLAIR"))
+    for session in make("isles22").sessions:
+        assert session.mask_contrast == "DWI"
+        assert session.lesion_mask is not None
+        lesion = scan.read(session.lesion_mask)
+        dwi, adc, flair = (scan.read(session.images[c]) for c in ("DWI", "ADC", "FLAIR"))
         assert dwi.same_lattice(lesion)
         assert adc.same_lattice(lesion)
         assert not flair.same_lattice(lesion)
-        masks = [scan.read(Path(str(subject.mask_of(c)))) for c in ("DWI", "FLAIR")]
+        masks = [scan.read(Path(str(session.mask_of(c)))) for c in ("DWI", "FLAIR")]
         centres = [m.affine[:3, :3] @ np.argwhere(m.array > 0).mean(0) + m.affine[:3, 3] for m in masks]
         np.testing.assert_allclose(centres[1] - centres[0], (3, -4, 2), atol=0.5)
 
 
 def test_both_variants_of_isles22_under_one_root_are_one_subject_each(make: Maker) -> None:
     one, other = make("isles22"), make("isles22", layout="anat and dwi")
-    for person in other.root.glob("sub-*"):
-        shutil.copytree(person, one.root / person.name)
+    for subject in other.root.glob("sub-*"):
+        shutil.copytree(subject, one.root / subject.name)
     found = datasets.find("isles22", one.root)
-    assert len(found.subjects) == 3
+    assert len(found.sessions) == 3
     assert len(found.left_out) == 9
     assert all("a second copy beside rawdata/" in item.reason for item in found.left_out)
 
@@ -246,21 +246,21 @@ def test_both_variants_of_isles22_under_one_root_are_one_subject_each(make: Make
 def test_pre_is_preferred_to_orig(make: Maker) -> None:
     one, other = make("wmh17"), make("wmh17", layout="orig")
     shutil.copytree(other.root, one.root, dirs_exist_ok=True)
-    for subject in datasets.find("wmh17", one.root).subjects:
-        assert subject.space == "co-registered"
-        assert {path.parent.name for path in subject.images.values()} == {"pre"}
+    for session in datasets.find("wmh17", one.root).sessions:
+        assert session.space == "co-registered"
+        assert {path.parent.name for path in session.images.values()} == {"pre"}
 
 
 def test_the_orientation_of_analyze_files_is_the_cards_and_not_the_headers(make: Maker) -> None:
-    found = make("oasis1", subjects=1)
-    (subject,) = found.subjects
-    assert subject.orientation == found.card.analyze_orientation == "LAS"
-    before = voxels(subject, "T1")
-    header = subject.images["T1"]
+    found = make("oasis1", sessions=1)
+    (session,) = found.sessions
+    assert session.orientation == found.card.analyze_orientation == "LAS"
+    before = voxels(session, "T1")
+    header = session.images["T1"]
     content = bytearray(header.read_bytes())
     content[252] = 3  # the field `orient`: another of its values
     header.write_bytes(content)
-    np.testing.assert_array_equal(voxels(subject, "T1"), before)
+    np.testing.assert_array_equal(voxels(session, "T1"), before)
     np.testing.assert_array_equal(np.asarray(scan.read(header, "RAS").array), before[::-1])
 
 
@@ -278,24 +278,24 @@ def test_an_orientation_that_is_none_is_refused(
 
 def test_the_number_after_n_in_names_of_oasis1_may_be_any(make: Maker) -> None:
     found = make("oasis1")
-    names = {re.sub(r".*_(n\d)_.*", r"\1", s.images["T1"].name) for s in found.subjects}
+    names = {re.sub(r".*_(n\d)_.*", r"\1", s.images["T1"].name) for s in found.sessions}
     assert names == {"n3", "n4"}
     for path in sorted(found.root.rglob("*_n3_*")):
         path.rename(path.with_name(path.name.replace("_n3_", "_n12_")))
-    assert [s.id for s in datasets.find("oasis1", found.root).subjects] == IDS["oasis1", "discs"]
+    assert [s.id for s in datasets.find("oasis1", found.root).sessions] == IDS["oasis1", "discs"]
 
 
 def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
-    found = make("oasis1", subjects=1)
+    found = make("oasis1", sessions=1)
     (table,) = found.root.glob("*.csv")
     header, row = table.read_text().splitlines()
     table.write_text(f"{header}\n{row.rpartition(',')[0]},\n")
-    assert [s.healthy for s in datasets.find("oasis1", found.root).subjects] == [True]
+    assert [s.healthy for s in datasets.find("oasis1", found.root).sessions] == [True]
 
 
 def test_dp_of_msseg16_is_pd(make: Maker) -> None:
-    for subject in make("msseg16").subjects:
-        assert subject.images["PD"].name == "DP_preprocessed.nii.gz"
+    for session in make("msseg16").sessions:
+        assert session.images["PD"].name == "DP_preprocessed.nii.gz"
 
 
 def test_without_its_table_nobody_of_oasis1_is_taken_for_healthy(make: Maker) -> None:
@@ -417,7 +417,7 @@ def test_every_trap_is_tested() -> None:
 def test_a_trap_that_is_handled_harms_nobody(name: str, trap: str, remark: str | None, make: Maker) -> None:
     found = make(name, trap)
     report = check(found)
-    assert (len(found.subjects), found.left_out, report.problems) == (3, (), ())
+    assert (len(found.sessions), found.left_out, report.problems) == (3, (), ())
     remarks = [r.reason for r in report.remarks if r.subject_id == VICTIMS[name]]
     assert remark is None or any(re.search(remark, reason) for reason in remarks)
 
@@ -438,7 +438,7 @@ def test_a_trap_that_makes_a_subject_useless_leaves_it_out(
 ) -> None:
     found = make(name, trap)
     assert {left.id: reason in left.reason for left in found.left_out} == {item: True}
-    assert len(found.subjects) == 2
+    assert len(found.sessions) == 2
     assert VICTIMS[name] not in by_id(found)
     assert check(found).ok
 
@@ -449,20 +449,20 @@ def test_what_lies_beside_the_subjects_is_left_out(
 ) -> None:
     found = make(name, trap)
     assert {left.id: reason in left.reason for left in found.left_out} == {item: True}
-    assert len(found.subjects) == 3
+    assert len(found.sessions) == 3
 
 
 @pytest.mark.parametrize("name", REPEATED)
 def test_a_repeat_scan_is_the_same_person_and_in_the_same_partition(name: str, make: Maker) -> None:
     variant = "2023" if name == "brats21" else None
     found = make(name, "repeat_scan", layout=variant)
-    assert (len(found.subjects), len({s.person for s in found.subjects})) == (4, 3)
+    assert (len(found.sessions), len({s.subject for s in found.sessions})) == (4, 3)
     first, second = [
-        s for s in found.subjects if sum(s.person == other.person for other in found.subjects) == 2
+        s for s in found.sessions if sum(s.subject == other.subject for other in found.sessions) == 2
     ]
     assert first.id != second.id
     assert partition(first, found.card) == partition(second, found.card)
-    splits.check_persons(splits.split(found.subjects, found.card))
+    splits.check_subjects(splits.split(found.sessions, found.card))
     assert check(found).ok  # no duplicate: two scans of one head differ
 
 
@@ -475,15 +475,15 @@ def test_a_data_set_where_nobody_is_scanned_twice_offers_no_repeat_scan() -> Non
 @pytest.mark.parametrize("trap", ["orientations", "disguised_gzip", "four_axes", "macos", "mixed_case"])
 def test_how_a_file_is_stored_does_not_change_what_is_read(trap: str, make: Maker) -> None:
     clean, trapped = by_id(make("ixi")), by_id(make("ixi", trap))
-    for name, subject in clean.items():
-        for contrast in subject.images:
-            np.testing.assert_array_equal(voxels(trapped[name], contrast), voxels(subject, contrast))
+    for name, session in clean.items():
+        for contrast in session.images:
+            np.testing.assert_array_equal(voxels(trapped[name], contrast), voxels(session, contrast))
 
 
 def test_labels_that_are_almost_whole_are_the_labels(make: Maker) -> None:
     clean, trapped = by_id(make("brats13")), by_id(make("brats13", "float_labels"))
-    for name, subject in clean.items():
-        before, after = (Path(str(s.lesion_mask)) for s in (subject, trapped[name]))
+    for name, session in clean.items():
+        before, after = (Path(str(s.lesion_mask)) for s in (session, trapped[name]))
         np.testing.assert_array_equal(scan.read_labels(after).array, scan.read_labels(before).array)
 
 

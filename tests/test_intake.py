@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from uadbench import catalog, datasets, testing
 from uadbench.cards import dataset_card, method_card
 from uadbench.cli import app
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 from uadbench.datasets import Found
 from uadbench.experiment import prepare_dataset as prepare_dataset_module
 from uadbench.experiment.plan import RunConfig, Runtime
@@ -48,9 +48,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
     few = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))
     monkeypatch.setattr(heads, "see", lambda *_: few)
 
-    def made(name: str, *traps: str, subjects: int = 3) -> Found:
+    def made(name: str, *traps: str, sessions: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
-        testing.write_fixture(name, root, subjects=subjects, traps=traps)
+        testing.write_fixture(name, root, subjects=sessions, traps=traps)
         return datasets.find(name, root)
 
     return made
@@ -95,7 +95,7 @@ def test_a_cdr_is_a_number_or_blank_and_anything_else_makes_nobody_healthy(
     table.write_text("\n".join(lines) + "\n")
     found = datasets.find("oasis1", root)
     assert reasons(found) == ({} if reason is None else {"OAS1_0015_MR1": reason})
-    assert ("OAS1_0015_MR1" in {s.id for s in found.subjects}) == (reason is None)
+    assert ("OAS1_0015_MR1" in {s.id for s in found.sessions}) == (reason is None)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_of_several_rows_the_worst_counts_wherever_it_stands(
     table.write_text("\n".join(lines) + "\n")
     found = datasets.find("oasis1", root)
     assert reasons(found)["OAS1_0015_MR1"] == reason
-    assert "OAS1_0015_MR1" not in {s.id for s in found.subjects}
+    assert "OAS1_0015_MR1" not in {s.id for s in found.sessions}
 
 
 def test_a_table_cut_short_makes_nobody_healthy(make: Maker) -> None:
@@ -131,14 +131,14 @@ def test_a_table_cut_short_makes_nobody_healthy(make: Maker) -> None:
 
 def test_the_age_of_a_person_scanned_twice_is_known_of_both_scans(make: Maker) -> None:
     found = make("ixi", "repeat_scan")
-    assert len(found.subjects) == 4
-    assert all(subject.age is not None for subject in found.subjects)
+    assert len(found.sessions) == 4
+    assert all(session.age is not None for session in found.sessions)
 
 
 def test_contradicting_rows_are_remarked_and_in_the_report_of_verify(make: Maker) -> None:
     for name in ("ixi", "camcan", "oasis1"):
         found = make(name, "contradicting_rows")
-        assert sum(subject.age is None for subject in found.subjects) == 1
+        assert sum(session.age is None for session in found.sessions) == 1
         assert "contradict each other, the age is unknown" in found.remarks[0].reason
 
 
@@ -151,7 +151,7 @@ def test_scans_after_treatment_are_not_the_release_of_2023(tmp_path: Path) -> No
     for patient in ("BraTS-GLI-00001-000", "BraTS-GLI-00001-100", "BraTS-GLI-02345-103"):
         touch(tmp_path, *[f"{patient}/{patient}-{name}.nii.gz" for name in BRATS])
     found = datasets.find("brats21", tmp_path)
-    assert [s.id for s in found.subjects] == ["BraTS-GLI-00001-000"]
+    assert [s.id for s in found.sessions] == ["BraTS-GLI-00001-000"]
     assert reasons(found) == {
         "BraTS 2024 or later": "2 (BraTS-GLI-00001-100, BraTS-GLI-02345-103): scanned after treatment: their "
         "label 4 is the cavity of a resection, not tumour"
@@ -163,12 +163,12 @@ def test_scans_after_treatment_are_not_the_release_of_2023(tmp_path: Path) -> No
 
 def test_a_resection_cavity_under_a_name_of_2023_is_refused(tmp_path: Path) -> None:
     testing.write_fixture("brats21", tmp_path, subjects=1, layout="2023")
-    (subject,) = datasets.find("brats21", tmp_path).subjects
-    assert subject.mask_values == (1, 2, 3)
-    image = nibabel.load(subject.lesion_mask)
+    (session,) = datasets.find("brats21", tmp_path).sessions
+    assert session.mask_values == (1, 2, 3)
+    image = nibabel.load(session.lesion_mask)
     voxels = np.asarray(image.dataobj).copy()
     voxels[:2, :2, :2] = 4
-    nibabel.save(nibabel.Nifti1Image(voxels, image.affine), subject.lesion_mask)
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine), session.lesion_mask)
     done = CliRunner().invoke(
         app, ["verify", "brats21", "--root", str(tmp_path), "--quiet", "--workers", "1"]
     )
@@ -196,11 +196,11 @@ def test_another_release_of_like_names_is_left_out_by_name(
     name: str, other: str, release: str, make: Maker
 ) -> None:
     found = make(name)
-    there = [s.id for s in found.subjects]
+    there = [s.id for s in found.sessions]
     (found.root / other).parent.mkdir(parents=True, exist_ok=True)
     (found.root / other).write_bytes(b"x" * 2000)
     again = datasets.find(name, found.root)
-    assert [s.id for s in again.subjects] == there
+    assert [s.id for s in again.sessions] == there
     assert [item.id for item in again.left_out] == [release]
     for path in sorted(found.root.iterdir()):  # and where there is nothing else
         if path != found.root / Path(other).parts[0]:
@@ -218,20 +218,20 @@ def test_a_linked_folder_of_ixi_is_entered(make: Maker, tmp_path: Path) -> None:
     store.mkdir()
     (found.root / "IXI-T2").rename(store / "IXI-T2")
     (found.root / "IXI-T2").symlink_to(store / "IXI-T2")
-    assert all("T2" in subject.images for subject in datasets.find("ixi", found.root).subjects)
+    assert all("T2" in session.images for session in datasets.find("ixi", found.root).sessions)
 
 
 @pytest.mark.parametrize("name", ["atlas2", "brats13", "brats21", "isles22", "mslub", "msseg16", "wmh17"])
 def test_images_without_masks_are_told_as_that(name: str, make: Maker) -> None:
     found = make(name)
-    for subject in found.subjects:
-        Path(str(subject.lesion_mask)).unlink()
+    for session in found.sessions:
+        Path(str(session.lesion_mask)).unlink()
     with pytest.raises(UserError, match=r"No subject of .* \(3 subjects, none with a lesion mask: "):
         datasets.find(name, found.root)
 
 
 def test_a_data_set_none_of_which_was_fetched_says_how_to_fetch_it(make: Maker) -> None:
-    found = make("atlas2", subjects=1)
+    found = make("atlas2", sessions=1)
     for path in found.root.rglob("*.nii.gz"):
         path.unlink()
         path.symlink_to(".git/annex/objects/none")
@@ -248,9 +248,9 @@ def test_archives_that_were_not_unpacked_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["brats13", "brats21", "mslub", "msseg16", "wmh17"])
 def test_images_deeper_than_expected_are_told_as_that(name: str, make: Maker) -> None:
-    found = make(name, subjects=1)
-    (subject,) = found.subjects
-    for path in subject.images.values():
+    found = make(name, sessions=1)
+    (session,) = found.sessions
+    for path in session.images.values():
         (path.parent / "nested").mkdir(exist_ok=True)
         path.rename(path.parent / "nested" / path.name)
     with pytest.raises(UserError, match="found deeper, under .*nested: move it up"):
@@ -354,10 +354,10 @@ def test_reasons_are_told_once_with_counts() -> None:
 def test_the_flags_of_a_stack_are_told_once(tmp_path: Path) -> None:
     """Not of the whole stack, and again of its lesion-free slices."""
     facts = {"quality": {"flags": ["brain of 9 ml, expected 900 to 2200"]}}
-    whole = Subject(id="a", cohort="lgg", person="a", images={"T1": tmp_path}, healthy=False)
+    whole = Session(id="a", cohort="lgg", subject="a", images={"T1": tmp_path}, healthy=False)
     free = replace(whole, id="a_lesion-free", healthy=True, slices="lesion-free")
-    alone = replace(free, id="b_lesion-free", person="b")
-    stacks = [SimpleNamespace(subject=one, contrast="T1", facts=facts) for one in (whole, free, alone)]
+    alone = replace(free, id="b_lesion-free", subject="b")
+    stacks = [SimpleNamespace(session=one, contrast="T1", facts=facts) for one in (whole, free, alone)]
     flags = list(prepare_dataset_module._flags(stacks))  # type: ignore[arg-type]
     assert [flag.subject_id for flag in flags] == ["a", "b_lesion-free"]
 

@@ -76,8 +76,8 @@ def trapped(folder: Path, *traps: str) -> Found:
     return found(folder / "root", folder / "drawn")
 
 
-def persons(here: Found) -> set[str]:
-    return {subject.person for subject in here.subjects}
+def subjects(here: Found) -> set[str]:
+    return {session.subject for session in here.sessions}
 
 
 # ---- the adapter -------------------------------------------------------------------------------
@@ -85,16 +85,16 @@ def persons(here: Found) -> set[str]:
 
 def test_every_segmentation_is_one_person_drawn_several_times(drawn: Found) -> None:
     assert drawn.left_out == ()
-    assert [s.id for s in drawn.subjects] == [
-        f"training_seg_{person:02d}-{number}" for person in (1, 2, 3) for number in range(1, DRAWS + 1)
+    assert [s.id for s in drawn.sessions] == [
+        f"training_seg_{subject:02d}-{number}" for subject in (1, 2, 3) for number in range(1, DRAWS + 1)
     ]
-    assert persons(drawn) == {"training_seg_01", "training_seg_02", "training_seg_03"}
-    for subject in drawn.subjects:
-        assert sorted(subject.images) == ["FLAIR", "PD", "T1", "T2"]
-        assert subject.healthy
-        assert subject.skull_stripped
-    parts = splits.split(drawn.subjects, drawn.card)
-    splits.check_persons(parts)
+    assert subjects(drawn) == {"training_seg_01", "training_seg_02", "training_seg_03"}
+    for session in drawn.sessions:
+        assert sorted(session.images) == ["FLAIR", "PD", "T1", "T2"]
+        assert session.healthy
+        assert session.skull_stripped
+    parts = splits.split(drawn.sessions, drawn.card)
+    splits.check_subjects(parts)
     assert all(len(members) % DRAWS == 0 for members in parts.values())
     report = verify(drawn, 1, Silent())
     assert (report.problems, report.remarks) == ((), ())  # no two draws are the same
@@ -106,8 +106,8 @@ def test_ten_segmentations_give_as_many_scans_as_a_small_cohort_has() -> None:
 
 
 def test_the_first_ten_segmentations_of_the_release_fill_every_partition(drawn: Found) -> None:
-    one = drawn.subjects[0]
-    ten = [replace(one, id=str(n), person=f"training_seg_{n:02d}") for n in range(1, 11)]
+    one = drawn.sessions[0]
+    ten = [replace(one, id=str(n), subject=f"training_seg_{n:02d}") for n in range(1, 11)]
     parts = splits.split(ten, drawn.card)
     assert {name: len(members) for name, members in parts.items() if members} == {
         "healthy-train": 8, "healthy-val": 1, "healthy-test": 1,
@@ -121,17 +121,17 @@ def test_the_download_is_only_read_and_nothing_is_drawn_twice(written: Path, tmp
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     first = found(root, tmp_path / "drawn")
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
-    files = {path: path.stat().st_mtime_ns for s in first.subjects for path in s.images.values()}
-    assert [s.id for s in found(root, tmp_path / "drawn").subjects] == [s.id for s in first.subjects]
+    files = {path: path.stat().st_mtime_ns for s in first.sessions for path in s.images.values()}
+    assert [s.id for s in found(root, tmp_path / "drawn").sessions] == [s.id for s in first.sessions]
     assert {path: path.stat().st_mtime_ns for path in files} == files
     lost = next(iter(files))
     lost.unlink()  # as after a run that was killed
     found(root, tmp_path / "drawn")
     assert lost.exists()
     shutil.copy(written / "training_seg_03.nii.gz", root)
-    assert persons(found(root, tmp_path / "drawn")) == {"training_seg_02", "training_seg_03"}
+    assert subjects(found(root, tmp_path / "drawn")) == {"training_seg_02", "training_seg_03"}
     (root / "training_seg_02.nii.gz").unlink()
-    assert persons(found(root, tmp_path / "drawn")) == {"training_seg_03"}
+    assert subjects(found(root, tmp_path / "drawn")) == {"training_seg_03"}
 
 
 def test_a_draw_depends_on_its_segmentation_and_number_alone(
@@ -140,7 +140,7 @@ def test_a_draw_depends_on_its_segmentation_and_number_alone(
     (tmp_path / "root").mkdir()
     shutil.copy(written / "training_seg_03.nii.gz", tmp_path / "root" / "Training_seg_03.nii.gz")
     alone = found(tmp_path / "root", tmp_path / "drawn")
-    for one, other in zip(alone.subjects, drawn.subjects[-DRAWS:], strict=True):
+    for one, other in zip(alone.sessions, drawn.sessions[-DRAWS:], strict=True):
         assert one.id == other.id
         for contrast in one.images:
             assert one.images[contrast].read_bytes() == other.images[contrast].read_bytes()
@@ -161,7 +161,7 @@ def test_a_draw_depends_on_its_segmentation_and_number_alone(
 )
 def test_a_spoilt_segmentation_is_left_out_with_the_reason(trap: str, reason: str, tmp_path: Path) -> None:
     here = trapped(tmp_path, trap)
-    assert persons(here) == {"training_seg_01"}
+    assert subjects(here) == {"training_seg_01"}
     (left,) = here.left_out
     assert left.id == "training_seg_02.nii.gz"
     assert re.search(reason, left.reason)
@@ -181,14 +181,14 @@ def test_how_a_segmentation_is_stored_changes_no_voxel(
 ) -> None:
     here = trapped(tmp_path, *traps)
     assert here.left_out == ()
-    assert [s.id for s in here.subjects] == [s.id for s in drawn.subjects[: 2 * DRAWS]]
-    for one, other in zip(here.subjects[::DRAWS], drawn.subjects[::DRAWS], strict=False):
+    assert [s.id for s in here.sessions] == [s.id for s in drawn.sessions[: 2 * DRAWS]]
+    for one, other in zip(here.sessions[::DRAWS], drawn.sessions[::DRAWS], strict=False):
         np.testing.assert_array_equal(voxels(one.images["FLAIR"]), voxels(other.images["FLAIR"]))
 
 
 def test_a_segmentation_that_was_not_fetched_is_left_out(tmp_path: Path) -> None:
     here = trapped(tmp_path, "absent_content")
-    assert persons(here) == {"training_seg_01"}
+    assert subjects(here) == {"training_seg_01"}
     assert [item.id for item in here.left_out] == ["links without content"]
 
 
@@ -208,7 +208,7 @@ def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
 
 
 def test_an_oblique_segmentation_is_drawn_upright(tmp_path: Path) -> None:
-    assert persons(trapped(tmp_path, "oblique")) == {"training_seg_01", "training_seg_02"}
+    assert subjects(trapped(tmp_path, "oblique")) == {"training_seg_01", "training_seg_02"}
 
 
 def test_every_trap_of_the_fixture_is_tested() -> None:
@@ -313,7 +313,7 @@ def test_every_number_of_the_release_is_known_and_belongs_to_one_structure() -> 
 
 def test_drawn_scans_are_prepared(drawn: Found, tmp_path: Path) -> None:
     for contrast in ("FLAIR", "T2"):
-        cohort = prepare(drawn.subjects[:1], contrast, GRIDS["g48"], drawn.card, tmp_path, 1, Silent())
+        cohort = prepare(drawn.sessions[:1], contrast, GRIDS["g48"], drawn.card, tmp_path, 1, Silent())
         assert cohort.failures == ()
         assert 1500 < cohort.prepared[0].facts["brain_ml"] < 2300
 
@@ -338,7 +338,7 @@ def test_flair_of_patients_is_learned_from_label_maps_in_a_regime_of_its_own(
     plan = make_plan(replace(config, train="labelmaps"), runtime)
     assert plan.train is not None
     assert plan.train.card.name == "labelmaps"
-    assert plan.train.subjects[0].images["FLAIR"].is_relative_to(runtime.paths.drawn("labelmaps"))
+    assert plan.train.sessions[0].images["FLAIR"].is_relative_to(runtime.paths.drawn("labelmaps"))
     (tmp_path / "mslub" / datasets.FIXTURE_NOTE).unlink()
     plan = make_plan(replace(config, method="ae"), runtime)
     assert regime(plan.train.card if plan.train else None, plan.test.card) == "synthetic"

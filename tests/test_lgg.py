@@ -18,7 +18,7 @@ from uadbench.cards import dataset_card
 from uadbench.cli import main
 from uadbench.data import splits
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Slice, Subject
+from uadbench.data.session import Session, Slice
 from uadbench.data.sizes import PIXELS
 from uadbench.data.space import GRIDS, NATIVE, Frame, in_plane, resample
 from uadbench.data.volumes import Volumes
@@ -63,12 +63,12 @@ def check(found: Found) -> Report:
     return verify(found, 1, Silent())
 
 
-def one(found: Found, subject_id: str) -> Subject:
-    return next(subject for subject in found.subjects if subject.id == subject_id)
+def one(found: Found, subject_id: str) -> Session:
+    return next(subject for subject in found.sessions if subject.id == subject_id)
 
 
 def prepared_of(found: Found, tmp_path: Path, contrast: str = "FLAIR", on: Frame = NATIVE) -> list[Prepared]:
-    subjects = [subject for subject in found.subjects if contrast in subject.images]
+    subjects = [subject for subject in found.sessions if contrast in subject.images]
     made = prepare.prepare(subjects, contrast, on, found.card, tmp_path / "cache", 1, Silent())
     assert made.failures == ()
     return list(made.prepared)
@@ -80,15 +80,15 @@ def prepared_of(found: Found, tmp_path: Path, contrast: str = "FLAIR", on: Frame
 @pytest.mark.parametrize("layout", ["kaggle_3m", "nested"])
 def test_a_patient_is_a_whole_stack_and_its_lesion_free_slices(layout: str, make: Maker) -> None:
     found = make(layout=layout, subjects=2)
-    assert [s.id for s in found.subjects] == [
+    assert [s.id for s in found.sessions] == [
         "TCGA_ZZ_7001_19990101",
         "TCGA_ZZ_7001_19990101_lesion-free",
         "TCGA_ZZ_7002_19990101",
         "TCGA_ZZ_7002_19990101_lesion-free",
     ]
     assert found.left_out == ()
-    whole, free = found.subjects[:2]
-    assert (whole.person, whole.session, whole.site) == ("TCGA_ZZ_7001", "19990101", "ZZ")
+    whole, free = found.sessions[:2]
+    assert (whole.subject, whole.label, whole.site) == ("TCGA_ZZ_7001", "19990101", "ZZ")
     assert (whole.healthy, whole.slices, free.healthy, free.slices) == (False, "all", True, "lesion-free")
     assert whole.channels == {"T1": 0, "FLAIR": 1, "T1post": 2}
     assert whole.sex in ("F", "M")
@@ -106,7 +106,7 @@ def test_a_patient_is_a_whole_stack_and_its_lesion_free_slices(layout: str, make
 
 def test_the_table_may_have_commas_and_points(make: Maker) -> None:
     plain, *others = (
-        [(s.age, s.sex) for s in make(*traps).subjects]
+        [(s.age, s.sex) for s in make(*traps).sessions]
         for traps in ((), ("commas",), ("semicolons",), ("unicode_text",), ("remark_lines",))
     )
     assert others == [plain] * 4
@@ -115,12 +115,12 @@ def test_the_table_may_have_commas_and_points(make: Maker) -> None:
 @pytest.mark.parametrize("trap", ["contradicting_rows", "impossible_age"])
 def test_an_age_that_cannot_be_true_is_unknown(trap: str, make: Maker) -> None:
     found = make(trap)
-    assert [s.id for s in found.subjects if s.age is None] == [PATIENT, f"{PATIENT}_lesion-free"]
+    assert [s.id for s in found.sessions if s.age is None] == [PATIENT, f"{PATIENT}_lesion-free"]
     assert PATIENT.rpartition("_")[0] in found.remarks[0].reason
 
 
 def test_a_patient_without_a_row_has_neither_age_nor_sex(make: Maker) -> None:
-    known = {s.id: s.age is not None and s.sex is not None for s in make("file_without_row").subjects}
+    known = {s.id: s.age is not None and s.sex is not None for s in make("file_without_row").sessions}
     assert [name for name, there in known.items() if not there] == [PATIENT, f"{PATIENT}_lesion-free"]
 
 
@@ -159,7 +159,7 @@ def test_a_missing_sequence_leaves_the_other_contrasts(make: Maker) -> None:
 
 def test_the_archive_holds_everything_twice(make: Maker) -> None:
     found = make("downloaded_twice", subjects=2)
-    assert len(found.subjects) == 4
+    assert len(found.sessions) == 4
     assert [left.reason for left in found.left_out] == ["a second copy beside kaggle_3m"] * 2
 
 
@@ -167,7 +167,7 @@ def test_a_patient_without_any_lesion_is_healthy_only(make: Maker) -> None:
     found = make("no_lesion")
     subject = one(found, PATIENT)
     assert (subject.healthy, subject.slices, subject.lesion_mask) == (True, "all", None)
-    assert len(found.subjects) == 5
+    assert len(found.sessions) == 5
     assert check(found).ok
 
 
@@ -237,7 +237,7 @@ def test_pictures_are_read_however_they_are_compressed(compression: str | None, 
 def test_masks_of_0_and_1_are_taken_where_the_card_says_255(make: Maker, tmp_path: Path) -> None:
     found = make(subjects=1)
     before = prepared_of(found, tmp_path)[0].lesion()
-    for one_slice in found.subjects[0].stack:
+    for one_slice in found.sessions[0].stack:
         mask = stacks.read_picture(one_slice.mask)
         tifffile.imwrite(one_slice.mask, (mask > 0).astype(np.uint8), metadata=None)
     report = check(found)
@@ -341,7 +341,7 @@ def test_air_has_no_brain() -> None:
 def test_a_slice_that_copies_flair_is_dropped_from_the_other_contrast(make: Maker, tmp_path: Path) -> None:
     found = make("missing_slice", subjects=2)
     counts = {
-        contrast: {p.subject.id: len(p.facts["slices"]) for p in prepared_of(found, tmp_path, contrast)}
+        contrast: {p.session.id: len(p.facts["slices"]) for p in prepared_of(found, tmp_path, contrast)}
         for contrast in ("FLAIR", "T1post")
     }
     assert counts["FLAIR"][PATIENT] == 16
@@ -449,13 +449,13 @@ def test_the_slice_auroc_holds_lesion_free_slices_against_those_with_lesion() ->
 
 def test_a_person_is_learned_from_or_tested_never_both(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     people = [
-        Subject(id=f"{n}{free}", cohort="lgg", person=f"p{n}", images={}, healthy=bool(free), slices=kind)
+        Session(id=f"{n}{free}", cohort="lgg", subject=f"p{n}", images={}, healthy=bool(free), slices=kind)
         for n in range(60)
         for free, kind in (("", "all"), ("-free", "lesion-free"))
     ]
     parts = splits.split(people, CARD)
-    splits.check_persons(parts)
-    persons = {name: {s.person for s in members} for name, members in parts.items()}
+    splits.check_subjects(parts)
+    persons = {name: {s.subject for s in members} for name, members in parts.items()}
     assert persons["healthy-val"] == persons["lesion-val"]
     assert persons["healthy-test"] == persons["lesion-test"]
     assert not persons["healthy-train"] & (persons["lesion-val"] | persons["lesion-test"])
@@ -464,7 +464,7 @@ def test_a_person_is_learned_from_or_tested_never_both(make: Maker, monkeypatch:
 
 
 def test_may_share_allows_one_stage_of_one_person_only() -> None:
-    whole = Subject(id="a", cohort="lgg", person="p", images={}, healthy=False)
+    whole = Session(id="a", cohort="lgg", subject="p", images={}, healthy=False)
     free = replace(whole, id="b", healthy=True, slices="lesion-free")
     assert splits.may_share("healthy-test", free, "lesion-test", whole)
     assert splits.may_share("lesion-val", whole, "healthy-val", free)
@@ -472,7 +472,7 @@ def test_may_share_allows_one_stage_of_one_person_only() -> None:
     assert not splits.may_share("healthy-val", free, "lesion-test", whole)
     assert not splits.may_share("healthy-test", replace(free, slices="all"), "lesion-test", whole)
     with pytest.raises(UserError, match="is in healthy-train and in lesion-test"):
-        splits.check_persons({"healthy-train": [free], "lesion-test": [whole]})
+        splits.check_subjects({"healthy-train": [free], "lesion-test": [whole]})
 
 
 def test_slices_of_one_patient_under_two_names_stop_the_run(make: Maker, tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def stacked(scan: Prepared, slices: int) -> Prepared:
     path = scan.path.with_name(f"stack-{scan.path.name}")
     pixels = [1e4 * float(one.any()) for one in codes]
     prepared.write_codes(path, codes, None, {**scan.facts, "slice_area_pixels": pixels})
-    return Prepared(scan.subject, scan.contrast, grid, path)
+    return Prepared(scan.session, scan.contrast, grid, path)
 
 
 def test_stacks_may_have_unequal_numbers_of_slices(name: str, toy: Toy, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
 ) -> None:
     from uadbench.data import prepared
     from uadbench.data.prepared import Prepared
-    from uadbench.data.session import Subject
+    from uadbench.data.session import Session
     from uadbench.data.space import GRIDS
     from uadbench.evaluation import maps, scans
     from uadbench.evaluation.evaluate import Case
@@ -141,7 +141,7 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
             file = here.cache / "g48" / f"{subject.id}.safetensors"
             ill = subject.partition == "lesion-test"
             prepared.write(file, image, brain, lesion.astype(np.uint8) if ill else None, {})
-            who = Subject(id=subject.id, cohort="phantom", person="p", images={}, healthy=not ill)
+            who = Session(id=subject.id, cohort="phantom", subject="p", images={}, healthy=not ill)
             scan = Prepared(who, "T1", grid, file)
             stored = folder / f"{subject.id}.safetensors"
             maps.write(stored, Score(image, image[None]), 1.0, 1.0)

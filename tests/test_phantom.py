@@ -16,7 +16,7 @@ from uadbench.cards import dataset_card
 from uadbench.data import splits
 from uadbench.data.space import GRIDS
 from uadbench.phantom import cohort, lesions, template
-from uadbench.phantom.anatomy import TISSUES, Anatomy, Person, template_position
+from uadbench.phantom.anatomy import TISSUES, Anatomy, Subject, template_position
 from uadbench.phantom.fields import Map, axes_mm, smooth_field
 from uadbench.system.progress import Silent
 
@@ -36,15 +36,15 @@ def means_of_tissues(anatomy: Anatomy, image: Map) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def patients() -> dict[str, Patient]:
     """One lesion of each kind in one person, with its scans at the quietest site."""
-    person, site = Person((7, 1), 58.0, "F"), phantom.SITES[0]
-    healthy = phantom.make_anatomy(person, FULL)
+    subject, site = Subject((7, 1), 58.0, "F"), phantom.SITES[0]
+    healthy = phantom.make_anatomy(subject, FULL)
     made = {}
     for kind in phantom.KINDS:
-        lesion = phantom.make_lesion(person, kind, healthy)
+        lesion = phantom.make_lesion(subject, kind, healthy)
         contrasts = ("T1", "T2", "FLAIR")
         made[kind] = (
             lesion,
-            {c: phantom.make_scan(person, site, c, lesion.anatomy, lesion.parts) for c in contrasts},
+            {c: phantom.make_scan(subject, site, c, lesion.anatomy, lesion.parts) for c in contrasts},
         )
     return made
 
@@ -76,19 +76,19 @@ def test_a_member_is_the_same_every_time_and_unlike_the_next() -> None:
 
 
 def test_a_person_is_the_same_on_every_grid() -> None:
-    person = Person((7, 2), 40.0, "M")
-    coarse, fine = (template_position(person, GRIDS[name]) for name in ("g48", "g96"))
+    subject = Subject((7, 2), 40.0, "M")
+    coarse, fine = (template_position(subject, GRIDS[name]) for name in ("g48", "g96"))
     # The grids share their first voxel, and one spacing is twice the other.
     assert np.abs(fine[:, ::2, ::2, ::2] - coarse).max() < 1e-3
 
 
 def test_no_deformation_folds_the_brain() -> None:
     for number in range(4):
-        person = Person((7, number), 20.0 + 20 * number, "F")
-        position = template_position(person, SMALL)
+        subject = Subject((7, number), 20.0 + 20 * number, "F")
+        position = template_position(subject, SMALL)
         jacobian = np.stack([np.stack(np.gradient(p, SMALL.spacing_mm)) for p in position])
         determinant = np.linalg.det(np.moveaxis(jacobian, (0, 1), (-2, -1)))
-        brain = phantom.make_anatomy(person, SMALL).brain
+        brain = phantom.make_anatomy(subject, SMALL).brain
         assert (determinant[brain] > 0).mean() > 0.999
 
 
@@ -100,10 +100,10 @@ def test_a_smooth_field_has_unit_variance() -> None:
 
 @pytest.mark.parametrize("site", phantom.SITES, ids=lambda site: site.name)
 def test_tissues_have_the_order_of_each_contrast(site: phantom.Site) -> None:
-    person = Person((7, 3), 45.0, "F")
-    anatomy = phantom.make_anatomy(person, SMALL)
+    subject = Subject((7, 3), 45.0, "F")
+    anatomy = phantom.make_anatomy(subject, SMALL)
     t1, t2, flair, pd = (
-        means_of_tissues(anatomy, phantom.make_scan(person, site, c, anatomy)) for c in phantom.CONTRASTS
+        means_of_tissues(anatomy, phantom.make_scan(subject, site, c, anatomy)) for c in phantom.CONTRASTS
     )
     assert t1["WM"] > t1["deep GM"] > t1["GM"] > t1["CSF"]
     assert t2["CSF"] > t2["GM"] > t2["WM"]
@@ -112,17 +112,17 @@ def test_tissues_have_the_order_of_each_contrast(site: phantom.Site) -> None:
 
 
 def test_sites_differ_in_contrast() -> None:
-    person = Person((7, 3), 45.0, "F")
-    anatomy = phantom.make_anatomy(person, SMALL)
+    subject = Subject((7, 3), 45.0, "F")
+    anatomy = phantom.make_anatomy(subject, SMALL)
     ratio = {}
     for site in phantom.SITES:
-        means = means_of_tissues(anatomy, phantom.make_scan(person, site, "T1", anatomy))
+        means = means_of_tissues(anatomy, phantom.make_scan(subject, site, "T1", anatomy))
         ratio[site.name] = means["GM"] / means["WM"]
     assert ratio["harbour"] > ratio["north"] + 0.03 > ratio["university"] + 0.06
 
 
 def test_age_widens_ventricles_and_sulci_and_thins_the_cortex() -> None:
-    young, old = (phantom.make_anatomy(Person((7, 4), age, "F"), SMALL) for age in (25.0, 82.0))
+    young, old = (phantom.make_anatomy(Subject((7, 4), age, "F"), SMALL) for age in (25.0, 82.0))
     assert (old.ventricle_mm < 0).sum() > 1.3 * (young.ventricle_mm < 0).sum()
     fluid, cortex = TISSUES.index("CSF"), TISSUES.index("GM")
     assert old.tissues[fluid][old.brain].mean() > 1.2 * young.tissues[fluid][young.brain].mean()
@@ -179,12 +179,12 @@ def test_a_mimic_has_the_mean_of_another_tissue_in_every_contrast() -> None:
     # No receive field, and no blur that would mix small islands with what surrounds them.
     site = replace(phantom.SITES[0], bias=0.0, blur_mm=(0.0, 0.0, 0.0))
     for number in range(3):
-        person = Person((8, number), 40.0, "M")
-        lesion = phantom.make_lesion(person, "mimic", phantom.make_anatomy(person, FULL))
+        subject = Subject((8, number), 40.0, "M")
+        lesion = phantom.make_lesion(subject, "mimic", phantom.make_anatomy(subject, FULL))
         (guest, island), *others = lesion.parts.items()
         assert not others
         for contrast in phantom.CONTRASTS:
-            scan = phantom.make_scan(person, site, contrast, lesion.anatomy, lesion.parts)
+            scan = phantom.make_scan(subject, site, contrast, lesion.anatomy, lesion.parts)
             means = means_of_tissues(lesion.anatomy, scan)
             span = max(means.values()) - min(means.values())
             assert abs(np.median(scan[island > 0.97]) - means[guest]) < 0.1 * span
@@ -255,23 +255,23 @@ def test_files_come_back_through_the_adapter(written: Path) -> None:
     assert [(item.id, item.reason) for item in found.left_out] == [
         ("sub-0102", "not named in participants.tsv")
     ]
-    (subject,) = found.subjects
+    (session,) = found.sessions
     member = phantom.members(1, 0)[0]
-    assert (subject.age, subject.sex, subject.site) == (
-        member.person.age,
-        member.person.sex,
+    assert (session.age, session.sex, session.site) == (
+        member.subject.age,
+        member.subject.sex,
         member.site.name,
     )
-    assert subject.healthy
-    assert subject.space == "MNI152"
+    assert session.healthy
+    assert session.space == "MNI152"
     # Made here and by a worker process, the scan has the same voxels.
     scans = phantom.make_scans(member)
-    for contrast, path in subject.images.items():
+    for contrast, path in session.images.items():
         image: Any = nibabel.load(path)
         assert np.array_equal(image.affine, GRIDS["g96"].affine)
         assert np.array_equal(np.asanyarray(image.dataobj), np.rint(scans.images[contrast]))
-    assert subject.brain_mask is not None
-    mask: Any = nibabel.load(subject.brain_mask)
+    assert session.brain_mask is not None
+    mask: Any = nibabel.load(session.brain_mask)
     assert np.array_equal(mask.get_fdata() > 0, scans.brain)
 
 
@@ -282,7 +282,7 @@ def test_the_environment_can_ask_for_another_number_of_healthy_members(
     shutil.copytree(written, root)
     monkeypatch.setenv(phantom.HEALTHY_VARIABLE, "2")
     datasets.load("phantom").generate(root, Silent(), lesions_per_kind=0)
-    assert [s.id for s in datasets.find("phantom", root).subjects] == ["sub-0101", "sub-0102"]
+    assert [s.id for s in datasets.find("phantom", root).sessions] == ["sub-0101", "sub-0102"]
 
 
 def test_an_interrupted_generation_goes_on(written: Path, tmp_path: Path) -> None:
@@ -315,8 +315,8 @@ def test_a_row_without_its_files_is_left_out(written: Path, tmp_path: Path) -> N
     shutil.copytree(written, root)
     (root / "sub-0101" / "anat" / "sub-0101_desc-brain_mask.nii.gz").unlink()
     shutil.rmtree(root / "sub-0102")
-    reasons = [item.reason for item in datasets.load("phantom").subjects(root)]
+    reasons = [item.reason for item in datasets.load("phantom").sessions(root)]
     assert reasons == ["lacks sub-0101_desc-brain_mask.nii.gz"]
     shutil.rmtree(root / "sub-0101")
-    reasons = [item.reason for item in datasets.load("phantom").subjects(root)]
+    reasons = [item.reason for item in datasets.load("phantom").sessions(root)]
     assert reasons == ["named in participants.tsv, but has no image"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from uadbench.cards import DatasetCard
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS, Grid
 from uadbench.datasets import Found
 from uadbench.preprocessing import background, plausibility, prepare, resampling
@@ -63,7 +63,7 @@ def save(path: Path, array: NDArray[Any], affine: NDArray[np.float64] = AFFINE) 
     return path
 
 
-def subject(folder: Path, **facts: Any) -> Subject:
+def session(folder: Path, **facts: Any) -> Session:
     made: dict[str, Any] = {
         "images": {"T1": save(folder / "t1.nii.gz", HEAD)},
         "brain_mask": save(folder / "brain.nii.gz", BRAIN.astype(np.uint8)),
@@ -71,17 +71,17 @@ def subject(folder: Path, **facts: Any) -> Subject:
         "healthy": False,
         "space": "MNI152",
     }
-    return Subject(id="a", cohort="made", person="a", **made | facts)
+    return Session(id="a", cohort="made", subject="a", **made | facts)
 
 
-def reasons(folder: Path, one: Subject, **facts: Any) -> tuple[list[str], list[str]]:
+def reasons(folder: Path, one: Session, **facts: Any) -> tuple[list[str], list[str]]:
     """What verify and what prepare say against a subject."""
     found = verify(Found(card(**facts), folder, (one,), ()), 1, Silent())
     cohort = prepare.prepare([one], "T1", G48, card(**facts), folder / "cache", 1, Silent())
     return [p.reason for p in found.problems], [f.reason for f in cohort.failures]
 
 
-def refused(folder: Path, one: Subject, words: str) -> None:
+def refused(folder: Path, one: Session, words: str) -> None:
     """Both refuse it, with one reason."""
     said, left_out = reasons(folder, one)
     assert len(said) == len(left_out) == 1
@@ -95,7 +95,7 @@ def turned(axes: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def test_files_that_belong_together_are_taken(tmp_path: Path) -> None:
-    assert reasons(tmp_path, subject(tmp_path)) == ([], [])
+    assert reasons(tmp_path, session(tmp_path)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -106,17 +106,17 @@ def test_a_mask_of_the_images_shape_on_another_affine_is_never_scored(
 ) -> None:
     """verify said so, and run scored 16 ml as .3 ml."""
     lesion = save(tmp_path / "off.nii.gz", BALL.astype(np.uint8), affine)
-    refused(tmp_path, subject(tmp_path, lesion_mask=lesion), r"off\.nii\.gz has the shape of T1, but another")
+    refused(tmp_path, session(tmp_path, lesion_mask=lesion), r"off\.nii\.gz has the shape of T1, but another")
     brain = save(tmp_path / "mask.nii.gz", BRAIN.astype(np.uint8), affine)
     refused(
-        tmp_path, subject(tmp_path, brain_mask=brain), r"mask\.nii\.gz has the shape of .*T1, but another"
+        tmp_path, session(tmp_path, brain_mask=brain), r"mask\.nii\.gz has the shape of .*T1, but another"
     )
 
 
 def test_affines_that_differ_by_rounding_are_one(tmp_path: Path) -> None:
     near = AFFINE + np.eye(4, k=3) * 0.4
     lesion = save(tmp_path / "near.nii.gz", BALL.astype(np.uint8), near)
-    assert reasons(tmp_path, subject(tmp_path, lesion_mask=lesion)) == ([], [])
+    assert reasons(tmp_path, session(tmp_path, lesion_mask=lesion)) == ([], [])
 
 
 @pytest.mark.parametrize("place", ["origin", "shifted", "far"])
@@ -130,7 +130,7 @@ def test_a_mask_on_other_voxels_in_another_place_is_never_scored(place: str, tmp
     else:
         affine[:3, 3] += (60, 0, 20) if place == "shifted" else (600, 0, 0)
     lesion = save(tmp_path / "off.nii.gz", ball, affine)
-    refused(tmp_path, subject(tmp_path, lesion_mask=lesion), words)
+    refused(tmp_path, session(tmp_path, lesion_mask=lesion), words)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_mask_on_other_voxels_in_another_place_is_never_scored(place: str, tmp
 def test_brain_masks_that_cannot_be_one_are_refused(mask: Any, words: str, tmp_path: Path) -> None:
     """Masks of ones and inverted ones were taken: "nothing is wrong", AUROC .000."""
     path = save(tmp_path / "mask.nii.gz", mask.astype(np.uint8))
-    refused(tmp_path, subject(tmp_path, brain_mask=path), words)
+    refused(tmp_path, session(tmp_path, brain_mask=path), words)
 
 
 def test_an_inverted_mask_of_a_small_field_of_view_is_refused_for_its_corners(tmp_path: Path) -> None:
@@ -157,12 +157,12 @@ def test_an_inverted_mask_of_a_small_field_of_view_is_refused_for_its_corners(tm
     affine[:3, 3] += 20
     for one in (mask, np.ones_like(mask)):
         path = save(tmp_path / "mask.nii.gz", one.astype(np.uint8), affine)
-        refused(tmp_path, subject(tmp_path, brain_mask=path), "holds 8 corners of the field of view")
+        refused(tmp_path, session(tmp_path, brain_mask=path), "holds 8 corners of the field of view")
 
 
 def test_a_full_head_that_is_called_stripped_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "head.nii.gz", np.where(HEAD > 0, HEAD, 0).repeat(2, 0), AFFINE)
-    made = subject(tmp_path, images={"T1": path}, brain_mask=None, lesion_mask=None, healthy=True)
+    made = session(tmp_path, images={"T1": path}, brain_mask=None, lesion_mask=None, healthy=True)
     refused(tmp_path, replace(made, skull_stripped=True), "that a scan that is called skull-stripped is")
 
 
@@ -177,7 +177,7 @@ def test_a_full_head_that_is_called_stripped_is_refused(tmp_path: Path) -> None:
 )
 def test_lesions_that_cannot_be_one_are_refused(lesion: Any, words: str, tmp_path: Path) -> None:
     path = save(tmp_path / "lesion2.nii.gz", lesion.astype(np.uint8))
-    refused(tmp_path, subject(tmp_path, lesion_mask=path), words)
+    refused(tmp_path, session(tmp_path, lesion_mask=path), words)
 
 
 def test_a_small_lesion_on_the_cortex_may_begin_outside_a_close_mask() -> None:
@@ -238,7 +238,7 @@ def test_a_background_of_noise_instead_of_one_value_shows_the_brain(size: float)
 def test_a_background_from_which_no_brain_stands_out_is_named_as_the_cause(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).normal(0, 40, SHAPE)
     path = save(tmp_path / "noisy.nii.gz", np.where(BRAIN, IMAGE, noise).astype(np.float32))
-    made = subject(tmp_path, images={"T1": path}, brain_mask=None, lesion_mask=None, healthy=True)
+    made = session(tmp_path, images={"T1": path}, brain_mask=None, lesion_mask=None, healthy=True)
     refused(
         tmp_path, replace(made, skull_stripped=True), "is called skull-stripped, but its background strays"
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from uadbench import cards
 from uadbench.cards import DatasetCard
 from uadbench.data import prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS, Grid
 from uadbench.preprocessing import background, bias, intensities, prepare, prepare_scan, resampling, scan
 from uadbench.preprocessing.prepare import Cohort
@@ -75,7 +75,7 @@ def save(path: Path, array: NDArray[Any], affine: NDArray[np.float64] = LATTICE.
     return path
 
 
-def subject(folder: Path, name: str = "a", seed: int = 0, **facts: Any) -> Subject:
+def session(folder: Path, name: str = "a", seed: int = 0, **facts: Any) -> Session:
     image, _, ball = head(seed=seed)
     given: dict[str, Any] = {
         "images": {"T1": save(folder / f"{name}_T1.nii.gz", image)},
@@ -84,18 +84,18 @@ def subject(folder: Path, name: str = "a", seed: int = 0, **facts: Any) -> Subje
         "space": "MNI152",
         "skull_stripped": True,
     }
-    return Subject(id=name, cohort="made", person=name, **given | facts)
+    return Session(id=name, cohort="made", subject=name, **given | facts)
 
 
 def run(
-    subjects: list[Subject],
+    sessions: list[Session],
     cache: Path,
     grid: Grid = G48,
     workers: int = 1,
     contrast: str = "T1",
     **facts: Any,
 ) -> Cohort:
-    return prepare.prepare(subjects, contrast, grid, card(**facts), cache, workers, Silent())
+    return prepare.prepare(sessions, contrast, grid, card(**facts), cache, workers, Silent())
 
 
 def only(cohort: Cohort) -> prepared.Prepared:
@@ -117,7 +117,7 @@ def centre_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
 
 def test_a_scan_on_the_grids_own_lattice_is_scaled_and_not_interpolated(tmp_path: Path) -> None:
     image, brain, ball = head()
-    found = only(run([subject(tmp_path)], tmp_path / "cache"))
+    found = only(run([session(tmp_path)], tmp_path / "cache"))
     box = tuple(slice(2, 2 + count) for count in LATTICE.shape)  # LATTICE begins 8 mm inside g48
     values = np.sort(image[brain])
     low, high = values[round(0.01 * (len(values) - 1))], values[round(0.99 * (len(values) - 1))]
@@ -144,7 +144,7 @@ def test_a_point_keeps_its_world_coordinates_through_reading_and_resampling(
     images = {"T1": save(tmp_path / "psr.nii.gz", image, affine)}
     lesion = save(tmp_path / "ball.nii.gz", ball.astype(np.uint8), affine)
     for grid in (G48, GRIDS["g96"]):
-        made = subject(tmp_path, images=images, lesion_mask=lesion)
+        made = session(tmp_path, images=images, lesion_mask=lesion)
         found = only(run([made], tmp_path / "cache", grid))
         np.testing.assert_allclose(centre_mm(found.lesion(), grid), BALL_MM, atol=1.1)
         near = inside(grid.affine, grid.shape, BALL_MM, (20, 20, 20))
@@ -203,8 +203,8 @@ def test_trap_1_a_z_scored_volume_keeps_its_dark_brain(tmp_path: Path) -> None:
     scored = np.where(brain, (image - image[brain].mean()) / image[brain].std(), -3.6).astype(np.float32)
     scored[20:24, 26, 22] = -3.6  # a hole that has the background's value
     images = {"T1": save(tmp_path / "z.nii.gz", scored)}
-    found = only(run([subject(tmp_path, images=images)], tmp_path / "cache"))
-    plain = only(run([subject(tmp_path)], tmp_path / "cache"))
+    found = only(run([session(tmp_path, images=images)], tmp_path / "cache"))
+    plain = only(run([session(tmp_path)], tmp_path / "cache"))
     np.testing.assert_array_equal(found.brain(), plain.brain())
     assert np.abs(found.image() - plain.image()).mean() < 2e-4
     assert (found.image()[~found.brain()] == 0).all()
@@ -216,7 +216,7 @@ def test_trap_1_a_mask_whose_maximum_is_just_below_one_is_a_mask(tmp_path: Path)
     full_head = image + np.float32(50)  # nothing shows where the brain ends
     images = {"T1": save(tmp_path / "head.nii.gz", full_head)}
     mask = save(tmp_path / "mask.nii.gz", brain * np.float32(0.99999997))
-    made = subject(tmp_path, images=images, brain_mask=mask, skull_stripped=False)
+    made = session(tmp_path, images=images, brain_mask=mask, skull_stripped=False)
     found = only(run([made], tmp_path / "cache"))
     assert found.facts["brain_ml"] == brain.sum() * 64 / 1000
 
@@ -238,7 +238,7 @@ def test_a_contrasts_own_mask_goes_before_the_common_one(tmp_path: Path) -> None
     own[:, :, :20] = False
     common = save(tmp_path / "common.nii.gz", brain.astype(np.uint8))
     masks_of = {"T1": save(tmp_path / "own.nii.gz", own.astype(np.uint8))}
-    made = subject(tmp_path, brain_mask=common, contrast_masks=masks_of)
+    made = session(tmp_path, brain_mask=common, contrast_masks=masks_of)
     assert only(run([made], tmp_path / "cache")).facts["brain_ml"] == own.sum() * 64 / 1000
 
 
@@ -266,28 +266,28 @@ def test_percentiles_of_whole_numbers_hold_wherever_they_lie(dtype: str) -> None
 def test_a_scan_of_tiny_values_is_prepared_as_any_other(tmp_path: Path) -> None:
     image, _, _ = head()
     images = {"T1": save(tmp_path / "adc.nii.gz", (image * 1e-11).astype(np.float32))}
-    found = only(run([subject(tmp_path, images=images)], tmp_path / "cache"))
-    plain = only(run([subject(tmp_path)], tmp_path / "cache"))
+    found = only(run([session(tmp_path, images=images)], tmp_path / "cache"))
+    plain = only(run([session(tmp_path)], tmp_path / "cache"))
     np.testing.assert_allclose(found.image(), plain.image(), atol=1e-4)
 
 
 def test_a_brain_of_one_value_is_refused(tmp_path: Path) -> None:
     _, brain, _ = head()
     images = {"T1": save(tmp_path / "flat.nii.gz", brain.astype(np.float32))}
-    assert "shows nothing there" in reason(run([subject(tmp_path, images=images)], tmp_path / "cache"))
+    assert "shows nothing there" in reason(run([session(tmp_path, images=images)], tmp_path / "cache"))
 
 
 def test_the_share_above_the_healthy_percentile_grows_with_the_lesion(tmp_path: Path) -> None:
     _, brain, ball = head()
-    ill = only(run([subject(tmp_path)], tmp_path / "cache")).facts["above_healthy_p99"]
-    well = subject(tmp_path, "well", healthy=True, lesion_mask=None)
+    ill = only(run([session(tmp_path)], tmp_path / "cache")).facts["above_healthy_p99"]
+    well = session(tmp_path, "well", healthy=True, lesion_mask=None)
     assert ill == pytest.approx(ball.sum() / brain.sum() + 0.01, abs=1e-3)
     # Without a mask of it the ball counts as healthy tissue.
     assert only(run([well], tmp_path / "cache")).facts["above_healthy_p99"] <= 0.0101
 
 
 def test_slice_areas_are_those_of_the_brain(tmp_path: Path) -> None:
-    found = only(run([subject(tmp_path)], tmp_path / "cache"))
+    found = only(run([session(tmp_path)], tmp_path / "cache"))
     areas = np.array(found.facts["slice_area_mm2"])
     np.testing.assert_array_equal(areas, found.brain().sum((0, 1)) * 16.0)
 
@@ -297,7 +297,7 @@ def test_a_scan_that_does_not_lie_where_its_card_says_is_refused(tmp_path: Path)
     away = LATTICE.affine
     away[0, 3] += 120
     images = {"T1": save(tmp_path / "away.nii.gz", image, away)}
-    made = subject(tmp_path, images=images, lesion_mask=None, healthy=True)
+    made = session(tmp_path, images=images, lesion_mask=None, healthy=True)
     found = reason(run([made], tmp_path / "cache"))
     assert "not in the space that the data set's card states" in found
 
@@ -309,7 +309,7 @@ def test_lesion_and_ignored_labels_follow_the_card(tmp_path: Path) -> None:
     _, _, ball = head()
     other = np.roll(ball, 6, 1)
     labels = save(tmp_path / "labels.nii.gz", (ball * 4 + other * 2).astype(np.float32) * 0.9999999)
-    made = subject(tmp_path, lesion_mask=labels, ignore_mask=labels)
+    made = session(tmp_path, lesion_mask=labels, ignore_mask=labels)
     found = only(run([made], tmp_path / "cache", lesion_labels=(1, 4), ignore_labels=(2,)))
     assert found.lesion().sum() == ball.sum()
     assert found.ignored().sum() == other.sum()
@@ -321,9 +321,9 @@ def test_trap_5_labels_outside_the_card_are_named(tmp_path: Path) -> None:
     stored = ball.astype(np.uint8) * 7
     stored[ball.nonzero()[0][0]] = 3  # two labels: nobody can say which of them is meant
     labels = save(tmp_path / "labels.nii.gz", stored)
-    found = reason(run([subject(tmp_path, lesion_mask=labels)], tmp_path / "cache"))
+    found = reason(run([session(tmp_path, lesion_mask=labels)], tmp_path / "cache"))
     assert "has the labels [3, 7], the data set's card knows [0, 1]" in found
-    legal = run([subject(tmp_path, lesion_mask=labels)], tmp_path / "cache", other_labels=(3, 7))
+    legal = run([session(tmp_path, lesion_mask=labels)], tmp_path / "cache", other_labels=(3, 7))
     assert only(legal).facts["lesion_ml"] == 0
 
 
@@ -332,26 +332,26 @@ def test_a_plainly_binary_mask_is_a_mask_whatever_stands_for_lesion(value: float
     """Masks of 0 and 255 were refused with "correct the card"."""
     _, _, ball = head()
     mask = save(tmp_path / "mask.nii.gz", (ball * value).astype(np.float32 if value < 1 else np.uint8))
-    found = only(run([subject(tmp_path, lesion_mask=mask)], tmp_path / "cache"))
+    found = only(run([session(tmp_path, lesion_mask=mask)], tmp_path / "cache"))
     assert found.lesion().sum() == ball.sum()
     # Where the card knows more than one value a single other one may mean anything.
     for facts in ({"ignore_labels": (2,)}, {"lesion_labels": (1, 4)}, {"other_labels": (3,)}):
         if value > 1:
-            several = reason(run([subject(tmp_path, lesion_mask=mask)], tmp_path / "cache", **facts))
+            several = reason(run([session(tmp_path, lesion_mask=mask)], tmp_path / "cache", **facts))
             assert f"has the labels [{value}]" in several
 
 
 def test_trap_5_an_empty_lesion_mask_is_legal_and_an_empty_brain_mask_is_not(tmp_path: Path) -> None:
     empty = save(tmp_path / "empty.nii.gz", np.zeros(LATTICE.shape, np.uint8))
-    assert not only(run([subject(tmp_path, lesion_mask=empty)], tmp_path / "cache")).lesion().any()
-    found = reason(run([subject(tmp_path, brain_mask=empty)], tmp_path / "cache"))
+    assert not only(run([session(tmp_path, lesion_mask=empty)], tmp_path / "cache")).lesion().any()
+    found = reason(run([session(tmp_path, brain_mask=empty)], tmp_path / "cache"))
     assert "covers 0 ml of the scan" in found
 
 
 def test_trap_3_a_mask_on_another_grid_is_brought_over_through_the_world(tmp_path: Path) -> None:
     affine, shape = GRIDS["g96"].affine, GRIDS["g96"].shape
     _, brain, ball = head(affine, shape)
-    made = subject(
+    made = session(
         tmp_path,
         lesion_mask=save(tmp_path / "ball.nii.gz", ball.astype(np.uint8), affine),
         brain_mask=save(tmp_path / "brain.nii.gz", brain.astype(np.uint8), affine),
@@ -365,16 +365,16 @@ def test_trap_3_a_mask_on_another_grid_is_brought_over_through_the_world(tmp_pat
 
 
 def test_the_key_is_the_content_not_the_path_or_the_id(tmp_path: Path) -> None:
-    first = only(run([subject(tmp_path / "here", "a")], tmp_path / "cache"))
-    moved = only(run([subject(tmp_path / "there", "b")], tmp_path / "cache"))
-    other = only(run([subject(tmp_path / "here", "c", seed=1)], tmp_path / "cache"))
+    first = only(run([session(tmp_path / "here", "a")], tmp_path / "cache"))
+    moved = only(run([session(tmp_path / "there", "b")], tmp_path / "cache"))
+    other = only(run([session(tmp_path / "here", "c", seed=1)], tmp_path / "cache"))
     assert first.key == moved.key
     assert other.key != first.key
-    assert only(run([subject(tmp_path / "here")], tmp_path / "cache", lesion_labels=(1, 2))).key != first.key
+    assert only(run([session(tmp_path / "here")], tmp_path / "cache", lesion_labels=(1, 2))).key != first.key
 
 
 def test_what_is_there_is_not_made_again_and_what_is_damaged_is(tmp_path: Path) -> None:
-    made, cache = [subject(tmp_path)], tmp_path / "cache"
+    made, cache = [session(tmp_path)], tmp_path / "cache"
     path = only(run(made, cache)).path
     whole, written = path.read_bytes(), path.stat().st_mtime_ns
     assert only(run(made, cache)).path.stat().st_mtime_ns == written
@@ -390,14 +390,14 @@ def test_what_is_there_is_not_made_again_and_what_is_damaged_is(tmp_path: Path) 
 
 
 def test_a_source_that_changes_is_prepared_anew(tmp_path: Path) -> None:
-    first = only(run([subject(tmp_path)], tmp_path / "cache")).key
-    assert only(run([subject(tmp_path, seed=3)], tmp_path / "cache")).key != first
+    first = only(run([session(tmp_path)], tmp_path / "cache")).key
+    assert only(run([session(tmp_path, seed=3)], tmp_path / "cache")).key != first
 
 
 def test_killed_in_the_middle_leaves_no_half_file_and_the_rest_is_done_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = [subject(tmp_path, name, seed) for seed, name in enumerate("abc")]
+    made = [session(tmp_path, name, seed) for seed, name in enumerate("abc")]
     cache, write, count = tmp_path / "cache", prepared.write_codes, [0]
 
     def killed(*arguments: Any) -> None:
@@ -415,12 +415,12 @@ def test_killed_in_the_middle_leaves_no_half_file_and_the_rest_is_done_later(
 
 
 def test_one_and_two_workers_give_the_same_bytes_and_a_failing_subject_harms_no_other(tmp_path: Path) -> None:
-    made = [subject(tmp_path, name, seed) for seed, name in enumerate("abcd")]
+    made = [session(tmp_path, name, seed) for seed, name in enumerate("abcd")]
     made[1].images["T1"].write_bytes(b"")
     made[2] = replace(made[2], images={"T1": tmp_path / "absent.nii.gz"})
     cohorts = [run(made, tmp_path / str(workers), workers=workers) for workers in (1, 2)]
     for cohort in cohorts:
-        assert [p.subject.id for p in cohort.prepared] == ["a", "d"]
+        assert [p.session.id for p in cohort.prepared] == ["a", "d"]
         assert [(f.subject_id, f.contrast) for f in cohort.failures] == [("b", "T1"), ("c", "T1")]
     assert "is empty: fetch the file again" in cohorts[0].failures[0].reason
     assert cohorts[0].failures == cohorts[1].failures
@@ -484,7 +484,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_gives_the_same_cache(tmp_path: Path) -> None:
-    made = [subject(tmp_path, name, seed, space="native") for seed, name in enumerate("abc")]
+    made = [session(tmp_path, name, seed, space="native") for seed, name in enumerate("abc")]
     script, pickled = tmp_path / "prepares.py", tmp_path / "subjects"
     script.write_text(PREPARES)
     pickled.write_bytes(pickle.dumps(made))
@@ -517,7 +517,7 @@ def test_n4_takes_a_slow_brightening_away_and_is_part_of_the_key(tmp_path: Path)
     for offset in (0, -300):  # negative values, as z-scored volumes have them
         found = bias.corrected(Scan(image * slope + np.float32(offset), LATTICE.affine), brain).array[tissue]
         assert found.std() < 0.4 * (image * slope)[tissue].std()
-    made = [subject(tmp_path)]
+    made = [session(tmp_path)]
     for n4 in (False, True):
         options = prepare.Options(n4=n4)
         cohort = prepare.prepare(made, "T1", G48, card(), tmp_path / "cache", 1, Silent(), options)
@@ -537,7 +537,7 @@ def test_the_field_of_a_large_scan_is_read_while_it_is_there(monkeypatch: pytest
 
 
 def test_a_contrast_that_a_subject_lacks_is_a_failure(tmp_path: Path) -> None:
-    assert reason(run([subject(tmp_path)], tmp_path / "cache", contrast="T2")) == "a has no T2; it has T1."
+    assert reason(run([session(tmp_path)], tmp_path / "cache", contrast="T2")) == "a has no T2; it has T1."
 
 
 # ---- transforms --------------------------------------------------------------------------------
@@ -562,7 +562,7 @@ def test_a_second_grid_and_a_second_contrast_use_the_same_transform(
     registered: list[str], tmp_path: Path
 ) -> None:
     image, _, _ = head(seed=1)
-    first = subject(tmp_path, space="SRI24")
+    first = session(tmp_path, space="SRI24")
     made = [replace(first, images={"FLAIR": save(tmp_path / "f.nii.gz", image), **first.images})]
     for contrast in ("FLAIR", "T1"):
         for grid in (G48, GRIDS["g96"]):
@@ -578,7 +578,7 @@ def test_contrasts_in_native_space_are_registered_each_on_its_own(
     registered: list[str], tmp_path: Path
 ) -> None:
     image, _, _ = head(seed=1)
-    first = subject(tmp_path, space="native")
+    first = session(tmp_path, space="native")
     made = [replace(first, images={"FLAIR": save(tmp_path / "f.nii.gz", image), **first.images})]
     for contrast in ("FLAIR", "T1"):
         only(run(made, tmp_path / "cache", contrast=contrast))
@@ -589,7 +589,7 @@ def test_contrasts_in_native_space_are_registered_each_on_its_own(
 
 
 def test_trap_7_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_run(tmp_path: Path) -> None:
-    made = [subject(tmp_path, "a"), subject(tmp_path, "b", seed=1), subject(tmp_path, "twin")]
+    made = [session(tmp_path, "a"), session(tmp_path, "b", seed=1), session(tmp_path, "twin")]
     a, b, twin = run(made, tmp_path / "cache").prepared
     prepare.check_voxels({"healthy-train": [a, b], "healthy-test": []})
     for parts in ({"x": [a, b, twin], "y": []}, {"x": [a, b], "y": [twin]}, {"x": [a], "y": [a]}):
@@ -618,15 +618,15 @@ def test_real_scans_are_brought_to_the_template(
     found = datasets.find(name, DATA / folder)
     card = cards.dataset_card(name)
     grid = GRIDS["g96"]
-    cohort = prepare.prepare(found.subjects[:3], contrast, grid, card, tmp_path, 2, Silent())
+    cohort = prepare.prepare(found.sessions[:3], contrast, grid, card, tmp_path, 2, Silent())
     assert not cohort.failures
     for item in cohort.prepared:
         assert item.facts["registration"]["dice"] > least_dice
         assert (
-            scan.voxel_hash(scan.read_image(item.subject.images[contrast]).array)
+            scan.voxel_hash(scan.read_image(item.session.images[contrast]).array)
             == item.facts["voxel_sha256"]
         )
-        if not item.subject.healthy:
+        if not item.session.healthy:
             assert (item.lesion() & item.brain()).sum() > 0.95 * item.lesion().sum() > 0
             if contrast == "FLAIR":  # lesions are bright there
                 image, lesion = item.image(), item.lesion()

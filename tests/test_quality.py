@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS, Grid
 from uadbench.preprocessing import contact_sheets, quality
 from uadbench.preprocessing.register import WORKING, template
@@ -84,10 +84,10 @@ def test_sheets_have_24_scans_a_page_flagged_ones_first_and_equal_bytes(tmp_path
     items = []
     for number in range(26):
         facts = {"quality": {"dice": 0.9, "correlation": 0.5, "flags": ["strange"] if number == 25 else []}}
-        person = Subject(id=f"s{number:02d}", cohort="made", person="p", images={}, healthy=True)
+        subject = Session(id=f"s{number:02d}", cohort="made", subject="p", images={}, healthy=True)
         path = tmp_path / f"{number}.safetensors"
         prepared.write(path, small, there, (there & (small > 0.9)).astype(np.uint8), facts)
-        items.append(Prepared(person, "T1", grid, path))
+        items.append(Prepared(subject, "T1", grid, path))
     pages = contact_sheets.draw(items, tmp_path / "sheet.png")
     assert [page.name for page in pages] == ["sheet.png", "sheet-2.png"]
     first = [page.read_bytes() for page in pages]
@@ -101,12 +101,12 @@ def test_flagged_scans_are_not_learned_from_and_named(tmp_path: Path) -> None:
     image, brain = scan()
     items = []
     for name, flags in (("a", []), ("b", ["scalp"]), ("c", [])):
-        person = Subject(id=name, cohort="made", person=name, images={}, healthy=True)
+        subject = Session(id=name, cohort="made", subject=name, images={}, healthy=True)
         path = tmp_path / f"{name}.safetensors"
         prepared.write(path, image, brain, None, {"quality": {"flags": flags}})
-        items.append(Prepared(person, "T1", G96, path))
+        items.append(Prepared(subject, "T1", G96, path))
     kept, left = _unflagged(items)
-    assert [item.subject.id for item in kept] == ["a", "c"]
+    assert [item.session.id for item in kept] == ["a", "c"]
     assert [(f.subject_id, f.reason) for f in left] == [("b", "not learned from, for it was flagged: scalp")]
     assert _unflagged([items[1]]) == ([items[1]], [])  # nothing else to learn from
     assert _unflagged([]) == ([], [])

@@ -16,7 +16,7 @@ from uadbench import datasets, methods
 from uadbench.cards import dataset_card
 from uadbench.data import splits
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.evaluation import maps
@@ -113,22 +113,22 @@ def test_no_healthy_scan_is_standardised_by_itself(toy: Toy, count: int) -> None
     wanted = [*val, *ill]
     done: list[str] = []
     for members, healthy in scoring.folds(settings_of("zres"), wanted, val):
-        own = {item.subject.person for item in members}
-        shown = {item.subject.person for item in healthy}
+        own = {item.session.subject for item in members}
+        shown = {item.session.subject for item in healthy}
         assert not own & shown
         assert len(shown) >= 2
         if any(item in ill for item in members):
             assert members == ill
             assert healthy == val
-        done += [item.subject.id for item in members]
-    assert sorted(done) == sorted(item.subject.id for item in wanted)
+        done += [item.session.id for item in members]
+    assert sorted(done) == sorted(item.session.id for item in wanted)
 
 
 def test_repeat_scans_of_a_person_stay_in_one_fold(toy: Toy) -> None:
     val = toy(range(6), True)
-    again = [replace(p, subject=replace(p.subject, id=p.subject.id + "b")) for p in val]
+    again = [replace(p, session=replace(p.session, id=p.session.id + "b")) for p in val]
     for members, healthy in scoring.folds(settings_of("zres"), [*val, *again], [*val, *again]):
-        assert not {p.subject.person for p in members} & {p.subject.person for p in healthy}
+        assert not {p.session.subject for p in members} & {p.session.subject for p in healthy}
 
 
 def test_what_is_not_calibrated_is_scored_in_one_go(toy: Toy) -> None:
@@ -151,7 +151,7 @@ def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
     usual = pca.calibrate
 
     def watched(self: Any, healthy: Volumes, context: Context) -> Any:
-        shown.append(tuple(p.subject.id for p in healthy._prepared))
+        shown.append(tuple(p.session.id for p in healthy._prepared))
         return usual(self, healthy, context)
 
     monkeypatch.setattr(pca, "calibrate", watched)
@@ -241,7 +241,7 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
     module = datasets.load("balls")
     everybody = module.subjects
 
-    def few(folder: Path) -> Iterator[Subject]:
+    def few(folder: Path) -> Iterator[Session]:
         return (s for s in everybody(folder) if s.healthy or s.id == ball)
 
     with pytest.MonkeyPatch.context() as patched:

@@ -9,7 +9,7 @@ import pytest
 
 from uadbench import cards
 from uadbench.data import splits
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 from uadbench.system.errors import UserError
 
 CARD = replace(
@@ -17,23 +17,23 @@ CARD = replace(
 )
 
 
-def subject(number: int, healthy: bool = True, person: str = "", session: str = "1") -> Subject:
-    return Subject(
-        id=f"s{number}", cohort="phantom", person=person or f"p{number}", session=session,
+def session(number: int, healthy: bool = True, subject: str = "", label: str = "1") -> Session:
+    return Session(
+        id=f"s{number}", cohort="phantom", subject=subject or f"p{number}", label=label,
         images={"T1": Path("x.nii")}, healthy=healthy,
     )  # fmt: skip
 
 
 def test_a_partial_copy_gives_a_subset_of_the_whole_split() -> None:
-    whole = splits.split([subject(n) for n in range(200)], CARD)
-    part = splits.split([subject(n) for n in range(0, 200, 7)], CARD)
+    whole = splits.split([session(n) for n in range(200)], CARD)
+    part = splits.split([session(n) for n in range(0, 200, 7)], CARD)
 
     for name in splits.PARTITIONS:
         assert {s.id for s in part[name]} <= {s.id for s in whole[name]}
 
 
 def test_fractions_are_met() -> None:
-    parts = splits.split([subject(n, healthy=n % 2 == 0) for n in range(4000)], CARD)
+    parts = splits.split([session(n, healthy=n % 2 == 0) for n in range(4000)], CARD)
 
     shares = {name: len(members) / 2000 for name, members in parts.items()}
     assert shares["healthy-train"] == pytest.approx(0.6, abs=0.03)
@@ -43,23 +43,26 @@ def test_fractions_are_met() -> None:
 
 
 def test_two_scans_of_one_person_under_different_ids_stay_together() -> None:
-    scans = [subject(n, person=f"p{n // 2}", session=str(n % 2)) for n in range(100)]
+    scans = [session(n, subject=f"p{n // 2}", label=str(n % 2)) for n in range(100)]
 
     parts = splits.split(scans, CARD)
 
-    homes = {s.person: name for name, members in parts.items() for s in members}
-    assert all(homes[s.person] == name for name, members in parts.items() for s in members)
+    homes = {s.subject: name for name, members in parts.items() for s in members}
+    assert all(homes[s.subject] == name for name, members in parts.items() for s in members)
 
 
 def test_a_person_in_two_partitions_stops_the_run() -> None:
-    parts = {"healthy-train": [subject(1, person="anna")], "lesion-test": [subject(2, False, person="anna")]}
+    parts = {
+        "healthy-train": [session(1, subject="anna")],
+        "lesion-test": [session(2, False, subject="anna")],
+    }
 
     with pytest.raises(UserError, match="anna .* healthy-train and in lesion-test"):
-        splits.check_persons(parts)
+        splits.check_subjects(parts)
 
 
 def test_a_lower_limit_keeps_a_subset_and_changes_the_hash() -> None:
-    everyone = [subject(n) for n in range(60)]
+    everyone = [session(n) for n in range(60)]
     few, more = (splits.split(everyone, CARD, limit=n)["healthy-train"] for n in (3, 6))
 
     assert {s.id for s in few} < {s.id for s in more}
@@ -72,7 +75,7 @@ def test_the_partition_of_a_person_is_fixed_for_good() -> None:
 
 
 def test_balance_counts_sites_sexes_and_ages() -> None:
-    members = [replace(subject(n), site="A" if n else "B", sex="F", age=30.0 + n) for n in range(3)]
+    members = [replace(session(n), site="A" if n else "B", sex="F", age=30.0 + n) for n in range(3)]
 
     report = splits.balance({"healthy-train": members})["healthy-train"]
 
@@ -86,7 +89,7 @@ PUBLISHED = replace(CARD, published_split={"training": "lesion-val", "test": "le
 
 
 def test_published_parts_are_followed_and_whoever_is_in_none_is_split_by_the_hash() -> None:
-    everyone = [subject(n, healthy=False) for n in range(60)]
+    everyone = [session(n, healthy=False) for n in range(60)]
     parted = [replace(s, part=("training", "test", None)[n % 3]) for n, s in enumerate(everyone)]
 
     by_hash, published = splits.split(everyone, CARD), splits.split(parted, PUBLISHED)
@@ -103,7 +106,7 @@ def test_published_parts_are_followed_and_whoever_is_in_none_is_split_by_the_has
 
 
 def test_a_part_of_a_published_split_is_a_subset_of_it() -> None:
-    whole = [replace(subject(n, healthy=False), part=("training", "test")[n % 2]) for n in range(20)]
+    whole = [replace(session(n, healthy=False), part=("training", "test")[n % 2]) for n in range(20)]
 
     (alone,) = [members for members in splits.split(whole[::2], PUBLISHED).values() if members]
 
@@ -111,17 +114,17 @@ def test_a_part_of_a_published_split_is_a_subset_of_it() -> None:
 
 
 def test_a_person_in_two_published_parts_stops_the_run() -> None:
-    parted = [replace(subject(n, False, person="anna"), part=("training", "test")[n]) for n in range(2)]
+    parted = [replace(session(n, False, subject="anna"), part=("training", "test")[n]) for n in range(2)]
 
     with pytest.raises(UserError, match="anna .* lesion-val and in lesion-test"):
-        splits.check_persons(splits.split(parted, PUBLISHED))
+        splits.check_subjects(splits.split(parted, PUBLISHED))
 
 
 def test_a_card_that_names_an_unknown_partition_is_refused() -> None:
     card = replace(CARD, published_split={"training": "lesion-train"})
 
     with pytest.raises(UserError, match="no partition 'lesion-train' of .*card.* There are: healthy-tr"):
-        splits.partition(replace(subject(1, healthy=False), part="training"), card)
+        splits.partition(replace(session(1, healthy=False), part="training"), card)
 
 
 # ---- lists ----
@@ -129,9 +132,9 @@ def test_a_card_that_names_an_unknown_partition_is_refused() -> None:
 
 def test_the_list_says_who_is_where_and_its_hashes_are_those_of_the_partitions(tmp_path: Path) -> None:
     members = [
-        replace(subject(1, False), part="test", site="A", sex="F", age=40.5),
-        replace(subject(2, False), part="training", images={"T1": Path("x"), "T2": Path("y")}),
-        replace(subject(3, False), part="test", age=60.0, images={"T2": Path("y")}),
+        replace(session(1, False), part="test", site="A", sex="F", age=40.5),
+        replace(session(2, False), part="training", images={"T1": Path("x"), "T2": Path("y")}),
+        replace(session(3, False), part="test", age=60.0, images={"T2": Path("y")}),
     ]
     left_out = [LeftOut("s4", "has no image")]
 
@@ -170,7 +173,7 @@ def test_the_list_says_who_is_where_and_its_hashes_are_those_of_the_partitions(t
 
 
 def test_all_test_puts_every_patient_into_lesion_test_and_leaves_the_healthy_where_they_are() -> None:
-    people = [replace(subject(n, healthy=n % 2 == 0), part=("a", "b")[n % 3 == 0]) for n in range(200)]
+    people = [replace(session(n, healthy=n % 2 == 0), part=("a", "b")[n % 3 == 0]) for n in range(200)]
     card = replace(CARD, published_split={"b": "lesion-val"})
     usual, every = (splits.split(people, splits.under(card, rule)) for rule in ("published", "all-test"))
 
@@ -185,7 +188,7 @@ def test_all_test_puts_every_patient_into_lesion_test_and_leaves_the_healthy_whe
 
 def test_all_test_has_a_list_of_its_own(tmp_path: Path) -> None:
     card = splits.under(CARD, "all-test")
-    facts = splits.write([subject(1, False)], [], card, tmp_path)
+    facts = splits.write([session(1, False)], [], card, tmp_path)
     assert facts["rule"] == "all-test"
     assert (tmp_path / "phantom-all-test.csv").read_text().splitlines()[1].startswith("lesion-test,")
     assert splits.list_path(CARD, tmp_path) == tmp_path / "phantom.csv"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uadbench.data import sheets, tables
-from uadbench.data.tables import Form, People, Person
+from uadbench.data.tables import Form, Participant, People
 from uadbench.system.errors import UserError
 
 ROWS = [["participant_id", "age", "sex"], ["P1", "35.5", "F"], ["P2", "61", "male"]]
@@ -152,7 +152,7 @@ def test_an_age_is_a_number_of_years_or_not_said(cell: str, age: float | None, t
 @pytest.mark.parametrize("cell", ["nan", "inf", "-inf", "-1", "121", "1e400", "1_0", "old", "\u0663", "0x10"])
 def test_an_age_that_nobody_can_have_is_unknown_and_remarked(cell: str, tmp_path: Path) -> None:
     found = read(tmp_path, f"participant_id,age\nP1,{cell}\n")
-    assert found["P1"] == Person(None, None, found["P1"].rows)
+    assert found["P1"] == Participant(None, None, found["P1"].rows)
     (remark,) = found.remarks
     assert remark.id == "people.csv"
     assert remark.reason.startswith("ages that nobody can have, taken as unknown: 1 (P1: '")

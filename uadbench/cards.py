@@ -132,13 +132,13 @@ class DatasetCard:
     ignore_labels: tuple[Label, ...] = ()  # neither hit nor false
     other_labels: tuple[Label, ...] = ()  # legal values that are background
     label_meaning: str = ""
-    # Fractions of persons; what is left of 1 goes to the last partition.
+    # Fractions of subjects; what is left of 1 goes to the last partition.
     healthy_split: Mapping[str, Share] = field(default_factory=dict)  # train, val (rest: test)
     lesion_split: Mapping[str, Share] = field(default_factory=dict)  # val (rest: test)
     # Part of the release -> partition, where its publishers have divided it; goes before the fractions.
     published_split: Mapping[str, str] = field(default_factory=dict)
     # The healthy subjects are the patients' lesion-free slices: `healthy_split` holds for both, and of the
-    # persons who are learned from nothing is tested.
+    # subjects who are learned from nothing is tested.
     within: bool = False
     expected: Mapping[str, Count] = field(default_factory=dict)  # subjects by contrast
     exclusions: Mapping[str, str] = field(default_factory=dict)  # subject id -> reason

@@ -17,7 +17,7 @@ from types import ModuleType
 from uadbench import catalog
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.data import layout
-from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.data.session import LeftOut, Remark, Session
 from uadbench.system.errors import UserError
 from uadbench.system.progress import Progress
 
@@ -35,15 +35,15 @@ class Found:
 
     card: DatasetCard
     root: Path
-    subjects: tuple[Subject, ...]
+    sessions: tuple[Session, ...]
     left_out: tuple[LeftOut, ...]
     remarks: tuple[Remark, ...] = ()
 
-    def with_contrast(self, contrast: str) -> Sequence[Subject]:
+    def with_contrast(self, contrast: str) -> Sequence[Session]:
         """The subjects that have a contrast; a contrast that none has lists those there are."""
-        chosen = [subject for subject in self.subjects if contrast in subject.images]
+        chosen = [session for session in self.sessions if contrast in session.images]
         if not chosen:
-            there = sorted({c for subject in self.subjects for c in subject.images})
+            there = sorted({c for session in self.sessions for c in session.images})
             raise UserError(
                 f"No subject of {self.card.name} has the contrast '{contrast}'; "
                 f"there are: {', '.join(there)}."
@@ -90,7 +90,7 @@ def find(name: str, root: Path, drawn: Path | None = None) -> Found:
     `drawn` is the folder into which a data set has drawn what it made of the root's files.
     """
     _check_root(name, root)
-    return _found(name, root, load(name).subjects(drawn or root))
+    return _found(name, root, load(name).sessions(drawn or root))
 
 
 def survey(name: str, root: Path, workers: int, progress: Progress) -> Found:
@@ -105,12 +105,12 @@ def _check_root(name: str, root: Path) -> None:
         raise UserError(f"The root of {name}, {root}, is not a folder; {_how_to_get(card)}")
 
 
-def _found(name: str, root: Path, items: Iterable[Subject | LeftOut | Remark]) -> Found:
+def _found(name: str, root: Path, items: Iterable[Session | LeftOut | Remark]) -> Found:
     """What an adapter says lies under a root, and what no adapter sees: content that is not here."""
     card = dataset_card(name)
     if (root / FIXTURE_NOTE).exists():
         card = replace(card, population="synthetic")
-    subjects: list[Subject] = []
+    sessions: list[Session] = []
     left_out: list[LeftOut] = []
     remarks: list[Remark] = []
     for item in (*items, *layout.surprises(root)):
@@ -121,23 +121,23 @@ def _found(name: str, root: Path, items: Iterable[Subject | LeftOut | Remark]) -
         elif item.id in card.exclusions:
             left_out.append(LeftOut(item.id, card.exclusions[item.id]))
         elif item.orientation is None and card.analyze_orientation is not None:
-            subjects.append(replace(item, orientation=card.analyze_orientation))
+            sessions.append(replace(item, orientation=card.analyze_orientation))
         else:
-            subjects.append(item)
-    if not subjects:
+            sessions.append(item)
+    if not sessions:
         raise UserError(_nobody(card, root, left_out))
-    _check_subjects(name, root, subjects)
-    return Found(card, root, tuple(sorted(subjects, key=lambda s: s.id)), tuple(left_out), tuple(remarks))
+    _check_sessions(name, root, sessions)
+    return Found(card, root, tuple(sorted(sessions, key=lambda s: s.id)), tuple(left_out), tuple(remarks))
 
 
-def _check_subjects(name: str, root: Path, subjects: Sequence[Subject]) -> None:
+def _check_sessions(name: str, root: Path, sessions: Sequence[Session]) -> None:
     """Stop where an adapter names another cohort, or where there are several copies of a subject."""
-    stray = sorted({subject.cohort for subject in subjects} - {name})
+    stray = sorted({session.cohort for session in sessions} - {name})
     if stray:
         raise UserError(
             f"dataset.py of {name} says cohort '{stray[0]}' of its subjects; expected is '{name}'."
         )
-    counts = Counter(subject.id for subject in subjects)
+    counts = Counter(session.id for session in sessions)
     repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:
         raise UserError(f"{root} holds several copies of {', '.join(repeated[:5])}: keep one layout only.")

@@ -88,7 +88,7 @@ class Method(ABC):
         """Look at healthy volumes that were not learned from, with what was learned.
 
         The harness calls it before `score`, for scores that need statistics of healthy residuals: with
-        healthy-val, or, before a scan of healthy-val is scored, with the other persons there. Nothing of it
+        healthy-val, or, before a scan of healthy-val is scored, with the other subjects there. Nothing of it
         is part of the state.
         """
         return self

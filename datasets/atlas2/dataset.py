@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench.data import layout
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 
 SPACE = "space-MNI152NLin2009aSym"
 NAME = rf"sub-(r\d+s\d+)_ses-(\d+)_{SPACE}_(T1w)"
@@ -17,27 +17,27 @@ OTHERS = {
 }
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def sessions(root: Path) -> Iterator[Session | LeftOut]:
     """One subject for each scan with a lesion mask beside it."""
     sessions, surplus = layout.by_session(root, NAME, {"t1w": "T1"})
     yield from [*surplus, *layout.foreign(root, OTHERS)]
     masks = layout.own_masks(root)
-    for (person, session), images in sessions.items():
-        name, folder = f"sub-{person.lower()}_ses-{session}", images["T1"].parent
+    for (subject, label), images in sessions.items():
+        name, folder = f"sub-{subject.lower()}_ses-{label}", images["T1"].parent
         lesion = layout.volume(folder, rf"{name}_{SPACE}_label-L_desc-T1lesion_mask")
         if lesion is None:
             yield LeftOut(name, f"{layout.NO_MASK} beside it (the part Testing has none)")
             continue
-        yield Subject(
+        yield Session(
             id=name,
             cohort="atlas2",
-            person=f"sub-{person.lower()}",
-            session=session,
+            subject=f"sub-{subject.lower()}",
+            label=label,
             images=images,
             healthy=False,
             contrast_masks=layout.own_masks_of(masks, images),
             lesion_mask=lesion,
             lesion_kind="stroke",
-            site=person.split("S")[0],
+            site=subject.split("S")[0],
             space="MNI152",
         )

@@ -14,11 +14,11 @@ LATTICE = Lattice("RAS")
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """T1, lesion and brain mask of each visit."""
     for visit in visits:
-        site = f"{1 + visit.person % 3:03d}"
-        person = f"sub-r{site}s{visit.person:03d}"
-        folder = f"{person}/ses-{visit.session}/anat/"
+        site = f"{1 + visit.subject % 3:03d}"
+        subject = f"sub-r{site}s{visit.subject:03d}"
+        folder = f"{subject}/ses-{visit.label}/anat/"
         folder = f"ATLAS_2/Training/R{site}/{folder}" if layout == "R001" else f"Training/{folder}"
-        name = f"{person}_ses-{visit.session}_space-MNI152NLin2009aSym"
+        name = f"{subject}_ses-{visit.label}_space-MNI152NLin2009aSym"
         paths = {
             "T1": f"{folder}{name}_T1w.nii.gz",
             "lesion": f"{folder}{name}_label-L_desc-T1lesion_mask.nii.gz",

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench.data import layout
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 
 CONTRASTS = {"FLAIR": "Flair", "T1ce": "T1c"}  # contrast -> how the file names begin
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
-    """One subject for each folder, the person being the patient's number."""
+def sessions(root: Path) -> Iterator[Session | LeftOut]:
+    """One session for each folder, the subject being the patient's number."""
     for folder, name in layout.folders(root, r"brats_2013_(pat\d{4})_(\d+)"):
         files = {c: layout.volume(folder, rf"{n}_subtrMeanDivStd") for c, n in CONTRASTS.items()}
         images = {contrast: path for contrast, path in files.items() if path}
@@ -20,11 +20,11 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
             bare = layout.lacking(folder, "has no image", ".*_subtrMeanDivStd")
             yield LeftOut(folder.name, reason if images else bare)
             continue
-        yield Subject(
+        yield Session(
             id=f"{name[1].lower()}_{name[2]}",
             cohort="brats13",
-            person=name[1].lower(),
-            session=name[2],
+            subject=name[1].lower(),
+            label=name[2],
             images=images,
             healthy=False,
             brain_mask=layout.volume(folder, "brainmask"),

@@ -18,7 +18,7 @@ NAMES = {
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """Two contrasts, brain mask and labels of each visit."""
     for visit in visits:
-        folder = f"{layout}_pat{visit.person:04d}_{visit.session}"
+        folder = f"{layout}_pat{visit.subject:04d}_{visit.label}"
         for shows, name in NAMES.items():
             yield Picture(
                 visit=visit,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench.data import layout
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 
 # Releases share patients under different ids, so one is used: the first of these that is there.
 RELEASES = {
@@ -23,7 +23,7 @@ LABELS = {"2023": (1, 2, 3)}  # 4 is the cavity in releases that share these nam
 CONTRASTS = {"T1": "t1n?", "T1ce": "t1ce?", "T2": "t2w?", "FLAIR": "flair|t2f"}
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def sessions(root: Path) -> Iterator[Session | LeftOut]:
     """One subject for each patient folder of one release."""
     folders = {release: list(layout.folders(root, pattern)) for release, pattern in RELEASES.items()}
     used = next((release for release, found in folders.items() if found), None)
@@ -38,7 +38,7 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
         yield _subject(folder, name, LABELS.get(used or "", ()))
 
 
-def _subject(folder: Path, name: re.Match[str], values: tuple[int, ...]) -> Subject | LeftOut:
+def _subject(folder: Path, name: re.Match[str], values: tuple[int, ...]) -> Session | LeftOut:
     """One patient, or what the folder lacks."""
 
     def file(names: str) -> Path | None:
@@ -51,11 +51,11 @@ def _subject(folder: Path, name: re.Match[str], values: tuple[int, ...]) -> Subj
     lesion = file("seg") or layout.volume(folder, r".*segm?(entation)?")
     if lesion is None:
         return LeftOut(folder.name, f"{layout.NO_MASK} (segmentation; validation patients have none)")
-    return Subject(
+    return Session(
         id=folder.name,
         cohort="brats21",
-        person=name[1],
-        session=str(int(name[2])) if name.re.groups > 1 else "1",
+        subject=name[1],
+        label=str(int(name[2])) if name.re.groups > 1 else "1",
         images=images,
         healthy=False,
         lesion_mask=lesion,

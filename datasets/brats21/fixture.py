@@ -18,11 +18,11 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """Four contrasts and the segmentation of each visit."""
     joint, ending = ("-", ".nii.gz") if layout == "2023" else ("_", ".nii" if layout == "2020" else ".nii.gz")
     for visit in visits:
-        number = FIRST + visit.person - 1
+        number = FIRST + visit.subject - 1
         name = {
             "2021": f"BraTS2021_{number:05d}",
             "2020": f"BraTS20_Training_{number:03d}",
-            "2023": f"BraTS-GLI-{number:05d}-{visit.session - 1:03d}",
+            "2023": f"BraTS-GLI-{number:05d}-{visit.label - 1:03d}",
         }[layout]
         shown = dict(zip(CONTRASTS, NAMES.get(layout, NAMES["2021"]), strict=True)) | {"lesion": "seg"}
         for shows, short in shown.items():

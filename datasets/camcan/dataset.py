@@ -5,33 +5,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench.data import layout, tables
-from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.data.session import LeftOut, Remark, Session
 
 NAME = r"sub-(CC\d+)_(T1w|T2w)"
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
-    """One subject for each person."""
+def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
+    """One session for each subject."""
     sessions, surplus = layout.by_session(root, NAME, {"t1w": "T1", "t2w": "T2"})
     yield from surplus
     people = tables.people(root, {r"participants\.tsv": tables.Form("participant_id", _person)})
     masks = layout.own_masks(root)
-    for (person,), images in sessions.items():
-        yield Subject(
-            id=f"sub-{person}",
+    for (subject,), images in sessions.items():
+        yield Session(
+            id=f"sub-{subject}",
             cohort="camcan",
-            person=person,
+            subject=subject,
             images=images,
             healthy=True,
             contrast_masks=layout.own_masks_of(masks, images),
             site="Cambridge",
-            age=people[person].age,
-            sex=people[person].sex,
+            age=people[subject].age,
+            sex=people[subject].sex,
         )
-    yield from people.beside(person for (person,) in sessions)
+    yield from people.beside(subject for (subject,) in sessions)
 
 
 def _person(cell: str) -> str | None:
-    """The person of a cell: "sub-CC110033" or "CC110033"."""
+    """The subject of a cell: "sub-CC110033" or "CC110033"."""
     name = re.fullmatch(r"(?:sub-)?(CC\d+)", cell, re.ASCII | re.IGNORECASE)
     return name[1].upper() if name else None

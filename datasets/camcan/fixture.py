@@ -26,4 +26,4 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture | Table]:
 
 
 def _name(visit: Visit) -> str:
-    return f"sub-CC{110000 + visit.person}"
+    return f"sub-CC{110000 + visit.subject}"

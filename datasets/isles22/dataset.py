@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from uadbench.data import layout
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 
 NAME = r"sub-(strokecase\d+)_ses-(\d+)_(dwi|adc|flair)"
 MASK = r"sub-(strokecase\d+)_ses-(\d+)_(msk)"
@@ -15,7 +15,7 @@ OTHERS = {
 }
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def sessions(root: Path) -> Iterator[Session | LeftOut]:
     """One subject for each session with a lesion mask."""
     contrasts = {"dwi": "DWI", "adc": "ADC", "flair": "FLAIR"}
     sessions, surplus = layout.by_session(root, NAME, contrasts)
@@ -23,18 +23,18 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
     twice = [replace(item, contrast=None) for item in surplus_masks]  # whatever contrast is looked at
     masks = layout.own_masks(root)
     yield from [*surplus, *twice, *layout.foreign(root, OTHERS)]
-    for (person, session), images in sessions.items():
-        name = f"sub-{person.lower()}_ses-{session}"
-        lesion = lesions.pop((person, session), None)
+    for (subject, label), images in sessions.items():
+        name = f"sub-{subject.lower()}_ses-{label}"
+        lesion = lesions.pop((subject, label), None)
         if lesion is None:
             yield LeftOut(name, f"{layout.NO_MASK} (..._msk.nii.gz in derivatives)")
             continue
         own = layout.own_masks_of(masks, images)
-        yield Subject(
+        yield Session(
             id=name,
             cohort="isles22",
-            person=f"sub-{person.lower()}",
-            session=session.lstrip("0") or "0",
+            subject=f"sub-{subject.lower()}",
+            label=label.lstrip("0") or "0",
             images=images,
             healthy=False,
             contrast_masks=own,
@@ -43,5 +43,5 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
             mask_contrast="DWI",
             lesion_kind="stroke",
         )
-    for person, session in lesions:
-        yield LeftOut(f"sub-{person.lower()}_ses-{session}", "has a lesion mask and no image")
+    for subject, label in lesions:
+        yield LeftOut(f"sub-{subject.lower()}_ses-{label}", "has a lesion mask and no image")

@@ -15,12 +15,12 @@ MOVED_MM = (3.0, -4.0, 2.0)
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """Three contrasts, the lesion on the voxels of the DWI, and the user's brain masks."""
     for visit in visits:
-        person, session = f"sub-strokecase{visit.person:04d}", f"ses-{visit.session:04d}"
-        name = f"{person}_{session}"
+        subject, label = f"sub-strokecase{visit.subject:04d}", f"ses-{visit.label:04d}"
+        name = f"{subject}_{label}"
         for shows in ("DWI", "ADC", "FLAIR"):
-            file, folder = f"{name}_{shows.lower()}", f"rawdata/{person}/{session}"
+            file, folder = f"{name}_{shows.lower()}", f"rawdata/{subject}/{label}"
             if layout == "anat and dwi":
-                folder = f"{person}/{session}/{'anat' if shows == 'FLAIR' else 'dwi'}"
+                folder = f"{subject}/{label}/{'anat' if shows == 'FLAIR' else 'dwi'}"
                 file = file.replace("flair", "FLAIR")
             path = f"{folder}/{file}.nii.gz"
             lattice, moved = (FLAIR, MOVED_MM) if shows == "FLAIR" else (DIFFUSION, (0.0, 0.0, 0.0))
@@ -28,5 +28,5 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
             if shows != "ADC":  # the mask of the DWI holds for it
                 mask = f"masks/{file}_brain.nii.gz"
                 yield Picture(visit=visit, path=mask, shows="brain", lattice=lattice, moved_mm=moved)
-        mask = f"derivatives/{person}/{session}/{name}_msk.nii.gz"
+        mask = f"derivatives/{subject}/{label}/{name}_msk.nii.gz"
         yield Picture(visit=visit, path=mask, shows="lesion", lattice=DIFFUSION)

@@ -1,17 +1,17 @@
-"""IXI: healthy volunteers; the person is the IXI number, the site is part of the file name."""
+"""IXI: healthy volunteers; the subject is the IXI number, the site is part of the file name."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench.data import layout, tables
-from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.data.session import LeftOut, Remark, Session
 
 NAME = r"(IXI\d{3})-(HH|Guys|IOP)-(\d{4})-(T1|T2|PD)"
 SITES = {"HH": "HH", "GUYS": "Guys", "IOP": "IOP"}
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
+def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
     """One subject for each IXI number, and what cannot be told apart or has no image."""
     sessions, surplus = layout.by_session(root, NAME, {"t1": "T1", "t2": "T2", "pd": "PD"})
     yield from surplus
@@ -19,21 +19,21 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
     masks = layout.own_masks(root)
     parcellations = list(layout.volumes(root, r"(IXI\d{3}-\w+-\d{4})_T1_DLMUSE"))
     brains = {name[1].upper(): path for path, name in parcellations}  # of the T1: above 0 is brain
-    for (person, site, number), images in sessions.items():
-        brain = brains.get(f"{person}-{site}-{number}")
-        yield Subject(
-            id=f"{person}-{SITES[site]}-{number}",
+    for (subject, site, number), images in sessions.items():
+        brain = brains.get(f"{subject}-{site}-{number}")
+        yield Session(
+            id=f"{subject}-{SITES[site]}-{number}",
             cohort="ixi",
-            person=person,
+            subject=subject,
             images=images,
             healthy=True,
             contrast_masks=({"T1": brain} if brain and "T1" in images else {})
             | layout.own_masks_of(masks, images),
             site=SITES[site],
-            age=people[person].age,
-            sex=people[person].sex,
+            age=people[subject].age,
+            sex=people[subject].sex,
         )
-    yield from people.beside(person for person, *_ in sessions)
+    yield from people.beside(subject for subject, *_ in sessions)
 
 
 def _person(cell: str) -> str | None:

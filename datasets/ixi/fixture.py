@@ -19,8 +19,8 @@ FOLDERS = {"IXI-T1": "IXI-{}/", "one folder": "", "T1": "{}/"}
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture | Table]:
     """Three contrasts and their masks for each visit, and the table."""
     for visit in visits:
-        site = SITES[visit.person % len(SITES)]
-        name = f"IXI{visit.person:03d}-{site}-{800 + visit.number:04d}"
+        site = SITES[visit.subject % len(SITES)]
+        name = f"IXI{visit.subject:03d}-{site}-{800 + visit.number:04d}"
         for contrast, lattice in LATTICES.items():
             moved = (0.0, 0.0, 0.0) if contrast == "T1" else (1.5, -2.0, 1.0)
             path = f"{FOLDERS[layout].format(contrast)}{name}-{contrast}.nii.gz"
@@ -32,4 +32,4 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture | Table]:
 
 def _row(visit: Visit) -> dict[str, str]:
     sex = {"M": "1", "F": "2"}[visit.sex]
-    return {"IXI_ID": str(visit.person), "SEX_ID (1=m, 2=f)": sex, "AGE": f"{visit.age:g}"}
+    return {"IXI_ID": str(visit.subject), "SEX_ID (1=m, 2=f)": sex, "AGE": f"{visit.age:g}"}

@@ -1,10 +1,10 @@
-"""Label maps: healthy scans drawn from segmentations of real people; a person is a segmentation."""
+"""Label maps: healthy scans drawn from segmentations of real people; a subject is a segmentation."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench import phantom
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 from uadbench.system.files import read_json
 from uadbench.system.progress import Progress
 
@@ -18,33 +18,33 @@ def draw(root: Path, folder: Path, workers: int, progress: Progress) -> None:
     cohort.write(root, folder, DRAWS, workers, progress)
 
 
-def survey(root: Path, workers: int, progress: Progress) -> Iterator[Subject | LeftOut]:
+def survey(root: Path, workers: int, progress: Progress) -> Iterator[Session | LeftOut]:
     """What `subjects` would answer once everything under `root` had been drawn; nothing is written."""
     names, left_out = cohort.survey(root, workers, progress)
     yield from (LeftOut(name, reason) for name, reason in left_out.items())
-    for person in names:
-        yield from _draws(person, root)
+    for subject in names:
+        yield from _draws(subject, root)
 
 
-def subjects(drawn: Path) -> Iterator[Subject | LeftOut]:
+def sessions(drawn: Path) -> Iterator[Session | LeftOut]:
     """Every draw of every segmentation, and the files that could not be used."""
     known = read_json(drawn / cohort.INDEX, dict[str, dict[str, str]]) or {}
     for name, reason in known.get("left_out", {}).items():
         yield LeftOut(name, reason)
-    for person, folder in known.get("drawn", {}).items():
-        yield from _draws(person, drawn / folder)
+    for subject, folder in known.get("drawn", {}).items():
+        yield from _draws(subject, drawn / folder)
 
 
-def _draws(person: str, folder: Path) -> Iterator[Subject]:
+def _draws(subject: str, folder: Path) -> Iterator[Session]:
     """The scans of one segmentation, which lie in a folder, or will."""
     for number in range(1, DRAWS + 1):
-        files = phantom.paths(folder, f"{person}-{number}", lesion=False)
+        files = phantom.paths(folder, f"{subject}-{number}", lesion=False)
         brain = files.pop("brain")
-        yield Subject(
-            id=f"{person}-{number}",
+        yield Session(
+            id=f"{subject}-{number}",
             cohort="labelmaps",
-            person=person,
-            session=str(number),
+            subject=subject,
+            label=str(number),
             images=files,
             healthy=True,
             brain_mask=brain,

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from uadbench.data.space import Grid, resample
 from uadbench.phantom import anatomy, contrast, fields
-from uadbench.phantom.anatomy import Person
+from uadbench.phantom.anatomy import Subject
 from uadbench.phantom.contrast import Site
 from uadbench.phantom.fields import Map, smooth_field
 from uadbench.preprocessing import resampling, scan
@@ -167,10 +167,10 @@ def _narrow(structures: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def draw(brain: Brain, key: tuple[int, ...]) -> Drawn:
     """Scans in every contrast; the brain and the key decide every voxel."""
     random = np.random.default_rng([*key, STREAM])
-    person = Person(key, float(random.uniform(*AGES)), "F")
+    subject = Subject(key, float(random.uniform(*AGES)), "F")
     site = _site(random)
-    wide, position = brain.coarse, _position(brain, person)
-    margin = random.uniform(*MARGIN_MM) + 0.6 * smooth_field(person.random(STREAM + 1), wide, 12.0)
+    wide, position = brain.coarse, _position(brain, subject)
+    margin = random.uniform(*MARGIN_MM) + 0.6 * smooth_field(subject.random(STREAM + 1), wide, 12.0)
     depth = _sampled(brain.depth_mm, brain.coarse, position) + margin.astype(np.float32)
     grid = _around(depth > -wide.spacing_mm, wide, brain.grid.spacing_mm)
     depth = resample(depth, wide, grid)
@@ -182,9 +182,9 @@ def draw(brain: Brain, key: tuple[int, ...]) -> Drawn:
     images = {}
     for name in CONTRASTS:
         signal = np.zeros(grid.shape, np.float32)
-        source = _signal(brain, person, site, name, narrowness)
+        source = _signal(brain, subject, site, name, narrowness)
         signal[near] = rim * ndimage.map_coordinates(source, points, np.float32, 1, "nearest")
-        image = contrast.exposed(person, site, name, signal, inside, grid)
+        image = contrast.exposed(subject, site, name, signal, inside, grid)
         images[name] = np.rint(site.scale * image).clip(0, 32767).astype(np.int16)
     return Drawn(grid, images, inside)
 
@@ -211,9 +211,9 @@ def _site(random: np.random.Generator) -> Site:
     )
 
 
-def _position(brain: Brain, person: Person) -> Map:
+def _position(brain: Brain, subject: Subject) -> Map:
     """Where in the brain each coarse voxel of a scan comes from, (3, R, A, S) in mm."""
-    random = person.random(STREAM + 2)
+    random = subject.random(STREAM + 2)
     turn = _turn(np.deg2rad(TURN_DEGREES * random.standard_normal(3)))
     stretch = np.diag(1 + SCALE * random.standard_normal(3)) + SHEAR * np.triu(
         random.standard_normal((3, 3)), 1
@@ -256,21 +256,21 @@ def _ventricle_pull(brain: Brain, random: np.random.Generator) -> list[Map]:
     return [-widening * fade * slope for slope in np.gradient(distance, brain.coarse.spacing_mm)]
 
 
-def _signal(brain: Brain, person: Person, site: Site, name: str, narrowness: float) -> Map:
+def _signal(brain: Brain, subject: Subject, site: Site, name: str, narrowness: float) -> Map:
     """Noise-free intensities where the labels lie: each structure uneven, and what ageing does."""
-    random = person.random(STREAM + 3, CONTRASTS.index(name))
+    random = subject.random(STREAM + 3, CONTRASTS.index(name))
     tissues = {
         tissue: value * (1 + TISSUE_DEVIATION.get(tissue, 0.0) * random.standard_normal())
-        for tissue, value in contrast.substance_means(person, site, name).items()
+        for tissue, value in contrast.substance_means(subject, site, name).items()
     }
     means = intensities(tissues, name, random, STRUCTURE_DEVIATION, narrowness)
     uneven = [contrast.UNEVENNESS.get(s.tissue, contrast.UNEVENNESS_OTHERWISE) for s in STRUCTURES]
     texture = 0.7 * (
-        _smooth(person.random(STREAM + 4), brain, 5.0) + _smooth(person.random(STREAM + 5), brain, 16.0)
+        _smooth(subject.random(STREAM + 4), brain, 5.0) + _smooth(subject.random(STREAM + 5), brain, 16.0)
     )
     signal = means[brain.structures]
     signal += (means * np.array(uneven, np.float32))[brain.structures] * texture
-    halo = np.exp(-np.maximum(brain.ventricle_mm, 0) / 3.5) * contrast.HALO[name] * (0.2 + person.ageing)
+    halo = np.exp(-np.maximum(brain.ventricle_mm, 0) / 3.5) * contrast.HALO[name] * (0.2 + subject.ageing)
     signal += (brain.structures == WHITE) * resample(halo.astype(np.float32), brain.coarse, brain.grid)
     return signal
 

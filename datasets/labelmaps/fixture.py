@@ -14,8 +14,8 @@ UNKNOWN_NUMBER = 1035  # of a parcellation of the cortex, not of the whole brain
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """A segmentation of each visit; some of the release's files are float32."""
     for visit in visits:
-        path = f"training_seg_{visit.person:02d}.nii.gz"
-        stored = "float32" if visit.person % 5 == 1 else "int32"
+        path = f"training_seg_{visit.subject:02d}.nii.gz"
+        stored = "float32" if visit.subject % 5 == 1 else "int32"
         yield Picture(visit=visit, path=path, shows="segmentation", lattice=LATTICE, stored=stored)
 
 

@@ -25,7 +25,7 @@ class Structure:
 # FLAIR, the thalamus and the brain stem hold white fibres, the hippocampus is among the brightest on FLAIR.
 # How widely means, fields and sharpness vary was set by eye and by histograms beside prepared scans of
 # IXI (T1), MSLUB (T1, T2, FLAIR) and BraTS 2013 (FLAIR).
-# Lesions that a healthy person has (25, 57; 77 to 79 in FreeSurfer's own maps) are drawn as white matter.
+# Lesions that a healthy subject has (25, 57; 77 to 79 in FreeSurfer's own maps) are drawn as white matter.
 STRUCTURES = (
     # Bone, dura and flowing blood, where the brain mask reaches it.
     Structure("outside", (0, *range(500, 600)), "CSF", (-0.40, -0.85, -0.50, -0.75)),

@@ -6,23 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from uadbench.data import layout, tables
-from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.data.session import LeftOut, Remark, Session
 from uadbench.preprocessing import stacks
 
 CHANNELS = {"T1": 0, "FLAIR": 1, "T1post": 2}
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
+def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
     """Of each patient the whole stack and the lesion-free slices, and what is not used."""
     people = tables.people(root, {r"data\.csv": TABLE})
     seen: dict[str, Path] = {}
     for folder, name in layout.folders(root, r"(TCGA_\w\w_\w{4})_(\d{8})"):
-        stem, person = name[0].upper(), name[1].upper()
+        stem, subject = name[0].upper(), name[1].upper()
         if stem in seen:
             yield LeftOut(f"{folder.parent.name}/{stem}", f"a second copy beside {seen[stem].parent.name}")
             continue
         seen[stem] = folder
-        yield from _patient(stem, person, name[2], folder, people[person])
+        yield from _patient(stem, subject, name[2], folder, people[subject])
     yield from people.beside(stem.rpartition("_")[0] for stem in seen)
 
 
@@ -36,8 +36,8 @@ TABLE = tables.Form("Patient", _person, age=("age_at_initial_pathologic",), code
 
 
 def _patient(
-    stem: str, person: str, date: str, folder: Path, known: tables.Person
-) -> Iterator[Subject | LeftOut]:
+    stem: str, subject: str, date: str, folder: Path, known: tables.Participant
+) -> Iterator[Session | LeftOut]:
     """Everything in one folder."""
     stack, lone = layout.slices(folder, stem)
     yield from lone
@@ -50,11 +50,11 @@ def _patient(
             del channels[contrast]
             yield LeftOut(f"{stem} {contrast}", "the sequence is missing and replaced by FLAIR", contrast)
     ill = stacks.holds_lesion(stack)
-    whole = Subject(
+    whole = Session(
         id=stem,
         cohort="lgg",
-        person=person,
-        session=date,
+        subject=subject,
+        label=date,
         images=dict.fromkeys(channels, folder),
         healthy=not ill,
         lesion_mask=folder if ill else None,

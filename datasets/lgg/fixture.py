@@ -17,7 +17,7 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[SliceFolder | Table]
     root = "lgg-mri-segmentation/kaggle_3m" if layout == "nested" else "kaggle_3m"
     rows = []
     for visit in visits:
-        patient = f"TCGA_ZZ_{7000 + visit.person:04d}"
+        patient = f"TCGA_ZZ_{7000 + visit.subject:04d}"
         path = f"{root}/{patient}_19990101/{patient}_19990101_{{}}"
         yield SliceFolder(
             visit=visit, image=f"{path}.tif", mask=f"{path}_mask.tif", channels=("T1", "FLAIR", "T1post")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench.data import layout, tables
-from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.data.session import LeftOut, Remark, Session
 
 # One copy of a patient is used, the first of these: fewest interpolations first. MNI copies have been
 # resampled more often and stripped more tightly; raw ones are last, because the lesions were outlined on
@@ -15,7 +15,7 @@ CONTRASTS = {"T1": r"T1W?", "T1post": r"T1WKS|T1POST", "T2": r"T2W?", "FLAIR": r
 ENDING = r"(_N4_.*_regtoMNI)?"
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
+def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
     """One subject for each patient, and the copies and patients that are not used."""
     copies: dict[str, dict[str, Path]] = {}
     for folder, name in layout.folders(root, r"patient(\d+)"):
@@ -40,7 +40,7 @@ def _patient(cell: str) -> str | None:
     return f"patient{int(name[1]):02d}" if name else None
 
 
-def _subject(patient: str, folder: Path, copy: str, person: tables.Person) -> Subject | LeftOut:
+def _subject(patient: str, folder: Path, copy: str, subject: tables.Participant) -> Session | LeftOut:
     """One patient from one folder, or what it lacks."""
 
     def pattern(names: str) -> str:
@@ -54,18 +54,18 @@ def _subject(patient: str, folder: Path, copy: str, person: tables.Person) -> Su
     lesion = layout.volume(folder, pattern("consensus_gt|GOLD_STANDARD"))
     if lesion is None:
         return LeftOut(patient, f"{layout.NO_MASK} (consensus_gt or GOLD_STANDARD)")
-    return Subject(
+    return Session(
         id=patient,
         cohort="mslub",
-        person=patient,
+        subject=patient,
         images=images,
         healthy=False,
         brain_mask=layout.volume(folder, pattern("brainmask")),
         lesion_mask=lesion,
         lesion_kind="ms",
         site="Ljubljana",
-        age=person.age,
-        sex=person.sex,
+        age=subject.age,
+        sex=subject.sex,
         space="native" if copy == "raw" else "co-registered",
         skull_stripped=copy == "mni",
     )

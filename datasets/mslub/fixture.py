@@ -29,7 +29,7 @@ MNI = {
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """Four contrasts, lesion and brain mask of each visit."""
     for visit in visits:
-        patient = f"patient{visit.person:02d}"
+        patient = f"patient{visit.subject:02d}"
         folder = f"{patient}/{patient}_" if layout == "official" else f"cross_sectional/{layout}/{patient}/"
         for shows, file in (MNI if layout == "MNI" else OFFICIAL).items():
             yield Picture(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench.data import layout
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 
 OTHERS = {
     "MSSEG-2 (2021)": (r"flair_time0[12]_on_middle_space", "its masks show new lesions, not the lesions"),
@@ -12,7 +12,7 @@ OTHERS = {
 CONTRASTS = {"FLAIR": "FLAIR", "T1": "T1", "T1post": "GADO", "T2": "T2", "PD": "DP"}
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def sessions(root: Path) -> Iterator[Session | LeftOut]:
     """One subject for each patient with pre-processed scans and a consensus mask."""
     yield from layout.foreign(root, OTHERS)
     for folder, name in layout.folders(root, r"Patient_(\w+)"):
@@ -24,7 +24,7 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
         yield _subject(whole, centre or None, part.lower() or None, folder)
 
 
-def _subject(name: str, centre: str | None, part: str | None, folder: Path) -> Subject | LeftOut:
+def _subject(name: str, centre: str | None, part: str | None, folder: Path) -> Session | LeftOut:
     """One patient, or what the folder lacks."""
     inside = {path.name.lower(): path for path in folder.iterdir()}
     scans = inside.get("preprocessed_data", folder / "Preprocessed_Data")
@@ -37,10 +37,10 @@ def _subject(name: str, centre: str | None, part: str | None, folder: Path) -> S
         return LeftOut(name, layout.lacking(folder, bare, ".*_preprocessed"))
     if lesion is None:
         return LeftOut(name, f"{layout.NO_MASK} (Consensus.nii.gz)")
-    return Subject(
+    return Session(
         id=name,
         cohort="msseg16",
-        person=name,
+        subject=name,
         images=images,
         healthy=False,
         brain_mask=layout.volume(masks, "Brain_Mask"),

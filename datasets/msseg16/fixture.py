@@ -15,10 +15,10 @@ LATTICE = Lattice("LAS", tilt_degrees=6)
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """Five contrasts and the consensus of each visit; a brain mask is not in the documented layout."""
     for visit in visits:
-        part = "Training" if visit.person % 2 else "Testing"
-        centre = f"Center_{CENTRES[part][visit.person % len(CENTRES[part])]}"
+        part = "Training" if visit.subject % 2 else "Testing"
+        centre = f"Center_{CENTRES[part][visit.subject % len(CENTRES[part])]}"
         above = {"Training and Testing": f"{part}/{centre}/", "centres": f"{centre}/", "patients": ""}[layout]
-        folder = f"{above}Patient_{visit.person:02d}"
+        folder = f"{above}Patient_{visit.subject:02d}"
         paths = {c: f"{folder}/Preprocessed_Data/{n}_preprocessed.nii.gz" for c, n in NAMES.items()}
         for shows, path in (paths | {"lesion": f"{folder}/Masks/Consensus.nii.gz"}).items():
             yield Picture(

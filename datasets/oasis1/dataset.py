@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uadbench.data import layout, suffixes, tables
-from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.data.session import LeftOut, Remark, Session
 from uadbench.system.errors import UserError
 
 # The number after `n` counts the scans that were averaged, and differs.
@@ -17,8 +17,8 @@ OTHERS = {
 HIGHEST_CDR = 3.0
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
-    """One subject for each session of a person without dementia."""
+def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
+    """One session for each visit of a subject without dementia."""
     sessions, surplus = layout.by_session(root, NAME, {"mpr": "T1"})
     yield from [*surplus, *layout.foreign(root, OTHERS)]
     if not sessions:
@@ -32,19 +32,19 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
     cells: dict[str, list[str | None]] = {}
     for name, row in people.by_id.items():
         cells.setdefault(name.split("_MR")[0], []).extend(one.get("cdr") for one in row.rows)
-    for (person, session), images in sessions.items():
-        name, header = f"{person}_{session}", images["T1"]
+    for (subject, label), images in sessions.items():
+        name, header = f"{subject}_{label}", images["T1"]
         lost = [part.suffix for part in suffixes.pair_of(header) or () if not layout.is_here(part)]
         if lost:
             yield LeftOut(name, f"{header.name} is there without its {lost[0]}")
-        elif reason := _dementia(cells.get(person, [])):
+        elif reason := _dementia(cells.get(subject, [])):
             yield LeftOut(name, reason)
         else:
-            yield Subject(
+            yield Session(
                 id=name,
                 cohort="oasis1",
-                person=person,
-                session=session.removeprefix("MR"),
+                subject=subject,
+                label=label.removeprefix("MR"),
                 images=images,
                 healthy=True,
                 age=people[name].age,
@@ -52,11 +52,11 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
                 space="Talairach",
                 skull_stripped=True,
             )
-    yield from people.beside(f"{person}_{session}" for person, session in sessions)
+    yield from people.beside(f"{subject}_{label}" for subject, label in sessions)
 
 
 def _dementia(cells: Sequence[str | None]) -> str:
-    """Why a person is not taken for healthy, by the CDR in all of its rows; "" for one who is.
+    """Why a subject is not taken for healthy, by the CDR in all of its rows; "" for one who is.
 
     It is blank for the young, who are healthy, and for repeat scans.
     """

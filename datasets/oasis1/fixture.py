@@ -8,7 +8,7 @@ KIND = None
 LAYOUTS = ("discs", "sessions", "one folder")
 REPEATS = LAYOUTS
 AXES = "LAS"  # as the card has it
-FIRST = 14  # person: with it the first six fill every partition
+FIRST = 14  # subject: with it the first six fill every partition
 OLD = 60  # years; the CDR of younger people is blank
 
 
@@ -31,11 +31,11 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture | Table]:
 
 
 def _name(visit: Visit) -> str:
-    return f"OAS1_{FIRST + visit.person - 1:04d}_MR{visit.session}"
+    return f"OAS1_{FIRST + visit.subject - 1:04d}_MR{visit.label}"
 
 
 def _row(visit: Visit) -> dict[str, str]:
-    cdr = "0" if visit.age >= OLD and visit.session == 1 else ""
+    cdr = "0" if visit.age >= OLD and visit.label == 1 else ""
     return {"ID": _name(visit), "M/F": visit.sex, "Hand": "R", "Age": f"{visit.age:.0f}", "CDR": cdr}
 
 
@@ -53,6 +53,6 @@ def _no_voxels(scene: Scene) -> None:
 
 
 TRAPS = {
-    "dementia": Trap(_dementia, frozenset({"table"}), "a person with CDR above 0"),
+    "dementia": Trap(_dementia, frozenset({"table"}), "a subject with CDR above 0"),
     "no_voxels": Trap(_no_voxels, frozenset({"image"}), "a .hdr without its .img"),
 }

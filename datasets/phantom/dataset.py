@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uadbench import phantom
 from uadbench.data import tables
-from uadbench.data.session import LeftOut, Remark, Subject
+from uadbench.data.session import LeftOut, Remark, Session
 from uadbench.system.progress import Progress
 
 
@@ -26,20 +26,20 @@ def generate(
     phantom.write_cohort(root, phantom.members(healthy, lesions_per_kind), progress)
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut | Remark]:
+def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
     """Every participant of the table, and every folder that the table does not name."""
     people = tables.people(root, {r"participants\.tsv": TABLE})
-    for name, person in people.by_id.items():
-        yield _subject(root, name, person)
+    for name, subject in people.by_id.items():
+        yield _subject(root, name, subject)
     for folder in sorted(root.glob("sub-*")) if people.tables else []:
         if folder.name not in people.by_id:
             yield LeftOut(folder.name, "not named in participants.tsv")
     yield from people.remarks
 
 
-def _subject(root: Path, name: str, person: tables.Person) -> Subject | LeftOut:
+def _subject(root: Path, name: str, subject: tables.Participant) -> Session | LeftOut:
     """One participant, or what is missing of it."""
-    said = {(row.get("group"), row.get("lesion_kind"), row.get("site")) for row in person.rows}
+    said = {(row.get("group"), row.get("lesion_kind"), row.get("site")) for row in subject.rows}
     group, kind, site = next(iter(said))
     if len(said) > 1 or group not in ("healthy", "lesion"):
         return LeftOut(name, "whether it is healthy participants.tsv does not say, or in two ways")
@@ -52,18 +52,18 @@ def _subject(root: Path, name: str, person: tables.Person) -> Subject | LeftOut:
     absent = [mask.name for mask in masks if not mask.is_file()]
     if absent:
         return LeftOut(name, f"lacks {', '.join(absent)}")
-    return Subject(
+    return Session(
         id=name,
         cohort="phantom",
-        person=name,
+        subject=name,
         images=images,
         healthy=healthy,
         brain_mask=files["brain"],
         lesion_mask=files.get("lesion"),
         lesion_kind=None if healthy else kind,
         site=site,
-        age=person.age,
-        sex=person.sex,
+        age=subject.age,
+        sex=subject.sex,
         space="MNI152",
         skull_stripped=True,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from uadbench.data import layout
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 
 # Folder above the patient's, as the letters and digits of its name -> site.
 SITES = {
@@ -18,7 +18,7 @@ SITES = {
 NAMES = {"pre": {"FLAIR": "FLAIR", "T1": "T1"}, "orig": {"FLAIR": "FLAIR", "T1": "T1|3DT1"}}
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def sessions(root: Path) -> Iterator[Session | LeftOut]:
     """One subject for each patient with a lesion mask; `pre` is preferred to `orig`."""
     patients: dict[str, dict[str, Path]] = {}
     for folder, kind in layout.folders(root, "pre|orig"):
@@ -40,7 +40,7 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
         yield _subject(name, found, masks)
 
 
-def _subject(name: str, found: Mapping[str, Path], masks: Mapping[str, Path]) -> Subject | LeftOut:
+def _subject(name: str, found: Mapping[str, Path], masks: Mapping[str, Path]) -> Session | LeftOut:
     """One patient, or what the folder lacks."""
     kind = "pre" if "pre" in found else "orig"
     files = {c: layout.volume(found[kind], n) for c, n in NAMES[kind].items()}
@@ -52,10 +52,10 @@ def _subject(name: str, found: Mapping[str, Path], masks: Mapping[str, Path]) ->
             name, reason if images else layout.lacking(found[kind], "has no image", "FLAIR|(3D)?T1")
         )
     own = {c: mask for c in images if (mask := layout.own_mask(masks, f"{name}_{c}"))}
-    return Subject(
+    return Session(
         id=name,
         cohort="wmh17",
-        person=name,
+        subject=name,
         images=images,
         healthy=False,
         brain_mask=next(iter(own.values()), None) if kind == "pre" else None,

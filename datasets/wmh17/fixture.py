@@ -21,12 +21,12 @@ WHOLE = Lattice("PSR")  # the 3-D T1 before it was aligned
 def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
     """FLAIR, T1 and lesions of each visit; in `orig` the T1 lies where the scanner put it."""
     for visit in visits:
-        folder, site = FOLDERS[(visit.person - 1) % len(FOLDERS)]
+        folder, site = FOLDERS[(visit.subject - 1) % len(FOLDERS)]
         if layout == "older":
             folder = folder.removeprefix("Amsterdam/")
         else:
-            folder = f"{'training' if visit.person % 2 else 'test'}/{folder}"
-        folder, name = f"{folder}/{visit.person}", f"{site}-{visit.person}"
+            folder = f"{'training' if visit.subject % 2 else 'test'}/{folder}"
+        folder, name = f"{folder}/{visit.subject}", f"{site}-{visit.subject}"
         scans = {"FLAIR": ("pre/FLAIR", FLAIR), "T1": ("pre/T1", FLAIR)}
         if layout == "orig":
             scans = {"FLAIR": ("orig/FLAIR", FLAIR), "T1": ("orig/3DT1", WHOLE)}

@@ -28,8 +28,8 @@ def checks(
 ) -> dict[str, float]:
     """All checks of a fitted method; an empty answer for one that makes no anatomy.
 
-    `contrast probe ...`: accuracy of a linear probe for the training contrasts, by persons unseen (the code
-    should tell them, the anatomy should not). `anatomy dice`: agreement of the anatomies of one person in
+    `contrast probe ...`: accuracy of a linear probe for the training contrasts, by subjects unseen (the code
+    should tell them, the anatomy should not). `anatomy dice`: agreement of the anatomies of one subject in
     two training contrasts. `swap ssim`: anatomy of one contrast with the code of the other, against the
     real other. `tissue agreement`: share of brain voxels with the atlas' most likely tissue, by contrast.
     `leakage`: share of the image's variance inside a class that the anatomy tells linearly. `copy rate`:
@@ -76,7 +76,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def probe(features: Array, contrasts: Sequence[str], groups: Sequence[int]) -> float:
-    """Cross-validated accuracy of logistic regression for the contrast; a person is in one fold only."""
+    """Cross-validated accuracy of logistic regression for the contrast; a subject is in one fold only."""
     folds = min(5, len(set(groups)))
     if folds < 2 or len(set(contrasts)) < 2:
         return float("nan")

@@ -25,7 +25,7 @@ STRUCTURE, INVARIANCE, PAIRED, CODE_KL, CODE_CYCLE, VARIATION = 1.0, 1.0, 1.0, 1
 
 
 class Partners:
-    """Finds the partners of slices: other slices of the scan, other contrasts of the person."""
+    """Finds the partners of slices: other slices of the scan, other contrasts of the subject."""
 
     def __init__(self, volumes: Volumes, device: str) -> None:
         """Of all slices with enough brain."""
@@ -43,7 +43,7 @@ class Partners:
         return self._slices.take(np.array([np.random.choice(self._rows[int(volume)]) for volume, _ in which]))
 
     def other_contrast(self, which: NDArray[np.int64]) -> tuple[Batch, NDArray[np.bool_]]:
-        """The same slice in another contrast of the same person, and for which there is one."""
+        """The same slice in another contrast of the same subject, and for which there is one."""
         rows = []
         for volume, position in which:
             keys = [(other, int(position)) for other in self._others[volume]]
@@ -204,7 +204,7 @@ class Losses:
         return loss + PAIRED * label_loss(paired, seen[views.rows].argmax(1), pair_brain)
 
     def imaging_loss(self, network: Disentangler, anatomy: Tensor, views: Views) -> Tensor:
-        """Reconstruction of every view; those of a person from one and the same anatomy."""
+        """Reconstruction of every view; those of a subject from one and the same anatomy."""
         mean, log_variance = network.imaging(views.source, views.source_brain)
         noise = torch.randn_like(mean) if network.training else torch.zeros_like(mean)
         code = mean + (0.5 * log_variance).exp() * noise

@@ -187,7 +187,7 @@ class DalR(NetworkReconstruction):
 
     @property
     def calibrated(self) -> bool:
-        """Whether scores need another person's code, or healthy residuals."""
+        """Whether scores need another subject's code, or healthy residuals."""
         return self.theta.startswith("other") or super().calibrated
 
     def score(self, volume: Volume) -> Score:

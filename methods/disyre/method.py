@@ -94,7 +94,7 @@ def biases(image: Tensor) -> Tensor:
 def anomalous(image: Tensor, brain: Tensor, foreign: Tensor, kind: str, size: int) -> tuple[Tensor, Tensor]:
     """What is blended in and where, each (B, 1, R, A).
 
-    `fpi`: rectangles of another person's slice (Tan et al. 2020). `dag`: blobs of another person's slice,
+    `fpi`: rectangles of another subject's slice (Tan et al. 2020). `dag`: blobs of another subject's slice,
     of a texture or of the slice itself under another bias, one of the three for each slice.
     """
     if kind == "fpi":
@@ -105,7 +105,7 @@ def anomalous(image: Tensor, brain: Tensor, foreign: Tensor, kind: str, size: in
 
 
 def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArray[np.float32]:
-    """For each (volume, slice) of `own` that slice of a random other person of `train`: (B, 1, R, A).
+    """For each (volume, slice) of `own` that slice of a random other subject of `train`: (B, 1, R, A).
 
     Volumes without geometry may have unequal numbers of slices: there, the slice as far up, as a share.
     """
@@ -116,7 +116,7 @@ def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArr
         if own is train:
             allowed &= groups != groups[volume]
         if not allowed.any():
-            raise UserError("DISYRE blends slices of two persons: each contrast needs two of them to train.")
+            raise UserError("DISYRE blends slices of two subjects: each contrast needs two of them to train.")
         other = np.random.choice(np.flatnonzero(allowed))
         drawn.append((other, position * train.depths[other] // own.depths[volume]))
     return train.read_slices(np.array(drawn, np.int64))[0]
@@ -165,7 +165,7 @@ class Disyre(NetworkReconstruction):
     )
     anomalies: str = fit_option(
         "dag",
-        "`fpi`: patches of other persons (v1); `dag`: shapes, textures and biases too (v2)",
+        "`fpi`: patches of other subjects (v1); `dag`: shapes, textures and biases too (v2)",
         ("dag", "fpi"),
     )
     size: Size = fit_option(64, "largest edge of an anomaly in pixels; Naval Marimont 2024's code")

@@ -19,7 +19,7 @@ from torch import nn
 
 from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import Grid
 from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case
@@ -100,7 +100,7 @@ def _volume(folder: Path) -> Kept:
     def read() -> Any:
         if not prepared.is_whole(path, GRID):
             return None
-        item = Prepared(Subject(id="a", cohort="b", person="c", images={}, healthy=True), "T1", GRID, path)
+        item = Prepared(Session(id="a", cohort="b", subject="c", images={}, healthy=True), "T1", GRID, path)
         return item.facts, item.codes.tolist(), item.lesion().tolist()
 
     return Kept(path, read)
@@ -164,7 +164,7 @@ def _memory(folder: Path) -> Kept:
 def _list_of_scans(folder: Path) -> Kept:
     volume = _volume(folder)
     _map(folder)
-    who = Subject(id="a", cohort="b", person="c", images={}, healthy=True)
+    who = Session(id="a", cohort="b", subject="c", images={}, healthy=True)
     case = Case("healthy-test", Prepared(who, "T1", GRID, volume.path), folder / "map.safetensors", GRID)
     scans.write(folder, "print", [case])
     return Kept(scans.path(folder, "print"), lambda: scans.read(folder, "print", folder), exact=False)

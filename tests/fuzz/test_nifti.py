@@ -142,11 +142,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 def _drive(found: Found, folder: Path, cases: range) -> None:
     """Damage one file of one subject at a time."""
-    victim = next(s for s in found.subjects if s.id == VICTIM)
+    victim = next(s for s in found.sessions if s.id == VICTIM)
     files = [victim.images["T1"], victim.lesion_mask, victim.brain_mask]
-    prepared = prepare(found.subjects, "T1", GRIDS["g48"], found.card, folder / "cache", 1, Silent())
+    prepared = prepare(found.sessions, "T1", GRIDS["g48"], found.card, folder / "cache", 1, Silent())
     assert len(prepared.prepared) == 2
-    others = {item.key for item in prepared.prepared if item.subject.id != VICTIM}
+    others = {item.key for item in prepared.prepared if item.session.id != VICTIM}
     for case in cases:
         random = np.random.default_rng([20260101, case])
         path = next(f for f in random.permutation(np.array([f for f in files if f], dtype=object)))
@@ -157,7 +157,7 @@ def _drive(found: Found, folder: Path, cases: range) -> None:
             _read(path, case)
             began = time.monotonic()
             problems = {p.subject_id for p in verify(found, 1, Silent()).problems}
-            cohort = prepare(found.subjects, "T1", GRIDS["g48"], found.card, folder / "cache", 1, Silent())
+            cohort = prepare(found.sessions, "T1", GRIDS["g48"], found.card, folder / "cache", 1, Silent())
             assert time.monotonic() - began < MOST_SECONDS, case
         finally:
             path.write_bytes(whole)
@@ -165,7 +165,7 @@ def _drive(found: Found, folder: Path, cases: range) -> None:
         assert problems <= {VICTIM}, case
         assert failed <= {VICTIM}, case
         assert problems <= failed, f"case {case}: verify calls it wrong, and it would be scored"
-        assert {item.key for item in cohort.prepared if item.subject.id != VICTIM} == others, case
+        assert {item.key for item in cohort.prepared if item.session.id != VICTIM} == others, case
 
 
 def _read(path: Path, case: int) -> None:

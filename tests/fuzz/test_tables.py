@@ -192,9 +192,9 @@ def place(
 
 
 def _check(found: Found) -> None:
-    for subject in found.subjects:
-        assert subject.age is None or 0 <= subject.age <= OLDEST_YEARS
-        assert subject.sex in (None, "F", "M")
+    for session in found.sessions:
+        assert session.age is None or 0 <= session.age <= OLDEST_YEARS
+        assert session.sex in (None, "F", "M")
 
 
 def _cases(name: str, table: Path, count: int) -> Iterator[str]:

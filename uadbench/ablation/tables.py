@@ -40,14 +40,14 @@ def _plain(value: Any) -> Any:
 def markdown(report: Report) -> str:
     """The report in words and tables."""
     asked = report.asked
-    people = "" if report.limit is None else f", at most {report.limit} persons a partition"
+    people = "" if report.limit is None else f", at most {report.limit} subjects a partition"
     lines = [
         f"# Ablations of {asked.method}",
         "",
         f"Full model: preset {report.preset}, seed {report.seed}, trained on "
         f"{' and '.join(asked.train_contrasts)}, tested on {report.dataset}{people}. AP is pooled over "
         f"voxels after the headline profile; the difference is full model less variant with a 95 % paired "
-        "bootstrap interval over persons. DSC 1% is Dice at 1 % false positives on healthy-val. One seed: "
+        "bootstrap interval over subjects. DSC 1% is Dice at 1 % false positives on healthy-val. One seed: "
         "what another seed would change is not in the intervals.",
         "",
     ]

@@ -47,7 +47,7 @@ Train = Annotated[
 Preset = Annotated[str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many persons of each partition.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many subjects of each partition.")]
 Force = Annotated[bool, typer.Option("--force", help="Fit, score and record again.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")]
 

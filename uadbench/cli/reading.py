@@ -102,7 +102,7 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
     plugins: Plugins = None,
 ) -> None:
-    """Two runs on the same persons: every figure's difference with its interval and test."""
+    """Two runs on the same subjects: every figure's difference with its interval and test."""
     from uadbench.report import show
     from uadbench.report.statistics import compare as compare_records
 

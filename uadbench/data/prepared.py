@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import Frame, Grid, Target
 from uadbench.system import tensors
 from uadbench.system.tensors import Stored
@@ -46,7 +46,7 @@ def decode(codes: NDArray[np.uint16]) -> NDArray[np.float32]:
 class Prepared:
     """One contrast of one subject on one grid; opened when first used."""
 
-    subject: Subject
+    session: Session
     contrast: str
     grid: Grid
     path: Path
@@ -102,13 +102,13 @@ class Prepared:
         return self._label(IGNORED)
 
 
-def opened(subject: Subject, contrast: str, on: Target, path: Path) -> Prepared:
+def opened(session: Session, contrast: str, on: Target, path: Path) -> Prepared:
     """A prepared file of a subject; its grid, if it is one of slices, has as many as the file holds."""
     if isinstance(on, Frame):
         stored = tensors.open_stored(path)
         right, front = stored.facts["stored_pixels"]
         on = on.stack((right, front), stored.shape("codes")[0])
-    return Prepared(subject, contrast, on, path)
+    return Prepared(session, contrast, on, path)
 
 
 def is_whole(path: Path, on: Target) -> bool:
@@ -121,7 +121,7 @@ def is_whole(path: Path, on: Target) -> bool:
         return False
 
 
-_NOBODY = Subject(id="", cohort="", person="", images={}, healthy=True)
+_NOBODY = Session(id="", cohort="", subject="", images={}, healthy=True)
 
 
 def write(

@@ -1,4 +1,4 @@
-"""Subject: one person at one scanning session, as a data set hands it over."""
+"""Session: one subject at one visit to the scanner, as a data set hands it over (BIDS: subject, session)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ class Slice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class Session:
     """Who was scanned, where the files lie, and what is known about them; nothing is read yet.
 
-    `id` is unique within the cohort; the `person` is the unit of splits and of the bootstrap.
+    `id` is unique within the cohort; the `subject` is the unit of splits and of the bootstrap.
     Masks are files on any grid; which label values count as lesion or as ignored is a fact of the
     data set's card. A lesion subject without a lesion mask file cannot be tested on.
     """
 
     id: str
     cohort: str
-    person: str
+    subject: str
     images: Mapping[str, Path]  # contrast ("T1", "T2", "FLAIR", ...) -> NIfTI or Analyze file
     healthy: bool
-    session: str = "1"
+    label: str = "1"  # of this session among those of the subject
     part: str | None = None  # of the release, as its publishers divided it: "training", "test"
     brain_mask: Path | None = None  # values above 0.5 are brain
     contrast_masks: Mapping[str, Path] = field(default_factory=dict)  # where a contrast has one of its own

@@ -1,7 +1,7 @@
-"""Splits: which partition a person belongs to (protocol, rule 1).
+"""Splits: which partition a subject belongs to (protocol, rule 1).
 
 Where a release was published in parts, and its card says which partition each of them is, that is followed.
-Else the partition is a hash of a fixed salt and the person's id, held against the card's fractions, so
+Else the partition is a hash of a fixed salt and the subject's id, held against the card's fractions, so
 that a partial copy of a release gives a subset of the whole release's split.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.cards import DatasetCard, dataset_card
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 from uadbench.system.errors import UserError, unknown
 from uadbench.system.files import as_json, sha256, sha256_json, update_text
 from uadbench.system.text import csv_cell
@@ -26,26 +26,26 @@ RULES = ("published", "hash", ALL_TEST)
 PARTITIONS = ("healthy-train", "healthy-val", "healthy-test", "lesion-val", "lesion-test")
 
 
-def position(cohort: str, person: str) -> float:
-    """A number in [0, 1) that belongs to a person for good."""
-    digest = hashlib.sha256(f"{SALT}:{cohort}:{person}".encode()).digest()
+def position(cohort: str, subject: str) -> float:
+    """A number in [0, 1) that belongs to a subject for good."""
+    digest = hashlib.sha256(f"{SALT}:{cohort}:{subject}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def partition(subject: Subject, card: DatasetCard) -> str | None:
-    """The partition of a subject: that of its part of the release, else that of its person.
+def partition(session: Session, card: DatasetCard) -> str | None:
+    """The partition of a session: that of its part of the release, else that of its subject.
 
     None for a patient who is learned from (`within`).
     """
-    if subject.part is not None and subject.part in card.published_split:
-        published = card.published_split[subject.part]
+    if session.part is not None and session.part in card.published_split:
+        published = card.published_split[session.part]
         if published not in PARTITIONS:
             raise unknown("partition", published, PARTITIONS, of=f"the published_split of {card.name}'s card")
         return published
-    place = position(subject.cohort, subject.person)
-    group = "healthy" if subject.healthy else "lesion"
+    place = position(session.cohort, session.subject)
+    group = "healthy" if session.healthy else "lesion"
     fractions: Mapping[str, float] = (
-        card.healthy_split if subject.healthy or card.within else card.lesion_split
+        card.healthy_split if session.healthy or card.within else card.lesion_split
     )
     for name in ("train", "val"):
         place -= fractions.get(name, 0.0)
@@ -66,60 +66,60 @@ def under(card: DatasetCard, asked: str) -> DatasetCard:
 
 
 def split(
-    subjects: Iterable[Subject], card: DatasetCard, limit: int | None = None
-) -> dict[str, list[Subject]]:
-    """Subjects by partition, sorted by id; `limit` keeps that many persons of each partition.
+    sessions: Iterable[Session], card: DatasetCard, limit: int | None = None
+) -> dict[str, list[Session]]:
+    """Sessions by partition, sorted by id; `limit` keeps that many subjects of each partition.
 
-    The kept persons are those with the lowest position, so that a lower limit gives a subset.
+    The kept subjects are those with the lowest position, so that a lower limit gives a subset.
     """
-    parts: dict[str, list[Subject]] = {name: [] for name in PARTITIONS}
-    for subject in sorted(subjects, key=lambda s: s.id):
-        place = partition(subject, card)
+    parts: dict[str, list[Session]] = {name: [] for name in PARTITIONS}
+    for session in sorted(sessions, key=lambda s: s.id):
+        place = partition(session, card)
         if place is not None:
-            parts[place].append(subject)
+            parts[place].append(session)
     for name, members in parts.items():
-        persons = sorted({s.person for s in members}, key=lambda p: position(card.name, p))[:limit]
-        parts[name] = [s for s in members if s.person in persons]
+        subjects = sorted({s.subject for s in members}, key=lambda p: position(card.name, p))[:limit]
+        parts[name] = [s for s in members if s.subject in subjects]
     return parts
 
 
-def split_hash(subjects: Sequence[Subject]) -> str:
+def split_hash(sessions: Sequence[Session]) -> str:
     """Hash of who is in a partition."""
-    return sha256_json(sorted([s.cohort, s.person, s.session, s.id] for s in subjects))
+    return sha256_json(sorted([s.cohort, s.subject, s.label, s.id] for s in sessions))
 
 
-def check_persons(parts: Mapping[str, Sequence[Subject]]) -> None:
-    """Stop where one person is in two partitions, for example as a healthy and as a lesion subject."""
-    seen: dict[tuple[str, str], tuple[str, Subject]] = {}
+def check_subjects(parts: Mapping[str, Sequence[Session]]) -> None:
+    """Stop where one subject is in two partitions, for example as healthy and with a lesion."""
+    seen: dict[tuple[str, str], tuple[str, Session]] = {}
     for name, members in parts.items():
-        for subject in members:
-            first_name, first = seen.setdefault((subject.cohort, subject.person), (name, subject))
-            if not may_share(first_name, first, name, subject):
+        for session in members:
+            first_name, first = seen.setdefault((session.cohort, session.subject), (name, session))
+            if not may_share(first_name, first, name, session):
                 raise UserError(
-                    f"Person {subject.person} of {subject.cohort} is in {first_name} and in {name}: "
-                    "a person may be in one partition only; correct the adapter or the table of persons."
+                    f"Subject {session.subject} of {session.cohort} is in {first_name} and in {name}: "
+                    "a subject may be in one partition only; correct the adapter or the table of subjects."
                 )
 
 
-def may_share(part: str, subject: Subject, other_part: str, other: Subject) -> bool:
-    """Whether one person's subjects may be where they are: in one partition, or two of one stage.
+def may_share(part: str, session: Session, other_part: str, other: Session) -> bool:
+    """Whether one subject's sessions may be where they are: in one partition, or two of one stage.
 
     Of a patient of val or test the lesion-free slices are healthy-val or healthy-test, the whole stack
     lesion-val or lesion-test (protocol, rule 2).
     """
     stages = {name.rpartition("-")[2] for name in (part, other_part)}
-    whole = {subject.slices, other.slices} == {"lesion-free", "all"}
+    whole = {session.slices, other.slices} == {"lesion-free", "all"}
     return part == other_part or (whole and len(stages) == 1)
 
 
-def balance(parts: Mapping[str, Sequence[Subject]]) -> dict[str, dict[str, object]]:
+def balance(parts: Mapping[str, Sequence[Session]]) -> dict[str, dict[str, object]]:
     """Counts, sites, sexes, kinds of lesion and ages by partition."""
     report: dict[str, dict[str, object]] = {}
     for name, members in parts.items():
         ages = [s.age for s in members if s.age is not None]
         report[name] = {
             "subjects": len(members),
-            "persons": len({(s.cohort, s.person) for s in members}),
+            "persons": len({(s.cohort, s.subject) for s in members}),
             "site": _counts(s.site for s in members),
             "sex": _counts(s.sex for s in members),
             "lesion_kind": _counts(s.lesion_kind for s in members if not s.healthy),
@@ -139,11 +139,11 @@ def _counts(values: Iterable[str | None]) -> dict[str, int]:
 
 # ---- the list that anybody can check ----
 
-COLUMNS = ("partition", "person", "subject", "session", "part", "site", "sex", "age", "contrasts")
+COLUMNS = ("partition", "subject", "id", "session", "part", "site", "sex", "age", "contrasts")
 
 
 def write(
-    subjects: Sequence[Subject], left_out: Sequence[LeftOut], card: DatasetCard, folder: Path
+    sessions: Sequence[Session], left_out: Sequence[LeftOut], card: DatasetCard, folder: Path
 ) -> dict[str, str]:
     """Write who of a data set is in which partition (CSV), and beside it the rule, hashes and balance (JSON).
 
@@ -151,9 +151,9 @@ def write(
     passed on everywhere.
 
     Answers the rule and the SHA-256 of the CSV. The hash of a partition in a record is that of `hashes` for
-    the tested contrast (lesion) or for "all" (healthy), unless the run was limited to some persons.
+    the tested contrast (lesion) or for "all" (healthy), unless the run was limited to some subjects.
     """
-    parts, path = split(subjects, card), list_path(card, folder)
+    parts, path = split(sessions, card), list_path(card, folder)
     text = _list(parts)
     update_text(path, text)
     facts = {"rule": rule(card), "sha256": sha256(text)}
@@ -184,7 +184,7 @@ def _tests_all(card: DatasetCard) -> bool:
     return not (card.within or elsewhere or any(card.lesion_split.values()))
 
 
-def _list(parts: Mapping[str, Sequence[Subject]]) -> str:
+def _list(parts: Mapping[str, Sequence[Session]]) -> str:
     """One line for each subject, by partition and id."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -192,12 +192,12 @@ def _list(parts: Mapping[str, Sequence[Subject]]) -> str:
     for name, members in parts.items():
         for s in members:
             contrasts = " ".join(sorted(s.images))
-            line = [name, s.person, s.id, s.session, s.part, s.site, s.sex, s.age, contrasts]
+            line = [name, s.subject, s.id, s.label, s.part, s.site, s.sex, s.age, contrasts]
             writer.writerow(map(csv_cell, line))
     return text.getvalue()
 
 
-def _described(parts: Mapping[str, Sequence[Subject]]) -> dict[str, dict[str, Any]]:
+def _described(parts: Mapping[str, Sequence[Session]]) -> dict[str, dict[str, Any]]:
     """Balance and hashes of the partitions that have subjects."""
     described = {}
     for name, facts in balance({name: members for name, members in parts.items() if members}).items():

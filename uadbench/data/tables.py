@@ -1,6 +1,6 @@
 """Tables: what the table beside the scans says about people, and what in it cannot be true.
 
-No row ever wins over another: where the rows of a person contradict each other, the fact is unknown and a
+No row ever wins over another: where the rows of a subject contradict each other, the fact is unknown and a
 remark says so. A value that no human can have is unknown too, with a remark.
 """
 
@@ -40,7 +40,7 @@ YEARS = re.compile(r"\s*(y|yr|yrs|year|years)\.?$", re.IGNORECASE)  # after an a
 AGES = ("age", "age_years", "age (years)", "age_at_scan")
 SEX_COLUMNS = ("sex", "gender", "gender_text", "m/f")
 OLDEST_YEARS = 120.0
-APART_YEARS = 1.0  # ages of one person may differ by this much: rounded, or of two scans
+APART_YEARS = 1.0  # ages of one subject may differ by this much: rounded, or of two scans
 LONGEST_CELL = 40  # characters of a cell that are shown
 
 
@@ -48,12 +48,12 @@ LONGEST_CELL = 40  # characters of a cell that are shown
 class Form:
     """What a data set's table looks like.
 
-    `person` makes an id of the cell in the column `id`, None where the cell names nobody. `codes` say what
+    `subject` makes an id of the cell in the column `id`, None where the cell names nobody. `codes` say what
     numbers mean in a column of sexes whose title does not say it, as "SEX_ID (1=m, 2=f)" does.
     """
 
     id: str
-    person: Callable[[str], str | None]
+    subject: Callable[[str], str | None]
     age: Sequence[str] = AGES
     sex: Sequence[str] = SEX_COLUMNS
     codes: Mapping[str, str] = field(default_factory=dict)
@@ -61,8 +61,8 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Person:
-    """What the rows of one person say: age in years, sex "F" or "M", None where they do not."""
+class Participant:
+    """What the rows of one subject say: age in years, sex "F" or "M", None where they do not."""
 
     age: float | None = None
     sex: str | None = None
@@ -74,12 +74,12 @@ class People:
     """The people whom the tables under a root name, and what is the matter with the tables."""
 
     tables: tuple[Path, ...] = ()
-    by_id: Mapping[str, Person] = field(default_factory=dict)
+    by_id: Mapping[str, Participant] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
 
-    def __getitem__(self, person: str) -> Person:
-        """A person; one whom no table names has neither age nor sex nor rows."""
-        return self.by_id.get(person, Person())
+    def __getitem__(self, subject: str) -> Participant:
+        """A subject; one whom no table names has neither age nor sex nor rows."""
+        return self.by_id.get(subject, Participant())
 
     def beside(self, scanned: Iterable[str]) -> Iterator[LeftOut | Remark]:
         """Rows without an image, images without a row, and what is the matter, given who was scanned."""
@@ -106,13 +106,13 @@ def people(root: Path, forms: Mapping[str, Form]) -> People:
     rows: dict[str, list[Row]] = defaultdict(list)
     meanings: dict[str, tuple[set[float], set[str]]] = defaultdict(lambda: (set(), set()))
     for path, form in found:
-        for person, row in _rows(path, form, notes):
-            rows[person].append(row)
-            ages, sexes = meanings[person]
-            ages |= _ages(row, form, notes, path.name, person)
-            sexes |= _sexes(row, form, notes, path.name, person)
+        for subject, row in _rows(path, form, notes):
+            rows[subject].append(row)
+            ages, sexes = meanings[subject]
+            ages |= _ages(row, form, notes, path.name, subject)
+            sexes |= _sexes(row, form, notes, path.name, subject)
     name = " and ".join(dict.fromkeys(path.name for path, _ in found))
-    by_id = {person: _person(person, rows[person], *meanings[person], notes, name) for person in rows}
+    by_id = {subject: _person(subject, rows[subject], *meanings[subject], notes, name) for subject in rows}
     return People(tuple(path for path, _ in found), by_id, tuple(notes.remarks()))
 
 
@@ -144,21 +144,25 @@ class _Notes:
 
 
 def _person(
-    person: str, rows: Sequence[Row], ages: set[float], sexes: set[str], notes: _Notes, table: str
-) -> Person:
-    """What all rows of a person say together."""
+    subject: str, rows: Sequence[Row], ages: set[float], sexes: set[str], notes: _Notes, table: str
+) -> Participant:
+    """What all rows of a subject say together."""
     age, sex = min(ages, default=None), next(iter(sexes), None)
     if ages and max(ages) - min(ages) > APART_YEARS:
         words = " and ".join(f"{one:g}" for one in sorted(ages))
-        notes.add(table, "rows of one person contradict each other, the age is unknown", f"{person}: {words}")
+        notes.add(
+            table, "rows of one subject contradict each other, the age is unknown", f"{subject}: {words}"
+        )
         age = None
     if len(sexes) > 1:
-        notes.add(table, "rows of one person contradict each other, the sex is unknown", f"{person}: F and M")
+        notes.add(
+            table, "rows of one subject contradict each other, the sex is unknown", f"{subject}: F and M"
+        )
         sex = None
-    return Person(age, sex, tuple(rows))
+    return Participant(age, sex, tuple(rows))
 
 
-def _ages(row: Row, form: Form, notes: _Notes, table: str, person: str) -> set[float]:
+def _ages(row: Row, form: Form, notes: _Notes, table: str, subject: str) -> set[float]:
     """The ages that a row states, in years."""
     ages = set()
     for text in _cells(row, form.age):
@@ -166,11 +170,11 @@ def _ages(row: Row, form: Form, notes: _Notes, table: str, person: str) -> set[f
         if age is not None and 0 <= age <= OLDEST_YEARS:
             ages.add(age)
         elif text.lower() not in SILENT:
-            notes.add(table, "ages that nobody can have, taken as unknown", f"{person}: {shown(text)}")
+            notes.add(table, "ages that nobody can have, taken as unknown", f"{subject}: {shown(text)}")
     return ages
 
 
-def _sexes(row: Row, form: Form, notes: _Notes, table: str, person: str) -> set[str]:
+def _sexes(row: Row, form: Form, notes: _Notes, table: str, subject: str) -> set[str]:
     """The sexes that a row states, by its words or by the codes of the column."""
     sexes = set()
     for column in row:
@@ -187,7 +191,7 @@ def _sexes(row: Row, form: Form, notes: _Notes, table: str, person: str) -> set[
         if sex:
             sexes.add(sex)
         elif text not in SILENT:
-            notes.add(table, "sexes that are not understood, taken as unknown", f"{person}: {shown(text)}")
+            notes.add(table, "sexes that are not understood, taken as unknown", f"{subject}: {shown(text)}")
     return sexes
 
 
@@ -199,7 +203,7 @@ def _cells(row: Row, columns: Iterable[str]) -> Iterator[str]:
 
 
 def _rows(path: Path, form: Form, notes: _Notes) -> Iterator[tuple[str, Row]]:
-    """The rows that name a person; remarks above and below the table are no rows."""
+    """The rows that name a subject; remarks above and below the table are no rows."""
     sheet, start = _table(path, form)
     columns = [_title(cell) for cell in sheet[start]]
     for cells in sheet[start + 1 :]:
@@ -207,14 +211,14 @@ def _rows(path: Path, form: Form, notes: _Notes) -> Iterator[tuple[str, Row]]:
             continue
         row = dict(zip(columns, cells, strict=False))
         text = row.get(form.id.lower(), "")
-        person = form.person(text) if text else None
-        if person is None:
+        subject = form.subject(text) if text else None
+        if subject is None:
             notes.add(path.name, "lines that name nobody", shown(" ".join(filter(None, cells))))
         elif any(cells[len(columns) :]):
-            notes.add(path.name, "rows with more cells than there are columns, not read", person)
-            yield person, {}
+            notes.add(path.name, "rows with more cells than there are columns, not read", subject)
+            yield subject, {}
         else:
-            yield person, row
+            yield subject, row
 
 
 def _title(cell: str) -> str:

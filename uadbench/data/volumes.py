@@ -41,7 +41,7 @@ class Volumes(Sequence[Volume]):
         self.grid = grid
         self._prepared = tuple(prepared)
         order: dict[tuple[str, str], int] = {}
-        self.groups = tuple(order.setdefault((p.subject.cohort, p.subject.id), len(order)) for p in prepared)
+        self.groups = tuple(order.setdefault((p.session.cohort, p.session.id), len(order)) for p in prepared)
         self.contrasts = tuple(p.contrast for p in prepared)
         self.depths = tuple(p.grid.shape[2] for p in prepared)
 

@@ -81,7 +81,7 @@ class _Scan:
     def group(self) -> Group:
         """With whom the scan's voxels are pooled."""
         flagged = bool(self.case.prepared.facts.get("quality", {}).get("flags"))
-        return Group(self.case.partition, self.case.prepared.subject.lesion_kind, flagged)
+        return Group(self.case.partition, self.case.prepared.session.lesion_kind, flagged)
 
 
 def extent(prepared: Prepared) -> NDArray[np.bool_]:
@@ -144,7 +144,7 @@ def _each(
 
 def _score(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
     """First pass over one scan."""
-    prepared, subject, grid = case.prepared, case.prepared.subject, case.prepared.grid
+    prepared, session, grid = case.prepared, case.prepared.session, case.prepared.grid
     unit = sizes(grid).unit
     stored = maps.read(case.map_file)
     brain, lesion, ignored = prepared.brain(), prepared.lesion(), prepared.ignored()
@@ -153,15 +153,15 @@ def _score(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
     labels = lesion[inside][counted]
     score_map = resample(stored.score_map, case.map_grid, grid)
     facts: dict[str, Any] = {
-        "id": subject.id,
-        "cohort": subject.cohort,
-        "person": subject.person,
-        "session": subject.session,
+        "id": session.id,
+        "cohort": session.cohort,
+        "person": session.subject,
+        "session": session.label,
         "partition": case.partition,
-        "site": subject.site,
-        "sex": subject.sex,
-        "age": subject.age,
-        "lesion_kind": subject.lesion_kind,
+        "site": session.site,
+        "sex": session.sex,
+        "age": session.age,
+        "lesion_kind": session.lesion_kind,
         "voxels": int(counted.sum()),
         "template_scale": template_scale(prepared.facts),
         f"lesion_{unit}": lesion_size(prepared, int(labels.sum())),

@@ -156,7 +156,7 @@ class Replicates(NamedTuple):
 
 
 def resample_weights(persons: Sequence[str], n: int, seed: int) -> NDArray[np.int64]:
-    """How often each subject counts in n bootstrap resamples of the persons, (n, subjects).
+    """How often each scan counts in n bootstrap resamples of the subjects, (n, scans).
 
     Persons are drawn with replacement and bring all of their scans; their order does not matter.
     """
@@ -192,9 +192,9 @@ class Interval(NamedTuple):
 def paired_interval(
     a: Pieces, b: Pieces, persons: Sequence[str], n: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Pooled AP of `a` less that of `b`, with the interval over the same resamples of persons for both."""
+    """Pooled AP of `a` less that of `b`, with the interval over the same resamples of subjects for both."""
     if a.ids != b.ids or len(persons) != len(a.ids):
-        raise ValueError("Expected pieces of the same subjects in the same order, and a person for each.")
+        raise ValueError("Expected pieces of the same scans in the same order, and a subject for each.")
     weights = resample_weights(persons, n, seed)
     differences = bootstrap(a, weights).ap - bootstrap(b, weights).ap
     low, high = np.nanquantile(differences, [(1 - level) / 2, (1 + level) / 2])

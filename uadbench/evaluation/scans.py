@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import Grid, Stack
 from uadbench.evaluation.evaluate import Case
 from uadbench.system.files import as_json, read_json, sha256, update_text
@@ -48,10 +48,10 @@ def path(folder: Path, fingerprint: str) -> Path:
 def write(folder: Path, fingerprint: str, cases: Sequence[Case]) -> None:
     """Write the list beside the maps of a run."""
     listed = {
-        case.prepared.subject.id: {
+        case.prepared.session.id: {
             "partition": case.partition,
             "contrast": case.prepared.contrast,
-            "cohort": case.prepared.subject.cohort,
+            "cohort": case.prepared.session.cohort,
             "prepared": f"{case.prepared.path.parent.name}/{case.prepared.path.name}",
             "grid": _facts(case.prepared.grid),
             "map": case.map_file.name,
@@ -74,7 +74,7 @@ def read(folder: Path, fingerprint: str, cache: Path) -> dict[str, Case]:
         if not (file.exists() and map_file.exists()):
             continue
         healthy = entry.partition.startswith("healthy")
-        subject = Subject(id=name, cohort=entry.cohort, person=name, images={}, healthy=healthy)
-        prepared = Prepared(subject, entry.contrast, entry.grid.made(), file)
+        session = Session(id=name, cohort=entry.cohort, subject=name, images={}, healthy=healthy)
+        prepared = Prepared(session, entry.contrast, entry.grid.made(), file)
         cases[name] = Case(entry.partition, prepared, map_file, entry.map_grid.made())
     return cases

@@ -1,4 +1,4 @@
-"""Uncertainty: bootstrap over persons of every figure of a record, from its pieces (protocol, rule 12).
+"""Uncertainty: bootstrap over subjects of every figure of a record, from its pieces (protocol, rule 12).
 
 A figure is a function of weights on the subjects: 1 for each, or how often each was drawn in a resample.
 Besides its value, its influence is computed: its derivative by each weight, whose root sum of squares is
@@ -84,10 +84,10 @@ class Interval(NamedTuple):
 def draw(
     persons: Sequence[str], partitions: Sequence[str], n: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.int64]:
-    """How often each subject counts in n resamples, (n, subjects): persons are drawn within their partition.
+    """How often each scan counts in n resamples, (n, scans): subjects are drawn within their partition.
 
     Where a person is in two partitions (regime `within`), persons are drawn from all at once. The draws
-    depend on the persons alone: records of the same subjects share them, which makes comparisons paired.
+    depend on the subjects alone: records of the same scans share them, which makes comparisons paired.
     """
     parts = np.array(partitions, str)
     homes: dict[str, set[str]] = {}
@@ -309,9 +309,9 @@ def difference(first: Sampled, second: Sampled, level: float = LEVEL) -> tuple[I
 
 
 def difference_of_groups(first: Sampled, second: Sampled, level: float = LEVEL) -> Interval:
-    """First less second of two groups of persons, shares in [0, 1]; with no width where it is undefined.
+    """First less second of two groups of subjects, shares in [0, 1]; with no width where it is undefined.
 
-    Not by the ratio as in `difference`: groups vary apart from each other, and one of few persons may lie
+    Not by the ratio as in `difference`: groups vary apart from each other, and one of few subjects may lie
     at nearly 0 in a resample.
     """
     apart = first - second

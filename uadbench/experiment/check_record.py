@@ -30,7 +30,7 @@ SURELY = 0.9  # share of the subjects with a known age that are members of the p
 CANNOT_SEE = (
     "scores that were invented and counted correctly, or are of another method than the named one",
     "which weights, options or masks were used: hashes of fits and data cannot be made again from a record",
-    "in which part of a published split a person is, where a release was published in parts",
+    "in which part of a published split a subject is, where a release was published in parts",
     "who is in healthy-train: it is not scored, so that its hash stands as it was said",
     "how many lesions were found, and what was dropped after the threshold: the pieces count voxels",
     "the top of a scan's scores: only a scan score that is too low for its voxels is found",
@@ -172,11 +172,11 @@ def _people(made: RunRecord) -> Iterator[str]:
                 f"{len(left_out)} are listed as excluded"
             )
         elif _hash(there, left_out) != planned.hash:
-            yield f"the hash of {partition} is not that of the persons who were scored or excluded"
+            yield f"the hash of {partition} is not that of the subjects who were scored or excluded"
         everyone: list[SubjectResult | Exclusion] = [*there, *left_out]
         persons = {(one.cohort, one.person) for one in everyone}
         if len(persons) != planned.persons:
-            yield f"{partition} has {planned.persons} persons in the split, but {len(persons)} are listed"
+            yield f"{partition} has {planned.persons} subjects in the split, but {len(persons)} are listed"
 
 
 def _hash(scored: Sequence[SubjectResult], left_out: Sequence[Exclusion]) -> str:
@@ -197,9 +197,9 @@ def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) ->
         if made.split.asked == ALL_TEST and partition.startswith("lesion"):
             expected = "lesion-test"
         elif card.published_split and made.split.asked != "hash":
-            expected = partition  # as published; which part a person is in, the record does not say
+            expected = partition  # as published; which part a subject is in, the record does not say
         if expected != partition:
-            yield f"{subject.id} is in {partition}, but the split puts its person into {expected}"
+            yield f"{subject.id} is in {partition}, but the split puts its subject into {expected}"
 
 
 def _partition_by_hash(subject: SubjectResult, card: DatasetCard, partition: str) -> str:
@@ -229,7 +229,7 @@ def _exclusions(made: RunRecord) -> Iterator[str]:
 def _phantom(made: RunRecord) -> Iterator[str]:
     """Whether the phantom's members are who they are, and nobody else's subjects are the phantom's."""
     by_age = [s for s in made.subjects if s.age is not None and s.cohort != PHANTOM]
-    known = {(m.person.age, m.person.sex) for m in _members()}
+    known = {(m.subject.age, m.subject.sex) for m in _members()}
     alike = sum((s.age, s.sex) in known for s in by_age)
     if made.regime != "phantom" and len(by_age) >= 5 and alike >= SURELY * len(by_age):
         yield f"{alike} of {len(by_age)} subjects have the ages and sexes of the phantom, not of {made.test}"
@@ -243,7 +243,7 @@ def _phantom(made: RunRecord) -> Iterator[str]:
         kinds, place = list(KINDS), int(number[1]) - FIRST_LESION
         kind = kinds[place % len(kinds)] if place >= 0 else None
         member = make_member(int(number[1]), kind)
-        facts = (member.person.age, member.person.sex, member.site.name, kind)
+        facts = (member.subject.age, member.subject.sex, member.site.name, kind)
         if facts != (s.age, s.sex, s.site, s.lesion_kind):
             yield f"{s.id} is not the member of the phantom that bears its name"
 
@@ -303,7 +303,7 @@ def _disagreements(made: RunRecord, other: Stored) -> Iterator[str]:
     for s in made.subjects:
         known = there.get((s.cohort, s.id))
         if known is not None and _scan(s) != _scan(known):
-            yield f"{s.id} is another scan than in {other.path}: its person, voxels or lesion differ"
+            yield f"{s.id} is another scan than in {other.path}: its subject, voxels or lesion differ"
     for item in made.excluded:
         if (item.cohort, item.id) in there:
             yield f"{item.id} is excluded ({item.reason}), but was scored in {other.path}"

@@ -44,7 +44,7 @@ def prepare_cohort(plan: ResolvedRun, runtime: Runtime) -> Cohort:
     """Prepare every partition on the grids that need it; subjects that fail are kept as failures."""
     lists = {
         found.card.name: splits.write(
-            found.subjects, found.left_out, found.card, runtime.paths.runs / "splits"
+            found.sessions, found.left_out, found.card, runtime.paths.runs / "splits"
         )
         for found in (plan.train, plan.test)
         if found is not None
@@ -71,7 +71,7 @@ def prepare_cohort(plan: ResolvedRun, runtime: Runtime) -> Cohort:
     _check_measurable(plan.test.card.name, scored["lesion-test"])
     return Cohort(
         evaluation=scored,
-        model={part: [model[part][item.subject.id] for item in items] for part, items in scored.items()},
+        model={part: [model[part][item.session.id] for item in items] for part, items in scored.items()},
         train=learned["healthy-train"],
         val=learned["healthy-val"],
         failures=failures,
@@ -90,7 +90,7 @@ def _unflagged(members: Sequence[Prepared]) -> tuple[list[Prepared], list[Failur
     if all(flags):
         return list(members), []
     reasons = [
-        Failure(item.subject.id, item.contrast, f"not learned from, for it was flagged: {'; '.join(found)}")
+        Failure(item.session.id, item.contrast, f"not learned from, for it was flagged: {'; '.join(found)}")
         for item, found in zip(members, flags, strict=True)
         if found
     ]
@@ -110,18 +110,18 @@ def _prepared(
     cards = {plan.card_of(part).name: plan.card_of(part) for part in partitions if plan.parts[part]}
     for card in cards.values():
         home = {
-            subject.id: part
+            session.id: part
             for part in partitions
-            for subject in plan.parts[part]
-            if subject.cohort == card.name and contrast in subject.images
+            for session in plan.parts[part]
+            if session.cohort == card.name and contrast in session.images
         }
-        subjects = [s for part in partitions for s in plan.parts[part] if home.get(s.id) == part]
+        sessions = [s for part in partitions for s in plan.parts[part] if home.get(s.id) == part]
         cohort = prepare(
-            subjects, contrast, on, card, runtime.paths.cache, runtime.workers, runtime.progress,
+            sessions, contrast, on, card, runtime.paths.cache, runtime.workers, runtime.progress,
             plan.config.preparation,
         )  # fmt: skip
         for item in cohort.prepared:
-            by_partition[home[item.subject.id]][item.subject.id] = item
+            by_partition[home[item.session.id]][item.session.id] = item
         for failure in cohort.failures:
             known = failures.setdefault(home[failure.subject_id], [])
             if failure not in known:
@@ -141,7 +141,7 @@ def _leave_copies_out(
         lost = {failure.subject_id for failure in found}
         for paths in (scored, learned):
             if part in paths:
-                paths[part] = [item for item in paths[part] if item.subject.id not in lost]
+                paths[part] = [item for item in paths[part] if item.session.id not in lost]
 
 
 def _check_not_empty(

@@ -114,7 +114,7 @@ def _tested(earlier: RunRecord, cohort: Cohort) -> Iterator[str]:
     if earlier.data_fingerprint == cohort.fingerprint():
         return
     then = {subject.id for subject in earlier.subjects}
-    now = {item.subject.id for members in cohort.evaluation.values() for item in members}
+    now = {item.session.id for members in cohort.evaluation.values() for item in members}
     if then != now:
         yield f"data ({len(then - now)} scans gone, {len(now - then)} new)"
     else:

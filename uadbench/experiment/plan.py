@@ -9,7 +9,7 @@ from uadbench import datasets, methods
 from uadbench.cards import DatasetCard, MethodCard, contrast_of, dataset_card, method_card
 from uadbench.data import splits
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import EVALUATION, Frame, Target, grid
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
@@ -40,7 +40,7 @@ class RunConfig:
     preset: str = "demo"
     seed: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
-    limit: int | None = None  # persons per partition
+    limit: int | None = None  # subjects per partition
     protocol: str | None = None  # None: that of the data set's card
     profiles: tuple[str, ...] = PROFILES
     precision: str = "float32"
@@ -92,7 +92,7 @@ class ResolvedRun:
     train: Found | None
     contrast: str
     train_contrasts: tuple[str, ...]
-    parts: Mapping[str, Sequence[Subject]]
+    parts: Mapping[str, Sequence[Session]]
 
     @property
     def model_target(self) -> Target:
@@ -304,20 +304,20 @@ def _check_there(
 
 def _partitions(
     test: Found, train: Found | None, contrast: str, limit: int | None
-) -> dict[str, Sequence[Subject]]:
+) -> dict[str, Sequence[Session]]:
     """Who is in which partition; healthy ones come from the training cohort, whatever its contrasts."""
-    parts: dict[str, Sequence[Subject]] = {name: [] for name in splits.PARTITIONS}
+    parts: dict[str, Sequence[Session]] = {name: [] for name in splits.PARTITIONS}
     lesion = splits.split([s for s in test.with_contrast(contrast) if not s.healthy], test.card, limit)
     parts |= {name: members for name, members in lesion.items() if name.startswith("lesion")}
     if train is not None:
-        healthy = splits.split([s for s in train.subjects if s.healthy], train.card, limit)
+        healthy = splits.split([s for s in train.sessions if s.healthy], train.card, limit)
         parts |= {name: members for name, members in healthy.items() if name.startswith("healthy")}
-    splits.check_persons(parts)
+    splits.check_subjects(parts)
     if not parts["lesion-test"]:
         by_hash = splits.rule(test.card) == "hash"
         raise UserError(
             f"The lesion-test partition of {test.card.name} is empty: the split by "
-            f"{'persons' if by_hash else 'published parts'} puts none of the {len(test.subjects)} subjects "
+            f"{'subjects' if by_hash else 'published parts'} puts none of the {len(test.sessions)} subjects "
             f"under {test.root} there; add subjects, {'' if by_hash else 'use --split hash, '}or test on all "
             f"patients there are with --split {splits.ALL_TEST}."
         )

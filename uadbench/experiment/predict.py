@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from uadbench.cards import dataset_card
 from uadbench.data.prepared import Prepared
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.sizes import sizes, template_scale, voxel_size
 from uadbench.data.space import Grid, resample
 from uadbench.evaluation import postprocess
@@ -77,17 +77,17 @@ def predict(
         raise UserError(f"{run} is of slices without geometry; predict needs a run on volumes.")
     name, threshold = _threshold(made, point, run)
     original = _opened(scan)
-    subject = Subject(
+    session = Session(
         id=scan.name.split(".")[0],
         cohort="own",
-        person=scan.name,
+        subject=scan.name,
         images={made.contrast: scan},
         healthy=True,
         brain_mask=brain_mask,
         skull_stripped=stripped,
     )
     evaluation, model = (
-        _prepared(subject, made.contrast, _grid(on), plan, runtime)
+        _prepared(session, made.contrast, _grid(on), plan, runtime)
         for on in (plan.protocol.grid, plan.model_target)
     )
     answer = _score(plan, made, model, runtime)
@@ -95,7 +95,7 @@ def predict(
     brain = evaluation.brain()
     mask = None if threshold is None else _mask(score_map, evaluation, made.headline, threshold)
     volumes = {"score_map": score_map * brain} | _restored(answer, model, evaluation)
-    own = _in_scan(volumes, mask, evaluation, original, _own_brain(subject, plan, runtime, original))
+    own = _in_scan(volumes, mask, evaluation, original, _own_brain(session, plan, runtime, original))
     prediction = Prediction(
         scan=str(scan),
         method=made.method,
@@ -152,11 +152,11 @@ def _grid(target: Any) -> Grid:
     return target
 
 
-def _prepared(subject: Subject, contrast: str, on: Grid, plan: ResolvedRun, runtime: Runtime) -> Prepared:
+def _prepared(session: Session, contrast: str, on: Grid, plan: ResolvedRun, runtime: Runtime) -> Prepared:
     """The scan on a grid, from the same code as every cohort."""
     card = dataset_card(plan.test.card.name)
     options = plan.config.preparation
-    cohort = prepare([subject], contrast, on, card, runtime.paths.cache, 1, runtime.progress, options)
+    cohort = prepare([session], contrast, on, card, runtime.paths.cache, 1, runtime.progress, options)
     if cohort.failures:
         raise UserError(f"The scan could not be prepared: {cohort.failures[0].reason}")
     return cohort.prepared[0]
@@ -230,14 +230,14 @@ def _warnings(
 # ---- writing -----------------------------------------------------------------------------------
 
 
-def _own_brain(subject: Subject, plan: ResolvedRun, runtime: Runtime, original: Header) -> NDArray[np.bool_]:
+def _own_brain(session: Session, plan: ResolvedRun, runtime: Runtime, original: Header) -> NDArray[np.bool_]:
     """The brain mask from which the scan was prepared, in the voxels of the scan's file."""
-    (contrast,) = subject.images
-    files = [subject.images[contrast], subject.mask_of(contrast)]
+    (contrast,) = session.images
+    files = [session.images[contrast], session.mask_of(contrast)]
     digests = {str(p): sha256_file(p) for file in files if file is not None for p in scans.files_of(file)}
     kept = brains.Kept(runtime.paths.cache, plan.config.preparation.extractor, digests)
-    image = scans.read_image(subject.images[contrast], subject.orientation)
-    brain, _ = brains.of(subject, contrast, image, kept)
+    image = scans.read_image(session.images[contrast], session.orientation)
+    brain, _ = brains.of(session, contrast, image, kept)
     to_image = np.linalg.inv(image.affine) @ original.affine
     return resampling.nearest(brain.astype(np.uint8), to_image, original.shape) > 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from uadbench.cards import contrast_of, dataset_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import LeftOut, Remark
-from uadbench.data.splits import balance, check_persons, list_path, split, write
+from uadbench.data.splits import balance, check_subjects, list_path, split, write
 from uadbench.experiment.plan import Runtime, find
 from uadbench.preprocessing import contact_sheets, external
 from uadbench.preprocessing.account import ways
@@ -45,16 +45,16 @@ def prepare_dataset(
     on = [rules.model_target(g) for g in grids] or [rules.grid]
     external.check(options.extractor)
     found = find(name, runtime)
-    there = [c for c in card.contrasts if any(c in subject.images for subject in found.subjects)]
+    there = [c for c in card.contrasts if any(c in session.images for session in found.sessions)]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []
     for contrast in wanted or there:
-        subjects = found.with_contrast(contrast)
+        sessions = found.with_contrast(contrast)
         for one in on:
             cache, workers = runtime.paths.cache, runtime.workers
-            cohort = prepare(subjects, contrast, one, card, cache, workers, runtime.progress, options)
+            cohort = prepare(sessions, contrast, one, card, cache, workers, runtime.progress, options)
             twins = copies({"": cohort.prepared}).get("", [])
             lost = {twin.subject_id for twin in twins}
-            usable = [item for item in cohort.prepared if item.subject.id not in lost]
+            usable = [item for item in cohort.prepared if item.session.id not in lost]
             counts[contrast, one.name] = len(usable)
             brains[contrast, one.name] = ways(usable)
             failures += [failure for failure in (*cohort.failures, *twins) if failure not in failures]
@@ -62,10 +62,10 @@ def prepare_dataset(
             label = f"-{options.label}" if options.label else ""
             place = runtime.paths.runs / "quality" / f"{name}-{contrast}-{one.name}{label}.png"
             pages += contact_sheets.draw(cohort.prepared, place)
-    parts = split(found.subjects, card)
-    check_persons(parts)
+    parts = split(found.sessions, card)
+    check_subjects(parts)
     lists = runtime.paths.runs / "splits"
-    write(found.subjects, found.left_out, card, lists)
+    write(found.sessions, found.left_out, card, lists)
     return Preparation(
         dataset=name,
         counts=counts,
@@ -82,9 +82,9 @@ def prepare_dataset(
 
 def _flags(prepared: Sequence[Prepared]) -> Iterator[Failure]:
     """The flags of every scan once: the lesion-free slices of a stack have those of the stack."""
-    whole = {(item.subject.person, item.subject.session) for item in prepared if item.subject.slices == "all"}
+    whole = {(item.session.subject, item.session.label) for item in prepared if item.session.slices == "all"}
     for item in prepared:
-        if item.subject.slices != "all" and (item.subject.person, item.subject.session) in whole:
+        if item.session.slices != "all" and (item.session.subject, item.session.label) in whole:
             continue
         for flag in item.facts["quality"]["flags"]:
-            yield Failure(item.subject.id, item.contrast, flag)
+            yield Failure(item.session.id, item.contrast, flag)

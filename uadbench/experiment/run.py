@@ -322,7 +322,7 @@ def _evaluate_and_record(
         "splits": {
             name: {
                 "subjects": len(members),
-                "persons": len({s.person for s in members}),
+                "persons": len({s.subject for s in members}),
                 "hash": splits.split_hash(members),
             }
             for name, members in plan.parts.items()
@@ -369,8 +369,8 @@ def _excluded(plan: ResolvedRun, cohort: Cohort) -> list[dict[str, str]]:
             if failure.contrast != plan.contrast and partition in EVALUATED:
                 continue  # it was scored all the same
             subject = planned[failure.subject_id]
-            who = {"id": subject.id, "cohort": subject.cohort, "person": subject.person}
-            facts = {"partition": partition, "session": subject.session, "reason": failure.reason}
+            who = {"id": subject.id, "cohort": subject.cohort, "person": subject.subject}
+            facts = {"partition": partition, "session": subject.label, "reason": failure.reason}
             failed.setdefault((partition, subject.id), facts | who)  # it may fail on two grids
     looked_at = {None, plan.contrast, *plan.train_contrasts}
     sources = {found.card.name: found for found in (plan.train, plan.test) if found is not None}

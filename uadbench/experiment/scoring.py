@@ -84,7 +84,7 @@ def check_calibration(method: Method, healthy_val: Sequence[Prepared], name: str
     count = len(_persons(healthy_val))
     if method.calibrated and count < FEWEST_PERSONS:
         raise UserError(
-            f"{name} measures each scan against those of other healthy-val persons: it needs at least "
+            f"{name} measures each scan against those of other healthy-val subjects: it needs at least "
             f"{FEWEST_PERSONS} of them, and there are {count}; choose another score, or raise --limit."
         )
 
@@ -101,13 +101,13 @@ def calibrate(
 def folds(
     method: Method, wanted: Sequence[Prepared], healthy_val: Sequence[Prepared]
 ) -> Iterator[tuple[list[Prepared], list[Prepared]]]:
-    """Scans to score, with the healthy scans to calibrate on: of healthy-val those of other persons.
+    """Scans to score, with the healthy scans to calibrate on: of healthy-val those of other subjects.
 
     A residual that is standardised by itself is too small, and a threshold on it too low.
     """
-    persons = _persons(healthy_val) if method.calibrated else []
-    number = {person: place % FOLDS for place, person in enumerate(persons)}
-    for fold in (*range(min(FOLDS, len(persons))), None):
+    subjects = _persons(healthy_val) if method.calibrated else []
+    number = {subject: place % FOLDS for place, subject in enumerate(subjects)}
+    for fold in (*range(min(FOLDS, len(subjects))), None):
         scored = [item for item in wanted if number.get(_person(item)) == fold]
         others = [item for item in healthy_val if fold is None or number[_person(item)] != fold]
         if scored:
@@ -119,4 +119,4 @@ def _persons(prepared: Sequence[Prepared]) -> list[tuple[str, str]]:
 
 
 def _person(item: Prepared) -> tuple[str, str]:
-    return item.subject.cohort, item.subject.person
+    return item.session.cohort, item.session.subject

@@ -1,4 +1,4 @@
-"""Anatomy: what one person's brain is made of, before any scanner looks at it."""
+"""Anatomy: what one subject's brain is made of, before any scanner looks at it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ LOGIT_FLOOR = np.float32(-6.0)  # as good as no fluid
 
 
 @dataclass(frozen=True)
-class Person:
-    """Who is imagined: everything random about the person follows from `key`."""
+class Subject:
+    """Who is imagined: everything random about the subject follows from `key`."""
 
     key: tuple[int, ...]  # seed and number
     age: float  # years
@@ -70,18 +70,18 @@ def box(grid: Grid) -> tuple[Grid, tuple[slice, ...]]:
     return fields.crop(grid, template.LOW_MM, template.HIGH_MM)
 
 
-def _growth(person: Person) -> NDArray[np.float64]:
+def _growth(subject: Subject) -> NDArray[np.float64]:
     """How much larger than the template a head is along each axis (men's brains are about 10 % larger).
 
     Smaller than in native space: scans in MNI152 space have been scaled to the template.
     """
-    size = 1.0 + (0.012 if person.sex == "M" else -0.012)
-    return np.asarray(size + person.random(1).normal(0, [0.012, 0.012, 0.015]))
+    size = 1.0 + (0.012 if subject.sex == "M" else -0.012)
+    return np.asarray(size + subject.random(1).normal(0, [0.012, 0.012, 0.015]))
 
 
-def _ventricle_pull(person: Person, grid: Grid) -> list[Map]:
+def _ventricle_pull(subject: Subject, grid: Grid) -> list[Map]:
     """Displacement (mm) that widens the ventricles with age: it points at them and fades with distance."""
-    wide = float(np.clip(-1.0 + 5.0 * person.ageing + person.random(2).normal(0, 0.9), -2.0, 6.5))
+    wide = float(np.clip(-1.0 + 5.0 * subject.ageing + subject.random(2).normal(0, 0.9), -2.0, 6.5))
     distance = template.template().ventricle_mm
     fade = np.exp(-((np.maximum(distance, 0) / 14.0) ** 2)) * soft_step(distance + 3, 6.0)
     slopes = np.gradient(distance, template.COARSE.spacing_mm)
@@ -94,12 +94,12 @@ def _on(coarse: Map, grid: Grid) -> Map:
 
 
 @lru_cache(maxsize=1)  # a lesion with a mass effect asks for it a second time
-def template_position(person: Person, grid: Grid) -> Map:
-    """Where in the template each voxel of a person's brain comes from, (3, R, A, S) in mm, read-only."""
-    growth, pull = _growth(person), _ventricle_pull(person, grid)
+def template_position(subject: Subject, grid: Grid) -> Map:
+    """Where in the template each voxel of a subject's brain comes from, (3, R, A, S) in mm, read-only."""
+    growth, pull = _growth(subject), _ventricle_pull(subject, grid)
     centre = (0.0, -18.0, 8.0)
     position = np.empty((3, *grid.shape), np.float32)
-    random = person.random(3)
+    random = subject.random(3)
     for axis, line in enumerate(axes_mm(grid)):
         position[axis] = (line - centre[axis]) / growth[axis] + centre[axis] + pull[axis]
         for lattice, deviation in DEFORMATION:
@@ -144,12 +144,12 @@ def _look_up(position: Map) -> tuple[dict[str, Map], dict[str, Map]]:
     return maps | {"depth_mm": depth, "ventricle_mm": spread("ventricle_mm", template.COARSE)}, zones
 
 
-def _tissues(person: Person, grid: Grid, maps: Mapping[str, Map], zones: Mapping[str, Map]) -> Map:
+def _tissues(subject: Subject, grid: Grid, maps: Mapping[str, Map], zones: Mapping[str, Map]) -> Map:
     """Tissue fractions (4, R, A, S): the template's, with individual folds and the wear of age.
 
     Works on log odds against grey matter, so that a little noise moves borders and leaves cores alone.
     """
-    age = np.float32(person.ageing)
+    age = np.float32(subject.ageing)
     inner = np.maximum(np.maximum(zones["deep"], zones["brainstem"]), zones["cerebellum"])
     depth = maps["depth_mm"]
     folia = 0.7 * zones["cerebellum"] * (1 - zones["brainstem"])
@@ -157,15 +157,15 @@ def _tissues(person: Person, grid: Grid, maps: Mapping[str, Map], zones: Mapping
     shallow = (
         (1 - inner) * cortex * soft_step(15 - depth, 8.0)
     )  # smaller sulci than the template's reach 15 mm down
-    noise = smooth_field(person.random(4), grid, 5.0)
-    sheet = _sheet_distance(person.random(5), grid, 9.0)
-    # Fluid: in the template's sulci, in the person's own, and over the surface of the cortex.
+    noise = smooth_field(subject.random(4), grid, 5.0)
+    sheet = _sheet_distance(subject.random(5), grid, 9.0)
+    # Fluid: in the template's sulci, in the subject's own, and over the surface of the cortex.
     fold = 8 * (maps["sulcus"] - 0.45 + 0.15 * age) + 1.2 * noise
     own = 6 * np.exp(-(sheet**2)) - 3.5 + age - LOGIT_FLOOR
     fold = np.maximum(fold, LOGIT_FLOOR + shallow * own)
     fold = np.maximum(fold, 2 * (1.2 + 0.9 * age + 0.8 * noise - depth))
     fluid = np.maximum(maps["csf_logit"], LOGIT_FLOOR + cortex * (fold.clip(LOGIT_FLOOR, 6) - LOGIT_FLOOR))
-    # White matter: less of it beside the person's own sulci, more in cerebellum and brainstem than in the
+    # White matter: less of it beside the subject's own sulci, more in cerebellum and brainstem than in the
     # average, whose white matter there is too fine to survive averaging but for what T1 shows (`detail`).
     white = maps["wm_logit"] - 3 * shallow * (np.exp(-((sheet / 3.2) ** 2)) - 0.35)
     white += 0.6 * noise * (1 - inner) + 3 * zones["brainstem"]
@@ -181,21 +181,21 @@ def _fractions(fluid: Map, white: Map, deep: Map) -> Map:
     return np.stack([csf * gm, gm * (1 - deep), gm * deep, wm * gm]).astype(np.float32)
 
 
-def make_anatomy(person: Person, grid: Grid, displacement_mm: Map | None = None) -> Anatomy:
-    """The brain of a person on a grid, which should be a `box`.
+def make_anatomy(subject: Subject, grid: Grid, displacement_mm: Map | None = None) -> Anatomy:
+    """The brain of a subject on a grid, which should be a `box`.
 
     `displacement_mm` (3, R, A, S) is added to where tissue is taken from: the mass effect of a lesion.
     """
-    position = template_position(person, grid)
+    position = template_position(subject, grid)
     if displacement_mm is not None:
         position = position + displacement_mm
     maps, zones = _look_up(position)
     depth = maps["depth_mm"]
-    brain = depth > 0.6 + 0.8 * smooth_field(person.random(6), grid, 12.0)
+    brain = depth > 0.6 + 0.8 * smooth_field(subject.random(6), grid, 12.0)
     nuclei = np.maximum(np.maximum(zones["deep"], zones["brainstem"]), soft_step(depth - 22, 10.0))
     return Anatomy(
         grid=grid,
-        tissues=_tissues(person, grid, maps, zones),
+        tissues=_tissues(subject, grid, maps, zones),
         brain=brain,
         detail=maps["detail"] * nuclei * (1 - zones["cerebellum"]),
         depth_mm=depth,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.data.space import GRIDS, Grid
-from uadbench.phantom.anatomy import Person, box, make_anatomy
+from uadbench.phantom.anatomy import Subject, box, make_anatomy
 from uadbench.phantom.contrast import CONTRASTS, SITES, Site, make_scan
 from uadbench.phantom.fields import Map
 from uadbench.phantom.lesions import KINDS, make_lesion
@@ -45,7 +45,7 @@ class Member:
     """One row of the table of participants."""
 
     number: int
-    person: Person
+    subject: Subject
     site: Site
     kind: str | None  # of lesion; None is healthy
 
@@ -58,8 +58,8 @@ class Member:
         """The participant's line in `participants.tsv`."""
         return {
             "participant_id": self.id,
-            "age": f"{self.person.age:g}",
-            "sex": self.person.sex,
+            "age": f"{self.subject.age:g}",
+            "sex": self.subject.sex,
             "site": self.site.name,
             "group": "lesion" if self.kind else "healthy",
             "lesion_kind": self.kind or "n/a",
@@ -82,7 +82,7 @@ def make_member(number: int, kind: str | None = None, seed: int = SEED) -> Membe
     age = round(float(random.uniform(low, high)), 1)
     sex = "FM"[int(random.integers(2))]
     site = SITES[int(random.choice(len(SITES), p=[0.5, 0.3, 0.2]))]
-    return Member(number, Person((seed, number), age, sex), site, kind)
+    return Member(number, Subject((seed, number), age, sex), site, kind)
 
 
 def members(
@@ -107,15 +107,15 @@ def _whole(part: NDArray[Value], grid: Grid, where: tuple[slice, ...]) -> NDArra
 def make_scans(member: Member, grid: Grid = GRIDS["g96"]) -> Scans:
     """The scans of a member on a grid."""
     around, where = box(grid)
-    anatomy = make_anatomy(member.person, around)
+    anatomy = make_anatomy(member.subject, around)
     parts: Mapping[str, Map] = {}
     mask = None
     if member.kind:
-        lesion = make_lesion(member.person, member.kind, anatomy)
+        lesion = make_lesion(member.subject, member.kind, anatomy)
         anatomy, parts, mask = lesion.anatomy, lesion.parts, _whole(lesion.mask, grid, where)
     images = {
         contrast: _whole(
-            member.site.scale * make_scan(member.person, member.site, contrast, anatomy, parts), grid, where
+            member.site.scale * make_scan(member.subject, member.site, contrast, anatomy, parts), grid, where
         )
         for contrast in CONTRASTS
     }

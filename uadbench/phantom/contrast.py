@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadbench.data.space import Grid
-from uadbench.phantom.anatomy import TISSUES, Anatomy, Person
+from uadbench.phantom.anatomy import TISSUES, Anatomy, Subject
 from uadbench.phantom.fields import Map, smooth_field
 
 CONTRASTS = ("T1", "T2", "FLAIR", "PD")
@@ -69,21 +69,21 @@ SITES = (
 _STREAM = 100  # first number of the random streams used here; anatomy and lesions use lower ones
 
 
-def substance_means(person: Person, site: Site, contrast: str) -> dict[str, float]:
-    """Mean intensity of each substance in one scan: the table, bent by site, sequence and person."""
-    random = person.random(_STREAM, CONTRASTS.index(contrast))
+def substance_means(subject: Subject, site: Site, contrast: str) -> dict[str, float]:
+    """Mean intensity of each substance in one scan: the table, bent by site, sequence and subject."""
+    random = subject.random(_STREAM, CONTRASTS.index(contrast))
     gamma = site.gamma * float(np.exp(random.normal(0, 0.05)))
     table = INTENSITY[contrast]
     healthy = {name: table[name] * (1 + random.normal(0, 0.015)) for name in TISSUES}
-    healthy["deep GM"] *= 1 + IRON[contrast] * person.ageing
+    healthy["deep GM"] *= 1 + IRON[contrast] * subject.ageing
     return {name: float(value) ** gamma for name, value in {**table, **healthy}.items()}
 
 
-def _signal(person: Person, site: Site, contrast: str, anatomy: Anatomy, parts: Mapping[str, Map]) -> Map:
+def _signal(subject: Subject, site: Site, contrast: str, anatomy: Anatomy, parts: Mapping[str, Map]) -> Map:
     """Noise-free intensities: substances, each with its unevenness, and what ageing does."""
-    means = substance_means(person, site, contrast)
-    texture = smooth_field(person.random(_STREAM + 1), anatomy.grid, 5.0)
-    broad = smooth_field(person.random(_STREAM + 2), anatomy.grid, 16.0)
+    means = substance_means(subject, site, contrast)
+    texture = smooth_field(subject.random(_STREAM + 1), anatomy.grid, 5.0)
+    broad = smooth_field(subject.random(_STREAM + 2), anatomy.grid, 16.0)
     texture = 0.7 * (texture + broad)
     healthy = np.float32(1) - sum(parts.values(), start=np.zeros(1, np.float32))
     signal = np.zeros(anatomy.grid.shape, np.float32)
@@ -94,32 +94,32 @@ def _signal(person: Person, site: Site, contrast: str, anatomy: Anatomy, parts: 
         uneven = UNEVENNESS.get(name, UNEVENNESS_OTHERWISE)
         signal += fraction * means[name] * (1 + uneven * texture)
     halo = anatomy.white * np.exp(-np.maximum(anatomy.ventricle_mm, 0) / 3.5)
-    signal += healthy * halo * HALO[contrast] * (0.2 + person.ageing)
+    signal += healthy * halo * HALO[contrast] * (0.2 + subject.ageing)
     signal += healthy * (1 - anatomy.tissues[0]) * anatomy.detail * DETAIL[contrast]
     return signal
 
 
 def make_scan(
-    person: Person, site: Site, contrast: str, anatomy: Anatomy, parts: Mapping[str, Map] = {}
+    subject: Subject, site: Site, contrast: str, anatomy: Anatomy, parts: Mapping[str, Map] = {}
 ) -> Map:
     """One contrast (R, A, S) on the anatomy's grid: point spread, receive field, Rician noise, stripped.
 
     `parts` are fractions of lesion substances (or of tissues out of place); the sum of them is at most 1.
     """
-    signal = _signal(person, site, contrast, anatomy, parts)
-    return exposed(person, site, contrast, signal, anatomy.brain, anatomy.grid)
+    signal = _signal(subject, site, contrast, anatomy, parts)
+    return exposed(subject, site, contrast, signal, anatomy.brain, anatomy.grid)
 
 
 def exposed(
-    person: Person, site: Site, contrast: str, signal: Map, brain: NDArray[np.bool_], grid: Grid
+    subject: Subject, site: Site, contrast: str, signal: Map, brain: NDArray[np.bool_], grid: Grid
 ) -> Map:
     """A noise-free signal (R, A, S) as it is scanned: point spread, receive field, Rician noise, stripped."""
     spacing = grid.spacing_mm
     blurred = ndimage.gaussian_filter(signal, [blur / spacing for blur in site.blur_mm], truncate=3.0)
     number = CONTRASTS.index(contrast)
-    field = smooth_field(person.random(_STREAM + 3, number), grid, 70.0)
+    field = smooth_field(subject.random(_STREAM + 3, number), grid, 70.0)
     received = blurred * np.exp(np.float32(site.bias) * field)
-    random = person.random(_STREAM + 4, number)
+    random = subject.random(_STREAM + 4, number)
     deviation = np.float32(site.noise * (2.0 / spacing))
     real, imaginary = deviation * random.standard_normal((2, *grid.shape), np.float32)
     return np.where(brain, np.sqrt((received + real) ** 2 + imaginary**2), 0).astype(np.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.phantom.anatomy import TISSUES, Anatomy, Person, make_anatomy
+from uadbench.phantom.anatomy import TISSUES, Anatomy, Subject, make_anatomy
 from uadbench.phantom.fields import Map, axes_mm, crop, smooth_field, soft_step
 
 Point = NDArray[np.float64]
@@ -276,7 +276,7 @@ KINDS: Mapping[str, Callable[[np.random.Generator, Anatomy, Remake], Lesion]] = 
 _STREAM = 50  # of the random numbers of lesions; the anatomy's are lower
 
 
-def make_lesion(person: Person, kind: str, healthy: Anatomy) -> Lesion:
-    """A person's brain with a lesion of a kind."""
-    random = person.random(_STREAM, list(KINDS).index(kind))
-    return KINDS[kind](random, healthy, lambda moved: make_anatomy(person, healthy.grid, moved))
+def make_lesion(subject: Subject, kind: str, healthy: Anatomy) -> Lesion:
+    """A subject's brain with a lesion of a kind."""
+    random = subject.random(_STREAM, list(KINDS).index(kind))
+    return KINDS[kind](random, healthy, lambda moved: make_anatomy(subject, healthy.grid, moved))

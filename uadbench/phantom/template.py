@@ -97,7 +97,7 @@ def _without_rim(gm: Map, near: Map) -> Map:
 def _sulcus(wm_logit: Map) -> Map:
     """The middle sheet of each sulcus: there the distance from white matter stops growing.
 
-    The average's cortex is wider than any person's, and a sulcus in it is where both banks touch.
+    The average's cortex is wider than any subject's, and a sulcus in it is where both banks touch.
     """
     distance = ndimage.distance_transform_edt(wm_logit < 0).astype(np.float32)
     slopes = np.gradient(ndimage.gaussian_filter(distance, 1.0))

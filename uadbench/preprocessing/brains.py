@@ -17,7 +17,7 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.preprocessing import external, extract, masks, plausibility, resampling, rigid, scan
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.files import read_sealed, replacing, sha256_json, write_sealed
@@ -39,33 +39,33 @@ class Kept:
         return "".join(self.digests[str(part)] for part in scan.files_of(path))
 
 
-def source_of(subject: Subject, contrast: str) -> str:
+def source_of(session: Session, contrast: str) -> str:
     """The contrast on which the brain of a contrast is found."""
-    if has_own(subject, contrast):
+    if has_own(session, contrast):
         return contrast
     candidates = (*extract.T1_LIKE, *FOUND_ON.get(contrast, ()))
-    return next((c for c in candidates if c in subject.images), contrast)
+    return next((c for c in candidates if c in session.images), contrast)
 
 
-def has_own(subject: Subject, contrast: str) -> bool:
+def has_own(session: Session, contrast: str) -> bool:
     """Whether a contrast needs no other to know its brain, and no extraction."""
-    return subject.skull_stripped or subject.mask_of(contrast) is not None
+    return session.skull_stripped or session.mask_of(contrast) is not None
 
 
-def is_extracted(subject: Subject, contrast: str) -> bool:
+def is_extracted(session: Session, contrast: str) -> bool:
     """Whether an extractor has a say in a contrast's brain mask."""
-    return not has_own(subject, source_of(subject, contrast))
+    return not has_own(session, source_of(session, contrast))
 
 
-def of(subject: Subject, contrast: str, image: Scan, kept: Kept) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+def of(session: Session, contrast: str, image: Scan, kept: Kept) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """The brain (R, A, S) on the voxels of a contrast's image, and how it was found."""
-    name = f"{subject.id} {contrast}"
-    source = source_of(subject, contrast)
+    name = f"{session.id} {contrast}"
+    source = source_of(session, contrast)
     if source == contrast:
-        return _found(subject, contrast, image, kept)
-    other = scan.read_image(subject.images[source], subject.orientation)
-    there, how = _found(subject, source, other, kept)
-    matrix = motion(subject, source, other, there, contrast, image, kept)
+        return _found(session, contrast, image, kept)
+    other = scan.read_image(session.images[source], session.orientation)
+    there, how = _found(session, source, other, kept)
+    matrix = motion(session, source, other, there, contrast, image, kept)
     to_other = np.linalg.inv(matrix @ other.affine) @ image.affine
     brain = resampling.nearest(there.astype(np.uint8), to_other, image.array.shape) > 0
     plausibility.check_brain(brain, image, name)
@@ -74,7 +74,7 @@ def of(subject: Subject, contrast: str, image: Scan, kept: Kept) -> tuple[NDArra
 
 
 def motion(
-    subject: Subject,
+    session: Session,
     contrast: str,
     image: Scan,
     brain: NDArray[np.bool_],
@@ -87,15 +87,15 @@ def motion(
     The identity where the contrasts share a space, and where they lie on the same voxels: scans are on one
     lattice because they come of one acquisition (T2 and PD, DWI and ADC) or were brought there.
     """
-    if subject.space != "native" or image.same_lattice(other_image):
+    if session.space != "native" or image.same_lattice(other_image):
         return np.eye(4)
 
     def find() -> dict[str, Any]:
-        name = f"{subject.id} {other} against {contrast}"
+        name = f"{session.id} {other} against {contrast}"
         return {"matrix": rigid.motion(image, brain, other_image, name).tolist()}
 
-    moving = kept.digest(subject.images[other])
-    key = sha256_json([rigid.RIGID_VERSION, _key(subject, contrast, kept), moving, *_orientation(subject)])
+    moving = kept.digest(session.images[other])
+    key = sha256_json([rigid.RIGID_VERSION, _key(session, contrast, kept), moving, *_orientation(session)])
     return np.array(kept_json(kept.folder / "motions" / f"{key}.json", find)["matrix"])
 
 
@@ -118,16 +118,16 @@ def kept_mask(path: Path, shape: tuple[int, ...], find: Callable[[], NDArray[np.
 
 
 def _found(
-    subject: Subject, contrast: str, image: Scan, kept: Kept
+    session: Session, contrast: str, image: Scan, kept: Kept
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """The brain on the contrast on which it is found."""
-    name = f"{subject.id} {contrast}"
-    if has_own(subject, contrast):
-        path = subject.mask_of(contrast)
+    name = f"{session.id} {contrast}"
+    if has_own(session, contrast):
+        path = session.mask_of(contrast)
         how = GIVEN[0] if path is not None else GIVEN[1]
-        brain = masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
+        brain = masks.brain_mask(image, path, session.skull_stripped, name, session.orientation)
         return brain, {"by": how, "on": contrast}
-    path = kept.folder / "brains" / f"{_key(subject, contrast, kept)}.mask"
+    path = kept.folder / "brains" / f"{_key(session, contrast, kept)}.mask"
 
     def find() -> NDArray[np.bool_]:
         if kept.extractor == external.DEFAULT:
@@ -142,20 +142,20 @@ def _found(
     return brain, {"by": kept.extractor, "on": contrast} | version
 
 
-def _key(subject: Subject, contrast: str, kept: Kept) -> str:
+def _key(session: Session, contrast: str, kept: Kept) -> str:
     """What decides the brain mask on the contrast where it is found."""
-    own = subject.mask_of(contrast)
-    image = kept.digest(subject.images[contrast])
+    own = session.mask_of(contrast)
+    image = kept.digest(session.images[contrast])
     if own is not None:
-        return sha256_json([image, kept.digest(own), *_orientation(subject)])
-    if subject.skull_stripped:
-        return sha256_json([image, "skull-stripped", *_orientation(subject)])
+        return sha256_json([image, kept.digest(own), *_orientation(session)])
+    if session.skull_stripped:
+        return sha256_json([image, "skull-stripped", *_orientation(session)])
     version, tissue = external.version(kept.extractor), contrast in extract.T1_LIKE
-    return sha256_json([image, kept.extractor, version, tissue, *_orientation(subject)])
+    return sha256_json([image, kept.extractor, version, tissue, *_orientation(session)])
 
 
-def _orientation(subject: Subject) -> list[str]:
-    return [] if subject.orientation is None else [subject.orientation]
+def _orientation(session: Session) -> list[str]:
+    return [] if session.orientation is None else [session.orientation]
 
 
 def _shift(matrix: NDArray[np.float64], image: Scan, brain: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ def draw(prepared: Sequence[Prepared], path: Path) -> list[Path]:
 
     The first page is `path`, the following ones have a number. Flagged scans come first.
     """
-    order = sorted(prepared, key=lambda item: (not item.facts["quality"]["flags"], item.subject.id))
+    order = sorted(prepared, key=lambda item: (not item.facts["quality"]["flags"], item.session.id))
     pages = [order[start : start + ROWS * COLUMNS] for start in range(0, len(order), ROWS * COLUMNS)]
     written = []
     for number, members in enumerate(pages, 1):
@@ -50,7 +50,7 @@ def _page(members: Sequence[Prepared], number: int, pages: int) -> "Figure":
     first = members[0]
     blue = "brain" if first.grid.flat else "the template's brain"
     figure.suptitle(
-        f"{first.subject.cohort} · {first.contrast} · {first.grid.name} · page {number} of {pages} · blue: "
+        f"{first.session.cohort} · {first.contrast} · {first.grid.name} · page {number} of {pages} · blue: "
         f"{blue}, yellow: lesion",
         fontsize=9,
     )
@@ -98,7 +98,7 @@ def _stack(ax: "Axes", item: Prepared) -> None:
 
 def _title(ax: "Axes", item: Prepared, figures: str) -> None:
     found = item.facts["quality"]
-    title = f"{item.subject.id}  {figures}"
+    title = f"{item.session.id}  {figures}"
     flags = textwrap.fill("; ".join(found["flags"]), 62)
     ax.set_title(f"{title}\n{flags}" if flags else title, fontsize=6, color=FLAG_COLOUR if flags else "black")
 

@@ -6,7 +6,7 @@
    the shells a whole head would fit into the template's brain.
 2. The template's brain, as a distance to its surface, is carried back and widened to the inner table of the
    skull.
-3. On T1 contrasts the surface is then moved half and more of the way to that of the person's own tissue: what
+3. On T1 contrasts the surface is then moved half and more of the way to that of the subject's own tissue: what
    is brighter than half of the brain's median, without what hangs on it by thin bridges (as the Brain
    Extraction Tool's threshold, Smith, Human Brain Mapping 2002), closed over the sulci.
 
@@ -51,7 +51,7 @@ TRIED = 4  # starts that are followed
 T1_LIKE = ("T1", "T1post", "T1ce")  # tissue is brighter than fluid and bone
 # The following were set on twelve heads of IXI (HH), and checked on all 96 against their parcellations.
 WIDER_MM = 4.0  # from the template's brain, which ends at the cortex, to the inner table
-TISSUE_WIDER_MM = 2.0  # the same from the person's tissue
+TISSUE_WIDER_MM = 2.0  # the same from the subject's tissue
 TISSUE_SHARE = 0.75  # how far the surface is moved to that of the tissue
 TISSUE_LEVEL = 0.5  # of the median of the brain
 BRIDGE_MM = 2.9  # thinner bridges are cut
@@ -181,7 +181,7 @@ def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def _tissue(head: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The person's brain as a body without sulci, from the brightness of its tissue on T1."""
+    """The subject's brain as a body without sulci, from the brightness of its tissue on T1."""
     box = resampling.bounding_box(distance < REACH_MM + CLOSED_MM + 2 * SPACING_MM)
     near, values = distance[box], head[box]
     level = TISSUE_LEVEL * float(np.median(values[near < SURE_MM]))

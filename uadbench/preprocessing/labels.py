@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from uadbench.cards import DatasetCard
 from uadbench.data.prepared import IGNORED, LESION
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import Grid
 from uadbench.preprocessing import resampling, scan
 from uadbench.preprocessing.scan import Scan
@@ -30,12 +30,12 @@ class Labels:
         """The values that a card states."""
         return cls(card.lesion_labels, card.ignore_labels, card.other_labels)
 
-    def of_subject(self, subject: Subject) -> "Labels":
+    def of_subject(self, session: Session) -> "Labels":
         """The values that the files of one subject may have: the card's, or those of its release."""
-        if not subject.mask_values:
+        if not session.mask_values:
             return self
         kinds = (self.lesion, self.ignore, self.other)
-        return Labels(*(tuple(value for value in kind if value in subject.mask_values) for kind in kinds))
+        return Labels(*(tuple(value for value in kind if value in session.mask_values) for kind in kinds))
 
     @property
     def known(self) -> tuple[int, ...]:
@@ -57,14 +57,14 @@ class Labels:
         return None if value in self.known else value
 
 
-def of_subject(subject: Subject, labels: Labels) -> tuple[Scan | None, Scan | None]:
+def of_subject(session: Session, labels: Labels) -> tuple[Scan | None, Scan | None]:
     """The lesion and the ignored voxels on the lattices of their own files, as 0 and 1."""
-    labels = labels.of_subject(subject)
+    labels = labels.of_subject(session)
     lesion = ignored = None
-    if subject.lesion_mask is not None:
-        lesion = marked(read(subject.lesion_mask, labels, subject.orientation)[0], labels.lesion)
-    if subject.ignore_mask is not None:
-        ignored = marked(read(subject.ignore_mask, labels, subject.orientation)[0], labels.ignore)
+    if session.lesion_mask is not None:
+        lesion = marked(read(session.lesion_mask, labels, session.orientation)[0], labels.lesion)
+    if session.ignore_mask is not None:
+        ignored = marked(read(session.ignore_mask, labels, session.orientation)[0], labels.ignore)
     return lesion, ignored
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from uadbench.data import prepared
 from uadbench.data.prepared import LESION
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import Grid, Target
 from uadbench.preprocessing import bias, brains, external, intensities, labels, plausibility, quality, scan
 from uadbench.preprocessing.brains import Kept
@@ -55,7 +55,7 @@ class Order:
 class Job:
     """One scan to prepare; everything a worker process needs."""
 
-    subject: Subject
+    session: Session
     contrast: str
     order: Order
     sources: Mapping[str, str]  # what is read, by its part -> SHA-256 of the file
@@ -70,26 +70,26 @@ class Job:
         return Kept(self.order.cache, self.order.options.extractor, self.digests)
 
 
-def reference_of(subject: Subject, contrast: str) -> str | None:
+def reference_of(session: Session, contrast: str) -> str | None:
     """The contrast whose transform to MNI152 a contrast shares; None where it is there already."""
-    if subject.space == "MNI152" or contrast not in subject.images:
+    if session.space == "MNI152" or contrast not in session.images:
         return None
-    if subject.space == "native":
+    if session.space == "native":
         return contrast
-    return next((c for c in REFERENCES if c in subject.images), min(subject.images))
+    return next((c for c in REFERENCES if c in session.images), min(session.images))
 
 
-def position_of(subject: Subject, contrast: str) -> str | None:
+def position_of(session: Session, contrast: str) -> str | None:
     """The contrast against which another has to be registered before the lesion mask is used on it."""
-    labelled = subject.lesion_mask is not None or subject.ignore_mask is not None
-    if subject.space != "native" or not labelled or subject.mask_contrast in (None, contrast):
+    labelled = session.lesion_mask is not None or session.ignore_mask is not None
+    if session.space != "native" or not labelled or session.mask_contrast in (None, contrast):
         return None
-    if subject.mask_contrast not in subject.images:
+    if session.mask_contrast not in session.images:
         raise SubjectError(
-            f"{subject.id} has a lesion mask that was drawn on {subject.mask_contrast}, which is not there: "
+            f"{session.id} has a lesion mask that was drawn on {session.mask_contrast}, which is not there: "
             f"fetch it, so that {contrast} can be registered to it."
         )
-    return subject.mask_contrast
+    return session.mask_contrast
 
 
 def prepare_one(job: Job) -> str | None:
@@ -103,10 +103,10 @@ def prepare_one(job: Job) -> str | None:
 
 def _write(job: Job) -> None:
     """Every step for one scan."""
-    name, grid = f"{job.subject.id} {job.contrast}", job.order.grid
+    name, grid = f"{job.session.id} {job.contrast}", job.order.grid
     assert isinstance(grid, Grid), "slices without geometry have a preparation of their own"
-    image = scan.read_image(job.subject.images[job.contrast], job.subject.orientation)
-    mask, found_by = brains.of(job.subject, job.contrast, image, job.kept)
+    image = scan.read_image(job.session.images[job.contrast], job.session.orientation)
+    mask, found_by = brains.of(job.session, job.contrast, image, job.kept)
     transform, registered = _transform(job, image, mask)
     lesion, ignored = _labels(job, image, mask)
     brain = Brain.of(bias.corrected(image, mask) if job.order.options.n4 else image, mask)
@@ -140,20 +140,20 @@ def _write(job: Job) -> None:
 
 def _labels(job: Job, image: Scan, mask: NDArray[np.bool_]) -> tuple[Scan | None, Scan | None]:
     """The lesion and the ignored voxels in the world of the scan, wherever they were drawn."""
-    subject = job.subject
-    position = position_of(subject, job.contrast)
-    marked = labels.of_subject(subject, job.order.labels)
+    session = job.session
+    position = position_of(session, job.contrast)
+    marked = labels.of_subject(session, job.order.labels)
     drawn_on, matrix = image, np.eye(4)
     if position is not None:
-        drawn_on = scan.read_image(subject.images[position], subject.orientation)
-        matrix = brains.motion(subject, job.contrast, image, mask, position, drawn_on, job.kept)
-    for one, path in zip(marked, (subject.lesion_mask, subject.ignore_mask), strict=True):
+        drawn_on = scan.read_image(session.images[position], session.orientation)
+        matrix = brains.motion(session, job.contrast, image, mask, position, drawn_on, job.kept)
+    for one, path in zip(marked, (session.lesion_mask, session.ignore_mask), strict=True):
         if one is not None and path is not None:
             plausibility.check_lattice(one, drawn_on, path, position or job.contrast)
     back = np.linalg.inv(matrix)
     lesion, ignored = (None if one is None else Scan(one.array, back @ one.affine) for one in marked)
     if lesion is not None:
-        plausibility.check_lesion(lesion, mask, image, subject.lesion_mask)
+        plausibility.check_lesion(lesion, mask, image, session.lesion_mask)
     return lesion, ignored
 
 
@@ -170,8 +170,8 @@ def _transform(
 
 def _register(job: Job, reference: str, image: Scan, mask: NDArray[np.bool_]) -> dict[str, Any]:
     if reference != job.contrast:
-        image = scan.read_image(job.subject.images[reference], job.subject.orientation)
-        mask, _ = brains.of(job.subject, reference, image, job.kept)
-    found = register(image, mask, f"{job.subject.id} {reference}")
+        image = scan.read_image(job.session.images[reference], job.session.orientation)
+        mask, _ = brains.of(job.session, reference, image, job.kept)
+    found = register(image, mask, f"{job.session.id} {reference}")
     figures = {name: getattr(found, name) for name in ("dice", "correlation", "determinant")}
     return {"matrix": found.matrix.tolist(), "quality": figures | {"reference": reference}}

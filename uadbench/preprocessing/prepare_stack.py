@@ -40,14 +40,14 @@ def prepare_stack(job: Job) -> str | None:
 
 def _write(job: Job) -> None:
     """Every step for one stack and contrast."""
-    subject, name = job.subject, f"{job.subject.id} {job.contrast}"
-    images = stacks.read_images(subject.stack)
-    lesion = stacks.read_masks(subject.stack, job.order.labels)
+    session, name = job.session, f"{job.session.id} {job.contrast}"
+    images = stacks.read_images(session.stack)
+    lesion = stacks.read_masks(session.stack, job.order.labels)
     channel, brain_channel = (_channel(job, images, c) for c in (job.contrast, BRAIN_ON))
     brain = _brain(job, images[brain_channel])
     copies = stacks.repeated(images, channel, brain_channel)
-    # A person's slices with lesion never reach training; copies of FLAIR are no slices of another contrast.
-    kept = np.flatnonzero(~copies & ~(lesion.any((0, 1)) & (subject.slices == "lesion-free")))
+    # A subject's slices with lesion never reach training; copies of FLAIR are no slices of another contrast.
+    kept = np.flatnonzero(~copies & ~(lesion.any((0, 1)) & (session.slices == "lesion-free")))
     if not len(kept):
         raise SubjectError(f"{name} has no slice that can be used: all hold lesion, or repeat {BRAIN_ON}.")
     image = images[channel]
@@ -75,7 +75,7 @@ def _write(job: Job) -> None:
         "brain": {"by": "slice_brains", "on": BRAIN_ON},
         "registration": None,
         # Flags decide what is learned from, and no lesion may.
-        "quality": _quality(brain, lesion & (not subject.healthy)),
+        "quality": _quality(brain, lesion & (not session.healthy)),
         "voxel_sha256": scan.voxel_hash(np.ascontiguousarray(image[..., kept])),
         # Of the slices that count: one patient's pictures under two names share them, whatever the masks.
         "slice_sha256": [
@@ -86,14 +86,14 @@ def _write(job: Job) -> None:
         "sources": dict(job.sources),
         "preparation_version": STACK_VERSION,
     }
-    prepared.write_codes(job.path, codes, None if subject.healthy else flags, facts)
+    prepared.write_codes(job.path, codes, None if session.healthy else flags, facts)
 
 
 def _channel(job: Job, images: NDArray[Any], contrast: str) -> int:
-    channel = job.subject.channels[contrast]
+    channel = job.session.channels[contrast]
     if channel >= len(images):
         raise SubjectError(
-            f"{job.subject.id} has pictures of {len(images)} channels: there is no {contrast}."
+            f"{job.session.id} has pictures of {len(images)} channels: there is no {contrast}."
         )
     return channel
 
@@ -101,9 +101,9 @@ def _channel(job: Job, images: NDArray[Any], contrast: str) -> int:
 def _brain(job: Job, flair: NDArray[Any]) -> NDArray[np.bool_]:
     """The brain of the whole stack, kept by the content of its pictures."""
     pictures = [digest for part, digest in sorted(job.sources.items()) if part.startswith("image")]
-    key = sha256_json([slice_brains.SLICE_BRAINS_VERSION, job.subject.channels[BRAIN_ON], pictures])
+    key = sha256_json([slice_brains.SLICE_BRAINS_VERSION, job.session.channels[BRAIN_ON], pictures])
     path = job.order.cache / "brains" / f"{key}.mask"
-    return brains.kept_mask(path, flair.shape, lambda: slice_brains.find(flair, job.subject.id))
+    return brains.kept_mask(path, flair.shape, lambda: slice_brains.find(flair, job.session.id))
 
 
 def _on_grid(

@@ -1,4 +1,4 @@
-"""Rigid registration of two contrasts of one person in the scanner's space: mutual information.
+"""Rigid registration of two contrasts of one subject in the scanner's space: mutual information.
 
 People move between acquisitions by millimetres, so the search begins at "did not move" and stays close.
 """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from uadbench import __version__
 from uadbench.data import layout, splits
-from uadbench.data.session import LeftOut, Slice, Subject
+from uadbench.data.session import LeftOut, Session, Slice
 from uadbench.datasets import Found
 from uadbench.preprocessing import labels, masks, plausibility, scan, stacks
 from uadbench.preprocessing.labels import Labels
@@ -50,8 +50,8 @@ class Report:
 
     dataset: str
     root: str
+    sessions: int
     subjects: int
-    persons: int
     healthy: int
     counts: tuple[Count, ...]
     left_out: tuple[LeftOut, ...]
@@ -89,7 +89,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Job:
-    subject: Subject
+    session: Session
     labels: Labels
 
 
@@ -108,23 +108,23 @@ def verify(found: Found, workers: int, progress: Progress, opening: bool = True)
     Without `opening` only what was found is counted: where the scans are yet to be drawn.
     """
     card = found.card
-    # The lesion-free slices of a person are files of the whole stack, which is checked.
-    subjects = [subject for subject in found.subjects if opening and subject.slices == "all"]
-    jobs = [_Job(subject, Labels.of(card)) for subject in subjects]
+    # The lesion-free slices of a subject are files of the whole stack, which is checked.
+    sessions = [session for session in found.sessions if opening and session.slices == "all"]
+    jobs = [_Job(session, Labels.of(card)) for session in sessions]
     checked: dict[int, _Checked] = {}
     with progress.stage(f"verify {card.name}", len(jobs)) as stage:
         for position, result in pool.results(_check, jobs, workers):
             checked[position] = _died(jobs[position], result) if isinstance(result, pool.Died) else result
-            stage.advance(1, jobs[position].subject.id)
+            stage.advance(1, jobs[position].session.id)
     in_order = [checked[position] for position in range(len(jobs))]
-    parts = splits.split(found.subjects, card)
-    problems, remarks = _duplicates(subjects, in_order, parts)
+    parts = splits.split(found.sessions, card)
+    problems, remarks = _duplicates(sessions, in_order, parts)
     return Report(
         dataset=card.name,
         root=str(found.root),
-        subjects=len(found.subjects),
-        persons=len({subject.person for subject in found.subjects}),
-        healthy=sum(subject.healthy for subject in found.subjects),
+        sessions=len(found.sessions),
+        subjects=len({session.subject for session in found.sessions}),
+        healthy=sum(session.healthy for session in found.sessions),
         counts=tuple(_counts(found)),
         left_out=found.left_out,
         problems=(*(f for c in in_order for f in c.problems), *problems, *_torn(parts)),
@@ -138,55 +138,55 @@ def verify(found: Found, workers: int, progress: Progress, opening: bool = True)
 
 
 def _counts(found: Found) -> Iterator[Count]:
-    there = {contrast for subject in found.subjects for contrast in subject.images}
+    there = {contrast for session in found.sessions for contrast in session.images}
     known = dict.fromkeys([*found.card.contrasts, *sorted(there)])
     for contrast in known:
         expected = found.card.expected.get(contrast)
-        count = sum(contrast in s.images and s.slices == "all" for s in found.subjects)
+        count = sum(contrast in s.images and s.slices == "all" for s in found.sessions)
         missing, surplus = (max(0, expected - count), max(0, count - expected)) if expected else (0, 0)
         yield Count(contrast, expected, count, missing, surplus)
 
 
 def _died(job: _Job, died: pool.Died) -> _Checked:
-    return _Checked((Finding(job.subject.id, "", died.reason),), (), {})
+    return _Checked((Finding(job.session.id, "", died.reason),), (), {})
 
 
-def _torn(parts: Mapping[str, Sequence[Subject]]) -> Iterator[Finding]:
-    """Persons who are in two partitions: a run stops at them."""
-    homes: dict[str, tuple[str, Subject]] = {}
+def _torn(parts: Mapping[str, Sequence[Session]]) -> Iterator[Finding]:
+    """Subjects who are in two partitions: a run stops at them."""
+    homes: dict[str, tuple[str, Session]] = {}
     for part, members in parts.items():
-        for subject in members:
-            first, other = homes.setdefault(subject.person, (part, subject))
-            if not splits.may_share(first, other, part, subject):
+        for session in members:
+            first, other = homes.setdefault(session.subject, (part, session))
+            if not splits.may_share(first, other, part, session):
                 reason = (
-                    f"person {subject.person} is in {first} and in {part}: correct the table or the adapter"
+                    f"subject {session.subject} is in {first} and in {part}: correct the table or the adapter"
                 )
-                yield Finding(subject.id, "", reason)
+                yield Finding(session.id, "", reason)
 
 
 def _duplicates(
-    subjects: Sequence[Subject], checked: Sequence[_Checked], parts: Mapping[str, Sequence[Subject]]
+    sessions: Sequence[Session], checked: Sequence[_Checked], parts: Mapping[str, Sequence[Session]]
 ) -> tuple[list[Finding], list[Finding]]:
     """Problems: the same voxels under two subjects; remarks: under two contrasts of one subject."""
-    home = {subject.id: part for part, members in parts.items() for subject in members}
-    seen: dict[str, tuple[Subject, str]] = {}
+    home = {session.id: part for part, members in parts.items() for session in members}
+    seen: dict[str, tuple[Session, str]] = {}
     problems, remarks = [], []
-    for subject, result in zip(subjects, checked, strict=True):
+    for session, result in zip(sessions, checked, strict=True):
         for contrast, digest in result.voxels.items():
-            first, other = seen.setdefault(digest, (subject, contrast))
-            if (first.id, other) == (subject.id, contrast):
+            first, other = seen.setdefault(digest, (session, contrast))
+            if (first.id, other) == (session.id, contrast):
                 continue
-            file = str(subject.images[contrast])
+            file = str(session.images[contrast])
             same = same_image(contrast, first, other)
-            if first.id == subject.id:
-                remarks.append(Finding(subject.id, file, same))
+            if first.id == session.id:
+                remarks.append(Finding(session.id, file, same))
                 continue
-            places = [home.get(one.id, "no partition") for one in (first, subject)]
+            places = [home.get(one.id, "no partition") for one in (first, session)]
             across = "" if places[0] == places[1] else f" ({places[0]} and {places[1]})"
             reason = f"{same}{across}: {EXCLUDE_ONE}"
-            problems.append(Finding(subject.id, file, reason))
-            if first.healthy != subject.healthy:  # so one of them is said to be what it is not
-                counterpart = same_image(other, subject, contrast)
+            problems.append(Finding(session.id, file, reason))
+            if first.healthy != session.healthy:  # so one of them is said to be what it is not
+                counterpart = same_image(other, session, contrast)
                 problems.append(
                     Finding(first.id, str(first.images[other]), f"{counterpart}{across}: {EXCLUDE_ONE}")
                 )
@@ -195,16 +195,16 @@ def _duplicates(
 
 def _check(job: _Job) -> _Checked:
     """Open every file of one subject."""
-    notes = _Notes(job.subject.id, job.subject.orientation)
-    if job.subject.stack:
+    notes = _Notes(job.session.id, job.session.orientation)
+    if job.session.stack:
         voxels = _check_stack(notes, job)
         return _Checked(tuple(notes.problems), tuple(notes.remarks), voxels)
-    images = {c: notes.opened(path, scan.read_image) for c, path in sorted(job.subject.images.items())}
+    images = {c: notes.opened(path, scan.read_image) for c, path in sorted(job.session.images.items())}
     there = {contrast: image for contrast, image in images.items() if image is not None}
-    if not job.subject.images:
+    if not job.session.images:
         notes.problem("", "has masks but no image: fetch the image, or leave the subject out")
     brains = {
-        contrast: _check_brain(notes, job.subject, contrast, image) for contrast, image in there.items()
+        contrast: _check_brain(notes, job.session, contrast, image) for contrast, image in there.items()
     }
     _check_labels(notes, job, there, brains)
     voxels = {contrast: scan.voxel_hash(image.array) for contrast, image in there.items()}
@@ -213,34 +213,34 @@ def _check(job: _Job) -> _Checked:
 
 def _check_stack(notes: "_Notes", job: _Job) -> dict[str, str]:
     """Open every picture of a stack; the voxel hash of each contrast that can be used."""
-    subject, there = job.subject, {}
-    for one in subject.stack:
+    session, there = job.session, {}
+    for one in session.stack:
         for path, read in ((one.image, stacks.read_images), (one.mask, _masks(job.labels))):
             try:
                 read([one])
             except SubjectError as error:
                 notes.problem(path, str(error))
     try:
-        images = stacks.read_images(subject.stack)
-        stacks.read_masks(subject.stack, job.labels)
-        binary = job.labels.binary(stacks.label_values(subject.stack))
+        images = stacks.read_images(session.stack)
+        stacks.read_masks(session.stack, job.labels)
+        binary = job.labels.binary(stacks.label_values(session.stack))
     except SubjectError as error:
         if not notes.problems:
-            notes.problem(subject.stack[0].image.parent, str(error))
+            notes.problem(session.stack[0].image.parent, str(error))
         return {}
     if binary is not None:
         notes.remark(
-            subject.stack[0].mask.parent,
+            session.stack[0].mask.parent,
             f"masks have the values 0 and {binary}: {binary} is taken for lesion",
         )
-    for contrast, channel in sorted(subject.channels.items()):
-        file = subject.images[contrast]
+    for contrast, channel in sorted(session.channels.items()):
+        file = session.images[contrast]
         if channel >= len(images) or images[channel].min() == images[channel].max():
             notes.problem(file, f"{contrast} has one value in all pixels: it shows nothing; leave it out")
             continue
         there[contrast] = scan.voxel_hash(images[channel])
-        for position in np.flatnonzero(stacks.repeated(images, channel, subject.channels["FLAIR"])):
-            picture = subject.stack[position].image.name
+        for position in np.flatnonzero(stacks.repeated(images, channel, session.channels["FLAIR"])):
+            picture = session.stack[position].image.name
             notes.remark(file, f"{contrast} of {picture} is a copy of FLAIR: the slice is left out")
     return there
 
@@ -282,20 +282,20 @@ class _Notes:
             )
 
 
-def _check_brain(notes: _Notes, subject: Subject, contrast: str, image: Scan) -> NDArray[np.bool_] | None:
+def _check_brain(notes: _Notes, session: Session, contrast: str, image: Scan) -> NDArray[np.bool_] | None:
     """The brain of an image, where it needs no extraction and can be one."""
-    path = subject.mask_of(contrast)
-    if path is None and not subject.skull_stripped:
+    path = session.mask_of(contrast)
+    if path is None and not session.skull_stripped:
         notes.remark("", f"{contrast} shows a full head and has no brain mask: prepare will extract one")
         return None
     try:
-        name = f"{subject.id} {contrast}"
-        brain = masks.brain_mask(image, path, subject.skull_stripped, name, subject.orientation)
+        name = f"{session.id} {contrast}"
+        brain = masks.brain_mask(image, path, session.skull_stripped, name, session.orientation)
         if path is not None:
-            notes.other_shape(path, scan.read_lattice(path, subject.orientation), contrast, image)
+            notes.other_shape(path, scan.read_lattice(path, session.orientation), contrast, image)
         return brain
     except SubjectError as error:
-        notes.problem(path or subject.images[contrast], str(error))
+        notes.problem(path or session.images[contrast], str(error))
         return None
 
 
@@ -303,27 +303,27 @@ def _check_labels(
     notes: _Notes, job: _Job, images: Mapping[str, Scan], brains: Mapping[str, NDArray[np.bool_] | None]
 ) -> None:
     """The lesion and the ignored voxels, against every image and brain that they belong to."""
-    subject, known = job.subject, job.labels.of_subject(job.subject)
-    if not subject.healthy and subject.lesion_mask is None:
+    session, known = job.session, job.labels.of_subject(job.session)
+    if not session.healthy and session.lesion_mask is None:
         notes.problem("", "is a lesion subject without a lesion mask: it cannot be tested on; fetch the mask")
-    for path in dict.fromkeys(p for p in (subject.lesion_mask, subject.ignore_mask) if p is not None):
+    for path in dict.fromkeys(p for p in (session.lesion_mask, session.ignore_mask) if p is not None):
         try:
-            mask, binary = labels.read(path, known, subject.orientation)
+            mask, binary = labels.read(path, known, session.orientation)
         except SubjectError as error:
             notes.problem(path, str(error))
             continue
         if binary is not None:
             notes.remark(path, f"{path.name} has the values 0 and {binary}: {binary} is taken for lesion")
-        if path == subject.lesion_mask and not np.any(mask.array):
+        if path == session.lesion_mask and not np.any(mask.array):
             notes.remark(path, f"{path.name} is empty: the subject counts for false positives only")
-        lesion = labels.marked(mask, known.lesion) if path == subject.lesion_mask else None
+        lesion = labels.marked(mask, known.lesion) if path == session.lesion_mask else None
         for contrast, image in images.items():
-            _check_place(notes, subject, path, (mask, lesion), contrast, image, brains[contrast])
+            _check_place(notes, session, path, (mask, lesion), contrast, image, brains[contrast])
 
 
 def _check_place(
     notes: _Notes,
-    subject: Subject,
+    session: Session,
     path: Path,
     drawn: tuple[Scan, Scan | None],
     contrast: str,
@@ -334,7 +334,7 @@ def _check_place(
     mask, lesion = drawn
     notes.other_shape(path, mask, contrast, image)
     try:
-        if position_of(subject, contrast) is not None:
+        if position_of(session, contrast) is not None:
             return  # it was drawn on another contrast, against which this one may have moved
         plausibility.check_lattice(mask, image, path, contrast)
         if lesion is not None and brain is not None:

@@ -37,7 +37,7 @@ def ranked(table: Table) -> list[str]:
 
 
 def spread(row: Row, sort: str) -> str:
-    """The interval of the column that a table is sorted by; with "*" where few persons were tested."""
+    """The interval of the column that a table is sorted by; with "*" where few subjects were tested."""
     if row.standing is None or sort not in row.standing.intervals:
         return ""
     found = row.standing.intervals[sort]
@@ -90,7 +90,7 @@ def notes(table: Table) -> list[str]:
         lines.append("none (X): not trained; healthy scans of X give the thresholds at 1 % and 5 %.")
     lines += _ranks(table)
     if any(row.standing is not None and row.standing.few for row in table.rows):
-        lines.append(f"* from fewer than {FEW_PERSONS} persons: too narrow more often than 5 % of the time.")
+        lines.append(f"* from fewer than {FEW_PERSONS} subjects: too narrow more often than 5 % of the time.")
     if table.regime == "none":
         lines.append("No healthy cohort of this contrast: thresholds at a false-positive rate are blank.")
     return lines
@@ -120,7 +120,7 @@ def _ranks(table: Table) -> list[str]:
     """What ranks mean, and why rows have none."""
     lines = []
     if any(row.standing is not None and row.standing.intervals for row in table.rows):
-        lines.append("95 %: studentised bootstrap over persons and seeds.")
+        lines.append("95 %: studentised bootstrap over subjects and seeds.")
     if any(row.standing is not None and row.standing.rank is not None for row in table.rows):
         lines.append(
             "Rows share a rank (=) where the paired bootstrap does not tell them apart from its first row "

@@ -135,7 +135,7 @@ def differences(record: RunRecord, figure: Published) -> list[str]:
     if figure.metric.startswith("DSC") and figure.threshold not in POINTS:
         reasons.append(f"threshold rule {figure.threshold or 'unknown'}, which is none of ours")
     if record.limit is not None:
-        reasons.append(f"at most {record.limit} persons per partition")
+        reasons.append(f"at most {record.limit} subjects per partition")
     return reasons
 
 

@@ -135,7 +135,7 @@ def _remarks(record: RunRecord) -> list[str]:
     persons = len({s.person for s in record.subjects if s.partition == "lesion-test"})
     return [
         *([f"preset {record.preset}, not the paper's"] if record.preset != "paper" else []),
-        *([f"{persons} persons only"] if persons < FEW_PERSONS else []),
+        *([f"{persons} subjects only"] if persons < FEW_PERSONS else []),
     ]
 
 

@@ -14,13 +14,13 @@ from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.record import SubjectResult
 
 FOLDS = 5
-FEWEST = 2 * FOLDS  # persons of each cohort, below which a classifier learns nothing
+FEWEST = 2 * FOLDS  # subjects of each cohort, below which a classifier learns nothing
 TESTED = ("healthy-test", "lesion-test")
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well a classifier on the statistics alone tells the two cohorts apart, on persons it never saw."""
+    """How well a classifier on the statistics alone tells the two cohorts apart, on subjects it never saw."""
 
     auroc: Interval
 
@@ -53,7 +53,7 @@ def control(subjects: Sequence[SubjectResult]) -> Shortcut | None:
 
 
 def _out_of_fold(statistics: Any, ill: Any, persons: Any) -> Any:
-    """The probability of a lesion scan by a classifier that has not seen the person, (subjects,)."""
+    """The probability of a lesion scan by a classifier that has not seen the subject, (scans,)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline

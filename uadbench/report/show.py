@@ -266,7 +266,7 @@ def _found(card: DatasetCard, paths: Paths) -> str:
     if drawn is not None and not drawn.is_dir():
         return "drawn when needed"
     try:
-        count = len(dataset_modules.find(card.name, root, drawn).subjects)
+        count = len(dataset_modules.find(card.name, root, drawn).sessions)
     except UserError:  # `verify` says what is the matter
         return "unusable"
     return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
@@ -305,7 +305,7 @@ def _split(card: DatasetCard) -> str:
         for group, shares in (("healthy", card.healthy_split), ("lesion", card.lesion_split))
         for name, share in shares.items()
     ]
-    by_hash = f"by the hash of the person: {', '.join(fractions)}, the rest to test" if fractions else ""
+    by_hash = f"by the hash of the subject: {', '.join(fractions)}, the rest to test" if fractions else ""
     return "; else ".join([*([f"as published, {', '.join(published)}"] if published else []), by_hash])
 
 
@@ -411,7 +411,7 @@ def comparison(found: "Comparison") -> None:
     console.print(
         f"A: {escape(first.method)} {escape(first.variant)} seed {first.seed}\n"
         f"B: {escape(second.method)} {escape(second.variant)} seed {second.seed}\n"
-        f"{found.subjects} scans of {found.persons} persons with lesions, the same for both"
+        f"{found.subjects} scans of {found.persons} subjects with lesions, the same for both"
     )
     if found.left_out:
         total = found.subjects + len(found.left_out)

@@ -93,7 +93,7 @@ class Evidence:
 
     @cached_property
     def persons(self) -> int:
-        """How many persons with lesions were tested."""
+        """How many subjects with lesions were tested."""
         return len({self.record.subjects[row].person for row in self._ill})
 
     def pooled(self, profile: str) -> uncertainty.Pooled:
@@ -211,7 +211,7 @@ class Standing:
     rank: int | None  # rows that do not differ from the best of their group share it; None: not ranked
     ranks: tuple[int, int] | None  # 95 % of resamples rank the row between these
     p: float | None  # against the first row of the rank above, Holm-corrected; None for the first
-    few: bool  # intervals from fewer than 20 persons
+    few: bool  # intervals from fewer than 20 subjects
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _sampled(row: Contender, sort: str) -> _Sampled:
     }
     first = seeds[0]
     ids = first.ids
-    # Healthy and lesion scans are drawn each for themselves, but where a person has both (regime `within`).
+    # Healthy and lesion scans are drawn each for themselves, but where a subject has both (regime `within`).
     if sort != "auroc_scan" and first.record.regime != "within":
         ids = tuple(s.id for s in first.subjects if s.partition == "lesion-test")
     few = min(one.persons for one in seeds) < FEW_PERSONS
@@ -321,7 +321,7 @@ def _rank_ranges(rows: Sequence[Sampled | None]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """First less second, figure by figure, on the same persons."""
+    """First less second, figure by figure, on the same subjects."""
 
     first: RunRecord
     second: RunRecord

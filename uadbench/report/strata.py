@@ -1,6 +1,6 @@
 """Strata: for whom a row works, by lesion, site, sex, age band and contrast, and how far groups lie apart.
 
-All figures are at one frozen threshold, and come with an interval over persons and seeds.
+All figures are at one frozen threshold, and come with an interval over subjects and seeds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ class Stratum:
     lesion_scans: int
     healthy_scans: int
     sampled: Mapping[str, Sampled] = field(repr=False)  # by the names of MEASURES, where there is any
-    persons: Mapping[str, int]  # from how many persons each of them is
+    persons: Mapping[str, int]  # from how many subjects each of them is
 
     @cached_property
     def figures(self) -> dict[str, Interval]:
@@ -58,7 +58,7 @@ class Stratum:
         return {name: interval for name, interval in found.items() if interval is not None}
 
     def few(self, measure: str) -> bool:
-        """Whether a measure is from fewer than 20 persons."""
+        """Whether a measure is from fewer than 20 subjects."""
         return self.persons[measure] < FEW_PERSONS
 
 
@@ -71,7 +71,7 @@ class Gap:
     lowest: str
     highest: str
     difference: Interval
-    few: bool  # one of the two has fewer than 20 persons
+    few: bool  # one of the two has fewer than 20 subjects
 
 
 def strata(seeds: Sequence[Evidence]) -> list[Stratum]:
@@ -137,7 +137,7 @@ class _Row:
 
 
 def gaps(found: Sequence[Stratum]) -> list[Gap]:
-    """For site, sex and age, and each measure: the two groups furthest apart, of at least 5 persons each."""
+    """For site, sex and age, and each measure: the two groups furthest apart, of at least 5 subjects each."""
     made = []
     for by in PEOPLE:
         groups = [one for one in found if one.by == by and one.name != UNKNOWN]

@@ -12,12 +12,12 @@ from uadbench.system.errors import UserError
 ROW = ("method", "variant", "grid", "trained on")
 COST_NOTE = "Times compare only where the hardware is the same."
 GAP_NOTE = (
-    f"The two groups of at least {FEWEST_PERSONS} persons furthest apart, with the 95 % interval of their "
+    f"The two groups of at least {FEWEST_PERSONS} subjects furthest apart, with the 95 % interval of their "
     "difference. They were chosen by looking, so that an interval just above 0 is no finding; and groups "
     "differ in more than their name: a site has its own scanner, and its own patients."
 )
 FEW = (
-    f"* from fewer than {FEW_PERSONS} persons; no interval from fewer than {FEWEST_PERSONS}, or from equals."
+    f"* from fewer than {FEW_PERSONS} subjects; no interval from fewer than {FEWEST_PERSONS}, or from equals."
 )
 
 
@@ -45,7 +45,7 @@ def by_stratum(table: board.Table, resamples: int) -> Listing:
             cells = [shown_stratum(one, measure) for measure in MEASURES]
             lines.append((*row.facts, one.by, one.name, *counts, *cells))
     note = (
-        f"At the threshold frozen at {' or '.join(points)}, with 95 % intervals over persons and seeds. "
+        f"At the threshold frozen at {' or '.join(points)}, with 95 % intervals over subjects and seeds. "
         f"FPR healthy: {MEASURES['fpr']}. {FEW}"
     )
     headers = (*ROW, "by", "group", "lesion scans", "healthy scans", "recall", "DSC", "FPR healthy")
@@ -59,7 +59,7 @@ def shown_stratum(one: Stratum, measure: str) -> str:
 
 
 def _shown(found: Interval, between: str, few: bool) -> str:
-    """A value with its interval, where that is defined, and a mark for few persons."""
+    """A value with its interval, where that is defined, and a mark for few subjects."""
     ends = (
         f" ({formats.shown(found.low)}{between}{formats.shown(found.high)})" if found.low < found.high else ""
     )

@@ -30,7 +30,7 @@ LONG_S = 3600.0  # no system waits longer in one go
 ELSEWHERE_S = 1.0  # between two looks at a cell that another process carries out
 SIGNAL_S = 0.3
 SPARE = 0.95  # of the free memory may be promised to cells
-# Signals by which a person or Slurm ends a process: the cell has not failed, it goes on another time.
+# Signals by which a subject or Slurm ends a process: the cell has not failed, it goes on another time.
 ENDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 

@@ -5,7 +5,7 @@ by `datasets/<name>/fixture.py`:
 
     KIND      kind of lesion, None for healthy people
     LAYOUTS   names of the known variants of the layout; the first is the usual one
-    REPEATS   those of them in which a person may be scanned twice
+    REPEATS   those of them in which a subject may be scanned twice
     files(visits, layout) -> Iterator[Picture | SliceFolder | Table]
     TRAPS     traps of its own, by name (optional)
 
@@ -133,7 +133,7 @@ def _traps(module: ModuleType, layout: str) -> dict[str, Trap]:
 
 
 def _visits(subjects: int, repeat: bool, kind: str | None, seed: int) -> list[Visit]:
-    """A visit of each person, and perhaps a second one of the first person."""
+    """A visit of each subject, and perhaps a second one of the first subject."""
     whole = [(number, number, 1) for number in range(1, subjects + 1)]
     if repeat:
         whole.append((subjects + 1, 1, 2))

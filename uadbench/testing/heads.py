@@ -44,11 +44,11 @@ CONTRASTS = tuple(SHELLS)
 
 @dataclass(frozen=True)
 class Visit:
-    """A person at a scanning session, as a fixture counts them: all from 1."""
+    """A subject at a scanning session, as a fixture counts them: all from 1."""
 
     number: int
-    person: int
-    session: int
+    subject: int
+    label: int
     age: float  # years
     sex: str  # "F" or "M"
 
@@ -83,7 +83,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A person on the grid DRAWN."""
+    """A subject on the grid DRAWN."""
 
     images: dict[str, NDArray[np.float32]]  # the whole head, brightest brain tissue about 1
     brain: NDArray[np.bool_]
@@ -98,16 +98,16 @@ class Stored:
     affine: Matrix
 
 
-def make_visit(number: int, person: int, session: int, kind: str | None, seed: int) -> Visit:
-    """A visit of a person, whose age and sex the phantom's cohort decides."""
-    member = make_member(FIRST_MEMBER + person, kind, seed)
-    return Visit(number, person, session, member.person.age, member.person.sex)
+def make_visit(number: int, subject: int, label: int, kind: str | None, seed: int) -> Visit:
+    """A visit of a subject, whose age and sex the phantom's cohort decides."""
+    member = make_member(FIRST_MEMBER + subject, kind, seed)
+    return Visit(number, subject, label, member.subject.age, member.subject.sex)
 
 
 @lru_cache(maxsize=16)
-def draw(person: int, kind: str | None, seed: int) -> Drawn:
-    """The head of a person, in every contrast."""
-    scans = make_scans(make_member(FIRST_MEMBER + person, kind, seed), DRAWN)
+def draw(subject: int, kind: str | None, seed: int) -> Drawn:
+    """The head of a subject, in every contrast."""
+    scans = make_scans(make_member(FIRST_MEMBER + subject, kind, seed), DRAWN)
     lesion = scans.lesion if scans.lesion is not None else np.zeros_like(scans.brain)
     plain = {c: image / np.percentile(image[scans.brain], 99) for c, image in scans.images.items()}
     enhanced = plain["T1"] + 0.5 * (lesion & ~ndimage.binary_erosion(lesion))
@@ -130,10 +130,10 @@ FLUID_LABEL, OUTSIDE_LABELS = 24, (24, 511, 507, 0)
 
 
 @lru_cache(maxsize=16)
-def segment(person: int, kind: str | None, seed: int) -> NDArray[np.int32]:
-    """The head of a person in FreeSurfer's label numbers, on the grid DRAWN, with a small lesion."""
+def segment(subject: int, kind: str | None, seed: int) -> NDArray[np.int32]:
+    """The head of a subject in FreeSurfer's label numbers, on the grid DRAWN, with a small lesion."""
     around, where = box(DRAWN)
-    anatomy = make_anatomy(make_member(FIRST_MEMBER + person, kind, seed).person, around)
+    anatomy = make_anatomy(make_member(FIRST_MEMBER + subject, kind, seed).subject, around)
     tissue = np.array(["fluid", "cortex", "deep", "white"])[anatomy.tissues.argmax(0)]
     solid, zones = tissue != "fluid", anatomy.zones
     tissue[solid & (zones["cerebellum"] > 0.5)] = "cerebellar cortex"
@@ -145,7 +145,7 @@ def segment(person: int, kind: str | None, seed: int) -> NDArray[np.int32]:
     labels = np.full(tissue.shape, FLUID_LABEL, np.int32)
     for name, (left_label, right_label) in LABELS.items():
         labels[tissue == name] = np.where(right, right_label, left_label)[tissue == name]
-    outside_mm = DRAWN.spacing_mm * ndimage.distance_transform_edt(~draw(person, kind, seed).brain)
+    outside_mm = DRAWN.spacing_mm * ndimage.distance_transform_edt(~draw(subject, kind, seed).brain)
     head = np.array(OUTSIDE_LABELS, np.int32)[np.searchsorted(SHELLS_MM, outside_mm)]
     head[where] = np.where(anatomy.brain, labels, head[where])
     return head
@@ -203,13 +203,13 @@ def voxels(lattice: Lattice, centre_mm: Matrix) -> tuple[tuple[int, ...], Matrix
 
 def see(picture: Picture, kind: str | None, seed: int) -> Stored:
     """What a picture shows, on its voxels."""
-    head = draw(picture.visit.person, kind, seed)
+    head = draw(picture.visit.subject, kind, seed)
     to_space = place(picture, seed)
     centre = to_space[:3, :3] @ CENTRE_MM + to_space[:3, 3]
     shape, affine = voxels(picture.lattice, centre)
     to_drawn = np.linalg.inv(to_space @ DRAWN.affine) @ affine
     if picture.shows == "segmentation":
-        labels = _sampled(segment(picture.visit.person, kind, seed), to_drawn, shape, 0)
+        labels = _sampled(segment(picture.visit.subject, kind, seed), to_drawn, shape, 0)
         return Stored(labels.astype(picture.stored or "int32"), affine)
     if picture.shows == "brain":
         return Stored(_sampled(head.brain, to_drawn, shape, 0).astype(picture.stored or "uint8"), affine)

@@ -147,7 +147,7 @@ NAME_TRAPS: dict[str, Trap] = {
     "semicolons": trap(_semicolons, "table", "a table separated by semicolons"),
     "unicode_text": trap(_unicode_text, "table", "a table in UTF-16"),
     "remark_lines": trap(_changed(_remark), "table", "a remark above a table and one below it"),
-    "contradicting_rows": trap(_changed(_contradict), "table", "two rows of a person that contradict"),
+    "contradicting_rows": trap(_changed(_contradict), "table", "two rows of a subject that contradict"),
     "impossible_age": trap(_changed(_spoil_age), "table", "an age that is none"),
     "row_without_file": trap(_row_without_file, "table", "a row of a table without a file"),
     "file_without_row": trap(_file_without_row, "table", "a file without a row in the table"),

@@ -32,8 +32,8 @@ class SliceFolder:
 
 
 def save(root: Path, folder: SliceFolder, kind: str | None, seed: int) -> None:
-    """Write the pictures of all slices; the front is at the top and the person's right at the left."""
-    head = heads.draw(folder.visit.person, kind, seed)
+    """Write the pictures of all slices; the front is at the top and the subject's right at the left."""
+    head = heads.draw(folder.visit.subject, kind, seed)
     random = np.random.default_rng([seed, folder.visit.number])
     channels = []
     for contrast in folder.channels:

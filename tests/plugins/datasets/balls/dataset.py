@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from uadbench.data.session import Subject
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.system.progress import Progress
 
@@ -21,15 +21,15 @@ def generate(root: Path, progress: Progress) -> None:
             _write(root, number)
 
 
-def subjects(root: Path) -> Iterator[Subject]:
+def sessions(root: Path) -> Iterator[Session]:
     """One subject per scan."""
     for scan in sorted(root.glob("scan-*.nii")):
         number = int(scan.stem.split("-")[1])
         healthy = number < HEALTHY
-        yield Subject(
+        yield Session(
             id=f"ball-{number:02d}",
             cohort="balls",
-            person=f"ball-{number:02d}",
+            subject=f"ball-{number:02d}",
             images={"T1": scan},
             healthy=healthy,
             brain_mask=root / f"mask-{number}.nii",

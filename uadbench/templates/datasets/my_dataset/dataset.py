@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uadbench.data import layout
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def sessions(root: Path) -> Iterator[Session | LeftOut]:
     """One subject for each patient whose tumour was outlined."""
     for image, _ in layout.volumes(root, "flair"):
         patient = image.parent
@@ -15,10 +15,10 @@ def subjects(root: Path) -> Iterator[Subject | LeftOut]:
         if tumour is None:
             yield LeftOut(patient.name, f"{layout.NO_MASK} (tumour.nii.gz)")
             continue
-        yield Subject(
+        yield Session(
             id=patient.name,
             cohort="my_dataset",
-            person=patient.name,
+            subject=patient.name,
             images={"FLAIR": image},
             healthy=False,
             brain_mask=layout.volume(patient, "brain"),
