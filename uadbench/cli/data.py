@@ -30,7 +30,7 @@ def verify(
     from uadbench.system.files import write_json
 
     machine = machine_for("cpu", workers, quiet, None)
-    _remember(machine.paths, dataset, root)
+    remember_root(machine.paths, dataset, root)
     drawn = datasets.can_draw(dataset)  # then its segmentations are looked at, and no scan is drawn
     there = (
         datasets.survey(dataset, machine.paths.root(dataset), machine.workers, machine.progress)
@@ -66,7 +66,7 @@ def prepare(
 
     machine = machine_for("cpu", workers, quiet, None)
     check_writable(machine.paths.cache, "UADBENCH_RUNS")
-    _remember(machine.paths, dataset, root)
+    remember_root(machine.paths, dataset, root)
     options = Options(extractor, n4)
     show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
@@ -87,7 +87,8 @@ def fixture(
     typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")
 
 
-def _remember(paths: "Paths", dataset: str, root: Path | None) -> None:
+def remember_root(paths: "Paths", dataset: str, root: Path | None) -> None:
+    """Keep the raw folder that `--root` names for a data set."""
     from uadbench.cards import dataset_card
 
     dataset_card(dataset)

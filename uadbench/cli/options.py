@@ -52,12 +52,12 @@ Force = Annotated[bool, typer.Option("--force", help="Fit, score and record agai
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")]
 
 
-def settings_from(texts: list[str] | None) -> dict[str, str]:
-    """Options of a method from `--set key=value`."""
+def settings_from(texts: list[str] | None, option: str = "--set") -> dict[str, str]:
+    """Options of a method from `--set key=value`, or what another option names so."""
     pairs = [text.partition("=") for text in texts or []]
     for key, equals, value in pairs:
         if not (key and equals):
-            raise UserError(f"--set expects key=value, but '{key}{equals}{value}' came.")
+            raise UserError(f"{option} expects key=value, but '{key}{equals}{value}' came.")
     return {key: value for key, _, value in pairs}
 
 

@@ -1,4 +1,4 @@
-"""Commands that fit, score and record: run, ablate, reproduce, score, regress, predict."""
+"""Commands that fit, score and record: run, reproduce, score, regress, predict."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -118,45 +118,12 @@ def _run_all(configs: "list[RunConfig]", runtime: "Runtime", force: bool) -> Non
         raise typer.Exit(1 if failed else 2)
 
 
-def ablate(
-    method: Annotated[str, typer.Argument(help="Method whose folder has an ablations.toml.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set to test on.")] = "phantom",
-    train: Train = None,
-    letter: Annotated[
-        list[str] | None, typer.Option("--letter", "-l", help="Only these questions. Repeatable.")
-    ] = None,
-    contrast: Annotated[
-        list[str] | None, typer.Option(help="Test on these contrasts only. Repeatable.")
-    ] = None,
-    preset: Preset = "demo",
-    seed: Seed = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of full model and variants. Repeatable."),
-    ] = None,
-    device: Device = "auto",
-    limit: Limit = None,
-    force: Force = False,
-    results: Results = None,
-    workers: Workers = 0,
-    quiet: Quiet = False,
-    plugins: Plugins = None,
-) -> None:
-    """Run a method without each of its parts and decide whether the part has earned its place."""
-    from uadbench.ablation import ablate as ablation
-    from uadbench.ablation.questions import read
-    from uadbench.ablation.tables import markdown, write
-    from uadbench.experiment.plan import RunConfig
-
-    runtime = machine_for(device, workers, quiet, results)
-    settings = settings_from(set_)
-    config = RunConfig(
-        method=method, dataset=dataset, train=train, preset=preset, seed=seed, settings=settings, limit=limit
+def ablate(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+    """Replaced by sweeps with variants."""
+    raise UserError(
+        "`uadbench ablate` has become a sweep with variants: `uadbench sweep methods/dal_r/sweep.toml`, then "
+        "`uadbench compare A B` for two of its records."
     )
-    report = ablation.ablate(read(method), config, runtime, letter or (), contrast or (), force=force)
-    path = write(report, ablation.place(runtime, method))
-    typer.echo(markdown(report))
-    typer.echo(f"records and tables: {path.parent}")
 
 
 def reproduce(

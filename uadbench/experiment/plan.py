@@ -232,11 +232,11 @@ def find(name: str, runtime: Runtime) -> Found:
     """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
     root, drawn = runtime.paths.root(name), None
     if datasets.can_generate(name):
-        with locks.held(runtime.paths.lease(f"generate-{name}")):
+        with locks.held(runtime.paths.lock(f"generate-{name}")):
             datasets.generate(name, root, runtime.progress)
     elif datasets.can_draw(name) and root.is_dir():
         drawn = runtime.paths.drawn(name)
-        with locks.held(runtime.paths.lease(f"draw-{name}")):
+        with locks.held(runtime.paths.lock(f"draw-{name}")):
             datasets.draw(name, root, drawn, runtime.workers, runtime.progress)
     return datasets.find(name, root, drawn)
 

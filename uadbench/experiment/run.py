@@ -112,7 +112,7 @@ def fit(
     found = _found_fit(folder, redo)
     if found is not None:
         return found
-    with locks.held(folder / "lease"):
+    with locks.held(folder / "lock"):
         return _found_fit(folder, redo) or _fit(plan, cohort, fit_hash, runtime, redo)
 
 
