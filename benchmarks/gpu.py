@@ -25,7 +25,7 @@ from typing import Any
 
 from uadbench import methods
 from uadbench.cards import PRESETS, dataset_card, method_card, method_names
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
 from uadbench.experiment.record import failure_path
 from uadbench.phantom import HEALTHY_VARIABLE
 from uadbench.system.errors import UserError
@@ -157,7 +157,7 @@ class Driver:
             method=row, dataset=step.dataset, train=step.train, contrast=step.contrast,
             preset=self.given.preset, limit=self.given.limit,
         )  # fmt: skip
-        return self.paths.results / make_plan(config, self.runtime).place()
+        return self.paths.results / resolve_run(config, self.runtime).place
 
     def fit_s(self, row: str) -> float:
         """Seconds that a row's fit takes by the throughput table; unknown ones come last."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from uadbench import datasets, methods
 from uadbench.experiment import record
-from uadbench.experiment.collect import collect
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.collect import collect_records
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run_recording_failure
 from uadbench.report import formats, leaderboard, statistics
 from uadbench.system.environment import resolve_device
@@ -119,7 +119,7 @@ def main() -> None:
     progress = Silent() if options.quiet else Bars()
     runtime = Runtime(paths, progress, resolve_device(options.device), options.workers)
     said = run_all(runtime, options)
-    found = collect(options.results)
+    found = collect_records(options.results)
     failed = [(str(place), reason) for place, reason in record.failures(options.results)]
     tables = leaderboard.tables(found.records, "ap", statistics.resamples_for(len(found.records)))
     text = formats.markdown(tables, failed, found.left_out)

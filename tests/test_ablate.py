@@ -14,7 +14,7 @@ from uadbench.ablation.verdicts import Answer, Comparison, decide
 from uadbench.cards import method_card
 from uadbench.evaluation.pieces import Interval
 from uadbench.experiment import record
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.system.errors import UserError
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -43,8 +43,10 @@ def test_records_and_tables_lie_apart_from_the_leaderboard(runtime: Runtime) -> 
     path = write(report, place(runtime, "brightness"))
 
     assert path == runtime.paths.results / "ablations" / "brightness" / "ABLATIONS.md"
-    assert record.read_all(runtime.paths.results) == []
-    assert len(record.read_all(path.parent)) == 2  # the full model, and the dark one; the same is the full
+    assert record.read_records(runtime.paths.results) == []
+    assert (
+        len(record.read_records(path.parent)) == 2
+    )  # the full model, and the dark one; the same is the full
     text = path.read_text()
     assert "**pass**, dark: AP(full) > AP(variant)" in text
     assert "**fail**, the same" in text

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from uadbench.cli import app
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.preprocessing import bias
 

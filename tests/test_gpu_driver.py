@@ -62,7 +62,7 @@ def test_two_rows_are_prepared_measured_and_run(
     said = capfd.readouterr().out
     assert "all steps are done" in said, said
     assert "no record" not in said, said
-    records = {r.method: r for r in record.read_all(tmp_path / "results")}
+    records = {r.method: r for r in record.read_records(tmp_path / "results")}
     assert set(records) == {"ae", "random"}
     assert records["ae"].hardware["device"] == "cpu"
     assert records["ae"].limit == 2

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from uadbench.cli import app
-from uadbench.experiment.collect import collect
+from uadbench.experiment.collect import collect_records
 from uadbench.report import formats, leaderboard, statistics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +93,7 @@ def test_a_command_that_is_not_run_is_understood(line: str) -> None:
 
 
 def test_the_table_is_that_of_the_committed_records() -> None:
-    found = collect(ROOT / "results", leaderboard.public)
+    found = collect_records(ROOT / "results", leaderboard.public)
     tables = leaderboard.tables(found.records, resamples=statistics.resamples_for(len(found.records)))
     expected = formats.markdown(tables, (), found.left_out)
 

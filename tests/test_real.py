@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.system.errors import UserError
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "real.py"

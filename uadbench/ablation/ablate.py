@@ -15,9 +15,9 @@ from uadbench.ablation.verdicts import Answer, Report, compare, decide
 from uadbench.cards import method_card, method_names, spelled
 from uadbench.experiment import record
 from uadbench.experiment.cohort import Cohort
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord
-from uadbench.experiment.run import fitted, run_recording_failure
+from uadbench.experiment.run import fit_run, run_recording_failure
 from uadbench.system.errors import UserError, unknown
 
 
@@ -112,7 +112,7 @@ def _checks(
     module = importlib.import_module(f"uadbench.methods.{folder}.checks")
     cohorts: list[Cohort] = []
     for contrast in contrasts:
-        plan, cohort = fitted(_cell(variant, contrast, asked, config), runtime)
+        plan, cohort = fit_run(_cell(variant, contrast, asked, config), runtime)
         cohorts.append(cohort)
     healthy = [
         p for cohort in cohorts for part in ("healthy-val", "healthy-test") for p in cohort.model[part]

@@ -61,7 +61,8 @@ class Report:
 def compare(full: RunRecord, variant: RunRecord, results: Path) -> Comparison:
     """Numbers of two records of the same subjects."""
     pieces = [
-        pieces_file.read(Stored(one, results / one.place)).pieces[full.headline] for one in (full, variant)
+        pieces_file.read_pieces(Stored(one, results / one.place)).pieces[full.headline]
+        for one in (full, variant)
     ]
     kinds = sorted(full.summary.profiles[full.headline].kinds)
     intervals = {}

@@ -24,7 +24,7 @@ def verify(
 ) -> None:
     """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
     from uadbench import datasets
-    from uadbench.experiment.plan import find
+    from uadbench.experiment.config import find_dataset
     from uadbench.preprocessing.verify import verify as verify_dataset
     from uadbench.report import show
     from uadbench.system.files import write_json
@@ -35,7 +35,7 @@ def verify(
     there = (
         datasets.survey(dataset, machine.paths.root(dataset), machine.workers, machine.progress)
         if drawn
-        else find(dataset, machine)
+        else find_dataset(dataset, machine)
     )
     found = verify_dataset(there, machine.workers, machine.progress, opening=not drawn)
     show.report(found)

@@ -13,7 +13,7 @@ from uadbench import catalog
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
-    from uadbench.experiment.plan import Runtime
+    from uadbench.experiment.config import Runtime
     from uadbench.system.paths import Paths
 
 
@@ -73,7 +73,7 @@ def places_for(results: Path | None) -> "Paths":
 
 def machine_for(device: str, workers: int, quiet: bool, results: Path | None) -> "Runtime":
     """What a command works with."""
-    from uadbench.experiment.plan import Runtime
+    from uadbench.experiment.config import Runtime
     from uadbench.system.environment import resolve_device
     from uadbench.system.progress import Bars, Silent
 

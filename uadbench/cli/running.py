@@ -26,7 +26,7 @@ from uadbench.system.errors import UserError
 from uadbench.system.text import visible
 
 if TYPE_CHECKING:
-    from uadbench.experiment.plan import RunConfig, Runtime
+    from uadbench.experiment.config import RunConfig, Runtime
 
 
 def run(
@@ -64,7 +64,7 @@ def run(
     plugins: Plugins = None,
 ) -> None:
     """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
-    from uadbench.experiment.plan import RunConfig
+    from uadbench.experiment.config import RunConfig
     from uadbench.preprocessing.prepare_scan import Options
 
     settings = settings_from(set_)
@@ -146,7 +146,7 @@ def ablate(
     from uadbench.ablation import ablate as ablation
     from uadbench.ablation.questions import read
     from uadbench.ablation.tables import markdown, write
-    from uadbench.experiment.plan import RunConfig
+    from uadbench.experiment.config import RunConfig
 
     runtime = machine_for(device, workers, quiet, results)
     settings = settings_from(set_)
@@ -247,7 +247,7 @@ def predict(
     plugins: Plugins = None,
 ) -> None:
     """Apply a trained method to a scan of your own; the maps lie in the scan's own space."""
-    from uadbench.experiment.predict import predict as predict_scan
+    from uadbench.experiment.predict import predict_scan
     from uadbench.report import show
 
     runtime = machine_for(device, 1, quiet, None)

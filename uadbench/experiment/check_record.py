@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uadbench import methods
-from uadbench.cards import DatasetCard, dataset_card, method_card
+from uadbench.cards import dataset_card, method_card
 from uadbench.data import splits
+from uadbench.data.session import Session
 from uadbench.experiment import record
-from uadbench.experiment.collect import is_in_place
+from uadbench.experiment.facts import Exclusion, SubjectResult
 from uadbench.experiment.recompute import wrong_figures
-from uadbench.experiment.record import NONE_OF, Exclusion, RunRecord, Stored, SubjectResult
+from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.phantom import KINDS, make_member
 from uadbench.phantom.cohort import FIRST_HEALTHY, FIRST_LESION, FIRST_MEMBER, Member
-from uadbench.protocol import METRIC_VERSION, protocol, regime
+from uadbench.protocol import regime
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
 
 PHANTOM = "phantom"
-ALL_TEST = "all-test"  # the split that tests on every patient
 MOST_EXCLUDED = 0.1  # of the lesion-test scans of a split, and one in any case
 SURELY = 0.9  # share of the subjects with a known age that are members of the phantom
 
@@ -49,32 +49,28 @@ class Checked:
     remarks: Sequence[str] = ()
 
 
-def check_all(files: Sequence[Path]) -> dict[Path, Checked]:
+def check_records(files: Sequence[Path]) -> dict[Path, Checked]:
     """Every file with what is wrong with it; what is no record at all is that file's fault alone."""
     found: dict[Path, Checked] = {}
     for file in files:
         try:
-            found[file] = examine(file)
+            found[file] = check_record(file)
         except UserError as error:
             found[file] = Checked([str(error)])
     return found
 
 
-def check(path: Path) -> list[str]:
-    """Everything that is wrong with a record, in words; empty: it is consistent.
+def check_record(path: Path) -> Checked:
+    """What is wrong with a record and what is remarkable.
 
-    A file that is no record, or whose pieces are not those it names, is a UserError.
+    Raises:
+        UserError: the file is no record, or its pieces are not those it names.
     """
-    return list(examine(path).wrong)
-
-
-def examine(path: Path) -> Checked:
-    """What is wrong with a record and what is remarkable; raises as `check` does."""
-    stored = Stored(record.read(path), path)
+    made = record.read_record(path)
+    stored = Stored(made, path)
     wrong = list(_names(stored))
     if wrong:
         return Checked(wrong)  # nothing else can be recomputed
-    made = stored.record
     wrong = [*_people(made), *_exclusions(made), *_phantom(made)]
     try:
         wrong += wrong_figures(stored)
@@ -92,10 +88,9 @@ def examine(path: Path) -> Checked:
 
 
 def _names(stored: Stored) -> Iterator[str]:
-    """Whether the protocol, the data sets, the method and the place are what they are said to be."""
+    """Whether the data sets, the method and the place are what they are said to be."""
     made = stored.record
     try:
-        protocol(made.protocol)
         test = dataset_card(made.test)
         train = dataset_card(made.train) if made.train else None
         card = method_card(made.method)
@@ -103,9 +98,7 @@ def _names(stored: Stored) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    if made.metric_version != METRIC_VERSION:
-        yield f"metric_version is {made.metric_version}, expected {METRIC_VERSION}: score the run again"
-    if not is_in_place(stored):
+    if not stored.in_place:
         yield f"the file lies at {stored.path.name} in another folder than its facts say: {made.place}"
     if made.contrast not in test.contrasts:
         yield f"{made.test} has no contrast {made.contrast}"
@@ -168,13 +161,12 @@ def _people(made: RunRecord) -> Iterator[str]:
         there = by_partition.get(partition, [])
         if len(there) + len(left_out) != planned.subjects:
             yield (
-                f"{partition} has {planned.subjects} subjects in the split, but {len(there)} were scored and "
+                f"{partition} has {planned.subjects} scans in the split, but {len(there)} were scored and "
                 f"{len(left_out)} are listed as excluded"
             )
         elif _hash(there, left_out) != planned.hash:
             yield f"the hash of {partition} is not that of the subjects who were scored or excluded"
-        everyone: list[SubjectResult | Exclusion] = [*there, *left_out]
-        persons = {(one.cohort, one.person) for one in everyone}
+        persons = {(s.cohort, s.person) for s in there} | {(e.cohort, e.person) for e in left_out}
         if len(persons) != planned.persons:
             yield f"{partition} has {planned.persons} subjects in the split, but {len(persons)} are listed"
 
@@ -192,26 +184,19 @@ def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) ->
         if subject.cohort != supplier:
             yield f"{subject.id} of {partition} is of {subject.cohort}, but the partition is of {supplier}"
             return
-        card = dataset_card(subject.cohort)
-        expected = _partition_by_hash(subject, card, partition)
-        if made.split.asked == ALL_TEST and partition.startswith("lesion"):
-            expected = "lesion-test"
-        elif card.published_split and made.split.asked != "hash":
-            expected = partition  # as published; which part a subject is in, the record does not say
-        if expected != partition:
-            yield f"{subject.id} is in {partition}, but the split puts its subject into {expected}"
+        if _home(made, subject) != partition:
+            home = _home(made, subject)
+            yield f"{subject.id} is in {partition}, but the split puts its subject into {home}"
 
 
-def _partition_by_hash(subject: SubjectResult, card: DatasetCard, partition: str) -> str:
-    """The partition of a subject by the hash rule."""
-    group = partition.split("-")[0]
-    fractions = card.healthy_split if group == "healthy" or card.within else card.lesion_split
-    place = splits.position(subject.cohort, subject.person)
-    for name in ("train", "val"):
-        place -= fractions.get(name, 0.0)
-        if place < 0:
-            return f"{group}-{name}"
-    return f"{group}-test"
+def _home(made: RunRecord, one: SubjectResult) -> str | None:
+    """The partition of a subject by the split that was asked for; None: none of those that are scored."""
+    card = splits.under(dataset_card(one.cohort), made.split.asked)
+    if card.published_split:
+        return one.partition  # which part of the release a subject is in, the record does not say
+    healthy = one.partition.startswith("healthy")
+    session = Session(id=one.id, cohort=one.cohort, subject=one.person, images={}, healthy=healthy)
+    return splits.partition(session, card)
 
 
 def _exclusions(made: RunRecord) -> Iterator[str]:
@@ -268,7 +253,7 @@ def _beside(stored: Stored) -> Iterator[Stored]:
         if path == stored.path.absolute():
             continue
         try:
-            other = record.parse(path)
+            other = record.parse_record(path)
         except UserError:
             continue  # that is its own fault
         if (other.test, other.contrast, other.protocol) == (made.test, made.contrast, made.protocol):

@@ -22,7 +22,9 @@ SLICES = 3  # subjects by slices would not fit a page: one subject, three slices
 OUTLINE = "#ffd54a"
 
 
-def draw(record: RunRecord, evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> list[Path]:
+def draw_pictures(
+    record: RunRecord, evaluation: Evaluation, cases: Sequence[Case], folder: Path
+) -> list[Path]:
     """One PNG per lesion kind and a precision-recall plot; returns their paths."""
     written = []
     kinds = sorted(
@@ -45,14 +47,13 @@ def _typical(subjects: Sequence[dict[str, Any]], kind: str) -> int:
     return chosen[len(chosen) // 2][1]
 
 
-def _lesion_slices(lesion: NDArray[np.bool_]) -> list[int]:
-    """Slices at the largest lesion area and at the quarter points of the lesion's extent."""
-    area = lesion.sum((0, 1))
+def _slices_through(mask: NDArray[np.bool_]) -> list[int]:
+    """Slices at the largest area of a mask and at the quarter points of its extent."""
+    area = mask.sum((0, 1))
     if not area.any():
         return [int(n) for n in np.linspace(0.35, 0.65, SLICES) * len(area)]
     low, high = np.flatnonzero(area)[[0, -1]]
-    wanted = {int(area.argmax()), int(low + (high - low) / 4), int(low + 3 * (high - low) / 4)}
-    return sorted(wanted)
+    return sorted({int(area.argmax()), int(low + (high - low) / 4), int(low + 3 * (high - low) / 4)})
 
 
 def _page(record: RunRecord, case: Case, kind: str) -> "Figure":
@@ -70,7 +71,7 @@ def _page(record: RunRecord, case: Case, kind: str) -> "Figure":
         ("score map", np.where(brain, score_map, low), "magma", float(low), float(max(high, low + 1e-6)))
     )
     columns.append(("lesion outline", case.prepared.image(), "gray", 0.0, 1.0))
-    slices = _lesion_slices(lesion)
+    slices = _slices_through(lesion)
     figure = Figure(
         figsize=(2.3 * len(columns), 2.75 * len(slices) + 0.6), facecolor="white", layout="constrained"
     )
@@ -131,6 +132,33 @@ def _curves(record: RunRecord, evaluation: Evaluation) -> "Figure":
     ax.legend(fontsize=8, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def draw_prediction(
+    path: Path,
+    image: NDArray[np.float32],
+    score_map: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    titles: Sequence[str],
+) -> None:
+    """Three axial slices of a scan, its score map and the outline of a mask; titles of these, then of all."""
+    from matplotlib.figure import Figure
+
+    slices = _slices_through(mask if mask.any() else image > 0)
+    figure = Figure(figsize=(9, 3 * len(slices)), layout="constrained")
+    axes = figure.subplots(len(slices), 3, squeeze=False)
+    for line, position in zip(axes, slices, strict=True):
+        for ax, volume, colours in zip(
+            line, (image, score_map, image), ("gray", "inferno", "gray"), strict=True
+        ):
+            ax.imshow(volume[:, :, position].T, cmap=colours, origin="lower")
+            ax.set_axis_off()
+        if mask[:, :, position].any():
+            line[2].contour(mask[:, :, position].T, [0.5], colors=OUTLINE, linewidths=1)
+    for ax, title in zip(axes[0], titles[:3], strict=True):
+        ax.set_title(title)
+    figure.suptitle(titles[3])
+    _save(figure, path)
 
 
 def _save(figure: "Figure", path: Path) -> Path:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from msgspec import MsgspecError
 from numpy.typing import NDArray
 
 from uadbench.data.sizes import PIXELS, VOLUMES
@@ -18,7 +17,14 @@ from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file, record
 from uadbench.experiment.pieces_file import PiecesRead
 from uadbench.experiment.record import RunRecord, Stored
-from uadbench.protocol import FALSE_POSITIVE_RATES, METRIC_VERSION, OPERATING_POINTS, SCAN_FRACTION, protocol
+from uadbench.protocol import (
+    FALSE_POSITIVE_RATES,
+    METRIC_VERSION,
+    OPERATING_POINTS,
+    SCAN_FRACTION,
+    dice,
+    protocol,
+)  # fmt: skip
 from uadbench.system.errors import UserError
 
 ROUNDING = 2e-6  # records hold six decimals
@@ -37,35 +43,34 @@ class Verdict:
 
 def wrong_figures(stored: Stored) -> Sequence[str]:
     """Every figure that does not follow from the record's pieces; empty: all do."""
-    return examined(stored).wrong
+    return examine_figures(stored).wrong
 
 
-def examined(stored: Stored) -> Verdict:
+def examine_figures(stored: Stored) -> Verdict:
     """Make every figure of a record again from its pieces; pieces that are damaged are a UserError."""
     made = stored.record
     if made.metric_version != METRIC_VERSION:
         said = f"metric_version is {made.metric_version}, expected {METRIC_VERSION}: score the run again"
         return Verdict([said])
     try:
-        protocol(made.protocol)
-    except UserError as error:
+        structure = list(_structure(made, protocol(made.protocol).flat))
+    except UserError as error:  # an unknown protocol
         return Verdict([str(error)])
-    structure = list(_structure(made))
     if structure:
         return Verdict(structure)
-    read = pieces_file.read(stored)
+    read = pieces_file.read_pieces(stored)
     wrong: list[str] = []
     with np.errstate(all="ignore"):
         try:
             for part in PARTS:
                 wrong.extend(part(made, read))
-        except (ArithmeticError, ValueError, LookupError, TypeError, MsgspecError) as error:
+        except (ArithmeticError, ValueError, LookupError, TypeError) as error:
             wrong.append(f"its pieces give no figures: {error}")
     return Verdict(wrong, read.digest)
 
 
-def _structure(made: RunRecord) -> Iterator[str]:
-    """Whether the same profiles and operating points are everywhere."""
+def _structure(made: RunRecord, flat: bool) -> Iterator[str]:
+    """Whether the same profiles and operating points are everywhere; of the subjects the first is named."""
     profiles, points = set(made.thresholds), set(OPERATING_POINTS)
     if made.headline not in profiles:
         yield f"the headline profile {made.headline} was not evaluated"
@@ -74,18 +79,16 @@ def _structure(made: RunRecord) -> Iterator[str]:
     if any(set(known) != points for known in made.thresholds.values()):
         yield f"each profile has a threshold, or none, at {', '.join(OPERATING_POINTS)}"
     for subject in made.subjects:
-        by_point = subject.dsc.values()
-        if set(subject.dsc) != profiles or any(set(known) != points for known in by_point):
+        at_points = all(set(known) == points for known in subject.dsc.values())
+        if set(subject.dsc) != profiles or not at_points:
             yield f"{subject.id} lacks Dice at an operating point"
-            return
-        if not set(subject.auroc) <= set(subject.ap) <= profiles:
+        elif not set(subject.auroc) <= set(subject.ap) <= profiles:
             yield f"{subject.id} has AP or AUROC of other profiles than were evaluated"
-            return
-    sizes = {"lesion_pixels"} if protocol(made.protocol).flat else {"lesion_ml"}
-    for subject in made.subjects:
-        if {name for name in ("lesion_ml", "lesion_pixels") if getattr(subject, name) is not None} != sizes:
+        elif (subject.lesion_ml is None, subject.lesion_pixels is None) != (flat, not flat):
             yield f"{subject.id} has no size of its lesion in the unit of {made.protocol}"
-            return
+        else:
+            continue
+        return
 
 
 def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
@@ -95,7 +98,8 @@ def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
             there = bool(pieces.positives[row].any())
             if there != (profile in subject.ap):
                 yield f"{subject.id} {'lacks' if there else 'has'} an AP after {profile}"
-            if not there or profile not in subject.ap:
+                continue
+            if not there:
                 continue
             curve = pieces.only([row]).curve()
             for name, said, value, open_ in (
@@ -128,13 +132,9 @@ def _counts(made: RunRecord, read: PiecesRead) -> Iterator[str]:
                 other = more | fewer if profile == "raw" else more
                 yield from _against_pieces(made, profile, point, other, "hits")
             for row, subject in enumerate(made.subjects):
-                yield from _dice(subject.id, subject.dsc[profile][point], true[row], false[row], missed[row])
-
-
-def _dice(name: str, said: float | None, true: int, false: int, missed: int) -> Iterator[str]:
-    found = 2 * true / (2 * true + false + missed) if true + missed else None
-    if (said is None) != (found is None) or abs((said or 0.0) - (found or 0.0)) > ROUNDING:
-        yield f"{name} has Dice {said}, its voxels give another"
+                said, found = subject.dsc[profile][point], dice(true[row], false[row], missed[row])
+                if (said is None) != (found is None) or abs((said or 0.0) - (found or 0.0)) > ROUNDING:
+                    yield f"{subject.id} has Dice {said}, its voxels give another"
 
 
 def _at(pieces: Pieces, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
@@ -246,10 +246,9 @@ def _lowest(pieces: Pieces, row: int) -> float:
 
 def _summary(made: RunRecord, read: PiecesRead) -> Iterator[str]:
     """The whole summary, made again."""
-    flat = protocol(made.protocol).flat
     target = protocol(made.protocol).grid
-    voxel = target.voxel_size if isinstance(target, Grid) else 1.0
-    again = record.typed_summary(summarise(evaluation(made, read), voxel, PIXELS if flat else VOLUMES))
+    units = (target.voxel_size, VOLUMES) if isinstance(target, Grid) else (1.0, PIXELS)
+    again = record.typed_summary(summarise(evaluation(made, read), *units))
     yield from _differences("summary", record.plain(made.summary), record.plain(again))
 
 

@@ -266,7 +266,7 @@ def _found(card: DatasetCard, paths: Paths) -> str:
     if drawn is not None and not drawn.is_dir():
         return "drawn when needed"
     try:
-        count = len(dataset_modules.find(card.name, root, drawn).sessions)
+        count = len(dataset_modules.find_sessions(card.name, root, drawn).sessions)
     except UserError:  # `verify` says what is the matter
         return "unusable"
     return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)

@@ -72,7 +72,7 @@ def _costs(results: Path) -> list[_Cost]:
     for path in sorted(results.rglob("seed-*.json")) if results.is_dir() else []:
         if not path.name.endswith(record.FAILED):
             try:
-                found.append(_cost(record.parse(path)))
+                found.append(_cost(record.parse_record(path)))
             except (UserError, KeyError):
                 continue  # a damaged record says nothing here; whoever runs its cell meets it
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.sweep import cluster, description, local, status
 from uadbench.sweep.description import Description
 from uadbench.sweep.estimate import Estimate, estimates

@@ -20,13 +20,13 @@ from uadbench.data.space import Frame
 from uadbench.datasets import Found
 from uadbench.experiment import record
 from uadbench.experiment.cohort import EVALUATED
-from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
-from uadbench.experiment.scoring import draws
+from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
+from uadbench.experiment.score import count_draws
+from uadbench.source import source_hash
 from uadbench.system import locks
 from uadbench.system.errors import UserError
 from uadbench.system.files import read_json, sha256, sha256_file, sha256_json, write_json
 from uadbench.system.owners import Owner
-from uadbench.system.text import visible
 
 STACK = (256, 256, 64)  # pixels and slices of a stack of which nothing is known yet
 # How a cell can stand. `recorded`: there is a record that no grid has looked at yet.
@@ -83,7 +83,7 @@ def plan_tasks(configs: Sequence[RunConfig], runtime: Runtime) -> list[Task]:
 
     Cells that differ in their seeds alone are planned once: a seed changes neither card nor partition.
     """
-    known: dict[tuple[str, str], Found] = {}
+    known: dict[str, Found] = {}
     planned: dict[str, _Planned | UserError] = {}
     home = runtime.paths.runs / "grid" / sha256(str(runtime.paths.results.resolve()))[:8]
     tasks = []
@@ -91,7 +91,7 @@ def plan_tasks(configs: Sequence[RunConfig], runtime: Runtime) -> list[Task]:
         key = repr(replace(config, seed=0))
         if key not in planned:
             try:
-                planned[key] = _Planned.of(make_plan(config, runtime, known))
+                planned[key] = _Planned.of(resolve_run(config, runtime, known))
             except UserError as error:
                 planned[key] = error
         found = planned[key]
@@ -121,8 +121,8 @@ class _Planned:
 
     @classmethod
     def of(cls, plan: ResolvedRun) -> "_Planned":
-        source = methods.source_hash(plan.card)
-        return cls(plan.variant, plan.contrast, plan.place(), _fit_facts(plan), source, _map_mb(plan))
+        source = source_hash(plan.card.folder)
+        return cls(plan.variant, plan.contrast, plan.place, _fit_facts(plan), source, _map_mb(plan))
 
     def task(self, config: RunConfig, results: Path, home: Path) -> Task:
         """The task of one seed."""
@@ -161,7 +161,7 @@ def _map_mb(plan: ResolvedRun) -> float:
         slices = STACK[2]
     else:
         rows, columns, slices = on.shape
-    kept = draws(plan.method)
+    kept = count_draws(plan.method)
     return 4e-6 * scans * rows * columns * slices * (kept + 1 if kept > 1 else 1)
 
 
@@ -193,10 +193,7 @@ def at_rest(task: Task) -> Standing:
         return Standing("done" if known and state.get("sha256") == sha256_file(task.path) else "recorded")
     failure = record.failure_path(task.path)
     if failure.exists():
-        try:
-            return Standing("failed", visible(record.read_failure(failure).reason))
-        except UserError as error:
-            return Standing("failed", str(error))
+        return Standing("failed", record.read_failure(failure))
     if state.get("end") == "refused":
         return Standing("refused", str(state.get("reason", "")))
     if state:
@@ -217,7 +214,7 @@ def _progress(state: Mapping[str, Any]) -> str:
 def look_closely(task: Task) -> bool:
     """Whether the record of a cell that is `done` can be read and has its pieces."""
     try:
-        record.read(task.path)
+        record.read_record(task.path)
     except UserError:
         return False
     return True

@@ -14,7 +14,7 @@ from typing import Any
 
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.experiment import run
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.sweep.tasks import Standing, Task, at_rest, begun, look_closely
 from uadbench.system import locks, pool
 from uadbench.system.errors import UserError

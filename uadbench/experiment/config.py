@@ -1,4 +1,4 @@
-"""Plan: what a user asks for, with every question answered before any work begins."""
+"""What a user asks of a run, and the same with every question answered before any work begins."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,15 @@ from uadbench.data.space import EVALUATION, Frame, Target, grid
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
 from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
-from uadbench.experiment.record import RunRecord
+from uadbench.experiment.record import NOBODY, RunRecord, place_record
 from uadbench.methods import PRECISIONS, Method
 from uadbench.preprocessing import external
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.protocol import PROFILES, Protocol, protocol
-from uadbench.system import locks
 from uadbench.system.errors import UserError, unknown
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Progress
 
-NONE = "none"  # --train: no healthy cohort takes part
 LARGEST_SEED = 2**32 - 1  # that numpy takes
 
 
@@ -34,7 +32,7 @@ class RunConfig:
 
     method: str
     dataset: str
-    train: str | None = None  # None: the first partner on the data set's card; NONE: nobody
+    train: str | None = None  # None: the first partner on the data set's card; NOBODY: no healthy cohort
     contrast: str | None = None  # None: the first of the data set's card
     train_contrasts: tuple[str, ...] = ()  # empty: the tested contrast
     preset: str = "demo"
@@ -49,13 +47,13 @@ class RunConfig:
 
     @classmethod
     def of(cls, record: RunRecord) -> "RunConfig":
-        """The cell that asks for a record's run again."""
+        """What asks for a record's run again."""
         usual = methods.parameters(methods.build(record.method, record.preset))
         changed = {key: value for key, value in record.parameters.items() if value != usual[key]}
         return cls(
             method=record.method,
             dataset=record.test,
-            train=record.train or NONE,
+            train=record.train or NOBODY,
             contrast=record.contrast,
             train_contrasts=tuple(record.train_contrasts),
             preset=record.preset,
@@ -82,7 +80,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A cell with every question answered: cards, method, protocol and who is in which partition."""
+    """A RunConfig with every question answered: cards, method, protocol and who is in which partition."""
 
     config: RunConfig
     card: MethodCard
@@ -92,6 +90,7 @@ class ResolvedRun:
     train: Found | None
     contrast: str
     train_contrasts: tuple[str, ...]
+    variant: str  # preset, options that differ from it, and what else sets the row apart
     parts: Mapping[str, Sequence[Session]]
 
     @property
@@ -114,29 +113,11 @@ class ResolvedRun:
         return said if said in self.config.profiles else self.config.profiles[-1]
 
     @property
-    def variant(self) -> str:
-        """Preset, options that differ from it, and what else sets the row apart."""
-        name = methods.variant(self.config.method, self.method, self.config.preset)
-        if self.train_contrasts and self.train_contrasts != (self.contrast,):
-            name += f",train={'+'.join(self.train_contrasts)}"
-        if self.config.limit is not None:
-            name += f",limit={self.config.limit}"
-        if self.config.precision != "float32":
-            name += f",precision={self.config.precision}"
-        cards = [found.card for found in (self.train, self.test) if found is not None]
-        if self.config.split == splits.ALL_TEST:
-            name += f",split={splits.ALL_TEST}"
-        elif any(dataset_card(card.name).published_split and splits.rule(card) == "hash" for card in cards):
-            name += ",split=hash"
-        if self.config.preparation.label:
-            name += f",{self.config.preparation.label}"
-        return name
-
     def place(self) -> Path:
         """Path of the record below the results folder."""
-        pair = f"{self.train.card.name if self.train else NONE}-to-{self.test.card.name}"
-        seed = f"seed-{self.config.seed}.json"
-        return Path(self.protocol.id, pair, self.contrast, self.card.name, self.variant, seed)
+        train = self.train.card.name if self.train else None
+        row = self.contrast, self.card.name, self.variant
+        return place_record(self.protocol.id, train, self.test.card.name, *row, self.config.seed)
 
     def card_of(self, partition: str) -> DatasetCard:
         """The card of the data set that supplies a partition."""
@@ -146,18 +127,17 @@ class ResolvedRun:
         return self.test.card
 
 
-def make_plan(
-    config: RunConfig, runtime: Runtime, known: dict[tuple[str, str], Found] | None = None
-) -> ResolvedRun:
-    """Answer every question of a cell; each mistake in it is a UserError.
+def resolve_run(config: RunConfig, runtime: Runtime, known: dict[str, Found] | None = None) -> ResolvedRun:
+    """Answer every question of a config; each mistake in it is a UserError.
 
-    `known` keeps what was found of each data set from one plan to the next, for plans made in one go.
+    `known` keeps what was found of each data set from one call to the next, for calls in one go.
     """
     known = {} if known is None else known
     card = method_card(config.method)
     _check_options(config)
-    method = methods.build(config.method, config.preset, config.settings)
-    _check_grid(method)
+    method = methods.build(card, config.preset, config.settings)
+    if method.grid != EVALUATION or methods.options(method)["grid"].default != EVALUATION:
+        grid(method.grid)  # refuses one that is not there
     test_card = dataset_card(config.dataset)
     contrast = contrast_of(test_card, config.contrast) if config.contrast else test_card.contrasts[0]
     if test_card.role == "healthy":
@@ -165,25 +145,18 @@ def make_plan(
             f"{config.dataset} holds healthy subjects only: name it with --train and test on another set."
         )
     rules = protocol(config.protocol or test_card.protocol)
-    train_name = _train_name(config, card, test_card, contrast)
-    for name in (config.dataset, train_name):
-        if name is not None:
-            _check_space(rules, dataset_card(name))
-    if rules.flat and card.template_space:
-        raise UserError(
-            f"{config.method} compares places of the brain in MNI152, and {config.dataset} has slices that "
-            "lie in no space: choose a method that looks at slices."
-        )
-    test = _find(config.dataset, runtime, config.split, known)
-    own = train_name == config.dataset
-    if train_name is not None and not own:
-        _check_there(train_name, config, card, test_card.partners.get(contrast, ()), runtime.paths)
-    if own and test_card.within and config.split == splits.ALL_TEST:
-        raise UserError(
-            f"--split {splits.ALL_TEST} tests on every patient of {config.dataset}, and {config.method} is "
-            f"given lesion-free slices of some of them: leave --split out, or say --train {NONE}."
-        )
-    train = (test if own else _find(train_name, runtime, config.split, known)) if train_name else None
+    train_card = _choose_train(config, card, test_card, contrast)
+    cards = [one for one in (test_card, train_card) if one is not None]
+    for one in cards:
+        _check_space(rules, one)
+    _check_pair(config, card, rules, test_card, train_card)
+    test = _find_split(test_card, config.split, runtime, known)
+    train = None
+    if train_card is not None:
+        own = train_card.name == test_card.name
+        if not own:
+            _check_there(train_card.name, config, card, test_card.partners.get(contrast, ()), runtime.paths)
+        train = test if own else _find_split(train_card, config.split, runtime, known)
     learned = (config.train_contrasts or (contrast,)) if train and card.trained else ()
     train_contrasts = tuple(contrast_of(train.card, name) for name in learned) if train else ()
     return ResolvedRun(
@@ -195,8 +168,26 @@ def make_plan(
         train=train,
         contrast=contrast,
         train_contrasts=train_contrasts,
-        parts=_partitions(test, train, contrast, config.limit),
+        variant=",".join(
+            [methods.variant(card, method, config.preset), *_marks(config, cards, contrast, train_contrasts)]
+        ),
+        parts=_divide(test, train, contrast, config.limit),
     )
+
+
+def _marks(
+    config: RunConfig, cards: Sequence[DatasetCard], contrast: str, train_contrasts: tuple[str, ...]
+) -> list[str]:
+    """What sets a row apart besides its method's options."""
+    by_hash = config.split == "hash" and any(card.published_split for card in cards)
+    marks = {
+        f"train={'+'.join(train_contrasts)}": train_contrasts not in ((), (contrast,)),
+        f"limit={config.limit}": config.limit is not None,
+        f"precision={config.precision}": config.precision != "float32",
+        f"split={config.split}": by_hash or config.split == splits.ALL_TEST,
+        config.preparation.label: bool(config.preparation.label),
+    }
+    return [mark for mark, wanted in marks.items() if wanted]
 
 
 def _check_options(config: RunConfig) -> None:
@@ -208,12 +199,11 @@ def _check_options(config: RunConfig) -> None:
     ):
         if name not in there:
             raise unknown(what, name, there)
-    for what, number, least, most in (
-        ("seed", config.seed, 0, LARGEST_SEED),
-        ("limit", config.limit, 1, LARGEST_SEED),
-    ):
-        if number is not None and not least <= number <= most:
-            raise UserError(f"The {what} expects a whole number from {least} to {most}, but {number} came.")
+    for what, number, least in (("seed", config.seed, 0), ("limit", config.limit, 1)):
+        if number is not None and not least <= number <= LARGEST_SEED:
+            raise UserError(
+                f"The {what} expects a whole number from {least} to {LARGEST_SEED}, but {number} came."
+            )
     external.check(config.preparation.extractor)
 
 
@@ -228,48 +218,54 @@ def _check_space(rules: Protocol, card: DatasetCard) -> None:
         )
 
 
-def find(name: str, runtime: Runtime) -> Found:
-    """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
-    root, drawn = runtime.paths.root(name), None
-    if datasets.can_generate(name):
-        with locks.held(runtime.paths.lease(f"generate-{name}")):
-            datasets.generate(name, root, runtime.progress)
-    elif datasets.can_draw(name) and root.is_dir():
-        drawn = runtime.paths.drawn(name)
-        with locks.held(runtime.paths.lease(f"draw-{name}")):
-            datasets.draw(name, root, drawn, runtime.workers, runtime.progress)
-    return datasets.find(name, root, drawn)
+def _check_pair(
+    config: RunConfig, card: MethodCard, rules: Protocol, test: DatasetCard, train: DatasetCard | None
+) -> None:
+    """Refuse a method on data that it cannot work on, and training on who is tested."""
+    if rules.flat and card.template_space:
+        raise UserError(
+            f"{config.method} compares places of the brain in MNI152, and {config.dataset} has slices that "
+            "lie in no space: choose a method that looks at slices."
+        )
+    if train == test and test.within and config.split == splits.ALL_TEST:
+        raise UserError(
+            f"--split {splits.ALL_TEST} tests on every patient of {config.dataset}, and {config.method} is "
+            f"given lesion-free slices of some of them: leave --split out, or say --train {NOBODY}."
+        )
 
 
-def _find(name: str, runtime: Runtime, rule: str, known: dict[tuple[str, str], Found]) -> Found:
+def _find_split(card: DatasetCard, rule: str, runtime: Runtime, known: dict[str, Found]) -> Found:
     """The subjects of a data set, with a card that says how they are split under a rule."""
-    if (name, rule) not in known:
-        found = find(name, runtime)
-        known[name, rule] = replace(found, card=splits.under(found.card, rule))
-    return known[name, rule]
+    if card.name not in known:
+        known[card.name] = find_dataset(card.name, runtime)
+    found = known[card.name]
+    return replace(found, card=splits.under(found.card, rule))
 
 
-def _check_grid(method: Method) -> None:
-    """Refuse a model grid that is not there."""
-    if method.grid != EVALUATION or methods.options(method)["grid"].default != EVALUATION:
-        grid(method.grid)
+def find_dataset(name: str, runtime: Runtime) -> Found:
+    """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
+    return datasets.find_or_make(name, runtime.paths, runtime.workers, runtime.progress)
 
 
-def _train_name(config: RunConfig, card: MethodCard, test_card: DatasetCard, contrast: str) -> str | None:
+def _choose_train(
+    config: RunConfig, card: MethodCard, test: DatasetCard, contrast: str
+) -> DatasetCard | None:
     """The healthy cohort of a run: the one asked for, else the card's first partner.
 
     Drawn scans are no healthy cohort of a contrast: what learns nothing takes none of them unless asked to
     (protocol, rule 2). What lies on the disk has no say, so that one command has one meaning everywhere.
     """
-    partners = [p for p in test_card.partners.get(contrast, ()) if card.trained or _is_real(p, test_card)]
-    name = config.train or next(iter(partners), NONE)
-    if name != NONE:
-        if dataset_card(name).role == "lesion":
+    partners = test.partners.get(contrast, ())
+    usual = (p for p in partners if card.trained or p == test.name or not _is_drawn(p))
+    name = config.train or next(usual, NOBODY)
+    if name != NOBODY:
+        train = dataset_card(name)
+        if train.role == "lesion":
             raise UserError(f"--train {name} holds no healthy subjects; name a healthy data set.")
-        return name
+        return train
     if not card.trained:
         return None
-    if config.train == NONE:
+    if config.train == NOBODY:
         raise UserError(f"{config.method} must be trained: name a healthy data set with --train.")
     raise UserError(
         f"{config.method} must be trained, and no public data set has healthy {contrast} volumes for "
@@ -277,9 +273,8 @@ def _train_name(config: RunConfig, card: MethodCard, test_card: DatasetCard, con
     )
 
 
-def _is_real(name: str, test_card: DatasetCard) -> bool:
-    """Whether a cohort's scans are of people, or of the phantom that is tested itself."""
-    return name == test_card.name or dataset_card(name).population != "synthetic"
+def _is_drawn(name: str) -> bool:
+    return dataset_card(name).population == "synthetic"
 
 
 def _check_there(
@@ -294,7 +289,7 @@ def _check_there(
         needs = f"{config.method} must be trained on healthy scans"
     else:
         needs = f"{config.method} takes its thresholds from healthy scans"
-        ways.append(f"say --train {NONE} to do without")
+        ways.append(f"say --train {NOBODY} to do without")
     which = name if config.train else f"{name}, the first partner of {config.dataset},"
     raise UserError(
         f"{needs}, and {which} is not under {paths.root(name)}: `uadbench datasets {name}` says how to get "
@@ -302,16 +297,15 @@ def _check_there(
     )
 
 
-def _partitions(
+def _divide(
     test: Found, train: Found | None, contrast: str, limit: int | None
 ) -> dict[str, Sequence[Session]]:
     """Who is in which partition; healthy ones come from the training cohort, whatever its contrasts."""
-    parts: dict[str, Sequence[Session]] = {name: [] for name in splits.PARTITIONS}
     lesion = splits.split([s for s in test.with_contrast(contrast) if not s.healthy], test.card, limit)
-    parts |= {name: members for name, members in lesion.items() if name.startswith("lesion")}
-    if train is not None:
-        healthy = splits.split([s for s in train.sessions if s.healthy], train.card, limit)
-        parts |= {name: members for name, members in healthy.items() if name.startswith("healthy")}
+    healthy = splits.split([s for s in train.sessions if s.healthy], train.card, limit) if train else {}
+    parts: dict[str, Sequence[Session]] = {
+        name: (healthy if name.startswith("healthy") else lesion).get(name, []) for name in splits.PARTITIONS
+    }
     splits.check_subjects(parts)
     if not parts["lesion-test"]:
         by_hash = splits.rule(test.card) == "hash"
