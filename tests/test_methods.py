@@ -198,10 +198,6 @@ def test_values_beyond_a_range_are_refused_before_anything_is_prepared(name: str
                     methods.build(name, "ci", {key: text})
 
 
-def test_the_defaults_are_the_paper_preset(name: str) -> None:
-    assert methods.build(name, "paper") == methods.load(name)(**method_card(name).set)
-
-
 def test_no_label_reaches_a_method_by_type() -> None:
     assert {f.name for f in fields(Volume)} == {"image", "brain", "spacing_mm", "contrasts"}
     public = {key for key in dir(Volumes) if not key.startswith("_")}
