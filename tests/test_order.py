@@ -55,7 +55,7 @@ ENTRY = Changed
 def with_images(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """The plug-ins of the tests and a method for each image."""
     plugins = Path(__file__).parent / "plugins"
-    card = (plugins / "methods" / "brightness" / "card.toml").read_text().split("[[ablation]]")[0]
+    card = (plugins / "methods" / "brightness" / "card.toml").read_text()
     shutil.copytree(plugins / "datasets", tmp_path / "plugins" / "datasets")
     for name, expression in IMAGES.items():
         folder = tmp_path / "plugins" / "methods" / name

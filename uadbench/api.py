@@ -56,7 +56,7 @@ def run(
         dataset: one of `uadbench.datasets.names()`, to test on.
         runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
         force: fit, score and record again where that is done already.
-        asked: any other field of `uadbench.experiment.config.RunConfig`, such as `preset`, `seed`, `contrast`,
+        asked: other fields of `uadbench.experiment.config.RunConfig`, such as `preset`, `seed`, `contrast`,
             `train`, `limit`, or `settings`, a mapping of the method's options.
 
     Returns:

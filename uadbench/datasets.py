@@ -80,11 +80,11 @@ def find_or_make(name: str, paths: Paths, workers: int, progress: Progress) -> F
     """Everything a data set has; one that makes or draws its own files makes those that are missing."""
     root, drawn = paths.root(name), None
     if can_generate(name):
-        with locks.held(paths.lease(f"generate-{name}")):
+        with locks.held(paths.lock(f"generate-{name}")):
             load(name).generate(root, progress)
     elif can_draw(name) and root.is_dir():
         drawn = paths.drawn(name)
-        with locks.held(paths.lease(f"draw-{name}")):
+        with locks.held(paths.lock(f"draw-{name}")):
             load(name).draw(root, drawn, workers, progress)
     return find_sessions(name, root, drawn)
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from uadbench.cli.options import Plugins, Results, places_for
+from uadbench.api import find_paths
+from uadbench.cli.options import Plugins, Results
 from uadbench.system.errors import UserError
 
 
@@ -43,7 +44,7 @@ def leaderboard(
         raise UserError(f"--by expects one of method, {', '.join(views.BY)}, but '{by}' came.")
     if format_ == "html" and (by != "method" or published):
         raise UserError("The page holds all views and the published figures: leave --by and --published out.")
-    places = places_for(results)
+    places = find_paths(results)
     folder = places.results
     found = collect.collect_records(folder, board.Wanted(dataset, contrast, preset))
     chosen, left_out = found.records, found.left_out

@@ -28,7 +28,7 @@ def make_fit(work: Work) -> dict[str, Any]:
     found = _find_fit(work)
     if found is not None:
         return found
-    with locks.held(work.fit_folder / "lease"):
+    with locks.held(work.fit_folder / "lock"):
         return _find_fit(work) or _fit(work)
 
 

@@ -1,7 +1,7 @@
 """A real Slurm on this machine: a controller and two node daemons of one core each, in a scratch folder.
 
-python tests/grid/slurm_cluster.py start FOLDER   # then: export SLURM_CONF=FOLDER/slurm.conf
-python tests/grid/slurm_cluster.py stop FOLDER
+python tests/sweep/slurm_cluster.py start FOLDER   # then: export SLURM_CONF=FOLDER/slurm.conf
+python tests/sweep/slurm_cluster.py stop FOLDER
 
 Needs root (a node daemon starts jobs as their owner) and the Debian packages slurm-wlm and munge. Everything
 it writes lies in the folder, which `stop` removes with all that was started.

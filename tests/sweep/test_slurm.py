@@ -1,4 +1,4 @@
-"""Grids on a real Slurm with two nodes, started for each test; each fault befalls real jobs and daemons."""
+"""Sweeps on a real Slurm with two nodes, started for each test; each fault befalls real jobs and daemons."""
 
 import importlib.util
 import json
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.grid.conftest import Arena
-    from tests.grid.slurm_cluster import Cluster
+    from tests.sweep.conftest import Arena
+    from tests.sweep.slurm_cluster import Cluster
 
 pytestmark = pytest.mark.slurm
 
@@ -56,13 +56,13 @@ def nodes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cl
 
 @pytest.fixture
 def alone(arena: "Arena", calm: "Arena") -> dict[str, Any]:
-    """The record that the grid ends with, made of its first cell alone."""
+    """The record that the sweep ends with, made of its first cell alone."""
     arena.describe(arena.file.read_text().replace("[0, 1, 2, 3]", "[0]"))
     return {place: content for place, content in calm.records().items() if place.endswith("seed-0.json")}
 
 
 def submit(arena: "Arena", *more: str) -> str:
-    return arena.grid(str(arena.file), "--on", "slurm", *more)
+    return arena.sweep(str(arena.file), "--on", "slurm", *more)
 
 
 def finish(arena: "Arena", cluster: "Cluster") -> None:
@@ -72,7 +72,7 @@ def finish(arena: "Arena", cluster: "Cluster") -> None:
 
 def job(arena: "Arena") -> str:
     """The Slurm job of the cell with seed 0."""
-    found = next(arena.runs.glob("grid/*/*/*/*/*/*/seed-0/job.json"))
+    found = next(arena.runs.glob("sweep/*/*/*/*/*/*/seed-0/job.json"))
     return str(json.loads(found.read_text())["job"])
 
 
@@ -93,7 +93,7 @@ def family(process: int) -> list[int]:
     return [one.pid for one in chain]
 
 
-def test_a_grid_ends_with_the_records_of_a_local_one(
+def test_a_sweep_ends_with_the_records_of_a_local_one(
     arena: "Arena", cluster: "Cluster", undisturbed: dict[str, Any]
 ) -> None:
     printed = submit(arena)
@@ -103,23 +103,23 @@ def test_a_grid_ends_with_the_records_of_a_local_one(
 
     assert arena.records() == undisturbed
     assert arena.threads() == {1}
-    assert "4 cells: 4 done" in arena.grid("status", str(arena.file))
+    assert "4 cells: 4 done" in arena.sweep("status", str(arena.file))
 
 
 def test_nodes_that_do_not_see_each_other_s_processes_share_a_folder(
     arena: "Arena", nodes_apart: "Cluster", undisturbed: dict[str, Any]
 ) -> None:
-    """Jobs on both nodes and cells of a local grid, each in a name space of its own, on the same files."""
+    """Jobs on both nodes and cells of a local sweep, each in a name space of its own, on the same files."""
     submit(arena)
-    arena.grid(str(arena.file), "--jobs", "1")
+    arena.sweep(str(arena.file), "--jobs", "1")
     finish(arena, nodes_apart)
 
     assert not arena.failures()
     assert arena.records() == undisturbed
     assert set(arena.fits()) == {1}
     assert not list(arena.runs.rglob("*.partial"))
-    owners = arena.runs.glob("grid/*/*/*/*/*/*/seed-*/lease.*/released.json")
-    spaces = {json.loads(owner.read_text())["boot"] for owner in owners}
+    owners = arena.runs.glob("sweep/*/*/*/*/*/*/seed-*/lock.*/released.json")
+    spaces = {json.loads(owner.read_text())["place"] for owner in owners}
     assert len(spaces) >= 2, "all cells were carried out in one name space"
 
 
@@ -191,7 +191,7 @@ def test_a_job_is_cancelled(arena: "Arena", cluster: "Cluster", alone: dict[str,
     arena.release("fit-5 0")
 
     assert not arena.failures()
-    assert "1 interrupted" in arena.grid("status", str(arena.file))
+    assert "1 interrupted" in arena.sweep("status", str(arena.file))
     assert "again: tortoise" in submit(arena)
     finish(arena, cluster)
     assert "training goes on after step 5" in arena.log()
@@ -234,7 +234,7 @@ def test_the_controller_is_restarted(arena: "Arena", cluster: "Cluster", alone: 
     submit(arena)
     arena.reached("fit-5 0")
     cluster.kill_controller(job(arena))
-    assert "Slurm does not answer" in arena.grid(str(arena.file), "--on", "slurm", code=2)
+    assert "Slurm does not answer" in arena.sweep(str(arena.file), "--on", "slurm", code=2)
     cluster.start_controller()
     arena.release("fit-5 0")
     finish(arena, cluster)
@@ -243,7 +243,7 @@ def test_the_controller_is_restarted(arena: "Arena", cluster: "Cluster", alone: 
     assert set(arena.fits()) == {1}
 
 
-def test_two_grids_are_submitted_together_and_one_runs_here(
+def test_two_sweeps_are_submitted_together_and_one_runs_here(
     arena: "Arena", cluster: "Cluster", alone: dict[str, Any]
 ) -> None:
     processes = [arena.start(str(arena.file), "--on", "slurm") for _ in range(2)]

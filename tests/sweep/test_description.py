@@ -1,4 +1,4 @@
-"""Descriptions of grids, and what they say of themselves before anything runs."""
+"""Descriptions of sweeps, and what they say of themselves before anything runs."""
 
 import shlex
 import sys
@@ -15,7 +15,7 @@ from uadbench.sweep.worker import Orders
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
-    from tests.grid.conftest import Arena
+    from tests.sweep.conftest import Arena
 
 FULL = """
 methods = ["random", "pca"]
@@ -44,13 +44,13 @@ PLAIN = "methods = ['pca']\ndatasets = ['phantom']\n"
 
 
 def written(folder: Path, text: str) -> Path:
-    path = folder / "grid.toml"
+    path = folder / "sweep.toml"
     path.write_text(text)
     return path
 
 
 def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_path: Path) -> None:
-    asked = description.read(written(tmp_path, FULL))
+    asked = description.read_description(written(tmp_path, FULL))
     configs = asked.cells()
 
     found = [(c.method, dict(c.settings), c.dataset, c.contrast, c.seed) for c in configs]
@@ -78,7 +78,7 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
         ),
         (
             "methods = ['pca']\ndatasets = ['phantom']\n[slurm]\nqueue = 'a'",
-            "no key 'queue' of .slurm. of .*grid.toml",
+            "no key 'queue' of .slurm. of .*sweep.toml",
         ),
         (
             "methods = ['pca']\ndatasets = ['phantom']\n[[exclude]]\nrow = 'a'",
@@ -86,15 +86,15 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
         ),
         (
             "methods = ['pca']\ndatasets = ['phantom']\n[[variant]]\nmethod = 'ae'\nset = {}",
-            "a method of the grid",
+            "a method of the sweep",
         ),
-        ("methods = ['pca']\ndatasets = ['phantom']\n[[exclude]]\nmethod = 'pca'", "grid has no cell"),
+        ("methods = ['pca']\ndatasets = ['phantom']\n[[exclude]]\nmethod = 'pca'", "sweep has no cell"),
         ("methods = ['pca']\ndatasets = ['fantom']", "no data set 'fantom'; did you mean 'phantom'"),
         ("methods = [", "is not valid TOML"),
         ("methods = []\ndatasets = ['phantom']", "methods expects list of length >= 1"),
         (PLAIN + "seeds = [-1]", "seeds.0. expects int >= 0, but -1 came"),
         (PLAIN + "seeds = [4294967296]", "seeds.0. expects int <= 4294967295"),
-        (PLAIN + f"seeds = {list(range(60_000))}", "a grid of 60,000 cells; expected are 50,000 at most"),
+        (PLAIN + f"seeds = {list(range(60_000))}", "a sweep of 60,000 cells; expected are 50,000 at most"),
         (PLAIN + "presets = ['dmo']", "no preset 'dmo' of .* did you mean 'demo'"),
         (PLAIN + "precision = 'fp16'", "no precision 'fp16' of .* did you mean 'bf16'"),
         (PLAIN + "limit = 0", "limit expects int >= 1, but 0 came"),
@@ -108,17 +108,17 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
         (PLAIN + '[slurm]\nextra = { comment = "a\\nb" }', "slurm.extra.comment expects text without"),
         (PLAIN + '[slurm]\nextra = { "a b" = 1 }', "extra expects long names of options of sbatch"),
         (PLAIN + '[slurm]\nextra = { "comment=x\\nb" = 1 }', "without control characters"),
-        (PLAIN + "[slurm]\nextra = { output = '/x' }", "which are the grid's own; 'output' came"),
+        (PLAIN + "[slurm]\nextra = { output = '/x' }", "which are the sweep's own; 'output' came"),
     ],
 )
 def test_a_mistake_in_a_description_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        description.read(written(tmp_path, text)).cells()
+        description.read_description(written(tmp_path, text)).cells()
 
 
 def test_contrasts_are_found_in_any_case(tmp_path: Path) -> None:
     text = PLAIN + "contrasts = ['flair', 'FLAIR', 't1']\n[[exclude]]\ncontrast = 't1'\n"
-    asked = description.read(written(tmp_path, text))
+    asked = description.read_description(written(tmp_path, text))
     assert [config.contrast for config in asked.cells()] == ["FLAIR"]
     assert not asked.left_out()
 
@@ -175,15 +175,15 @@ def test_every_value_in_a_batch_file_is_one_word_or_quoted(
     assert not [line for line in options if "hold" in line]
     command = shlex.split(next(line for line in lines if line.startswith("srun")))
     assert "/opt/my python's/bin/python3" in command
-    assert str(paths.runs / "grid" / "slurm") in command
+    assert str(paths.runs / "sweep" / "slurm") in command
     monkeypatch.setattr(sys, "executable", "/opt/a\nb")
     with pytest.raises(UserError, match="path without control characters"):
         cluster._executor(Request(5, 1.0, 1, 0), asked, orders, None, "")
 
 
-def test_a_grid_that_is_nowhere_is_a_mistake(tmp_path: Path) -> None:
+def test_a_sweep_that_is_nowhere_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="see the README"):
-        description.read(tmp_path / "none.toml")
+        description.read_description(tmp_path / "none.toml")
 
 
 def test_a_dry_run_names_every_cell_and_mistake_and_runs_nothing(arena: "Arena") -> None:
@@ -191,7 +191,7 @@ def test_a_dry_run_names_every_cell_and_mistake_and_runs_nothing(arena: "Arena")
         'methods = ["tortoise", "vea"]\ndatasets = ["balls"]\ncontrasts = ["T1", "PD"]\npresets = ["ci"]'
     )
 
-    printed = arena.grid("--dry-run", str(arena.file))
+    printed = arena.sweep("--dry-run", str(arena.file))
 
     assert "tortoise ci on balls T1 seed 0" in printed
     assert "refused" in printed

@@ -1,4 +1,4 @@
-"""A place to run grids in, as a user does: by the command, in processes of their own."""
+"""A place to run sweeps in, as a user does: by the command, in processes of their own."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from uadbench.system.files import sha256_file
 
 PLUGINS = (Path(__file__).parent / "plugins", Path(__file__).parents[1] / "plugins")
 # Four cells with a fit each.
-GRID = """
+SWEEP = """
 methods = ["tortoise"]
 datasets = ["balls"]
 presets = ["ci"]
@@ -38,19 +38,19 @@ def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_S, every: f
 
 
 class Arena:
-    """Folders, a grid's file, and the commands on it."""
+    """Folders, a sweep's file, and the commands on it."""
 
     wait_for = staticmethod(wait_for)
 
     def __init__(self, home: Path) -> None:
         """Everything under one folder."""
-        self.home, self.file, self.holds = home, home / "grid.toml", home / "holds"
+        self.home, self.file, self.holds = home, home / "sweep.toml", home / "holds"
         self.runs, self.results, self.data = home / "runs", home / "results", home / "data"
         self.holds.mkdir(parents=True)
-        self.describe(GRID)
+        self.describe(SWEEP)
 
     def describe(self, text: str) -> None:
-        """Write the grid's file."""
+        """Write the sweep's file."""
         self.file.write_text(text)
 
     @property
@@ -61,15 +61,15 @@ class Arena:
         return os.environ | folders | plugins | {"UADBENCH_TEST_HOLD": str(self.holds)}
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Begin `uadbench grid`."""
+        """Begin `uadbench sweep`."""
         return subprocess.Popen(
-            [sys.executable, "-m", "uadbench", "grid", *arguments],
+            [sys.executable, "-m", "uadbench", "sweep", *arguments],
             env=self.environment, cwd=self.home, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def grid(self, *arguments: str, code: int = 0) -> str:
-        """What `uadbench grid FILE` prints; it must end with an exit code."""
+    def sweep(self, *arguments: str, code: int = 0) -> str:
+        """What `uadbench sweep FILE` prints; it must end with an exit code."""
         process = self.start(*arguments or (str(self.file),))
         printed, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == code, printed
@@ -103,8 +103,8 @@ class Arena:
             self.release(f"{moment} {seed}")
 
     def worker(self, seed: int) -> int:
-        """The process that carries out a cell, from its lease; 0: none."""
-        for owner in self.runs.glob(f"grid/*/*/*/*/*/*/seed-{seed}/lease.*/owner.json"):
+        """The process that carries out a cell, from its lock; 0: none."""
+        for owner in self.runs.glob(f"sweep/*/*/*/*/*/*/seed-{seed}/lock.*/owner.json"):
             return int(json.loads(owner.read_text())["pid"])
         return 0
 
@@ -132,7 +132,9 @@ class Arena:
 
     def log(self, seed: int = 0) -> str:
         """All that the processes of the cells with a seed have printed."""
-        return "".join(f.read_text() for f in sorted(self.runs.glob(f"grid/*/*/*/*/*/*/seed-{seed}/log.txt")))
+        return "".join(
+            f.read_text() for f in sorted(self.runs.glob(f"sweep/*/*/*/*/*/*/seed-{seed}/log.txt"))
+        )
 
 
 @pytest.fixture
@@ -143,13 +145,13 @@ def arena(tmp_path: Path) -> Arena:
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Arena:
-    """A place where the grid was carried out and nothing happened to it; to be left as it is."""
+    """A place where the sweep was carried out and nothing happened to it; to be left as it is."""
     made = Arena(tmp_path_factory.mktemp("calm") / "arena")
-    made.grid()
+    made.sweep()
     return made
 
 
 @pytest.fixture
 def undisturbed(calm: Arena) -> dict[str, Any]:
-    """The records that the grid ends with when nothing happens to it."""
+    """The records that the sweep ends with when nothing happens to it."""
     return calm.records()

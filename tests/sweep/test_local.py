@@ -1,6 +1,6 @@
-"""Grids on this machine, and what can happen to them; each fault befalls real processes.
+"""Sweeps on this machine, and what can happen to them; each fault befalls real processes.
 
-`undisturbed` are the records of the same grid when nothing happens to it: after each fault the same command
+`undisturbed` are the records of the same sweep when nothing happens to it: after each fault the same command
 has to end with exactly those.
 """
 
@@ -21,7 +21,7 @@ import torch
 from uadbench.experiment import record
 
 if TYPE_CHECKING:
-    from tests.grid.conftest import Arena
+    from tests.sweep.conftest import Arena
 
 FATES = """
 methods = ["tortoise"]
@@ -38,7 +38,7 @@ variant = [
 def test_a_crash_and_a_nan_take_their_own_cell_only_and_one_fit_serves_all(arena: "Arena") -> None:
     arena.describe(FATES)
 
-    printed = arena.grid(str(arena.file), "--jobs", "2", code=1)
+    printed = arena.sweep(str(arena.file), "--jobs", "2", code=1)
 
     assert "1 done" in printed
     assert "2 failed" in printed
@@ -49,16 +49,18 @@ def test_a_crash_and_a_nan_take_their_own_cell_only_and_one_fit_serves_all(arena
     assert "values that are not finite" in reasons["ci,fate=nan,limit=1"]
     assert "crashed in stage 'tortoise: score' with SIGABRT" in reasons["ci,fate=segfault,limit=1"]
     assert "Fatal Python error: Aborted" in arena.log()
-    shown = " ".join(arena.grid("status", str(arena.file)).split())
+    shown = " ".join(arena.sweep("status", str(arena.file)).split())
     assert "3 cells: 1 done, 2 failed" in shown
     assert "log: " in shown
-    again = arena.grid()
+    again = arena.sweep()
     assert "0 to carry out" in again
     assert "--retry-failed tries it again" in again
 
 
 @pytest.mark.slow
-def test_two_grids_over_the_same_cells_do_each_cell_once(arena: "Arena", undisturbed: dict[str, Any]) -> None:
+def test_two_sweeps_over_the_same_cells_do_each_cell_once(
+    arena: "Arena", undisturbed: dict[str, Any]
+) -> None:
     processes = [arena.start(str(arena.file), "--jobs", "1") for _ in range(2)]
     printed = [process.communicate()[0] for process in processes]
 
@@ -86,8 +88,8 @@ def test_workers_are_killed_in_every_stage(arena: "Arena", undisturbed: dict[str
     assert sorted(failures) == ["seed-0", "seed-1", "seed-2", "seed-3"]
     assert all("the process was killed in stage" in reason for reason in failures.values())
     assert "prepare" in failures["seed-0"]
-    assert "4 failed" in arena.grid("status", str(arena.file))
-    again = arena.grid(str(arena.file), "--retry-failed")
+    assert "4 failed" in arena.sweep("status", str(arena.file))
+    again = arena.sweep(str(arena.file), "--retry-failed")
     assert again.count("before: failed, the process was killed") == 4
     assert "training goes on after step 5" in again
     assert arena.records() == undisturbed
@@ -100,7 +102,7 @@ def has_ended(process: int) -> bool:
 
 
 @pytest.mark.slow
-def test_the_whole_grid_is_killed_and_its_checkpoints_are_intact_of_another_version_and_damaged(
+def test_the_whole_sweep_is_killed_and_its_checkpoints_are_intact_of_another_version_and_damaged(
     arena: "Arena", undisturbed: dict[str, Any]
 ) -> None:
     for seed in range(4):
@@ -109,7 +111,7 @@ def test_the_whole_grid_is_killed_and_its_checkpoints_are_intact_of_another_vers
     workers = [arena.reached(f"fit-5 {seed}") for seed in range(4)]
     process.kill()
     process.communicate()
-    for seed, worker in enumerate(workers):  # none outlives the grid
+    for seed, worker in enumerate(workers):  # none outlives the sweep
         arena.wait_for(partial(has_ended, worker))
         arena.release(f"fit-5 {seed}")
     checkpoints = {
@@ -121,7 +123,7 @@ def test_the_whole_grid_is_killed_and_its_checkpoints_are_intact_of_another_vers
     checkpoints[2].write_bytes(checkpoints[2].read_bytes()[:1000])
     flip(checkpoints[3], 0.02)
 
-    again = arena.grid()
+    again = arena.sweep()
 
     assert again.count("before: interrupted, training") == 4
     assert "which is gone: taken over" in again
@@ -147,8 +149,8 @@ def test_ctrl_c_ends_everything_and_the_same_command_goes_on(
     assert process.returncode == 130, printed
     assert "the same command goes on from here" in printed
     assert not arena.failures()
-    assert "4 cells: 1 done, 1 interrupted, 2 waiting" in arena.grid("status", str(arena.file))
-    assert "training goes on after step 5" in arena.grid()
+    assert "4 cells: 1 done, 1 interrupted, 2 waiting" in arena.sweep("status", str(arena.file))
+    assert "training goes on after step 5" in arena.sweep()
     assert arena.records() == undisturbed
 
 
@@ -156,17 +158,17 @@ def test_ctrl_c_ends_everything_and_the_same_command_goes_on(
 def test_a_cell_that_takes_too_long_is_recorded_as_failed(
     arena: "Arena", undisturbed: dict[str, Any]
 ) -> None:
-    arena.grid()
+    arena.sweep()
     place = next(arena.results.rglob("seed-2.json"))
     shutil.rmtree(arena.runs / "maps" / record.read_record(place).score_hash)
     place.unlink()
     arena.hold("score 2")
 
-    printed = arena.grid(str(arena.file), "--timeout", "0.25", code=1)
+    printed = arena.sweep(str(arena.file), "--timeout", "0.25", code=1)
 
     assert "took longer than 0.25 minutes (--timeout), in stage 'tortoise: score'" in printed
     arena.release("score 2")
-    assert "before: failed, took longer" in arena.grid(str(arena.file), "--retry-failed")
+    assert "before: failed, took longer" in arena.sweep(str(arena.file), "--retry-failed")
     assert arena.records() == undisturbed
 
 
@@ -199,13 +201,13 @@ def test_damaged_caches_and_records_are_found_and_made_again(
     for seed in (1, 2, 3):
         next(arena.results.rglob(f"seed-{seed}.json")).unlink()
 
-    printed = arena.grid()
+    printed = arena.sweep()
 
     for said in (*DAMAGE.values(), "the record is damaged and made again"):
         assert re.search(said, printed), said
     assert arena.records() == undisturbed
     flip(next(arena.results.rglob("seed-3.npz")))
-    assert "seed 3 (its record is damaged)" in arena.grid()
+    assert "seed 3 (its record is damaged)" in arena.sweep()
     assert arena.records() == undisturbed
 
 
@@ -277,7 +279,7 @@ def test_a_full_disk_while_a_record_is_written(
     assert process.returncode == 1, printed
     assert "No space left on device" in printed
     assert "1 failed" in printed
-    assert "again: tortoise" in (again := arena.grid(str(arena.file), "--retry-failed")), again
+    assert "again: tortoise" in (again := arena.sweep(str(arena.file), "--retry-failed")), again
     assert arena.records() == undisturbed
 
 
@@ -287,11 +289,11 @@ def test_a_full_disk_while_a_record_is_written(
 @pytest.mark.slow
 def test_force_does_everything_again_and_a_shared_fit_once(arena: "Arena") -> None:
     arena.describe(FATES.replace('"segfault"', '"other"').replace('"nan"', '"another"'))
-    arena.grid()
+    arena.sweep()
     before = arena.records()
     times = {path: path.stat().st_mtime for path in arena.results.rglob("seed-0.json")}
 
-    arena.grid(str(arena.file), "--force", "--jobs", "2")
+    arena.sweep(str(arena.file), "--force", "--jobs", "2")
 
     assert arena.records() == before
     assert len(before) == 3
@@ -300,7 +302,7 @@ def test_force_does_everything_again_and_a_shared_fit_once(arena: "Arena") -> No
 
 
 @pytest.mark.slow
-def test_a_record_that_no_grid_made_is_looked_at_and_kept(arena: "Arena") -> None:
+def test_a_record_that_no_sweep_made_is_looked_at_and_kept(arena: "Arena") -> None:
     command = ["run", "--method", "random", "--dataset", "balls", "--preset", "ci", "--limit", "3", "--quiet"]
     subprocess.run(
         [sys.executable, "-m", "uadbench", *command], env=arena.environment, check=True, capture_output=True
@@ -309,8 +311,8 @@ def test_a_record_that_no_grid_made_is_looked_at_and_kept(arena: "Arena") -> Non
     path = next(arena.results.rglob("seed-0.json"))
     made = path.stat().st_mtime_ns
 
-    assert "the record was there" in arena.grid()
+    assert "the record was there" in arena.sweep()
     assert path.stat().st_mtime_ns == made
     path.write_text(json.dumps(json.loads(path.read_text()) | {"score_hash": "other"}))
-    assert "--force replaces it" in arena.grid(code=2)
+    assert "--force replaces it" in arena.sweep(code=2)
     assert record.read_record(path).score_hash == "other"

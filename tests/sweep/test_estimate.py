@@ -1,5 +1,6 @@
 """What cells are estimated to need, and what a cluster is asked for."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from uadbench.experiment.record import RunRecord, plain
 from uadbench.experiment.run import run
 from uadbench.sweep import cluster, estimate, local
 from uadbench.sweep.description import Slurm
-from uadbench.sweep.tasks import begun, plan_tasks, standing
+from uadbench.sweep.tasks import plan_tasks, standing
 from uadbench.system.files import sha256, write_json
 
 CELL = RunConfig(method="brightness", dataset="balls", preset="ci", limit=1)
@@ -68,10 +69,10 @@ def test_a_job_is_asked_for_twice_the_estimate_or_what_the_description_says(runt
     (task,) = plan_tasks([CELL], runtime)
     needs = estimate.Estimate(fit_s=3600, rest_s=600, memory_mb=3000, disk_mb=1, source="")
 
-    assert cluster.request(task, needs, Slurm(), 4, True, None) == cluster.Request(140, 6.0, 4, 0)
-    assert cluster.request(task, needs, Slurm(), 4, False, None).minutes == 20
+    assert cluster.request(task, needs, Slurm(), 4, True, math.inf) == cluster.Request(140, 6.0, 4, 0)
+    assert cluster.request(task, needs, Slurm(), 4, False, math.inf).minutes == 20
     named = Slurm(minutes=7, memory_gb=1.5, gpus=2)
-    assert cluster.request(task, needs, named, 1, True, None) == cluster.Request(7, 1.5, 1, 2)
+    assert cluster.request(task, needs, named, 1, True, math.inf) == cluster.Request(7, 1.5, 1, 2)
 
 
 def test_cells_of_one_fit_are_told_from_others(runtime: Runtime) -> None:
@@ -101,7 +102,6 @@ def test_side_files_of_a_cell_that_are_damaged_say_nothing(runtime: Runtime, tex
     for path in (task.folder / "state.json", task.folder / "job.json"):
         path.write_text(text)
     assert standing(task, {"7_1": "PENDING"}).kind in ("waiting", "interrupted")
-    begun(task, "")
     task.path.parent.mkdir(parents=True)
     record.failure_path(task.path).write_text(text)
     how = standing(task)

@@ -1,6 +1,6 @@
-"""What a grid costs over bare runs, and how it scales: 64 small cells over one and over two workers.
+"""What a sweep costs over bare runs, and how it scales: 64 small cells over one and over two workers.
 
-python benchmarks/grid.py [--cells 64] [--rounds 4]
+python benchmarks/sweep.py [--cells 64] [--rounds 4]
 
 The cells are `random` on the tests' data set of balls, one seed each, with scans prepared beforehand; rounds
 with one and with two workers take turns, so that both meet the same load of the machine.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 PLUGINS = Path(__file__).resolve().parent.parent / "tests" / "plugins"
 CELL = ["--method", "random", "--dataset", "balls", "--preset", "ci", "--limit", "1"]
-GRID = 'methods = ["random"]\ndatasets = ["balls"]\npresets = ["ci"]\nlimit = 1\nseeds = {seeds}\n'
+SWEEP = 'methods = ["random"]\ndatasets = ["balls"]\npresets = ["ci"]\nlimit = 1\nseeds = {seeds}\n'
 # The same cells one after the other in one process that has loaded everything: all work and no start-up.
 IN_ONE_PROCESS = """
 import sys, time
@@ -70,12 +70,12 @@ class Place:
         """Seconds a cell without any start-up."""
         return float(self.python("-c", IN_ONE_PROCESS, *map(str, self.seeds(count))))
 
-    def grid(self, cells: int, workers: int) -> float:
-        """Seconds of one `uadbench grid` of so many new cells."""
-        file = self.home / "grid.toml"
-        file.write_text(GRID.format(seeds=self.seeds(cells)))
+    def sweep(self, cells: int, workers: int) -> float:
+        """Seconds of one `uadbench sweep` of so many new cells."""
+        file = self.home / "sweep.toml"
+        file.write_text(SWEEP.format(seeds=self.seeds(cells)))
         start = time.perf_counter()
-        said = self.python("-m", "uadbench", "grid", str(file), "--jobs", str(workers))
+        said = self.python("-m", "uadbench", "sweep", str(file), "--jobs", str(workers))
         assert f"{cells} done" in said, said
         return time.perf_counter() - start
 
@@ -94,13 +94,13 @@ def main() -> None:
         for _ in range(asked.rounds):
             bare.append(place.bare())
             alone.append(place.in_one_process(5))
-            one.append(place.grid(share, 1))
-            two.append(place.grid(share, 2))
+            one.append(place.sweep(share, 1))
+            two.append(place.sweep(share, 2))
     cell = sum(one) / (share * asked.rounds)
     print(f"{share * asked.rounds} cells in {asked.rounds} interleaved rounds; load {os.getloadavg()[0]:.1f}")
     print(f"  bare `uadbench run`           {statistics.median(bare):6.2f} s a cell")
     print(f"  in one process, no start-up   {statistics.median(alone):6.2f} s a cell")
-    print(f"  grid, 1 worker                {cell:6.2f} s a cell, its own start included")
+    print(f"  sweep, 1 worker               {cell:6.2f} s a cell, its own start included")
     print(f"  overhead over a bare run      {cell - statistics.median(bare):+6.2f} s a cell (goal: under 1)")
     print(f"  overhead over no start-up     {cell - statistics.median(alone):+6.2f} s a cell")
     ratio = sum(one) / sum(two)
