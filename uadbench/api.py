@@ -149,7 +149,8 @@ def load_volume(
     made = prepare([chosen], wanted, on, found.card, runtime.paths.cache, 1, runtime.progress)
     if made.failures:
         raise UserError(f"{chosen.id} could not be prepared: {made.failures[0].reason}")
-    return Volumes(made.prepared, made.prepared[0].grid)[0]
+    volume: Volume = Volumes(made.prepared, made.prepared[0].grid)[0]
+    return volume
 
 
 def read_records(results: Path | str | None = None) -> "DataFrame":

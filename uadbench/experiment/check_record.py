@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uadbench import methods
-from uadbench.cards import dataset_card, method_card
+from uadbench.cards import DatasetCard, MethodCard, dataset_card, method_card
 from uadbench.data import splits
 from uadbench.data.session import Session
 from uadbench.experiment import record
+from uadbench.experiment.config import RunConfig, name_variant
 from uadbench.experiment.facts import Exclusion, SubjectResult
 from uadbench.experiment.recompute import wrong_figures
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
@@ -94,7 +95,6 @@ def _names(stored: Stored) -> Iterator[str]:
         test = dataset_card(made.test)
         train = dataset_card(made.train) if made.train else None
         card = method_card(made.method)
-        usual = methods.parameters(methods.build(made.method, made.preset))
     except UserError as error:
         yield str(error)
         return
@@ -114,27 +114,24 @@ def _names(stored: Stored) -> Iterator[str]:
         if item.partition not in homes:
             yield f"{item.id} is excluded of {item.partition}, which is no partition"
             break
-    yield from _options(made, usual)
+    yield from _variant(made, card, [one for one in (test, train) if one is not None])
 
 
-def _options(made: RunRecord, usual: dict[str, object]) -> Iterator[str]:
-    """Whether the variant's name says which options differ from the preset."""
-    unknown = sorted(set(made.parameters) - set(usual))  # a method may have got options since
-    if unknown:
-        yield f"{made.method} has no option {', '.join(unknown)}"
+def _variant(made: RunRecord, card: MethodCard, cards: Sequence[DatasetCard]) -> Iterator[str]:
+    """Whether the variant's name says in what the row differs from its preset."""
+    try:
+        config = RunConfig.of(made)
+        method = methods.build(card, config.preset, config.settings)
+    except UserError as error:
+        yield str(error)
         return
-    words = made.variant.split(",")
-    for key, value in sorted(made.parameters.items()):
-        expected = usual[key]
-        if value == (list(expected) if isinstance(expected, tuple) else expected):
-            continue
-        said = [word for word in words if word.startswith(f"{key}=")]
-        if not said or (not isinstance(value, list) and said != [f"{key}={value}"]):
-            yield f"option {key} differs from preset {made.preset}, which '{made.variant}' does not say"
-    if made.split.asked not in ("published", "hash") and f"split={made.split.asked}" not in words:
-        yield f"the split is {made.split.asked}, which '{made.variant}' does not say"
-    if words[0] != made.preset:
-        yield f"variant '{made.variant}' does not begin with its preset {made.preset}"
+    expected = name_variant(config, card, method, cards, made.contrast, tuple(made.train_contrasts))
+    if made.variant != expected:
+        missing = [word for word in expected.split(",") if word not in made.variant.split(",")]
+        for word in missing or [expected]:
+            key, _, value = word.partition("=")
+            what = f"option {key} differs from preset {made.preset}" if value else f"the row is of {word}"
+            yield f"{what}, which '{made.variant}' does not say"
 
 
 # ---- people ------------------------------------------------------------------------------------

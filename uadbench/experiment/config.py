@@ -14,6 +14,7 @@ from uadbench.data.space import EVALUATION, Frame, Target, grid
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
 from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
+from uadbench.experiment.partner import check_partner, choose_partner
 from uadbench.experiment.record import NOBODY, RunRecord, place_record
 from uadbench.methods import PRECISIONS, Method
 from uadbench.preprocessing import external
@@ -49,7 +50,7 @@ class RunConfig:
     def of(cls, record: RunRecord) -> "RunConfig":
         """What asks for a record's run again."""
         usual = methods.parameters(methods.build(record.method, record.preset))
-        changed = {key: value for key, value in record.parameters.items() if value != usual[key]}
+        changed = {key: value for key, value in record.parameters.items() if value != usual.get(key)}
         return cls(
             method=record.method,
             dataset=record.test,
@@ -145,7 +146,7 @@ def resolve_run(config: RunConfig, runtime: Runtime, known: dict[str, Found] | N
             f"{config.dataset} holds healthy subjects only: name it with --train and test on another set."
         )
     rules = protocol(config.protocol or test_card.protocol)
-    train_card = _choose_train(config, card, test_card, contrast)
+    train_card = choose_partner(config.train, card, test_card, contrast)
     cards = [one for one in (test_card, train_card) if one is not None]
     for one in cards:
         _check_space(rules, one)
@@ -155,7 +156,7 @@ def resolve_run(config: RunConfig, runtime: Runtime, known: dict[str, Found] | N
     if train_card is not None:
         own = train_card.name == test_card.name
         if not own:
-            _check_there(train_card.name, config, card, test_card.partners.get(contrast, ()), runtime.paths)
+            check_partner(train_card, config.train, card, test_card, contrast, runtime.paths)
         train = test if own else _find_split(train_card, config.split, runtime, known)
     learned = (config.train_contrasts or (contrast,)) if train and card.trained else ()
     train_contrasts = tuple(contrast_of(train.card, name) for name in learned) if train else ()
@@ -168,18 +169,21 @@ def resolve_run(config: RunConfig, runtime: Runtime, known: dict[str, Found] | N
         train=train,
         contrast=contrast,
         train_contrasts=train_contrasts,
-        variant=",".join(
-            [methods.variant(card, method, config.preset), *_marks(config, cards, contrast, train_contrasts)]
-        ),
+        variant=name_variant(config, card, method, cards, contrast, train_contrasts),
         parts=_divide(test, train, contrast, config.limit),
     )
 
 
-def _marks(
-    config: RunConfig, cards: Sequence[DatasetCard], contrast: str, train_contrasts: tuple[str, ...]
-) -> list[str]:
-    """What sets a row apart besides its method's options."""
-    by_hash = config.split == "hash" and any(card.published_split for card in cards)
+def name_variant(
+    config: RunConfig,
+    card: MethodCard,
+    method: Method,
+    cards: Sequence[DatasetCard],
+    contrast: str,
+    train_contrasts: tuple[str, ...],
+) -> str:
+    """Name of a row: preset, options that differ from it, and what else sets it apart from others."""
+    by_hash = config.split == "hash" and any(one.published_split for one in cards)
     marks = {
         f"train={'+'.join(train_contrasts)}": train_contrasts not in ((), (contrast,)),
         f"limit={config.limit}": config.limit is not None,
@@ -187,7 +191,7 @@ def _marks(
         f"split={config.split}": by_hash or config.split == splits.ALL_TEST,
         config.preparation.label: bool(config.preparation.label),
     }
-    return [mark for mark, wanted in marks.items() if wanted]
+    return ",".join([methods.variant(card, method, config.preset), *[mark for mark in marks if marks[mark]]])
 
 
 def _check_options(config: RunConfig) -> None:
@@ -245,56 +249,6 @@ def _find_split(card: DatasetCard, rule: str, runtime: Runtime, known: dict[str,
 def find_dataset(name: str, runtime: Runtime) -> Found:
     """The subjects of a data set; one that makes or draws its own files makes those that are missing."""
     return datasets.find_or_make(name, runtime.paths, runtime.workers, runtime.progress)
-
-
-def _choose_train(
-    config: RunConfig, card: MethodCard, test: DatasetCard, contrast: str
-) -> DatasetCard | None:
-    """The healthy cohort of a run: the one asked for, else the card's first partner.
-
-    Drawn scans are no healthy cohort of a contrast: what learns nothing takes none of them unless asked to
-    (protocol, rule 2). What lies on the disk has no say, so that one command has one meaning everywhere.
-    """
-    partners = test.partners.get(contrast, ())
-    usual = (p for p in partners if card.trained or p == test.name or not _is_drawn(p))
-    name = config.train or next(usual, NOBODY)
-    if name != NOBODY:
-        train = dataset_card(name)
-        if train.role == "lesion":
-            raise UserError(f"--train {name} holds no healthy subjects; name a healthy data set.")
-        return train
-    if not card.trained:
-        return None
-    if config.train == NOBODY:
-        raise UserError(f"{config.method} must be trained: name a healthy data set with --train.")
-    raise UserError(
-        f"{config.method} must be trained, and no public data set has healthy {contrast} volumes for "
-        f"{config.dataset}: name another healthy set with --train and its contrasts with --train-contrast."
-    )
-
-
-def _is_drawn(name: str) -> bool:
-    return dataset_card(name).population == "synthetic"
-
-
-def _check_there(
-    name: str, config: RunConfig, card: MethodCard, partners: Sequence[str], paths: Paths
-) -> None:
-    """Refuse a healthy cohort that is not on this machine, and say what may be asked for instead."""
-    if datasets.can_generate(name) or paths.root(name).is_dir():
-        return
-    others = [other for other in partners if other != name]
-    ways = [f"name another with --train ({', '.join(others)})"] if others else []
-    if card.trained:
-        needs = f"{config.method} must be trained on healthy scans"
-    else:
-        needs = f"{config.method} takes its thresholds from healthy scans"
-        ways.append(f"say --train {NOBODY} to do without")
-    which = name if config.train else f"{name}, the first partner of {config.dataset},"
-    raise UserError(
-        f"{needs}, and {which} is not under {paths.root(name)}: `uadbench datasets {name}` says how to get "
-        f"it{''.join(f', or {way}' for way in ways)}."
-    )
 
 
 def _divide(

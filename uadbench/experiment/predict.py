@@ -18,7 +18,7 @@ from uadbench.evaluation.evaluate import scan_score
 from uadbench.experiment import record
 from uadbench.experiment.cohort import prepare_cohort
 from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
-from uadbench.experiment.figures import draw_prediction
+from uadbench.experiment.figures import draw_sheet, save_figure
 from uadbench.experiment.fit import load_fit
 from uadbench.experiment.record import RunRecord
 from uadbench.experiment.score import calibrate_method, score_volume
@@ -114,9 +114,15 @@ def predict_scan(
     volumes = {"score_map": score_map * brain} | _restored(answer, model, evaluation)
     own = _in_scan(volumes, mask, evaluation, original, _own_brain(session, resolved, runtime, original))
     _write_volumes(out, original, own)
-    shown = np.zeros_like(brain) if mask is None else mask
-    titles = ("scan", "score map", name or "no threshold", f"{made.method} {made.variant}: {scan.name}")
-    draw_prediction(out / "picture.png", evaluation.image(), volumes["score_map"], shown, titles)
+    outlined = mask is not None and bool(mask.any())
+    columns = [
+        ("scan", evaluation.image(), "gray", False),
+        ("score map", volumes["score_map"], "magma", False),
+        (name or "no threshold", evaluation.image(), "gray", outlined),
+    ]
+    title = f"{made.method} {made.variant}: {scan.name}"
+    shown = mask if mask is not None and outlined else brain
+    save_figure(draw_sheet(title, columns, brain, shown, sides=True), out / "picture.png")
     write_json(out / "prediction.json", asdict(prediction))
     return prediction
 
