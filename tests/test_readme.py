@@ -2,7 +2,8 @@
 
 A comment above each block says what becomes of it: `test` and `slow` (its commands run, one after the
 other, in an empty folder; Python after them), `not run: <reason>` (its commands must at least be
-understood), or `file: <path>` (it shows that file), or `slurm: <part>` (followed on a real Slurm by `tests/sweep/test_slurm.py`).
+understood), or `file: <path>` (it shows that file), or `slurm: <part>` (followed on a real Slurm by
+`tests/sweep/test_slurm.py`).
 """
 
 import os

@@ -15,7 +15,7 @@ from uadbench.data import splits
 from uadbench.data.session import Session
 from uadbench.experiment import record
 from uadbench.experiment.config import RunConfig, name_variant
-from uadbench.experiment.facts import Exclusion, SubjectResult
+from uadbench.experiment.facts import SubjectResult
 from uadbench.experiment.recompute import wrong_figures
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.phantom import KINDS, make_member
@@ -72,11 +72,7 @@ def check_record(path: Path) -> Checked:
     wrong = list(_names(stored))
     if wrong:
         return Checked(wrong)  # nothing else can be recomputed
-    wrong = [*_people(made), *_exclusions(made), *_phantom(made)]
-    try:
-        wrong += wrong_figures(stored)
-    except UserError as error:  # the pieces are damaged
-        wrong.append(str(error))
+    wrong = [*_people(made), *_exclusions(made), *_phantom(made), *wrong_figures(stored)]
     remarks = list(_remarks(made))
     for other in _beside(stored):
         of_copies, honest = _copies(made, other)
@@ -110,10 +106,9 @@ def _names(stored: Stored) -> Iterator[str]:
         if getattr(made, name) != expected:
             yield f"{name} is {getattr(made, name)}, the card says {expected}"
     homes = {f"{NONE_OF}{made.test}", f"{NONE_OF}{made.train}", *splits.PARTITIONS}
-    for item in made.excluded:
-        if item.partition not in homes:
-            yield f"{item.id} is excluded of {item.partition}, which is no partition"
-            break
+    stray = next((item for item in made.excluded if item.partition not in homes), None)
+    if stray is not None:
+        yield f"{stray.id} is excluded of {stray.partition}, which is no partition"
     yield from _variant(made, card, [one for one in (test, train) if one is not None])
 
 
@@ -139,40 +134,36 @@ def _variant(made: RunRecord, card: MethodCard, cards: Sequence[DatasetCard]) ->
 
 def _people(made: RunRecord) -> Iterator[str]:
     """Who was tested: each once, in the partition that the rule gives, and as many as were planned."""
-    by_partition: dict[str, list[SubjectResult]] = {}
+    scored: dict[str, list[SubjectResult]] = {}
     for subject in made.subjects:
-        by_partition.setdefault(subject.partition, []).append(subject)
-    for partition, members in by_partition.items():
+        scored.setdefault(subject.partition, []).append(subject)
+    if "lesion-test" not in scored:
+        yield "no scan of lesion-test was scored"
+    for partition, members in scored.items():
         if partition not in made.splits:
             yield f"{partition} was scored, but the split has no such partition"
             continue
         if len({s.id for s in members}) < len(members):
             yield f"a subject is listed twice in {partition}"
         yield from _homes(made, partition, members)
-    if "lesion-test" not in by_partition:
-        yield "no scan of lesion-test was scored"
     for partition, planned in made.splits.items():
         if partition == "healthy-train":
             continue
+        there = scored.get(partition, [])
         left_out = [item for item in made.excluded if item.partition == partition]
-        there = by_partition.get(partition, [])
-        if len(there) + len(left_out) != planned.subjects:
+        # As `uadbench.data.splits.split_hash` lists them.
+        who = [[s.cohort, s.person, s.session, s.id] for s in there]
+        who += [[e.cohort or "", e.person or "", e.session or "", e.id] for e in left_out]
+        if len(who) != planned.subjects:
             yield (
                 f"{partition} has {planned.subjects} scans in the split, but {len(there)} were scored and "
                 f"{len(left_out)} are listed as excluded"
             )
-        elif _hash(there, left_out) != planned.hash:
+        elif sha256_json(sorted(who)) != planned.hash:
             yield f"the hash of {partition} is not that of the subjects who were scored or excluded"
-        persons = {(s.cohort, s.person) for s in there} | {(e.cohort, e.person) for e in left_out}
-        if len(persons) != planned.persons:
-            yield f"{partition} has {planned.persons} subjects in the split, but {len(persons)} are listed"
-
-
-def _hash(scored: Sequence[SubjectResult], left_out: Sequence[Exclusion]) -> str:
-    """The hash of a partition, as `uadbench.data.splits.split_hash` makes it."""
-    everyone: list[SubjectResult | Exclusion] = [*scored, *left_out]
-    who = [[one.cohort or "", one.person or "", one.session or "", one.id] for one in everyone]
-    return sha256_json(sorted(who))
+        persons = len({(cohort, person) for cohort, person, _, _ in who})
+        if persons != planned.persons:
+            yield f"{partition} has {planned.persons} subjects in the split, but {persons} are listed"
 
 
 def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) -> Iterator[str]:
@@ -181,8 +172,8 @@ def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) ->
         if subject.cohort != supplier:
             yield f"{subject.id} of {partition} is of {subject.cohort}, but the partition is of {supplier}"
             return
-        if _home(made, subject) != partition:
-            home = _home(made, subject)
+        home = _home(made, subject)
+        if home != partition:
             yield f"{subject.id} is in {partition}, but the split puts its subject into {home}"
 
 
@@ -211,31 +202,31 @@ def _exclusions(made: RunRecord) -> Iterator[str]:
 def _phantom(made: RunRecord) -> Iterator[str]:
     """Whether the phantom's members are who they are, and nobody else's subjects are the phantom's."""
     by_age = [s for s in made.subjects if s.age is not None and s.cohort != PHANTOM]
-    known = {(m.subject.age, m.subject.sex) for m in _members()}
+    known = {(m.subject.age, m.subject.sex) for m in map(_member, _MEMBERS)}
     alike = sum((s.age, s.sex) in known for s in by_age)
     if made.regime != "phantom" and len(by_age) >= 5 and alike >= SURELY * len(by_age):
         yield f"{alike} of {len(by_age)} subjects have the ages and sexes of the phantom, not of {made.test}"
     for s in made.subjects:
-        number = re.fullmatch(r"sub-(\d{4})", s.id)
         if s.cohort != PHANTOM:
             continue
+        number = re.fullmatch(r"sub-(\d{4})", s.id)
         if number is None or s.person != s.id:
             yield f"{s.id} is no member of the phantom"
             continue
-        kinds, place = list(KINDS), int(number[1]) - FIRST_LESION
-        kind = kinds[place % len(kinds)] if place >= 0 else None
-        member = make_member(int(number[1]), kind)
-        facts = (member.subject.age, member.subject.sex, member.site.name, kind)
+        member = _member(int(number[1]))
+        facts = (member.subject.age, member.subject.sex, member.site.name, member.kind)
         if facts != (s.age, s.sex, s.site, s.lesion_kind):
             yield f"{s.id} is not the member of the phantom that bears its name"
 
 
-def _members() -> Iterator[Member]:
-    """Members of the phantom, and of what fixtures are made of."""
-    kinds = list(KINDS)
-    for first, count in ((FIRST_HEALTHY, 200), (FIRST_MEMBER, 200)):
-        yield from (make_member(first + number) for number in range(count))
-    yield from (make_member(FIRST_LESION + n, kinds[n % len(kinds)]) for n in range(200))
+# Of the phantom, and of what fixtures are made of.
+_MEMBERS = [first + n for first in (FIRST_HEALTHY, FIRST_MEMBER, FIRST_LESION) for n in range(200)]
+
+
+def _member(number: int) -> Member:
+    """The member with a number; among the patients of the phantom the kinds of lesion take turns."""
+    ill, kinds = FIRST_LESION <= number < FIRST_MEMBER, list(KINDS)
+    return make_member(number, kinds[(number - FIRST_LESION) % len(kinds)] if ill else None)
 
 
 # ---- beside other records ----------------------------------------------------------------------
@@ -260,14 +251,14 @@ def _beside(stored: Stored) -> Iterator[Stored]:
 def _copies(made: RunRecord, other: Stored) -> tuple[list[str], list[str]]:
     """Whether the pieces are those of another record, as a fault, or as a remark where that may be honest."""
     twin = other.record
-    if made.pieces.sha256 != twin.pieces.sha256 and made.score_hash != twin.score_hash:
-        return [], []
     where = f"{twin.method} {twin.variant} seed {twin.seed}"
     row = (made.method, made.variant, made.train, made.model_grid)
     same_row = row == (twin.method, twin.variant, twin.train, twin.model_grid)
-    if made.seed == twin.seed and same_row:
-        return [], []  # the same run, made or copied twice: it counts once
-    if record.equal_presets(made, twin):
+    if (
+        (made.pieces.sha256 != twin.pieces.sha256 and made.score_hash != twin.score_hash)
+        or (made.seed == twin.seed and same_row)  # the same run, made or copied twice: it counts once
+        or record.equal_presets(made, twin)
+    ):
         return [], []
     if made.timing == twin.timing or made.score_hash == twin.score_hash or not same_row:
         return [f"its pieces or scores are those of {where} ({other.path}): one of the two is a copy"], []

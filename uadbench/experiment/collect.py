@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uadbench.experiment import record
-from uadbench.experiment.recompute import Verdict, examine_figures
+from uadbench.experiment.recompute import examine_figures
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.system.errors import UserError
 
@@ -37,7 +37,7 @@ def collect_records(results: Path, wanted: Callable[[RunRecord], bool] = lambda 
     found = collect_readable(results)
     there = [stored for stored in found.records if wanted(stored.record)]
     with ThreadPoolExecutor() as pool:
-        verdicts = list(pool.map(_examine, there))
+        verdicts = list(pool.map(examine_figures, there))
     good, bad, copies = [], list(found.bad), list(found.copies)
     known: dict[object, Stored] = {}
     for stored, verdict in zip(there, verdicts, strict=True):
@@ -95,13 +95,6 @@ def _read(path: Path) -> RunRecord | str:
         return record.read_record(path)
     except UserError as error:
         return str(error).removeprefix(f"{path} ")
-
-
-def _examine(stored: Stored) -> Verdict:
-    try:
-        return examine_figures(stored)
-    except UserError as error:
-        return Verdict([str(error)])
 
 
 def _copy(stored: Stored, first: Stored, results: Path) -> Named:

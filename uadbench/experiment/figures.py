@@ -147,6 +147,7 @@ def _curves(record: RunRecord, evaluation: Evaluation) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: Path) -> Path:
+    """Write a figure as PNG, atomically."""
     with replacing(path) as partial:
         # No software name and no date in the file: equal pictures are equal bytes.
         figure.savefig(partial, format="png", dpi=130, metadata={"Software": None})
