@@ -14,7 +14,7 @@ from uadbench.system.text import visible
 
 COMMANDS = (
     # make records
-    running.run, running.score, running.reproduce, running.predict, running.regress,
+    running.run, running.evaluate, running.reproduce, running.predict, running.regress,
     # read records
     reading.leaderboard, reading.compare, reading.check_record,
     # read what others have printed
@@ -54,6 +54,7 @@ for command in COMMANDS:
 # Earlier names say what they are called now.
 anything = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(hidden=True, context_settings=anything)(running.ablate)
+app.command(hidden=True)(running.score)
 
 sweeps = _group(
     "Many methods, data sets and seeds from one file: `sweep FILE`, and `sweep status FILE` to watch.",

@@ -8,7 +8,7 @@ from uadbench.cards import contrast_of, dataset_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import LeftOut, Remark
 from uadbench.data.splits import balance, check_subjects, list_path, split, write
-from uadbench.experiment.plan import Runtime, find
+from uadbench.experiment.config import Runtime, find_dataset
 from uadbench.preprocessing import contact_sheets, external
 from uadbench.preprocessing.account import ways
 from uadbench.preprocessing.prepare import DEFAULTS, Failure, Options, copies, prepare
@@ -44,7 +44,7 @@ def prepare_dataset(
     wanted = [contrast_of(card, contrast) for contrast in contrasts]
     on = [rules.model_target(g) for g in grids] or [rules.grid]
     external.check(options.extractor)
-    found = find(name, runtime)
+    found = find_dataset(name, runtime)
     there = [c for c in card.contrasts if any(c in session.images for session in found.sessions)]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []
     for contrast in wanted or there:
