@@ -190,23 +190,16 @@ class Disyre(NetworkReconstruction):
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Undo anomalies that were blended into healthy slices."""
-        schedule = training.Schedule(
-            self.steps,
-            self.batch,
-            self.learning_rate,
-            validate_every=self.validate_every,
-            keep_best=False,
-            cosine=self.cosine,
-            weight_decay=self.weight_decay,
-            ema=self.ema,
-        )
 
         def loss(network: Restorer, batch: training.Batch) -> Tensor:
+            # `which` of a batch counts volumes of the cohort that the batch was drawn from.
             foreign = same_height(batch.which, train if network.training else val, train)
             return self._loss(network, batch, torch.from_numpy(foreign).to(batch.image.device))
 
+        # What is kept is the last moving average of the weights, not that of the best validation.
+        schedule = training.Schedule.of(self, keep_best=False)
         self.network_, self.device_ = self.build(), context.device
-        training.train(self.network_, loss, train, val, context, schedule, "disyre")
+        training.train(self.network_, loss, train, val, context, schedule)
         return self
 
     def _loss(self, network: Restorer, batch: training.Batch, foreign: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Self
 
@@ -220,19 +221,13 @@ class FAnoGAN(NetworkReconstruction):
             return game.distance(to_range(batch.image), game.make(len(batch.image)))
 
         slices = training.Slices(val, context.device) if len(val) else None
-        schedule = training.Schedule(
-            self.steps,
-            self.critic_steps * self.batch,
-            self.learning_rate,
-            validate_every=self.validate_every,
-            keep_best=False,  # the distance tells how the game stands, not how good the generator is
-            cosine=self.cosine,
-        )
+        # The distance tells how the game stands, not how good the generator is: the last weights are kept.
+        schedule = training.Schedule.of(self, batch=self.critic_steps * self.batch, keep_best=False)
         training.loop(
             update,
             {"game": game.train(), "critic": critic_optimiser, "generator": generator_optimiser},
             game,
-            (lambda: training.mean_loss(distance, game, slices, context, self.batch)) if slices else None,
+            partial(training.mean_loss, distance, game, slices, context, self.batch),
             training.Slices(train, context.device),
             context,
             schedule,
@@ -249,12 +244,8 @@ class FAnoGAN(NetworkReconstruction):
             image = to_range(batch.image)
             return izi_f_loss(critic, image, generator(torch.tanh(encoder(image))), self.kappa)
 
-        schedule = training.Schedule(
-            self.encoder_steps,
-            self.batch,
-            self.encoder_learning_rate,
-            validate_every=self.validate_every,
-            cosine=self.cosine,
+        schedule = training.Schedule.of(
+            self, steps=self.encoder_steps, learning_rate=self.encoder_learning_rate
         )
         training.train(encoder, loss, train, val, context, schedule, "encoder")
 

@@ -1,12 +1,11 @@
 """Checkpoint: a training under way, in a file from which it goes on as if it had not been interrupted."""
 
 import logging
-import math
 import time
 import zipfile
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,23 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from uadbench.learning.history import History
 from uadbench.methods import Context
 from uadbench.system.files import replacing
 
 FORMAT = 2
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class History:
-    """What happened in a training."""
-
-    step: int = 0  # how many are done
-    loss: float = math.nan  # running mean of the training loss
-    best: float = math.inf  # lowest validation loss
-    misses: int = 0  # validations since then
-    rows: list[tuple[int, float, float]] = field(default_factory=list)  # step, training, validation loss
-    finished: bool = False
 
 
 class Stateful(Protocol):
