@@ -80,7 +80,8 @@ def test_the_loss_by_hand(beta: float, share: float) -> None:
     image = torch.zeros(2, 1, 8, 4)
     mean, log_variance = torch.ones(2, 2), torch.zeros(2, 2)
     decoded, completed = image + 0.25, image - 0.5
-    loss = module.context_loss(image, decoded, mean, log_variance, completed, beta, share)
+    divergence = kl_divergence(mean, log_variance)
+    loss = module.context_loss(image, decoded, completed, divergence, beta, share)
     assert loss.item() == pytest.approx(((1 - share) * (8 + beta * 1) + share * 16) / 32)
 
 

@@ -1,6 +1,7 @@
 """Context-encoding variational auto-encoder of axial slices (Zimmerer et al. 2018). See card.toml."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,14 +9,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from uadbench.data.volumes import Volume
-from uadbench.learning import scores, training
-from uadbench.learning.autoencoder import (
-    Baur,
-    VariationalAutoencoder,
-    kl_divergence,
-    negative_bound,
-    summed_l1,
-)
+from uadbench.learning import autoencoder, scores, training
 from uadbench.methods import Score, fit_option, score_option
 from uadbench.system.ranges import Count, Share, Smoothing, Weight
 
@@ -41,13 +35,7 @@ def hide_squares(images: Tensor, most: int) -> Tensor:
 
 
 def context_loss(
-    image: Tensor,
-    decoded: Tensor,
-    mean: Tensor,
-    log_variance: Tensor,
-    completed: Tensor,
-    beta: float,
-    context_weight: float,
+    image: Tensor, decoded: Tensor, completed: Tensor, divergence: Tensor, beta: float, share: float
 ) -> Tensor:
     """Mean over slices of (1 - w) (L1(x, decoded) + beta KL) + w L1(x, completed), divided by the pixels.
 
@@ -55,21 +43,21 @@ def context_loss(
     hidden. L1 is summed over pixels and KL over the code before both are divided by the same number; with
     the mean of L1 and the sum of KL, KL would weigh pixels times as much and the code would collapse.
     """
-    bound = summed_l1(image, decoded) + beta * kl_divergence(mean, log_variance)
-    loss = (1 - context_weight) * bound + context_weight * summed_l1(image, completed)
+    bound = autoencoder.summed_l1(image, decoded) + beta * divergence
+    loss = (1 - share) * bound + share * autoencoder.summed_l1(image, completed)
     return loss.mean() / image[0].numel()
 
 
 @torch.inference_mode(False)  # gradients are needed although scoring switches them off
-def gradient_magnitude(network: VariationalAutoencoder, image: Tensor, beta: float) -> Tensor:
+def gradient_magnitude(network: autoencoder.VariationalAutoencoder, image: Tensor, beta: float) -> Tensor:
     """|d (L1(x, D(mean of E(x))) + beta KL) / dx| of slices (B, 1, R, A), each for itself."""
     image = image.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(negative_bound(network, image, beta).sum(), image)
+    (gradient,) = torch.autograd.grad(autoencoder.negative_bound(network, image, beta).sum(), image)
     return gradient.abs()
 
 
 @dataclass
-class CeVAE(Baur):
+class CeVAE(autoencoder.Baur):
     """A VAE that also has to fill in hidden squares; where bound and residual both protest is anomalous."""
 
     beta: Weight = fit_option(1.0, "weight of KL against L1, both summed; Kingma & Welling 2014")
@@ -87,17 +75,23 @@ class CeVAE(Baur):
         1.0, "Gaussian sigma, in pixels of the slice, of the gradient; 1 to 2 are usual"
     )
 
-    def build(self) -> VariationalAutoencoder:
+    def build(self) -> autoencoder.VariationalAutoencoder:
         """The network with fresh weights."""
-        return VariationalAutoencoder(*self.slice_shape(), self.width, self.latent_dim, self.dropout)
+        return autoencoder.VariationalAutoencoder(
+            *self.slice_shape(), self.width, self.latent_dim, self.dropout
+        )
 
-    def training_loss(self, network: VariationalAutoencoder, batch: training.Batch) -> Tensor:
+    def training_loss(self, network: Any, batch: training.Batch) -> Tensor:
         """The negative evidence lower bound of healthy slices and the error of what was hidden in them."""
         image = batch.image
         mean, log_variance = network.encode(image)
-        decoded = network.decode(network.draw_code(mean, log_variance), *image.shape[-2:])
-        completed = network(hide_squares(image, self.squares))
-        return context_loss(image, decoded, mean, log_variance, completed, self.beta, self.context_weight)
+        code = autoencoder.draw_code(mean, log_variance, network.training)
+        decoded, completed = (
+            network.decode(code, *image.shape[-2:]),
+            network(hide_squares(image, self.squares)),
+        )
+        divergence = autoencoder.kl_divergence(mean, log_variance)
+        return context_loss(image, decoded, completed, divergence, self.beta, self.context_weight)
 
     def score(self, volume: Volume) -> Score:
         """Residual times smoothed gradient of the bound, or one of the shared residuals."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -204,8 +205,10 @@ class Disyre(NetworkReconstruction):
 
     def _loss(self, network: Restorer, batch: training.Batch, foreign: Tensor) -> Tensor:
         image, brain, foreign = cut([batch.image, batch.brain, foreign], self.patch)
+        # Every severity alike: a real lesion's is not known, so scoring asks for several.
         t = torch.randint(1, SEVERITIES + 1, (len(image),), device=image.device)
         source, mask = anomalous(image, brain, foreign, self.anomalies, self.size)
+        # The whole patch counts: where nothing was blended in, nothing is to be changed.
         return functional.mse_loss(network(corrupt(image, source, mask, t), t), image)
 
     def severities(self) -> list[int]:
@@ -214,10 +217,8 @@ class Disyre(NetworkReconstruction):
 
     def restorations(self, volume: Volume) -> list[NDArray[np.float32]]:
         """One pseudo-healthy volume (C, R, A, S) for each severity."""
-        return [
-            training.reconstruct(lambda image, t=t: self._restored(image, t), volume, self.device_)  # type: ignore[misc]
-            for t in self.severities()
-        ]
+        networks = [partial(self._restored, t=t) for t in self.severities()]
+        return [training.reconstruct(network, volume, self.device_) for network in networks]
 
     def _restored(self, image: Tensor, t: int) -> Tensor:
         """x0(t) of slices (B, 1, R, A); larger ones from patches that overlap by half (Gaussian weights)."""

@@ -15,6 +15,7 @@ from uadbench.learning import training
 from uadbench.learning.autoencoder import (
     Baur,
     VariationalAutoencoder,
+    draw_code,
     kl_divergence,
     negative_bound,
     summed_l1,
@@ -24,17 +25,6 @@ from uadbench.system.ranges import Rate, Size, Weight
 
 TV_WEIGHTS = tuple(k / 10 for k in range(20))  # among which restoration chooses: 0, 0.1, ..., 1.9 (Baur 2021)
 SELECTION_SLICES = 16  # healthy validation slices by which it chooses
-
-
-class RestoringAutoencoder(VariationalAutoencoder):
-    """A variational auto-encoder that keeps the weight with which its restorations are smoothed."""
-
-    tv_weight: Tensor  # chosen after training
-
-    def __init__(self, rows: int, columns: int, width: int, latent_dim: int, dropout: float) -> None:
-        """For slices of rows x columns."""
-        super().__init__(rows, columns, width, latent_dim, dropout)
-        self.register_buffer("tv_weight", torch.zeros(()))
 
 
 def negative_elbo(
@@ -100,9 +90,11 @@ class VAE(Baur):
         "that changes healthy validation slices least (Chen 2020; the grid is Baur 2021's)",
     )
 
-    def build(self) -> RestoringAutoencoder:
-        """The network with fresh weights."""
-        return RestoringAutoencoder(*self.slice_shape(), self.width, self.latent_dim, self.dropout)
+    def build(self) -> VariationalAutoencoder:
+        """The network with fresh weights; it keeps the weight of the total variation chosen with it."""
+        network = VariationalAutoencoder(*self.slice_shape(), self.width, self.latent_dim, self.dropout)
+        network.register_buffer("tv_weight", torch.zeros(()))
+        return network
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Maximise the evidence lower bound of healthy slices."""
@@ -111,10 +103,12 @@ class VAE(Baur):
         self.network_.tv_weight.fill_(self._choose_tv_weight(val if len(val) else train))
         return self
 
-    def training_loss(self, network: RestoringAutoencoder, batch: training.Batch) -> Tensor:
+    def training_loss(self, network: VariationalAutoencoder, batch: training.Batch) -> Tensor:
         """The negative evidence lower bound, with one draw of the code for each slice."""
         mean, log_variance = network.encode(batch.image)
-        reconstruction = network.decode(network.draw_code(mean, log_variance), *batch.image.shape[-2:])
+        reconstruction = network.decode(
+            draw_code(mean, log_variance, network.training), *batch.image.shape[-2:]
+        )
         return negative_elbo(batch.image, reconstruction, mean, log_variance, self.beta)
 
     def _choose_tv_weight(self, healthy: Volumes) -> float:

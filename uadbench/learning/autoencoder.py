@@ -77,11 +77,6 @@ class VariationalAutoencoder(nn.Module):
         features = self.encoder(padded(image))
         return self.mean(features).float(), self.log_variance(features).float()
 
-    def draw_code(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """A code (B, Z) in training; in validation its mean, as in scoring."""
-        noise = torch.randn_like(mean) if self.training else torch.zeros_like(mean)
-        return mean + (0.5 * log_variance).exp() * noise
-
     def decode(self, code: Tensor, rows: int, columns: int) -> Tensor:
         """Slices (B, 1, rows, columns) of codes (B, Z)."""
         return self.decoder(code)[..., :rows, :columns].float()  # type: ignore[no-any-return]
@@ -89,6 +84,12 @@ class VariationalAutoencoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Reconstructions (B, 1, R, A) from the mean of the code: scoring draws nothing."""
         return self.decode(self.encode(image)[0], *image.shape[-2:])
+
+
+def draw_code(mean: Tensor, log_variance: Tensor, training: bool) -> Tensor:
+    """A code (B, Z) in training; in validation its mean, as in scoring."""
+    noise = torch.randn_like(mean) if training else torch.zeros_like(mean)
+    return mean + (0.5 * log_variance).exp() * noise
 
 
 def summed_l1(image: Tensor, reconstruction: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,16 +22,6 @@ FORMAT = 2
 logger = logging.getLogger(__name__)
 
 
-class Stateful(Protocol):
-    """What a checkpoint can hold: a module, an optimiser."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Go on from there."""
-
-
 class Checkpoint:
     """The file `<name>.checkpoint` in the context's folder."""
 
@@ -39,12 +29,12 @@ class Checkpoint:
         self,
         context: Context,
         of: Mapping[str, Any],
-        parts: Mapping[str, Stateful],
+        parts: Mapping[str, Any],
         generator: torch.Generator,
         every_s: float,
         name: str,
     ) -> None:
-        """For a training described by `of` and the context; there is no file yet, or one to resume from."""
+        """For a training described by `of` and the context; `parts` are its modules and optimisers."""
         self._path: Path = context.folder / f"{name}.checkpoint"
         self._device, self._parts, self._generator = context.device, parts, generator
         self._every_s, self._saved = every_s, time.monotonic()

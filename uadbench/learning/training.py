@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from uadbench.data.prepared import STEPS
 from uadbench.data.volumes import Volume, Volumes
-from uadbench.learning.checkpoint import Checkpoint, Stateful, random_states, set_random_states
+from uadbench.learning.checkpoint import Checkpoint, random_states, set_random_states
 from uadbench.learning.history import History, write_log
 from uadbench.learning.layout import any_layout, while_any_layout
 from uadbench.methods import PRECISIONS, Context, Method, State
@@ -126,7 +126,7 @@ def train(
     """
     network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(network.parameters(), weight_decay=schedule.weight_decay)
-    parts: dict[str, Stateful] = {"network": network, "optimiser": optimiser}
+    parts: dict[str, Any] = {"network": network, "optimiser": optimiser}
     kept: nn.Module = network
     average = None
     if schedule.ema:
@@ -159,7 +159,7 @@ def train(
 
 def loop(
     update: Callable[[Batch, int], Tensor],
-    parts: Mapping[str, Stateful],
+    parts: Mapping[str, Any],
     kept: nn.Module,
     validate: Callable[[], float],
     slices: Slices,
@@ -219,7 +219,7 @@ def mean_loss(
     context: Context,
     batch: int,
 ) -> float:
-    """Mean over a fixed spread of slices in evaluation mode, with the same draws each time; NaN without any."""
+    """Mean over a fixed spread of slices in evaluation mode, with the same draws each time; NaN without."""
     if slices is None:
         return math.nan
     before, training = random_states(context.device), network.training
