@@ -231,7 +231,7 @@ def test_the_dice_loss_of_the_right_and_of_the_wrong_answer() -> None:
 
 def test_synthetic_slices_are_labelled_images_in_the_brain() -> None:
     torch.manual_seed(0)
-    drawn = synthesis.draw(prior.tissue_prior("g48")[20:26], 6, 4.0)
+    drawn = synthesis.draw_slices(prior.tissue_prior("g48")[20:26], 6, 4.0)
     assert drawn.image.shape == (6, 1, 48, 56)
     assert drawn.labels.shape == (6, 48, 56)
     assert drawn.image.min() >= 0
@@ -265,7 +265,7 @@ def test_spoiling_changes_some_of_the_brain_and_nothing_outside() -> None:
     brain = torch.zeros(16, 1, 48, 56)
     brain[..., 8:40, 8:48] = 1
     labels = torch.randint(1, 6, (16, 48, 56)) * brain[:, 0].long()
-    spoilt = restorer.spoil(labels, brain, 6, 4.0)
+    spoilt = restorer.spoil_labels(labels, brain, 6, 4.0)
     changed = spoilt != labels
     assert not changed[brain[:, 0] == 0].any()
     assert (spoilt[brain[:, 0] > 0] > 0).all(), "no holes of background in the brain"
@@ -312,7 +312,7 @@ def test_the_match_is_not_bent_by_a_lesion() -> None:
     made = random.uniform(0.2, 0.6, (4, 1, 20, 20)).astype(np.float32)
     image = (0.8 * made + 0.1).astype(np.float32)
     image[:, :, :6, :6] = 1.0
-    matched = method.match(made, image, np.ones(made.shape, bool))
+    matched = method.match_intensities(made, image, np.ones(made.shape, bool))
     np.testing.assert_allclose(matched, 0.8 * made + 0.1, atol=0.01)
 
 

@@ -92,11 +92,11 @@ def test_one_step_of_restoration_by_hand(beta: float, tv_weight: float) -> None:
     KL = (x1 + x2)^2 / 2 has (1, 1). Nothing has been changed yet: the total variation has none.
     """
     image = torch.tensor([[[[0.8, 0.2]]]])
-    restored = module.restore(TwoPixels(), image, beta, tv_weight, 1, 0.01)
+    restored = module.restore_slices(TwoPixels(), image, beta, tv_weight, 1, 0.01)
     expected = [0.8 - 0.01 * (1 + beta), 0.2 - 0.01 * (-1 + beta)]
     assert restored.flatten().tolist() == pytest.approx(expected)
     # Second step: x - x_r = .01 (1 + beta, beta - 1); its variation falls where x1 grows and x2 falls.
-    again = module.restore(TwoPixels(), image, beta, tv_weight, 2, 0.01).flatten().tolist()
+    again = module.restore_slices(TwoPixels(), image, beta, tv_weight, 2, 0.01).flatten().tolist()
     code = sum(expected)
     gradient = [1 + beta * code - tv_weight, -1 + beta * code + tv_weight]
     assert again == pytest.approx([x - 0.01 * g for x, g in zip(expected, gradient, strict=True)])
@@ -105,8 +105,8 @@ def test_one_step_of_restoration_by_hand(beta: float, tv_weight: float) -> None:
 def test_restoration_minimises_sums_so_that_slices_do_not_share_a_fate() -> None:
     network = VariationalAutoencoder(16, 16, 8, 4, 0.1).eval()
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    together = module.restore(network, images, 1.0, 0.5, 3, 1e-3)
-    alone = module.restore(network, images[1:2], 1.0, 0.5, 3, 1e-3)
+    together = module.restore_slices(network, images, 1.0, 0.5, 3, 1e-3)
+    alone = module.restore_slices(network, images[1:2], 1.0, 0.5, 3, 1e-3)
     torch.testing.assert_close(together[1:2], alone, atol=1e-6, rtol=0)
     assert (together - images).abs().amax((1, 2, 3)).min() > 5e-4  # each of them moves
 
@@ -115,7 +115,7 @@ def test_restoration_works_where_scoring_switches_gradients_off() -> None:
     network = VariationalAutoencoder(16, 16, 8, 4, 0.1).eval()
     with torch.inference_mode():
         image = torch.rand(1, 1, 16, 16)
-        restored = module.restore(network, image, 1.0, 0.5, 2, 1e-3)
+        restored = module.restore_slices(network, image, 1.0, 0.5, 2, 1e-3)
     assert not torch.equal(restored, image)
     assert not restored.requires_grad
     assert all(p.grad is None for p in network.parameters())
@@ -166,7 +166,7 @@ def test_the_score_is_what_restoration_changes(toy: Callable[..., list[Prepared]
     score = method.score(volume)
     image = torch.from_numpy(volume.image[..., 20][None].copy())
     with training.repeatable(tf32=False):
-        restored = module.restore(method.network_, image, 1.0, 0.5, 2, 1e-3)[0].numpy()
+        restored = module.restore_slices(method.network_, image, 1.0, 0.5, 2, 1e-3)[0].numpy()
     expected = np.abs(volume.image[..., 20] - restored)[0] * volume.brain[..., 20]
     np.testing.assert_allclose(score.score_map[..., 20], expected, atol=1e-6)
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 ONE_HOT = ("straight_through", "soft", "gumbel")
 EDGES = ("laplace", "agnostic", "per_class")
-# Which of the tissues (background, CSF, GM, WM) a class may stand for; rows sum to 1. The two free classes of K = 6 are what lies
-# between grey and white matter (their border, deep grey nuclei) and between CSF and grey matter.
+# Which of the tissues (background, CSF, GM, WM) a class may stand for; rows sum to 1. The two free classes of
+# K = 6 are what lies between grey and white matter (their border, deep grey nuclei) and between CSF and grey.
 MEANING = torch.tensor(
     [[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 0]]
 )

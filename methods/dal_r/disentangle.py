@@ -16,7 +16,7 @@ from uadbench.methods.dal_r.anatomy import AnatomyEncoder, one_hot, tissue_log_p
 from uadbench.methods.dal_r.decoder import Decoder
 from uadbench.methods.dal_r.imaging import ImagingEncoder
 from uadbench.methods.dal_r.prior import in_brain
-from uadbench.methods.dal_r.synthesis import Synthetic, draw, other_contrast
+from uadbench.methods.dal_r.synthesis import Synthetic, draw_slices, other_contrast
 
 END_TEMPERATURE = 0.5  # of the one-hot operator, from 1 at the beginning of stage 1
 FIRST_PRIOR, LAST_PRIOR = 0.25, 0.05  # weight of agreement with the prior; falls in stage 1, never to 0
@@ -135,7 +135,9 @@ class Losses:
         count = max(1, round(self.synthetic_share * len(batch.image)))
         reach = max(1, round(4 / self.spacing_mm))
         part = Batch(batch.image[:count], batch.brain[:count], batch.which[:count])
-        drawn = draw(self.at(part, int(np.random.randint(-reach, reach + 1))), self.classes, self.spacing_mm)
+        drawn = draw_slices(
+            self.at(part, int(np.random.randint(-reach, reach + 1))), self.classes, self.spacing_mm
+        )
         return drawn, in_brain(self.at(part), drawn.brain)
 
     def warm_up(self, network: AnatomyEncoder, batch: Batch) -> Tensor:

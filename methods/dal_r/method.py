@@ -160,7 +160,7 @@ class DalR(NetworkReconstruction):
         if not self.corruption:
             return self._edges(seen)
         spacing = space.grid(self.grid).spacing_mm
-        spoilt = restorer.spoil(labels, brain, self.classes, spacing)
+        spoilt = restorer.spoil_labels(labels, brain, self.classes, spacing)
         wrong = functional.one_hot(spoilt, self.classes).movedim(-1, 1).to(seen.dtype)
         # Where nothing was spoilt `seen` stays as it is: it may be soft.
         seen = self._edges(torch.where((spoilt != labels)[:, None], wrong, seen))
@@ -241,7 +241,7 @@ class DalR(NetworkReconstruction):
         if self.restore and not self.expected:
             shown = anatomy.hard(shown)
         slices = self.paint(shown, found.codes if self.theta == "per_slice" else found.code, found)
-        matched = match(slices.cpu().numpy(), found.image.cpu().numpy(), agree.cpu().numpy())
+        matched = match_intensities(slices.cpu().numpy(), found.image.cpu().numpy(), agree.cpu().numpy())
         return matched[:, 0].transpose(1, 2, 0)
 
     @torch.inference_mode()
@@ -263,7 +263,7 @@ class DalR(NetworkReconstruction):
         return self.network_["restorer"]
 
 
-def match(
+def match_intensities(
     made: NDArray[np.float32], image: NDArray[np.float32], where: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """`made` * slope + offset as close to the image as Huber's loss has it where the anatomies agree.

@@ -30,7 +30,7 @@ class Restorer(nn.Module):
         return logits
 
 
-def spoil(labels: Tensor, brain: Tensor, classes: int, spacing_mm: float) -> Tensor:
+def spoil_labels(labels: Tensor, brain: Tensor, classes: int, spacing_mm: float) -> Tensor:
     """Label maps (B, R, A) with up to three wrong regions of radius 3 to 25 mm each; a fifth are left alone.
 
     A region takes a random class, or the anatomy that another slice of the batch has there, or the class

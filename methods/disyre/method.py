@@ -123,7 +123,7 @@ def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArr
     return train.read_slices(np.array(drawn, np.int64))[0]
 
 
-def cut(tensors: list[Tensor], size: int) -> list[Tensor]:
+def cut_patches(tensors: list[Tensor], size: int) -> list[Tensor]:
     """The same random patch of at most size x size pixels of each tensor, another one for each slice."""
     rows, columns = tensors[0].shape[-2:]
     height, width = min(size, rows), min(size, columns)
@@ -204,7 +204,7 @@ class Disyre(NetworkReconstruction):
         return self
 
     def _loss(self, network: Restorer, batch: training.Batch, foreign: Tensor) -> Tensor:
-        image, brain, foreign = cut([batch.image, batch.brain, foreign], self.patch)
+        image, brain, foreign = cut_patches([batch.image, batch.brain, foreign], self.patch)
         # Every severity alike: a real lesion's is not known, so scoring asks for several.
         t = torch.randint(1, SEVERITIES + 1, (len(image),), device=image.device)
         source, mask = anomalous(image, brain, foreign, self.anomalies, self.size)

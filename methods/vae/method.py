@@ -48,7 +48,7 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 @torch.inference_mode(False)  # gradients are needed although scoring switches them off
-def restore(
+def restore_slices(
     network: VariationalAutoencoder, image: Tensor, beta: float, tv_weight: float, steps: int, rate: float
 ) -> Tensor:
     """Slices (B, 1, R, A) after gradient descent towards what the network holds for healthy.
@@ -128,7 +128,7 @@ class VAE(Baur):
     def _restored(self, image: Tensor, tv_weight: float) -> Tensor:
         steps, rate = self.restoration_steps, self.restoration_rate
         with training.repeatable(tf32=False):
-            return restore(self.network_, image, self.beta, tv_weight, steps, rate)
+            return restore_slices(self.network_, image, self.beta, tv_weight, steps, rate)
 
 
 ENTRY = VAE

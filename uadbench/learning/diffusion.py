@@ -134,7 +134,7 @@ def levels(start: int, evaluations: int) -> list[int]:
     return [start - round(step * (start + 1) / count) for step in range(count)] + [-1]
 
 
-def earlier(
+def step_back(
     noisy: Tensor, clean: Tensor, share: float, share_next: float, eta: float, noise: Tensor | None
 ) -> Tensor:
     """From alpha_bar `share` to the larger `share_next`, given what the network thinks the image is.
@@ -149,7 +149,7 @@ def earlier(
     return result if noise is None else result + deviation * noise
 
 
-def chain(
+def run_chain(
     restore: Callable[[Tensor, int], Tensor],
     noisy: Tensor,
     alpha_bar: Tensor,
@@ -166,7 +166,7 @@ def chain(
     for (level, following), (share, share_next) in zip(pairwise(through), pairwise(shares), strict=True):
         clean = restore(noisy, level).clamp(-1, 1)
         noise = draw() if eta and following >= 0 else None
-        noisy = earlier(noisy, clean, share, share_next, eta, noise)
+        noisy = step_back(noisy, clean, share, share_next, eta, noise)
     return noisy
 
 
@@ -280,4 +280,4 @@ class ChainReconstruction(DiffusionReconstruction):
         def draw() -> Tensor:
             return self.noise_.draw(len(image), str(image.device))
 
-        return chain(self.clean, noisy, self.alpha_bar, through, self.eta, draw)
+        return run_chain(self.clean, noisy, self.alpha_bar, through, self.eta, draw)
