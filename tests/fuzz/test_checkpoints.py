@@ -23,7 +23,8 @@ from uadbench.data.session import Session
 from uadbench.data.space import Grid
 from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case
-from uadbench.learning.checkpoint import Checkpoint, History
+from uadbench.learning.checkpoint import Checkpoint
+from uadbench.learning.history import History
 from uadbench.methods import Context, Score
 from uadbench.preprocessing import brains
 from uadbench.preprocessing.filememory import FileMemory

@@ -1,5 +1,12 @@
-"""Checks: whether anatomy and imaging are really apart; numbers that need no score map (design)."""
+"""Whether dal_r's anatomy and imaging are really apart: numbers that no score map shows, as a table.
 
+python benchmarks/dal_r.py [--preset demo] [--limit 8] [--set one_hot=soft] [--dataset phantom]
+
+Fits what is not fitted yet; `--set` makes the table of a variant.
+"""
+
+import argparse
+import os
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -11,12 +18,34 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from uadbench.cli.options import settings_from
 from uadbench.data.volumes import Volume, Volumes
+from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.run import fitted
 from uadbench.learning import scores
 from uadbench.methods.dal_r.anatomy import MEANING, hard
 from uadbench.methods.dal_r.method import DalR, Findings
+from uadbench.methods.dal_r.prior import in_brain, tissue_prior
+from uadbench.system.environment import resolve_device
+from uadbench.system.paths import Paths
+from uadbench.system.progress import Bars
 
 Array = NDArray[np.float64]
+TRAINED, TESTED = ("T1", "T2"), ("T1", "T2", "FLAIR", "PD")
+
+
+def measure(config: RunConfig, runtime: Runtime, contrasts: tuple[str, ...] = TESTED) -> dict[str, float]:
+    """The checks of one fit, on the healthy and the lesion test scans of all contrasts."""
+    both = [fitted(RunConfig(**{**vars(config), "contrast": contrast}), runtime) for contrast in contrasts]
+    plan, cohorts = both[-1][0], [cohort for _, cohort in both]
+    parts = ("healthy-val", "healthy-test")
+    healthy = [scan for cohort in cohorts for part in parts for scan in cohort.model[part]]
+    patients = [scan for cohort in cohorts for scan in cohort.model["lesion-test"]]
+    lesions = [scan.lesion() for scan in patients]
+    found: dict[str, float] = checks(
+        plan.method, plan.volumes(healthy), plan.volumes(patients), lesions, TRAINED
+    )
+    return found
 
 
 def checks(
@@ -26,7 +55,7 @@ def checks(
     lesions: Sequence[NDArray[np.bool_]],
     train_contrasts: Sequence[str],
 ) -> dict[str, float]:
-    """All checks of a fitted method; an empty answer for one that makes no anatomy.
+    """All checks of a fitted method.
 
     `contrast probe ...`: accuracy of a linear probe for the training contrasts, by subjects unseen (the code
     should tell them, the anatomy should not). `anatomy dice`: agreement of the anatomies of one subject in
@@ -35,8 +64,6 @@ def checks(
     `leakage`: share of the image's variance inside a class that the anatomy tells linearly. `copy rate`:
     share of lesion voxels whose anatomy is restored as it was seen, by contrast.
     """
-    if method.restorer_input == "image_edges":
-        return {}
     codes, histograms, groups, contrasts = [], [], [], []
     agreement: dict[str, list[float]] = {}
     leakage, dices, similarities = [], [], []
@@ -94,7 +121,8 @@ def tissue_agreement(method: DalR, found: Findings) -> float:
     """Share of brain voxels with the tissue that the atlas deems most likely there."""
     meaning = MEANING[: method.classes].to(found.anatomy.device)
     tissue = torch.einsum("bkra,kt->btra", found.anatomy, meaning).argmax(1)
-    expected = method.atlas(found).argmax(1)
+    atlas = tissue_prior(method.grid)[torch.from_numpy(found.slices)].to(found.brain.device)
+    expected = in_brain(atlas, found.brain).argmax(1)
     inside = found.brain[:, 0].bool()
     return float((tissue == expected)[inside].float().mean())
 
@@ -136,3 +164,26 @@ def copy_rate(found: Findings, lesion: NDArray[np.bool_]) -> float | None:
     inside = torch.from_numpy(np.ascontiguousarray(lesion[..., found.slices].transpose(2, 0, 1)))
     same = (found.anatomy.argmax(1) == found.restored.argmax(1)).cpu()
     return float(same[inside].float().mean()) if inside.any() else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="phantom")
+    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE")
+    asked = parser.parse_args()
+    config = RunConfig(
+        method="dal_r", dataset=asked.dataset, preset=asked.preset, seed=asked.seed, limit=asked.limit,
+        train_contrasts=TRAINED, settings=settings_from(asked.set),
+    )  # fmt: skip
+    runtime = Runtime(Paths.default(), Bars(), resolve_device(asked.device), os.cpu_count() or 1)
+    print("| check | value |\n| --- | ---: |")
+    for name, value in measure(config, runtime).items():
+        print(f"| {name} | {value:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
