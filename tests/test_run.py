@@ -174,7 +174,7 @@ def test_a_row_prepared_otherwise_is_another_row_with_another_fit(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = lambda image, _: Scan(image.array * np.linspace(1, 1.1, 48, dtype=np.float32), image.affine)  # noqa: E731
-    monkeypatch.setattr(bias, "corrected", quick)  # N4 takes its seconds
+    monkeypatch.setattr(bias, "correct_bias", quick)  # N4 takes its seconds
     config = replace(CELL, method="pca")
     plain = run(config, runtime)
     corrected = run(replace(config, preparation=Options(n4=True)), runtime)

@@ -145,7 +145,7 @@ class AE(NetworkReconstruction):
 
     def build(self) -> Autoencoder:
         """The network with fresh weights."""
-        rows, columns, _ = space.grid(self.grid).shape
+        rows, columns, _ = space.find_grid(self.grid).shape
         latent_dim = self.latent_dim if self.bottleneck == "dense" else 0
         return Autoencoder(rows, columns, self.width, latent_dim, self.dropout, self.kernel, self.norm)
 

@@ -133,7 +133,7 @@ class DalR(NetworkReconstruction):
     def _losses(self, train: Volumes, val: Volumes, context: Context, steps: int) -> disentangle.Losses:
         return disentangle.Losses(
             prior=tissue_prior(self.grid).to(context.device),
-            spacing_mm=space.grid(self.grid).spacing_mm,
+            spacing_mm=space.find_grid(self.grid).spacing_mm,
             classes=self.classes,
             one_hot=self.one_hot,
             with_prior=self.prior,
@@ -148,7 +148,7 @@ class DalR(NetworkReconstruction):
         """Stage 2: CE + Dice of the restored anatomy, 5 |D(restored, theta) - x|; E_A, E_I, D frozen."""
         image, brain = batch.image, batch.brain.float()
         prior = self._prior(batch.which[:, 1], brain)
-        spacing = space.grid(self.grid).spacing_mm
+        spacing = space.find_grid(self.grid).spacing_mm
         if self.restorer_input == "image_edges":
             spoilt = restorer.spoil_image(image, brain, spacing) if self.corruption else image
             made = torch.sigmoid(network(anatomy.sobel(spoilt), brain, prior))

@@ -105,7 +105,7 @@ class DDPM(Stochastic, NetworkReconstruction):
         return self
 
     def _noise(self) -> diffusion.Noise:
-        rows, columns, _ = space.grid(self.grid).shape
+        rows, columns, _ = space.find_grid(self.grid).shape
         return diffusion.Noise(self.noise, rows, columns, self.wavelength, self.bank)
 
     def build(self) -> diffusion.Denoiser:

@@ -211,7 +211,7 @@ class VAE(NetworkReconstruction):
 
     def build(self) -> VariationalAutoencoder:
         """The network with fresh weights."""
-        rows, columns, _ = space.grid(self.grid).shape
+        rows, columns, _ = space.find_grid(self.grid).shape
         return VariationalAutoencoder(rows, columns, self.width, self.latent_dim, self.dropout)
 
 

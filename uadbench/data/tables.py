@@ -1,4 +1,4 @@
-"""Tables: what the table beside the scans says about people, and what in it cannot be true.
+"""Tables: what the table beside the scans says about subjects, and what in it cannot be true.
 
 No row ever wins over another: where the rows of a subject contradict each other, the fact is unknown and a
 remark says so. A value that no human can have is unknown too, with a remark.
@@ -19,23 +19,12 @@ Row = Mapping[str, str]  # column in lower case -> cell; columns beyond the end 
 
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 SILENT = {"", "n/a", "na", "unknown", "not available", "missing", "-", "--", ".", "?"}  # says nothing
-WORDS = {
-    "F": ("f", "female", "woman", "women", "girl", "w", "weiblich", "frau", "femme", "feminin", "femenino"),
-    "M": (
-        "m",
-        "male",
-        "man",
-        "men",
-        "boy",
-        "männlich",
-        "maennlich",
-        "mann",
-        "homme",
-        "masculin",
-        "masculino",
-    ),
-}
-SEXES = {word: sex for sex, words in WORDS.items() for word in words}
+SEXES = dict.fromkeys(
+    ["f", "female", "woman", "women", "girl", "w", "weiblich", "frau", "femme", "feminin", "femenino"], "F"
+)
+SEXES |= dict.fromkeys(
+    ["m", "male", "man", "men", "boy", "männlich", "maennlich", "mann", "homme", "masculin", "masculino"], "M"
+)
 YEARS = re.compile(r"\s*(y|yr|yrs|year|years)\.?$", re.IGNORECASE)  # after an age; DICOM writes "035Y"
 AGES = ("age", "age_years", "age (years)", "age_at_scan")
 SEX_COLUMNS = ("sex", "gender", "gender_text", "m/f")
@@ -70,8 +59,8 @@ class Participant:
 
 
 @dataclass(frozen=True)
-class People:
-    """The people whom the tables under a root name, and what is the matter with the tables."""
+class Participants:
+    """The subjects that the tables under a root name, and what is the matter with the tables."""
 
     tables: tuple[Path, ...] = ()
     by_id: Mapping[str, Participant] = field(default_factory=dict)
@@ -92,16 +81,16 @@ class People:
             yield LeftOut(name, f"rows without an image: {len(rest)}, {', '.join(rest[:5])} ...")
         unnamed = sorted(scanned - self.by_id.keys())
         if unnamed:
-            yield Remark(name, f"has no row of {layout.listed(unnamed)}: nothing is known of them")
+            yield Remark(name, f"has no row of {layout.count_names(unnamed)}: nothing is known of them")
         yield from self.remarks
 
 
-def people(root: Path, forms: Mapping[str, Form]) -> People:
+def read_participants(root: Path, forms: Mapping[str, Form]) -> Participants:
     """Everybody named in the tables under a root whose file names match a key of `forms`; all are read.
 
     A table without its columns, or a file that is none, is a UserError.
     """
-    found = [(path, form) for pattern, form in forms.items() for path, _ in layout.files(root, pattern)]
+    found = [(path, form) for pattern, form in forms.items() for path, _ in layout.find_files(root, pattern)]
     notes = _Notes()
     rows: dict[str, list[Row]] = defaultdict(list)
     meanings: dict[str, tuple[set[float], set[str]]] = defaultdict(lambda: (set(), set()))
@@ -112,11 +101,13 @@ def people(root: Path, forms: Mapping[str, Form]) -> People:
             ages |= _ages(row, form, notes, path.name, subject)
             sexes |= _sexes(row, form, notes, path.name, subject)
     name = " and ".join(dict.fromkeys(path.name for path, _ in found))
-    by_id = {subject: _person(subject, rows[subject], *meanings[subject], notes, name) for subject in rows}
-    return People(tuple(path for path, _ in found), by_id, tuple(notes.remarks()))
+    by_id = {
+        subject: _participant(subject, rows[subject], *meanings[subject], notes, name) for subject in rows
+    }
+    return Participants(tuple(path for path, _ in found), by_id, tuple(notes.remarks()))
 
 
-def number(text: str | None) -> float | None:
+def parse_number(text: str | None) -> float | None:
     """The number that a cell holds, with a decimal point or comma; None of anything else."""
     if text is None or not NUMBER.fullmatch(text.strip()):
         return None
@@ -124,7 +115,7 @@ def number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def shown(text: str) -> str:
+def quote_cell(text: str) -> str:
     """A cell as a message quotes it: without control characters, and not long."""
     return ascii(text[:LONGEST_CELL]) if not text.isprintable() else repr(text[:LONGEST_CELL])
 
@@ -140,24 +131,21 @@ class _Notes:
 
     def remarks(self) -> Iterator[Remark]:
         for (table, kind), examples in self._found.items():
-            yield Remark(table, f"{kind}: {layout.listed(list(dict.fromkeys(examples)))}")
+            yield Remark(table, f"{kind}: {layout.count_names(list(dict.fromkeys(examples)))}")
 
 
-def _person(
+def _participant(
     subject: str, rows: Sequence[Row], ages: set[float], sexes: set[str], notes: _Notes, table: str
 ) -> Participant:
     """What all rows of a subject say together."""
     age, sex = min(ages, default=None), next(iter(sexes), None)
+    contradiction = "rows of one subject contradict each other, the"
     if ages and max(ages) - min(ages) > APART_YEARS:
         words = " and ".join(f"{one:g}" for one in sorted(ages))
-        notes.add(
-            table, "rows of one subject contradict each other, the age is unknown", f"{subject}: {words}"
-        )
+        notes.add(table, f"{contradiction} age is unknown", f"{subject}: {words}")
         age = None
     if len(sexes) > 1:
-        notes.add(
-            table, "rows of one subject contradict each other, the sex is unknown", f"{subject}: F and M"
-        )
+        notes.add(table, f"{contradiction} sex is unknown", f"{subject}: F and M")
         sex = None
     return Participant(age, sex, tuple(rows))
 
@@ -165,12 +153,12 @@ def _person(
 def _ages(row: Row, form: Form, notes: _Notes, table: str, subject: str) -> set[float]:
     """The ages that a row states, in years."""
     ages = set()
-    for text in _cells(row, form.age):
-        age = number(YEARS.sub("", text))
+    for text in (row[column] for column in form.age if column in row):
+        age = parse_number(YEARS.sub("", text))
         if age is not None and 0 <= age <= OLDEST_YEARS:
             ages.add(age)
         elif text.lower() not in SILENT:
-            notes.add(table, "ages that nobody can have, taken as unknown", f"{subject}: {shown(text)}")
+            notes.add(table, "ages that nobody can have, taken as unknown", f"{subject}: {quote_cell(text)}")
     return ages
 
 
@@ -186,17 +174,15 @@ def _sexes(row: Row, form: Form, notes: _Notes, table: str, subject: str) -> set
             code: SEXES[word] for code, word in re.findall(r"(\d)\s*=\s*(\w+)", column) if word in SEXES
         }
         text = row[column].lower().rstrip(".")
-        value = number(text)
+        value = parse_number(text)
         sex = SEXES.get(text) or (codes.get(f"{value:g}") if value is not None else None)
         if sex:
             sexes.add(sex)
         elif text not in SILENT:
-            notes.add(table, "sexes that are not understood, taken as unknown", f"{subject}: {shown(text)}")
+            notes.add(
+                table, "sexes that are not understood, taken as unknown", f"{subject}: {quote_cell(text)}"
+            )
     return sexes
-
-
-def _cells(row: Row, columns: Iterable[str]) -> Iterator[str]:
-    return (row[column] for column in columns if column in row)
 
 
 # ---- rows ----
@@ -213,7 +199,7 @@ def _rows(path: Path, form: Form, notes: _Notes) -> Iterator[tuple[str, Row]]:
         text = row.get(form.id.lower(), "")
         subject = form.subject(text) if text else None
         if subject is None:
-            notes.add(path.name, "lines that name nobody", shown(" ".join(filter(None, cells))))
+            notes.add(path.name, "lines that name nobody", quote_cell(" ".join(filter(None, cells))))
         elif any(cells[len(columns) :]):
             notes.add(path.name, "rows with more cells than there are columns, not read", subject)
             yield subject, {}
@@ -229,7 +215,7 @@ def _table(path: Path, form: Form) -> tuple[sheets.Sheet, int]:
     """The sheet that holds the column of the ids, and the number of the row with the titles."""
     best: tuple[int, sheets.Sheet, int] | None = None
     widest: list[str] = []
-    for sheet in sheets.read(path):
+    for sheet in sheets.read_sheets(path):
         for place, cells in enumerate(sheet):
             filled = [cell for cell in cells if cell]
             if form.id.lower() in map(_title, cells):
@@ -238,7 +224,7 @@ def _table(path: Path, form: Form) -> tuple[sheets.Sheet, int]:
                 break
             widest = max(widest, filled, key=len) if place == 0 else widest
     if best is None:
-        titles = ", ".join(map(_unquoted, widest[:12])) or "none"
+        titles = ", ".join(quote_cell(title)[1:-1] for title in widest[:12]) or "none"
         raise UserError(
             f"{path} has the columns {titles}; expected is one named {form.id}: "
             "use the table as it was published."
@@ -250,7 +236,3 @@ def _table(path: Path, form: Form) -> tuple[sheets.Sheet, int]:
             there = "lacks the" if wanted.lower() not in titles_there else "has twice the"
             raise UserError(f"{path} {there} column {wanted}: use the table as it was published.")
     return sheet, place
-
-
-def _unquoted(text: str) -> str:
-    return shown(text)[1:-1]

@@ -206,7 +206,7 @@ def _partition_by_hash(subject: SubjectResult, card: DatasetCard, partition: str
     """The partition of a subject by the hash rule."""
     group = partition.split("-")[0]
     fractions = card.healthy_split if group == "healthy" or card.within else card.lesion_split
-    place = splits.position(subject.cohort, subject.person)
+    place = splits.hash_position(subject.cohort, subject.person)
     for name in ("train", "val"):
         place -= fractions.get(name, 0.0)
         if place < 0:

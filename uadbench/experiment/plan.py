@@ -10,7 +10,7 @@ from uadbench.cards import DatasetCard, MethodCard, contrast_of, dataset_card, m
 from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
-from uadbench.data.space import EVALUATION, Frame, Target, grid
+from uadbench.data.space import EVALUATION, Frame, Target, find_grid
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
 from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
@@ -126,7 +126,9 @@ class ResolvedRun:
         cards = [found.card for found in (self.train, self.test) if found is not None]
         if self.config.split == splits.ALL_TEST:
             name += f",split={splits.ALL_TEST}"
-        elif any(dataset_card(card.name).published_split and splits.rule(card) == "hash" for card in cards):
+        elif any(
+            dataset_card(card.name).published_split and splits.find_rule(card) == "hash" for card in cards
+        ):
             name += ",split=hash"
         if self.config.preparation.label:
             name += f",{self.config.preparation.label}"
@@ -214,7 +216,7 @@ def _check_options(config: RunConfig) -> None:
     ):
         if number is not None and not least <= number <= most:
             raise UserError(f"The {what} expects a whole number from {least} to {most}, but {number} came.")
-    external.check(config.preparation.extractor)
+    external.check_extractor(config.preparation.extractor)
 
 
 def _check_space(rules: Protocol, card: DatasetCard) -> None:
@@ -245,14 +247,14 @@ def _find(name: str, runtime: Runtime, rule: str, known: dict[tuple[str, str], F
     """The subjects of a data set, with a card that says how they are split under a rule."""
     if (name, rule) not in known:
         found = find(name, runtime)
-        known[name, rule] = replace(found, card=splits.under(found.card, rule))
+        known[name, rule] = replace(found, card=splits.apply_rule(found.card, rule))
     return known[name, rule]
 
 
 def _check_grid(method: Method) -> None:
     """Refuse a model grid that is not there."""
     if method.grid != EVALUATION or methods.options(method)["grid"].default != EVALUATION:
-        grid(method.grid)
+        find_grid(method.grid)
 
 
 def _train_name(config: RunConfig, card: MethodCard, test_card: DatasetCard, contrast: str) -> str | None:
@@ -307,14 +309,16 @@ def _partitions(
 ) -> dict[str, Sequence[Session]]:
     """Who is in which partition; healthy ones come from the training cohort, whatever its contrasts."""
     parts: dict[str, Sequence[Session]] = {name: [] for name in splits.PARTITIONS}
-    lesion = splits.split([s for s in test.with_contrast(contrast) if not s.healthy], test.card, limit)
+    lesion = splits.split_sessions(
+        [s for s in test.with_contrast(contrast) if not s.healthy], test.card, limit
+    )
     parts |= {name: members for name, members in lesion.items() if name.startswith("lesion")}
     if train is not None:
-        healthy = splits.split([s for s in train.sessions if s.healthy], train.card, limit)
+        healthy = splits.split_sessions([s for s in train.sessions if s.healthy], train.card, limit)
         parts |= {name: members for name, members in healthy.items() if name.startswith("healthy")}
     splits.check_subjects(parts)
     if not parts["lesion-test"]:
-        by_hash = splits.rule(test.card) == "hash"
+        by_hash = splits.find_rule(test.card) == "hash"
         raise UserError(
             f"The lesion-test partition of {test.card.name} is empty: the split by "
             f"{'subjects' if by_hash else 'published parts'} puts none of the {len(test.sessions)} subjects "

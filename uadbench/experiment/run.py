@@ -26,7 +26,7 @@ from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
 from uadbench.experiment.recompute import wrong_figures
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.methods import Context, Method, State, Stochastic
-from uadbench.preprocessing.account import account
+from uadbench.preprocessing.prepare import describe_preparation
 from uadbench.protocol import METRIC_VERSION, regime
 from uadbench.system import environment, locks
 from uadbench.system.environment import measured
@@ -328,7 +328,7 @@ def _evaluate_and_record(
             for name, members in plan.parts.items()
         },
         "split": {"asked": plan.config.split, "lists": cohort.lists},
-        "preparation": account(cohort.taking_part(), plan.config.preparation),
+        "preparation": describe_preparation(cohort.taking_part(), plan.config.preparation),
         "excluded": _excluded(plan, cohort),
         "data_fingerprint": cohort.fingerprint(),
         "fit_hash": hashes[0],

@@ -18,7 +18,7 @@ LIFT = 0.1  # of the brain's range, above which a brain with negative values is 
 STRONGEST = 3.0  # natural logarithm of the strongest field
 
 
-def corrected(image: Scan, brain: NDArray[np.bool_]) -> Scan:
+def correct_bias(image: Scan, brain: NDArray[np.bool_]) -> Scan:
     """The image (R, A, S) float32 divided by the field that its brain shows.
 
     N4 works on logarithms: values below a hundredth of the brain's bright end become that, and a brain with

@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.preprocessing import masks, scan
+from uadbench.preprocessing import scan
 from uadbench.preprocessing.extract import EXTRACTION_VERSION
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError, UserError, unknown
@@ -33,7 +33,7 @@ ARGUMENTS = {
 MASK_NAMES = ("*mask.nii.gz", "*_bet.nii.gz")  # HD-BET 2 ends its mask's name with _bet
 
 
-def check(extractor: str) -> None:
+def check_extractor(extractor: str) -> None:
     """Stop where an extractor is unknown or not installed."""
     known = [DEFAULT, *PROGRAMS]
     if extractor not in known:
@@ -45,7 +45,7 @@ def check(extractor: str) -> None:
         )
 
 
-def version(extractor: str) -> str:
+def find_version(extractor: str) -> str:
     """The version of an extractor; "unknown" where the program's surroundings do not tell it."""
     if extractor == DEFAULT:
         return EXTRACTION_VERSION
@@ -64,7 +64,7 @@ def _version(extractor: str, home: Path) -> str:
     return next((stamp.read_text().strip() for stamp in stamps if stamp.is_file()), "unknown")
 
 
-def extract(image: Scan, extractor: str, name: str) -> NDArray[np.bool_]:
+def run_extractor(image: Scan, extractor: str, name: str) -> NDArray[np.bool_]:
     """The brain (R, A, S) on the voxels of a full head, by an external program."""
     with tempfile.TemporaryDirectory(prefix="uadbench-") as folder:
         paths = {key: str(Path(folder) / f"{key}.nii.gz") for key in ("image", "stripped", "mask")}
@@ -75,7 +75,7 @@ def extract(image: Scan, extractor: str, name: str) -> NDArray[np.bool_]:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             found = [path for pattern in MASK_NAMES for path in sorted(Path(folder).glob(pattern))]
             if done.returncode == 0 and found:
-                return np.asarray(masks.on_voxels_of(image, scan.read(found[0])) > masks.INSIDE)
+                return np.asarray(image.sample_mask(scan.read_scan(found[0])) > 0.5)
             said = (done.stderr or done.stdout).strip()[-300:]
     raise SubjectError(
         f"{extractor} made no brain mask of {name} ({said}): supply one, or leave the scan out."

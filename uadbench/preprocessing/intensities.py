@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.data.space import Grid
-from uadbench.preprocessing import masks, resampling
+from uadbench.preprocessing import resampling
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
@@ -34,7 +34,7 @@ class Brain:
     def of(cls, image: Scan, mask: NDArray[np.bool_]) -> "Brain":
         """Cut the brain out of an image of the same shape."""
         box = resampling.bounding_box(mask)
-        affine = resampling.moved(image.affine, box)
+        affine = resampling.crop_affine(image.affine, box)
         return cls(image.array[box], mask[box], affine)
 
     @cached_property
@@ -55,9 +55,9 @@ def percentiles(values: NDArray[Any]) -> tuple[float, float]:
     return float(chosen[0]), float(chosen[1])
 
 
-def scale(brain: Brain, name: str) -> tuple[float, float]:
-    """The percentiles that become 0 and 1; a brain where they are equal is a SubjectError."""
-    low, high = percentiles(brain.inside)
+def find_scale(values: NDArray[Any], name: str) -> tuple[float, float]:
+    """The percentiles of a brain's values (n,) that become 0 and 1; where they are equal a SubjectError."""
+    low, high = percentiles(values) if values.size else (0.0, 0.0)
     if not high > low:
         raise SubjectError(
             f"{name} has the 1st and the 99th percentile {low} inside the brain: it shows nothing there; "
@@ -72,13 +72,13 @@ def above_healthy(brain: Brain, high: float, lesion: Scan | None) -> float:
     `high` is the 99th percentile of the whole brain.
     """
     if lesion is not None:
-        marked = masks.on_voxels_of(Scan(brain.values, brain.affine), lesion)
+        marked = Scan(brain.values, brain.affine).sample_mask(lesion)
         healthy = brain.inside[marked.T[brain.mask.T] == 0]
         high = percentiles(healthy)[1] if len(healthy) else -np.inf
     return float(np.mean(brain.inside > high))
 
 
-def on_grid(
+def put_on_grid(
     brain: Brain, low: float, high: float, transform: NDArray[np.float64], grid: Grid, name: str
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Image in [0, 1], exactly 0 outside the brain, and brain mask, both (R, A, S) on the grid.
@@ -86,7 +86,7 @@ def on_grid(
     `transform` (4, 4) takes the scan's world to MNI152. A brain that misses the grid is a SubjectError.
     """
     to_scan = np.linalg.inv(transform @ brain.affine) @ grid.affine
-    mask = resampling.nearest(brain.mask.astype(np.uint8), to_scan, grid.shape) > 0
+    mask = resampling.sample_nearest(brain.mask.astype(np.uint8), to_scan, grid.shape) > 0
     there_ml = np.count_nonzero(mask) * grid.voxel_ml
     expected_ml = np.count_nonzero(brain.mask) * abs(np.linalg.det(transform @ brain.affine)) / 1000
     if there_ml < LEAST_ON_GRID * expected_ml:
@@ -94,7 +94,7 @@ def on_grid(
             f"Only {there_ml:.0f} of {expected_ml:.0f} ml of the brain of {name} lie on grid {grid.name}: "
             "the scan is not in the space that the data set's card states; correct it there."
         )
-    picture = resampling.linear(_scaled(brain, low, high), to_scan, grid.shape)
+    picture = resampling.sample_linear(_scaled(brain, low, high), to_scan, grid.shape)
     picture *= mask
     return np.clip(picture, 0, 1, out=picture), mask
 
