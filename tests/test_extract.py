@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from uadbench import cards, datasets
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
-from uadbench.preprocessing import brains, external, extract, prepare, prepare_scan, rigid, scan
+from uadbench.preprocessing import brains, extract, prepare, prepare_scan, rigid, scan
 from uadbench.preprocessing.brains import Kept
 from uadbench.preprocessing.labels import Labels
 from uadbench.preprocessing.prepare_scan import Options
@@ -76,7 +76,7 @@ def patient(folder: Path, *contrasts: str, **facts: Any) -> Session:
     return Session(id="a", cohort="made", subject="a", images=images, **{"healthy": True} | facts)
 
 
-def kept(folder: Path, session: Session, extractor: str = external.DEFAULT) -> Kept:
+def kept(folder: Path, session: Session, extractor: str = extract.DEFAULT) -> Kept:
     files = [p for p in [*session.images.values(), session.brain_mask, *session.contrast_masks.values()] if p]
     return Kept(folder / "cache", extractor, {str(path): sha256_file(path) for path in files})
 
@@ -196,12 +196,12 @@ def test_an_external_extractor_is_used_where_it_is_installed(
     program.write_text(PROGRAM.format(python=sys.executable))
     program.chmod(0o755)
     with pytest.raises(UserError, match="which is not on the PATH"):
-        external.check_extractor("hd-bet")
+        extract.check_extractor("hd-bet")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    external.check_extractor("synthstrip")
-    assert external.find_version("synthstrip") == "unknown"
+    extract.check_extractor("synthstrip")
+    assert extract.find_version("synthstrip") == "unknown"
     image = head("T1")
-    np.testing.assert_array_equal(external.run_extractor(image, "synthstrip", "head"), image.array > 100)
+    np.testing.assert_array_equal(extract.run_extractor(image, "synthstrip", "head"), image.array > 100)
 
 
 def test_the_version_of_an_external_extractor_is_told_by_what_lies_beside_it(
@@ -215,9 +215,9 @@ def test_the_version_of_an_external_extractor_is_told_by_what_lies_beside_it(
     (tmp_path / "build-stamp.txt").write_text("freesurfer-linux-7.4.1\n")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("FREESURFER_HOME", raising=False)
-    assert external.find_version("hd-bet") == "2.0.1"
-    assert external.find_version("synthstrip") == "freesurfer-linux-7.4.1"
-    assert external.find_version("atlas") == extract.EXTRACTION_VERSION
+    assert extract.find_version("hd-bet") == "2.0.1"
+    assert extract.find_version("synthstrip") == "freesurfer-linux-7.4.1"
+    assert extract.find_version("atlas") == extract.EXTRACTION_VERSION
 
 
 # ---- the whole way -----------------------------------------------------------------------------

@@ -24,7 +24,6 @@ from uadbench.data.session import Session
 from uadbench.data.space import GRIDS, Grid
 from uadbench.preprocessing import (
     background,
-    bias,
     duplicates,
     intensities,
     prepare,
@@ -241,7 +240,7 @@ def test_an_extractor_that_is_not_installed_or_not_known_says_so(
     for extractor, message in (("hd-bet", "needs the program `hd-bet`, which is not on"), ("x", "There are")):
         with pytest.raises(UserError, match=message):
             prepare.prepare(
-                [], "T1", G48, card(), tmp_path, 1, Silent(), prepare.Options(extractor=extractor)
+                [], "T1", G48, card(), tmp_path, 1, Silent(), prepare_scan.Options(extractor=extractor)
             )
 
 
@@ -528,13 +527,13 @@ def test_n4_takes_a_slow_brightening_away_and_is_part_of_the_key(tmp_path: Path)
     slope = np.linspace(0.6, 1.4, image.shape[1], dtype=np.float32)[None, :, None]
     tissue = brain & ~ball
     for offset in (0, -300):  # negative values, as z-scored volumes have them
-        found = bias.correct_bias(Scan(image * slope + np.float32(offset), LATTICE.affine), brain).array[
-            tissue
-        ]
+        found = intensities.correct_bias(
+            Scan(image * slope + np.float32(offset), LATTICE.affine), brain
+        ).array[tissue]
         assert found.std() < 0.4 * (image * slope)[tissue].std()
     made = [session(tmp_path)]
     for n4 in (False, True):
-        options = prepare.Options(n4=n4)
+        options = prepare_scan.Options(n4=n4)
         cohort = prepare.prepare(made, "T1", G48, card(), tmp_path / "cache", 1, Silent(), options)
         assert only(cohort).facts["n4"] is n4
     assert len(list((tmp_path / "cache/g48").iterdir())) == 2
@@ -542,11 +541,11 @@ def test_n4_takes_a_slow_brightening_away_and_is_part_of_the_key(tmp_path: Path)
 
 def test_the_field_of_a_large_scan_is_read_while_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """A field of some megabytes goes back to the system with its image: reading it later ends the process."""
-    monkeypatch.setattr(bias, "ITERATIONS", [1])
+    monkeypatch.setattr(intensities, "ITERATIONS", [1])
     brain = np.zeros((160, 160, 160), np.bool_)
     brain[20:140, 20:140, 20:140] = True
     image = brain * np.linspace(50, 100, 160, dtype=np.float32)
-    one, other = (bias.correct_bias(Scan(image, np.eye(4)), brain).array for _ in range(2))
+    one, other = (intensities.correct_bias(Scan(image, np.eye(4)), brain).array for _ in range(2))
     assert np.isfinite(one).all()
     np.testing.assert_array_equal(one, other)
 

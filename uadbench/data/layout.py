@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uadbench.data.session import LeftOut, Remark, Slice
-from uadbench.data.suffixes import is_data, pair_of, volume_stem
+from uadbench.data.suffixes import files_of, is_data, pair_of, volume_stem
 
 OWN_MASKS = "masks"  # the folder with brain masks that the user has made
 NO_MASK = "has no lesion mask"  # how the reason begins of a subject that cannot be tested on
@@ -33,8 +33,8 @@ class Tree:
 def walk_tree(root: Path) -> Tree:
     """Everything under a root, sorted; linked folders are entered, each real folder once.
 
-    A link to a folder that holds the root or the link itself is a cycle and is not followed. Passed over are
-    hidden folders (`.git`), and the `._` files that macOS leaves beside the real ones.
+    Passed over are links to a folder that holds the root or the link itself, hidden folders (`.git`), and the
+    `._` files that macOS leaves beside the real ones.
     """
     tree = Tree()
     entered = {os.path.realpath(root)}
@@ -43,7 +43,7 @@ def walk_tree(root: Path) -> Tree:
         folder = waiting.popleft() if waiting else linked.popleft()  # a real folder before a link to it
         if folder.is_symlink() and folder != root:
             real = os.path.realpath(folder)
-            if real in entered or _holds(real, os.path.realpath(root)):
+            if real in entered or os.path.commonpath([real, os.path.realpath(root)]) == real:
                 continue
             entered.add(real)
         tree.folders.append(folder)
@@ -62,11 +62,6 @@ def walk_tree(root: Path) -> Tree:
     for found in (tree.files, tree.folders, tree.absent, tree.closed):
         found.sort()
     return tree
-
-
-def _holds(folder: str, inner: str) -> bool:
-    """Whether a real folder is above another."""
-    return os.path.commonpath([folder, inner]) == folder
 
 
 def _entries(folder: Path, tree: Tree) -> list[Path]:
@@ -100,30 +95,27 @@ def is_here(path: Path) -> bool:
 
 def find_unseen(root: Path) -> Iterator[LeftOut | Remark]:
     """What no adapter sees: content that was not fetched, folders without leave, one volume in two files."""
+
+    def count(paths: list[Path]) -> str:
+        return count_names([str(path.relative_to(root)) for path in paths])
+
     tree = walk_tree(root)
     stems: dict[tuple[Path, str], list[Path]] = {}
     for path in tree.files:
         stem = volume_stem(path)
-        if stem is not None and (pair_of(path) or (path,))[0] == path:
+        if stem is not None and files_of(path)[0] == path:
             stems.setdefault((path.parent, stem.lower()), []).append(path)
-    double = [path for alike in stems.values() if len(alike) > 1 for path in alike]
-    if double:
-        said = (
-            f"{count_names(_inside(double, root))}: only one of each is used; remove those that are not meant"
-        )
+    if double := [path for alike in stems.values() if len(alike) > 1 for path in alike]:
+        said = f"{count(double)}: only one of each is used; remove those that are not meant"
         yield Remark("files that differ in case or suffix only", said)
     if tree.absent:
         reason = (
-            f"the content of {count_names(_inside(tree.absent, root))} is not here, only links or pointers to"
-            f" it: `datalad get .` (or `git annex get .`, `git lfs pull`) in {root} fetches it"
+            f"the content of {count(tree.absent)} is not here, only links or pointers to it: "
+            f"`datalad get .` (or `git annex get .`, `git lfs pull`) in {root} fetches it"
         )
         yield LeftOut("links without content", reason)
     if tree.closed:
-        yield LeftOut("folders that may not be read", count_names(_inside(tree.closed, root)))
-
-
-def _inside(paths: list[Path], root: Path) -> list[str]:
-    return [str(path.relative_to(root)) for path in paths]
+        yield LeftOut("folders that may not be read", count(tree.closed))
 
 
 def count_names(names: list[str], most: int = 5) -> str:
@@ -154,10 +146,9 @@ def find_volumes(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]
 
 def _matched(path: Path, stem: re.Pattern[str]) -> re.Match[str] | None:
     name = volume_stem(path)
-    pair = pair_of(path) if name is not None and stem.fullmatch(name) else None
-    if name is None or (pair is not None and path != pair[0] and pair[0].exists()):
-        return None
-    return stem.fullmatch(name)
+    match = None if name is None else stem.fullmatch(name)
+    pair = pair_of(path) if match else None
+    return None if pair and path != pair[0] and pair[0].exists() else match
 
 
 def find_folders(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
@@ -203,16 +194,13 @@ def find_foreign(root: Path, releases: Mapping[str, tuple[str, str]]) -> Iterato
     `releases` gives for each its pattern of folder names or of file names without suffix, and the reason.
     """
     tree = walk_tree(root.absolute())
-    stems = sorted({path.name for path in tree.folders} | {_stem(path) for path in tree.files})
+    files = {volume_stem(path) or path.name for path in tree.files}
+    stems = sorted({path.name for path in tree.folders} | files)
     for release, (pattern, reason) in releases.items():
         compiled = re.compile(pattern, re.IGNORECASE)
         found = [stem for stem in stems if compiled.fullmatch(stem)]
         if found:
             yield LeftOut(release, f"{count_names(found)}: {reason}")
-
-
-def _stem(path: Path) -> str:
-    return volume_stem(path) or path.name
 
 
 def group_by_session(

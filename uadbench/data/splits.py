@@ -151,20 +151,31 @@ def write_list(
 ) -> dict[str, str]:
     """Write who of a data set is in which partition (CSV), and beside it the rule, hashes and balance (JSON).
 
-    They lie with what can be made again and not with the results: what they say about subjects may not be
-    passed on everywhere.
-
-    Answers the rule and the SHA-256 of the CSV. The hash of a partition in a record is that of `hashes` for
-    the tested contrast (lesion) or for "all" (healthy), unless the run was limited to some subjects.
+    Not a part of the results: what they say about subjects may not be passed on everywhere. Answers the rule
+    and the SHA-256 of the CSV. The hash of a partition in a record is that of `hashes` for the tested
+    contrast (lesion) or for "all" (healthy), unless the run was limited to some subjects.
     """
     parts, path = split_sessions(sessions, card), list_path(card, folder)
-    text = _list(parts)
-    update_text(path, text)
-    facts = {"rule": find_rule(card), "sha256": sha256(text)}
-    about: dict[str, Any] = {"dataset": card.name, "list": path.name, **facts, "salt": SALT}
-    about |= {"fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)}}
-    about |= {"published": dict(card.published_split), "partitions": _described(parts)}
-    about |= {"left_out": [item.as_dict() for item in left_out]}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for name, members in parts.items():
+        for s in members:
+            contrasts = " ".join(sorted(s.images))
+            line = [name, s.subject, s.id, s.label, s.part, s.site, s.sex, s.age, contrasts]
+            writer.writerow(map(csv_cell, line))
+    update_text(path, text.getvalue())
+    facts = {"rule": find_rule(card), "sha256": sha256(text.getvalue())}
+    about = {
+        "dataset": card.name,
+        "list": path.name,
+        **facts,
+        "salt": SALT,
+        "fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)},
+        "published": dict(card.published_split),
+        "partitions": _described(parts),
+        "left_out": [item.as_dict() for item in left_out],
+    }
     update_text(path.with_suffix(".json"), as_json(about))
     return facts
 
@@ -186,19 +197,6 @@ def _tests_all(card: DatasetCard) -> bool:
     """Whether every patient falls into lesion-test."""
     elsewhere = [name for name in card.published_split.values() if name.startswith("lesion")]
     return not (card.within or elsewhere or any(card.lesion_split.values()))
-
-
-def _list(parts: Mapping[str, Sequence[Session]]) -> str:
-    """One line for each session, by partition and id."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for name, members in parts.items():
-        for s in members:
-            contrasts = " ".join(sorted(s.images))
-            line = [name, s.subject, s.id, s.label, s.part, s.site, s.sex, s.age, contrasts]
-            writer.writerow(map(csv_cell, line))
-    return text.getvalue()
 
 
 def _described(parts: Mapping[str, Sequence[Session]]) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from uadbench.data import layout, sheets
 from uadbench.data.session import LeftOut, Remark
 from uadbench.system.errors import UserError
 
+Notes = dict[tuple[str, str], list[str]]  # (table, what is the matter) -> examples: one remark each
 Row = Mapping[str, str]  # column in lower case -> cell; columns beyond the end of a short row are not there
 
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
@@ -30,6 +31,7 @@ AGES = ("age", "age_years", "age (years)", "age_at_scan")
 SEX_COLUMNS = ("sex", "gender", "gender_text", "m/f")
 OLDEST_YEARS = 120.0
 APART_YEARS = 1.0  # ages of one subject may differ by this much: rounded, or of two scans
+CONTRADICTION = "rows of one subject contradict each other, the"
 LONGEST_CELL = 40  # characters of a cell that are shown
 
 
@@ -86,25 +88,49 @@ class Participants:
 
 
 def read_participants(root: Path, forms: Mapping[str, Form]) -> Participants:
-    """Everybody named in the tables under a root whose file names match a key of `forms`; all are read.
+    """All subjects named in the tables under a root whose file names match a key of `forms`.
 
     A table without its columns, or a file that is none, is a UserError.
     """
     found = [(path, form) for pattern, form in forms.items() for path, _ in layout.find_files(root, pattern)]
-    notes = _Notes()
+    notes: Notes = defaultdict(list)
     rows: dict[str, list[Row]] = defaultdict(list)
     meanings: dict[str, tuple[set[float], set[str]]] = defaultdict(lambda: (set(), set()))
     for path, form in found:
         for subject, row in _rows(path, form, notes):
             rows[subject].append(row)
             ages, sexes = meanings[subject]
-            ages |= _ages(row, form, notes, path.name, subject)
-            sexes |= _sexes(row, form, notes, path.name, subject)
+            for text in (row[column] for column in form.age if column in row):
+                if (age := _age(text)) is not None:
+                    ages.add(age)
+                elif text.lower() not in SILENT:
+                    strange = notes[path.name, "ages that nobody can have, taken as unknown"]
+                    strange.append(f"{subject}: {quote_cell(text)}")
+            for column in row:
+                if column in form.sex or column.split("(")[0].strip() in form.sex:
+                    text = row[column].lower().rstrip(".")
+                    if sex := _sex(text, column, form):
+                        sexes.add(sex)
+                    elif text not in SILENT:
+                        strange = notes[path.name, "sexes that are not understood, taken as unknown"]
+                        strange.append(f"{subject}: {quote_cell(text)}")
     name = " and ".join(dict.fromkeys(path.name for path, _ in found))
-    by_id = {
-        subject: _participant(subject, rows[subject], *meanings[subject], notes, name) for subject in rows
-    }
-    return Participants(tuple(path for path, _ in found), by_id, tuple(notes.remarks()))
+    by_id = {}
+    for subject, (ages, sexes) in meanings.items():
+        age, sex = min(ages, default=None), next(iter(sexes), None)
+        if ages and max(ages) - min(ages) > APART_YEARS:
+            words = " and ".join(f"{one:g}" for one in sorted(ages))
+            notes[name, f"{CONTRADICTION} age is unknown"].append(f"{subject}: {words}")
+            age = None
+        if len(sexes) > 1:
+            notes[name, f"{CONTRADICTION} sex is unknown"].append(f"{subject}: F and M")
+            sex = None
+        by_id[subject] = Participant(age, sex, tuple(rows[subject]))
+    remarks = (
+        Remark(table, f"{kind}: {layout.count_names(list(dict.fromkeys(examples)))}")
+        for (table, kind), examples in notes.items()
+    )
+    return Participants(tuple(path for path, _ in found), by_id, tuple(remarks))
 
 
 def parse_number(text: str | None) -> float | None:
@@ -120,75 +146,20 @@ def quote_cell(text: str) -> str:
     return ascii(text[:LONGEST_CELL]) if not text.isprintable() else repr(text[:LONGEST_CELL])
 
 
-class _Notes:
-    """What is the matter with tables, gathered so that a fault of every row is one remark."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], list[str]] = defaultdict(list)
-
-    def add(self, table: str, kind: str, example: str) -> None:
-        self._found[table, kind].append(example)
-
-    def remarks(self) -> Iterator[Remark]:
-        for (table, kind), examples in self._found.items():
-            yield Remark(table, f"{kind}: {layout.count_names(list(dict.fromkeys(examples)))}")
+def _age(text: str) -> float | None:
+    """The age in years that a cell states."""
+    age = parse_number(YEARS.sub("", text))
+    return age if age is not None and 0 <= age <= OLDEST_YEARS else None
 
 
-def _participant(
-    subject: str, rows: Sequence[Row], ages: set[float], sexes: set[str], notes: _Notes, table: str
-) -> Participant:
-    """What all rows of a subject say together."""
-    age, sex = min(ages, default=None), next(iter(sexes), None)
-    contradiction = "rows of one subject contradict each other, the"
-    if ages and max(ages) - min(ages) > APART_YEARS:
-        words = " and ".join(f"{one:g}" for one in sorted(ages))
-        notes.add(table, f"{contradiction} age is unknown", f"{subject}: {words}")
-        age = None
-    if len(sexes) > 1:
-        notes.add(table, f"{contradiction} sex is unknown", f"{subject}: F and M")
-        sex = None
-    return Participant(age, sex, tuple(rows))
+def _sex(text: str, column: str, form: Form) -> str | None:
+    """The sex that a cell states, by its words or by the codes of the column."""
+    titles = {code: SEXES[word] for code, word in re.findall(r"(\d)\s*=\s*(\w+)", column) if word in SEXES}
+    value = parse_number(text)
+    return SEXES.get(text) or (None if value is None else {**form.codes, **titles}.get(f"{value:g}"))
 
 
-def _ages(row: Row, form: Form, notes: _Notes, table: str, subject: str) -> set[float]:
-    """The ages that a row states, in years."""
-    ages = set()
-    for text in (row[column] for column in form.age if column in row):
-        age = parse_number(YEARS.sub("", text))
-        if age is not None and 0 <= age <= OLDEST_YEARS:
-            ages.add(age)
-        elif text.lower() not in SILENT:
-            notes.add(table, "ages that nobody can have, taken as unknown", f"{subject}: {quote_cell(text)}")
-    return ages
-
-
-def _sexes(row: Row, form: Form, notes: _Notes, table: str, subject: str) -> set[str]:
-    """The sexes that a row states, by its words or by the codes of the column."""
-    sexes = set()
-    for column in row:
-        title = column.split("(")[0].strip()
-        if column not in form.sex and title not in form.sex:
-            continue
-        codes = dict(form.codes)
-        codes |= {
-            code: SEXES[word] for code, word in re.findall(r"(\d)\s*=\s*(\w+)", column) if word in SEXES
-        }
-        text = row[column].lower().rstrip(".")
-        value = parse_number(text)
-        sex = SEXES.get(text) or (codes.get(f"{value:g}") if value is not None else None)
-        if sex:
-            sexes.add(sex)
-        elif text not in SILENT:
-            notes.add(
-                table, "sexes that are not understood, taken as unknown", f"{subject}: {quote_cell(text)}"
-            )
-    return sexes
-
-
-# ---- rows ----
-
-
-def _rows(path: Path, form: Form, notes: _Notes) -> Iterator[tuple[str, Row]]:
+def _rows(path: Path, form: Form, notes: Notes) -> Iterator[tuple[str, Row]]:
     """The rows that name a subject; remarks above and below the table are no rows."""
     sheet, start = _table(path, form)
     columns = [_title(cell) for cell in sheet[start]]
@@ -199,9 +170,9 @@ def _rows(path: Path, form: Form, notes: _Notes) -> Iterator[tuple[str, Row]]:
         text = row.get(form.id.lower(), "")
         subject = form.subject(text) if text else None
         if subject is None:
-            notes.add(path.name, "lines that name nobody", quote_cell(" ".join(filter(None, cells))))
+            notes[path.name, "lines that name nobody"].append(quote_cell(" ".join(filter(None, cells))))
         elif any(cells[len(columns) :]):
-            notes.add(path.name, "rows with more cells than there are columns, not read", subject)
+            notes[path.name, "rows with more cells than there are columns, not read"].append(subject)
             yield subject, {}
         else:
             yield subject, row

@@ -16,7 +16,7 @@ from uadbench.datasets import Found
 from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
 from uadbench.experiment.record import RunRecord
 from uadbench.methods import PRECISIONS, Method
-from uadbench.preprocessing import external
+from uadbench.preprocessing import extract
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.protocol import PROFILES, Protocol, protocol
 from uadbench.system import locks
@@ -216,7 +216,7 @@ def _check_options(config: RunConfig) -> None:
     ):
         if number is not None and not least <= number <= most:
             raise UserError(f"The {what} expects a whole number from {least} to {most}, but {number} came.")
-    external.check_extractor(config.preparation.extractor)
+    extract.check_extractor(config.preparation.extractor)
 
 
 def _check_space(rules: Protocol, card: DatasetCard) -> None:

@@ -9,7 +9,7 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.session import LeftOut, Remark
 from uadbench.data.splits import check_subjects, count_balance, list_path, split_sessions, write_list
 from uadbench.experiment.plan import Runtime, find
-from uadbench.preprocessing import contact_sheets, external
+from uadbench.preprocessing import contact_sheets, extract
 from uadbench.preprocessing.duplicates import find_copies
 from uadbench.preprocessing.prepare import Failure, count_ways, prepare
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
@@ -44,7 +44,7 @@ def prepare_dataset(
     rules = protocol(card.protocol)
     wanted = [contrast_of(card, contrast) for contrast in contrasts]
     on = [rules.model_target(g) for g in grids] or [rules.grid]
-    external.check_extractor(options.extractor)
+    extract.check_extractor(options.extractor)
     found = find(name, runtime)
     there = [c for c in card.contrasts if any(c in session.images for session in found.sessions)]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from uadbench.data.session import Session
 from uadbench.data.suffixes import files_of
-from uadbench.preprocessing import background, external, extract, plausibility, resampling, rigid, scan
+from uadbench.preprocessing import background, extract, plausibility, resampling, rigid, scan
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 from uadbench.system.files import read_sealed, replacing, sha256_json, write_sealed
@@ -157,16 +157,16 @@ def _find(
         return read_brain(image, own, session, name), {"by": how, "on": contrast}
 
     def find() -> NDArray[np.bool_]:
-        if kept.extractor == external.DEFAULT:
+        if kept.extractor == extract.DEFAULT:
             return extract.extract_brain(image, contrast, name)
-        return external.run_extractor(image, kept.extractor, name)
+        return extract.run_extractor(image, kept.extractor, name)
 
     path = kept.folder / "brains" / f"{_key(session, contrast, kept)}.mask"
     brain = remember_mask(path, image.array.shape, find)
     plausibility.check_brain(brain, image, f"{kept.extractor} on {name}")
     # The built-in extractor's version is part of the preparation's keys, and stands in the record.
-    builtin = kept.extractor == external.DEFAULT
-    version = {} if builtin else {"version": external.find_version(kept.extractor)}
+    builtin = kept.extractor == extract.DEFAULT
+    version = {} if builtin else {"version": extract.find_version(kept.extractor)}
     return brain, {"by": kept.extractor, "on": contrast} | version
 
 
@@ -178,7 +178,7 @@ def _key(session: Session, contrast: str, kept: Kept) -> str:
     elif session.skull_stripped:
         decides = ["skull-stripped"]
     else:
-        decides = [kept.extractor, external.find_version(kept.extractor), contrast in extract.T1_LIKE]
+        decides = [kept.extractor, extract.find_version(kept.extractor), contrast in extract.T1_LIKE]
     return sha256_json([kept.digest(session.images[contrast]), *decides, *_orientation(session)])
 
 

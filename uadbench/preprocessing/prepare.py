@@ -23,9 +23,9 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
 from uadbench.data.space import Grid, Target
 from uadbench.data.suffixes import files_of
-from uadbench.preprocessing import brains, external, slice_brains
-from uadbench.preprocessing.bias import N4_VERSION
+from uadbench.preprocessing import brains, extract, slice_brains
 from uadbench.preprocessing.filememory import FileMemory
+from uadbench.preprocessing.intensities import N4_VERSION
 from uadbench.preprocessing.labels import Labels
 from uadbench.preprocessing.prepare_scan import (
     DEFAULTS,
@@ -80,7 +80,7 @@ def prepare(
     A session that cannot be used is a Failure and the others go on. The result does not depend on
     the number of workers.
     """
-    external.check_extractor(options.extractor)
+    extract.check_extractor(options.extractor)
     if not isinstance(grid, Grid) and options != DEFAULTS:
         raise UserError(
             f"The slices of {card.name} have no geometry: no extractor and no N4 can work on them."
@@ -128,7 +128,7 @@ def describe_preparation(parts: Mapping[str, Sequence[Prepared]], options: Optio
             "registration": REGISTRATION_VERSION,
             "rigid": RIGID_VERSION,
             "n4": N4_VERSION,
-            "extractor": external.find_version(options.extractor),
+            "extractor": extract.find_version(options.extractor),
         },
         "brains": {partition: count_ways(members) for partition, members in there.items()},
         "flagged": flagged,
@@ -252,7 +252,7 @@ def _ways(session: Session, contrasts: set[str], options: Options) -> list[str]:
     """What decides brain masks that do not come with the data: no more than has a say in them."""
     ways = []
     if any(brains.is_extracted(session, contrast) for contrast in contrasts):
-        ways += [options.extractor, external.find_version(options.extractor)]
+        ways += [options.extractor, extract.find_version(options.extractor)]
     if any(brains.source_of(session, contrast) != contrast for contrast in contrasts):
         ways.append(RIGID_VERSION)
     return ways

@@ -12,7 +12,7 @@ from uadbench.data import prepared
 from uadbench.data.prepared import LESION
 from uadbench.data.session import Session
 from uadbench.data.space import Grid, Target
-from uadbench.preprocessing import bias, brains, external, intensities, labels, plausibility, quality, scan
+from uadbench.preprocessing import brains, extract, intensities, labels, plausibility, quality, scan
 from uadbench.preprocessing.brains import Kept
 from uadbench.preprocessing.intensities import Brain
 from uadbench.preprocessing.labels import Labels
@@ -28,13 +28,13 @@ REFERENCES = ("T1", "T1ce", "T1post", "T2", "FLAIR")  # whose transform a sessio
 class Options:
     """What a user may choose about preparation; other than these defaults it must stand in the record."""
 
-    extractor: str = external.DEFAULT  # of brains that come without a mask: see `external`
+    extractor: str = extract.DEFAULT  # of brains that come without a mask: see `extract`
     n4: bool = False  # remove the bias field
 
     @property
     def label(self) -> str:
         """What differs from the defaults, in a few words for names of rows and files; empty for nothing."""
-        extractor = [] if self.extractor == external.DEFAULT else [f"extractor={self.extractor}"]
+        extractor = [] if self.extractor == extract.DEFAULT else [f"extractor={self.extractor}"]
         return ",".join([*extractor, *(["n4"] if self.n4 else [])])
 
 
@@ -100,7 +100,7 @@ def write_scan(job: Job) -> None:
     mask, found_by = brains.find_brain(job.session, job.contrast, image, job.kept)
     transform, registered = _transform(job, image, mask)
     lesion, ignored = _labels(job, image, mask)
-    brain = Brain.of(bias.correct_bias(image, mask) if job.order.options.n4 else image, mask)
+    brain = Brain.of(intensities.correct_bias(image, mask) if job.order.options.n4 else image, mask)
     low, high = intensities.find_scale(brain.inside, name)
     picture, on_grid = intensities.put_on_grid(brain, low, high, transform, grid, name)
     flags = labels.put_on_grid(lesion, ignored, transform, grid)
