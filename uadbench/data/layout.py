@@ -11,7 +11,7 @@ from uadbench.data.session import LeftOut, Remark, Slice
 from uadbench.data.suffixes import files_of, is_data, pair_of, volume_stem
 
 OWN_MASKS = "masks"  # the folder with brain masks that the user has made
-NO_MASK = "has no lesion mask"  # how the reason begins of a subject that cannot be tested on
+NO_MASK = "has no lesion mask"  # how the reason begins of a session that cannot be tested on
 POINTERS = (b"version https://git-lfs.github.com/", b"/annex/objects/")  # files that stand for their content
 LONGEST_POINTER = 1024  # bytes
 ARCHIVE = re.compile(r"\.(zip|tar|tar\.\w+|tgz|7z|rar)$", re.IGNORECASE)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.data.session import Session
-from uadbench.data.space import Frame, Grid, Target
+from uadbench.data.space import Grid, Target
 from uadbench.system import tensors
 from uadbench.system.tensors import Stored
 
@@ -94,7 +94,7 @@ class Prepared:
         return np.ascontiguousarray((labels & bit > 0).transpose(1, 2, 0))
 
     def lesion(self) -> NDArray[np.bool_]:
-        """Lesion mask (R, A, S); all False for a healthy subject. For evaluation only."""
+        """Lesion mask (R, A, S); all False for a healthy session. For evaluation only."""
         return self._label(LESION)
 
     def ignored(self) -> NDArray[np.bool_]:
@@ -104,24 +104,25 @@ class Prepared:
 
 def open_prepared(session: Session, contrast: str, on: Target, path: Path) -> Prepared:
     """A prepared file of a session; its grid, if it is one of slices, has as many as the file holds."""
-    if isinstance(on, Frame):
-        stored = tensors.open_stored(path)
-        right, front = stored.facts["stored_pixels"]
-        on = on.stack((right, front), stored.shape("codes")[0])
-    return Prepared(session, contrast, on, path)
+    return Prepared(session, contrast, _grid(path, on), path)
 
 
 def is_whole(path: Path, on: Target) -> bool:
     """Whether a prepared file is there, on a grid, and to the bit as it was written. Reads all of it."""
     try:
         stored = tensors.open_stored(path)
-        right, front, slices = open_prepared(_NOBODY, "", on, path).grid.shape
+        right, front, slices = _grid(path, on).shape
         return stored.shape("codes") == (slices, right, front) and tensors.is_whole(stored)
     except (OSError, ValueError, KeyError, TypeError):  # whatever a damaged header leads to
         return False
 
 
-_NOBODY = Session(id="", cohort="", subject="", images={}, healthy=True)
+def _grid(path: Path, on: Target) -> Grid:
+    if isinstance(on, Grid):
+        return on
+    stored = tensors.open_stored(path)
+    right, front = stored.facts["stored_pixels"]
+    return on.stack((right, front), stored.shape("codes")[0])
 
 
 def write_codes(

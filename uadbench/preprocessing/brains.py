@@ -2,7 +2,7 @@
 
 1. The user's own mask, or that of the release, always wins.
 2. A skull-stripped image shows its brain itself.
-3. Else the brain is extracted, on T1 where the subject has one, and carried to the other contrasts: through
+3. Else the brain is extracted, on T1 where the session has one, and carried to the other contrasts: through
    world coordinates where they share a space, by a rigid registration in the scanner's space
    (protocol, preparation rules).
 """

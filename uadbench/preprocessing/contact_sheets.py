@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Picture = NDArray[np.float32]
-ROWS, COLUMNS = 6, 4  # subjects on a page
+ROWS, COLUMNS = 6, 4  # scans on a page
 POINT_MM = (4.0, -18.0, 14.0)  # MNI152, in a thalamus
 BRAIN_COLOUR, LESION_COLOUR, FLAG_COLOUR = "#37c4ff", "#ffd54a", "#c62828"
 

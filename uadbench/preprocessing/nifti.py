@@ -162,7 +162,7 @@ def _read_bytes(path: Path, most: int) -> bytes:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file, and something that nobody writes to as well."""
+    """Open a file; a pipe into which nothing is written as well."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -79,7 +79,7 @@ def read_masks(stack: Sequence[Slice], labels: Labels) -> tuple[NDArray[np.bool_
         if unknown and binary is None:
             raise SubjectError(
                 f"{one.mask} has the labels {unknown}, the data set's card knows {list(labels.known)}: "
-                "correct the card, or leave the subject out."
+                "correct the card, or leave the session out."
             )
     lesion = labels.lesion if binary is None else (binary,)
     return np.stack([_turned(np.isin(mask, lesion)) for mask in masks], -1), binary

@@ -194,7 +194,7 @@ def _check(known: Labels, session: Session) -> _Checked:
         _check_stack(notes, session, known)
         return notes
     if not session.images:
-        notes.problem("", "has masks but no image: fetch the image, or leave the subject out")
+        notes.problem("", "has masks but no image: fetch the image, or leave the session out")
     images: dict[str, Scan] = {}
     for contrast, path in sorted(session.images.items()):
         with notes.trying(path):
@@ -268,7 +268,7 @@ def _check_labels(
 ) -> None:
     """The lesion and the ignored voxels, against every image and brain that they belong to."""
     if not session.healthy and session.lesion_mask is None:
-        notes.problem("", "is a lesion subject without a lesion mask: it cannot be tested on; fetch the mask")
+        notes.problem("", "is a lesion session without a lesion mask: it cannot be tested on; fetch the mask")
     for path in dict.fromkeys(p for p in (session.lesion_mask, session.ignore_mask) if p is not None):
         with notes.trying(path):
             drawn, binary = labels.read_label_file(path, known, session.orientation)
