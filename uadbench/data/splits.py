@@ -143,7 +143,7 @@ def _counts(values: Iterable[str | None]) -> dict[str, int]:
 
 # ---- the list that anybody can check ----
 
-COLUMNS = ("partition", "subject", "id", "session", "part", "site", "sex", "age", "contrasts")
+COLUMNS = ("partition", "person", "subject", "session", "part", "site", "sex", "age", "contrasts")
 
 
 def write_list(
