@@ -72,7 +72,7 @@ def toy_subject(
     }
     path = folder / grid.name / f"{number:064d}.safetensors"
     labels = None if healthy else lesion.astype(np.uint8)
-    prepared.write(path, image, brain, labels, facts)
+    prepared.write_codes(path, prepared.encode(image, brain), labels, facts)
     return Prepared(subject, contrast, grid, path)
 
 
@@ -111,7 +111,7 @@ def write_toy_phantom(root: Path) -> None:
     from uadbench.phantom.cohort import write_volume
 
     grid = GRIDS["g48"]
-    for member in phantom.members():
+    for member in phantom.make_members():
         random = np.random.default_rng(member.number)
         brain = ellipsoid(grid, (random.normal(0, 2), -18, 8), (66, 82, 62))
         place = (random.uniform(-30, 30), random.uniform(-50, 10), random.uniform(0, 30))
@@ -119,12 +119,12 @@ def write_toy_phantom(root: Path) -> None:
         image = np.where(brain, 0.5 + random.normal(0, 0.06, grid.shape), 0).astype(np.float32)
         if member.kind:
             image[lesion] += np.float32(0.25)
-        files = phantom.paths(root, member.id, lesion=member.kind is not None)
+        files = phantom.list_files(root, member.id, lesion=member.kind is not None)
         for name, file in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             volume = {"brain": brain, "lesion": lesion}.get(name)
             write_volume(file, 1000 * image if volume is None else volume.astype(np.uint8), grid)
-    phantom.write_cohort(root, phantom.members(), Silent())  # the table; the files are all there
+    phantom.write_cohort(root, phantom.make_members(), Silent())  # the table; the files are all there
 
 
 MADE = (("random", 0), ("random", 1), ("intensity", 0), ("pca", 0))

@@ -154,12 +154,14 @@ def test_trap_2_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_i
     names += [f"IXI{n:03d}-{SITES[n % 3]}-9{n:03d}-T1.nii.gz" for n in range(60)]  # second visits
     touch(tmp_path, *names)
     whole = datasets.find_sessions("ixi", tmp_path)
-    parts = splits.split(whole.sessions, whole.card)
+    parts = splits.split_sessions(whole.sessions, whole.card)
     splits.check_subjects(parts)
     assert all(parts[f"healthy-{part}"] for part in ("train", "val", "test"))
     for name in names[::2]:
         (tmp_path / name).unlink()
-    for part, members in splits.split(datasets.find_sessions("ixi", tmp_path).sessions, whole.card).items():
+    for part, members in splits.split_sessions(
+        datasets.find_sessions("ixi", tmp_path).sessions, whole.card
+    ).items():
         assert {s.id for s in members} <= {s.id for s in parts[part]}
 
 
@@ -268,7 +270,7 @@ def test_an_empty_root_says_where_the_data_are(tmp_path: Path) -> None:
 
 
 def test_numbers_in_tables() -> None:
-    assert [tables.number(t) for t in ("3.5", "3,5", "", None, "n/a")] == [3.5, 3.5, None, None, None]
+    assert [tables.parse_number(t) for t in ("3.5", "3,5", "", None, "n/a")] == [3.5, 3.5, None, None, None]
 
 
 def test_adapters_stay_short() -> None:

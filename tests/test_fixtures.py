@@ -14,7 +14,7 @@ from uadbench import cards, catalog, datasets, testing
 from uadbench.data import layout, splits
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
-from uadbench.data.splits import partition
+from uadbench.data.splits import find_partition
 from uadbench.datasets import Found
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
@@ -107,7 +107,7 @@ def by_id(found: Found) -> dict[str, Session]:
 
 
 def voxels(session: Session, contrast: str) -> NDArray[np.float32]:
-    return np.asarray(scan.read(session.images[contrast], session.orientation).array)
+    return np.asarray(scan.read_scan(session.images[contrast], session.orientation).array)
 
 
 # ---- layouts -----------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_six_subjects_fill_every_partition(name: str, make: Maker, monkeypatch: 
     empty = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))  # who is where needs no voxels
     monkeypatch.setattr(heads, "see", lambda *_: empty)
     found = make(name, sessions=6)
-    parts = splits.split(found.sessions, found.card)
+    parts = splits.split_sessions(found.sessions, found.card)
     wanted = {"healthy-train": 3, "healthy-val": 1, "healthy-test": 1} if name in HEALTHY else {}
     for part, least in (wanted or {"lesion-val": 1, "lesion-test": 3}).items():
         assert len(parts[part]) >= least
@@ -188,8 +188,8 @@ def test_another_pathology_of_wmh17_is_neither_hit_nor_false(make: Maker) -> Non
     found = make("wmh17", sessions=1)
     (session,) = found.sessions
     assert session.ignore_mask == session.lesion_mask
-    lesion, ignored = labels.of_subject(session, Labels.of(found.card))
-    stored = scan.read(Path(str(session.lesion_mask))).array
+    lesion, ignored = labels.read_lesion(session, Labels.of(found.card))
+    stored = scan.read_scan(Path(str(session.lesion_mask))).array
     assert lesion is not None
     assert ignored is not None
     np.testing.assert_array_equal(lesion.array, stored == 1)
@@ -211,7 +211,9 @@ def test_the_published_parts_of_a_challenge_are_its_partitions(
     found = make(name)  # the first and third person are in the first part
     assert sorted(str(s.part) for s in found.sessions) == sorted([parts[0], parts[1], parts[0]])
     homes = {
-        s.id: part for part, members in splits.split(found.sessions, found.card).items() for s in members
+        s.id: part
+        for part, members in splits.split_sessions(found.sessions, found.card).items()
+        for s in members
     }
     assert homes == {
         s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.sessions
@@ -223,12 +225,12 @@ def test_the_lesions_of_isles22_belong_to_the_dwi_and_its_flair_has_moved(make: 
     for session in make("isles22").sessions:
         assert session.mask_contrast == "DWI"
         assert session.lesion_mask is not None
-        lesion = scan.read(session.lesion_mask)
-        dwi, adc, flair = (scan.read(session.images[c]) for c in ("DWI", "ADC", "FLAIR"))
+        lesion = scan.read_scan(session.lesion_mask)
+        dwi, adc, flair = (scan.read_scan(session.images[c]) for c in ("DWI", "ADC", "FLAIR"))
         assert dwi.same_lattice(lesion)
         assert adc.same_lattice(lesion)
         assert not flair.same_lattice(lesion)
-        masks = [scan.read(Path(str(session.mask_of(c)))) for c in ("DWI", "FLAIR")]
+        masks = [scan.read_scan(Path(str(session.mask_of(c)))) for c in ("DWI", "FLAIR")]
         centres = [m.affine[:3, :3] @ np.argwhere(m.array > 0).mean(0) + m.affine[:3, 3] for m in masks]
         np.testing.assert_allclose(centres[1] - centres[0], (3, -4, 2), atol=0.5)
 
@@ -261,7 +263,7 @@ def test_the_orientation_of_analyze_files_is_the_cards_and_not_the_headers(make:
     content[252] = 3  # the field `orient`: another of its values
     header.write_bytes(content)
     np.testing.assert_array_equal(voxels(session, "T1"), before)
-    np.testing.assert_array_equal(np.asarray(scan.read(header, "RAS").array), before[::-1])
+    np.testing.assert_array_equal(np.asarray(scan.read_scan(header, "RAS").array), before[::-1])
 
 
 def test_an_orientation_that_is_none_is_refused(
@@ -319,9 +321,9 @@ def test_a_mask_of_another_subject_whose_number_begins_alike_is_not_taken(tmp_pa
     for name in ("Utrecht-11_FLAIR.nii.gz", "Utrecht-1_T1.nii.gz"):
         (tmp_path / "masks").mkdir(exist_ok=True)
         (tmp_path / "masks" / name).touch()
-    masks = layout.own_masks(tmp_path)
-    assert layout.own_mask(masks, "Utrecht-1_FLAIR") is None
-    assert layout.own_mask(masks, "Utrecht-1") == tmp_path / "masks/Utrecht-1_T1.nii.gz"
+    masks = layout.find_own_masks(tmp_path)
+    assert layout.find_own_mask(masks, "Utrecht-1_FLAIR") is None
+    assert layout.find_own_mask(masks, "Utrecht-1") == tmp_path / "masks/Utrecht-1_T1.nii.gz"
 
 
 # ---- traps -------------------------------------------------------------------------------------
@@ -461,8 +463,8 @@ def test_a_repeat_scan_is_the_same_person_and_in_the_same_partition(name: str, m
         s for s in found.sessions if sum(s.subject == other.subject for other in found.sessions) == 2
     ]
     assert first.id != second.id
-    assert partition(first, found.card) == partition(second, found.card)
-    splits.check_subjects(splits.split(found.sessions, found.card))
+    assert find_partition(first, found.card) == find_partition(second, found.card)
+    splits.check_subjects(splits.split_sessions(found.sessions, found.card))
     assert check(found).ok  # no duplicate: two scans of one head differ
 
 

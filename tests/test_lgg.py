@@ -20,7 +20,7 @@ from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session, Slice
 from uadbench.data.sizes import PIXELS
-from uadbench.data.space import GRIDS, NATIVE, Frame, in_plane, resample
+from uadbench.data.space import GRIDS, NATIVE, Frame, make_frame, resample
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
 from uadbench.evaluation import postprocess
@@ -32,7 +32,7 @@ from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.record import Stored, plain
 from uadbench.experiment.run import run
 from uadbench.learning.training import Slices, reconstruct
-from uadbench.preprocessing import prepare, slice_brains, stacks
+from uadbench.preprocessing import duplicates, prepare, slice_brains, stacks
 from uadbench.preprocessing.verify import Report, verify
 from uadbench.protocol import protocol
 from uadbench.report import formats, leaderboard
@@ -272,8 +272,8 @@ def test_empty_slices_are_no_copies() -> None:
     images = np.zeros((2, 3, 3, 3), np.uint8)
     images[:, 1, 1, 1] = 5  # equal and not empty
     images[0, 1, 1, 2] = 5
-    assert stacks.repeated(images, 0, 1).tolist() == [False, True, False]
-    assert not stacks.repeated(images, 1, 1).any()
+    assert stacks.find_repeated(images, 0, 1).tolist() == [False, True, False]
+    assert not stacks.find_repeated(images, 1, 1).any()
 
 
 def test_lesion_free_slices_are_those_of_the_whole_stack_pixel_by_pixel(make: Maker, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_bridges_to_the_scalp_do_not_let_it_into_the_brain() -> None:
         # An eighth of the way round there is no dark rim between them.
         bridge = (radius >= size) & (radius < size + 7) & (np.abs(angle - position / 3) < 0.4)
         flair[..., position] = np.where(brains[..., position] | bridge, 100, np.where(scalp, 130, 0))
-    found = slice_brains.find(flair, "a")
+    found = slice_brains.find_brains(flair, "a")
     assert (found & ~brains).sum() < 0.02 * brains.sum()
     assert (brains & ~found).sum() < 0.05 * brains.sum()
 
@@ -335,7 +335,7 @@ def test_a_brain_that_is_missed_on_one_side_is_flagged() -> None:
 
 def test_air_has_no_brain() -> None:
     with pytest.raises(SubjectError, match="shows no head"):
-        slice_brains.find(np.zeros((32, 32, 4), np.uint8), "nobody")
+        slice_brains.find_brains(np.zeros((32, 32, 4), np.uint8), "nobody")
 
 
 def test_a_slice_that_copies_flair_is_dropped_from_the_other_contrast(make: Maker, tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_slice_that_copies_flair_is_dropped_from_the_other_contrast(make: Make
 
 
 def test_model_grids_resize_slices_in_the_plane_and_keep_their_number() -> None:
-    stack = in_plane(GRIDS["g128"]).stack((256, 256), 7)
+    stack = make_frame(GRIDS["g128"]).stack((256, 256), 7)
     assert (stack.name, stack.shape, stack.spacing_mm, stack.origin_mm) == (
         "g128-2d",
         (128, 128, 7),
@@ -358,7 +358,7 @@ def test_model_grids_resize_slices_in_the_plane_and_keep_their_number() -> None:
     )
     assert stack.voxel_size == 4
     # 48 x 56 pixels: one scale for both axes, so that the whole slice is there.
-    small = in_plane(GRIDS["g48"]).stack((256, 256), 7)
+    small = make_frame(GRIDS["g48"]).stack((256, 256), 7)
     assert small.shape == (48, 56, 7)
     assert small.spacing_mm == pytest.approx(256 / 48)
     with pytest.raises(TypeError, match="no volume"):
@@ -381,7 +381,7 @@ def test_maps_come_back_to_the_pixels_slice_by_slice() -> None:
 
 
 def test_training_takes_volumes_of_differing_numbers_of_slices(make: Maker, tmp_path: Path) -> None:
-    items = prepared_of(make(subjects=2), tmp_path, on=in_plane(GRIDS["g48"]))
+    items = prepared_of(make(subjects=2), tmp_path, on=make_frame(GRIDS["g48"]))
     volumes = Volumes(items, GRIDS["g48"])
     assert len({volume.brain.shape[2] for volume in volumes}) > 1
     counted = [int(PIXELS.counted_slices(item.facts).sum()) for item in items]
@@ -453,7 +453,7 @@ def test_a_person_is_learned_from_or_tested_never_both(make: Maker, monkeypatch:
         for n in range(60)
         for free, kind in (("", "all"), ("-free", "lesion-free"))
     ]
-    parts = splits.split(people, CARD)
+    parts = splits.split_sessions(people, CARD)
     splits.check_subjects(parts)
     persons = {name: {s.subject for s in members} for name, members in parts.items()}
     assert persons["healthy-val"] == persons["lesion-val"]
@@ -479,8 +479,8 @@ def test_slices_of_one_patient_under_two_names_stop_the_run(make: Maker, tmp_pat
     items = prepared_of(make("duplicate", subjects=2), tmp_path)
     free_of_one, whole_of_two = items[1], items[2]
     with pytest.raises(UserError, match="share a slice voxel by voxel"):
-        prepare.check_voxels({"healthy-train": [free_of_one], "lesion-test": [whole_of_two]})
-    prepare.check_voxels({"healthy-test": [items[1]], "lesion-test": [items[0]]})
+        duplicates.check_voxels({"healthy-train": [free_of_one], "lesion-test": [whole_of_two]})
+    duplicates.check_voxels({"healthy-test": [items[1]], "lesion-test": [items[0]]})
 
 
 # ---- from end to end ---------------------------------------------------------------------------

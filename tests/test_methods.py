@@ -20,7 +20,7 @@ from uadbench import methods
 from uadbench.cards import PRESETS, method_card
 from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
-from uadbench.data.space import EVALUATION, GRIDS, in_plane
+from uadbench.data.space import EVALUATION, GRIDS, make_frame
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.experiment.score import score_volume
 from uadbench.methods import Context, Method, Score, Stochastic
@@ -286,7 +286,7 @@ def stacked(scan: Prepared, slices: int) -> Prepared:
     """The middle slices of a toy scan, without geometry, as lgg has them."""
     first = (len(scan.codes) - slices) // 2
     codes = np.asarray(scan.codes[first : first + slices])
-    grid = in_plane(scan.grid).stack(scan.grid.shape[:2], slices)
+    grid = make_frame(scan.grid).stack(scan.grid.shape[:2], slices)
     path = scan.path.with_name(f"stack-{scan.path.name}")
     pixels = [1e4 * float(one.any()) for one in codes]
     prepared.write_codes(path, codes, None, {**scan.facts, "slice_area_pixels": pixels})

@@ -124,7 +124,7 @@ class DalR(NetworkReconstruction):
     def _losses(self, train: Volumes, val: Volumes, context: Context, steps: int) -> disentangle.Losses:
         return disentangle.Losses(
             prior=tissue_prior(self.grid).to(context.device),
-            spacing_mm=space.grid(self.grid).spacing_mm,
+            spacing_mm=space.find_grid(self.grid).spacing_mm,
             classes=self.classes,
             one_hot=self.one_hot,
             with_prior=self.prior,
@@ -159,7 +159,7 @@ class DalR(NetworkReconstruction):
         """What R is shown in training: with wrong regions, and edges that got lost."""
         if not self.corruption:
             return self._edges(seen)
-        spacing = space.grid(self.grid).spacing_mm
+        spacing = space.find_grid(self.grid).spacing_mm
         spoilt = restorer.spoil_labels(labels, brain, self.classes, spacing)
         wrong = functional.one_hot(spoilt, self.classes).movedim(-1, 1).to(seen.dtype)
         # Where nothing was spoilt `seen` stays as it is: it may be soft.

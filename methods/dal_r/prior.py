@@ -17,7 +17,7 @@ def tissue_prior(grid_name: str) -> Tensor:
     """Probabilities of background, CSF, grey and white matter on a model grid, (S, 4, R, A), sum 1."""
     from nilearn import datasets
 
-    grid = space.grid(grid_name)
+    grid = space.find_grid(grid_name)
     # Beyond 1 mm the maps are smoothed to what a voxel averages over.
     sigma = float(np.hypot(SMOOTHING_MM, 0.35 * grid.spacing_mm))
     maps = []

@@ -184,7 +184,7 @@ class FAnoGAN(NetworkReconstruction):
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Train generator and critic against each other, then the encoder with both frozen."""
         self.network_, self.device_ = self.build(), context.device
-        rows, columns, _ = space.grid(self.grid).shape
+        rows, columns, _ = space.find_grid(self.grid).shape
         critic = Critic(rows, columns, self.width, 1)
         game = Game(self.network_.generator, critic, self.latent_dim, self.penalty)
         for network in (game, self.network_):
@@ -250,7 +250,7 @@ class FAnoGAN(NetworkReconstruction):
 
     def build(self) -> Reconstructor:
         """Generator and encoder with fresh weights; the critic is needed in training only."""
-        rows, columns, _ = space.grid(self.grid).shape
+        rows, columns, _ = space.find_grid(self.grid).shape
         return Reconstructor(rows, columns, self.width, self.latent_dim)
 
 

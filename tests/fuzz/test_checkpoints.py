@@ -96,7 +96,9 @@ def _volume(folder: Path) -> Kept:
     image = numbers.random(GRID.shape).astype(np.float32)
     path = folder / "volume.safetensors"
     labels = (image > 0.5).astype(np.uint8)
-    prepared.write(path, image, image > 0.1, labels, {"slice_area_mm2": [1.0] * 5, "p99": 0.25})
+    prepared.write_codes(
+        path, prepared.encode(image, image > 0.1), labels, {"slice_area_mm2": [1.0] * 5, "p99": 0.25}
+    )
 
     def read() -> Any:
         if not prepared.is_whole(path, GRID):

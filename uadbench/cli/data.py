@@ -61,7 +61,7 @@ def prepare(
 ) -> None:
     """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
     from uadbench.experiment.prepare_dataset import prepare_dataset
-    from uadbench.preprocessing.prepare import Options
+    from uadbench.preprocessing.prepare_scan import Options
     from uadbench.report import show
     from uadbench.system.files import check_writable
 

@@ -133,4 +133,4 @@ class Baur(NetworkReconstruction):
 
     def slice_shape(self) -> tuple[int, int]:
         """Rows and columns of an axial slice of the model grid."""
-        return space.grid(self.grid).shape[:2]
+        return space.find_grid(self.grid).shape[:2]

@@ -226,7 +226,7 @@ class DiffusionReconstruction(Stochastic, NetworkReconstruction):
 
     def make_noise(self) -> Noise:
         """The noise that the options ask for."""
-        rows, columns, _ = space.grid(self.grid).shape
+        rows, columns, _ = space.find_grid(self.grid).shape
         return Noise(self.noise, rows, columns, self.wavelength, self.bank)
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
