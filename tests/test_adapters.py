@@ -1,4 +1,4 @@
-"""Adapters: each on tiny files in the official layouts, with the traps of reference/datasets.md."""
+"""Adapters: each on tiny files in the official layouts, with what is known to be wrong in downloads."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Preparation: geometry by hand, the traps of reference/datasets.md, the cache, and who fails alone."""
+"""Preparation: geometry by hand, what is wrong in real files, the cache, and who fails alone."""
 
 import operator
 import os

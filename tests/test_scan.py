@@ -1,4 +1,4 @@
-"""Reading: every trap of reference/datasets.md that concerns a single file."""
+"""Reading: everything in single files that surprises a reader, see `uadbench.testing.corruptions`."""
 
 import gzip
 import os
