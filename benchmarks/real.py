@@ -18,7 +18,7 @@ from uadbench.experiment import record
 from uadbench.experiment.collect import collect
 from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.experiment.run import run_recording_failure
-from uadbench.report import formats, leaderboard, statistics
+from uadbench.report import evidence, formats, leaderboard
 from uadbench.system.environment import resolve_device
 from uadbench.system.errors import UserError
 from uadbench.system.files import write_text
@@ -121,7 +121,7 @@ def main() -> None:
     said = run_all(runtime, options)
     found = collect(options.results)
     failed = [(str(place), reason) for place, reason in record.failures(options.results)]
-    tables = leaderboard.tables(found.records, "ap", statistics.resamples_for(len(found.records)))
+    tables = leaderboard.tables(found.records, "ap", evidence.resamples_for(len(found.records)))
     text = formats.markdown(tables, failed, found.left_out)
     write_text(options.results / "LEADERBOARD.md", text)
     print(text)

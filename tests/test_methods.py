@@ -128,8 +128,6 @@ def test_the_card_is_complete(name: str) -> None:
     assert card.differences or card.paper.startswith("None"), "what differs from the paper?"
     assert set(card.preset) == set(PRESETS)
     assert card.smoke
-    for figure in card.reported:
-        assert {"train", "test", "contrast", "metric", "value", "origin", "source"} == set(figure)
 
 
 def test_exemptions_name_a_test_and_give_a_reason(name: str) -> None:

@@ -41,18 +41,6 @@ Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Sentence = Annotated[str, Meta(min_length=1, max_length=300)]
 
 
-class Reported(TypedDict):
-    """A published figure with its source."""
-
-    train: str
-    test: str
-    contrast: str
-    metric: str
-    value: float
-    origin: str
-    source: str
-
-
 class Needs(TypedDict, total=False):
     """What a run is to be given where no earlier record says it."""
 
@@ -88,7 +76,6 @@ class MethodCard:
     set: Mapping[str, Any] = field(default_factory=dict)  # field values that make the row
     preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values by preset
     smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
-    reported: tuple[Reported, ...] = ()
     exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by preset
 
@@ -221,7 +208,7 @@ def _row(facts: dict[str, Any], name: str) -> dict[str, Any]:
         for preset, values in facts.get("preset", {}).items()
     }
     smoke = facts.get("smoke", {}) | chosen | own.get("smoke", {})
-    return facts | ({"reported": []} if own else {}) | own | {"preset": presets, "smoke": smoke}
+    return facts | own | {"preset": presets, "smoke": smoke}
 
 
 def _rows() -> tuple[dict[str, Path], dict[str, UserError]]:

@@ -38,7 +38,7 @@ def verify(
         else find(dataset, machine)
     )
     found = verify_dataset(there, machine.workers, machine.progress, opening=not drawn)
-    show.report(found)
+    show.show_verified(found)
     if report is not None:
         write_json(report, found.as_dict())
     if not found.ok:
@@ -68,7 +68,7 @@ def prepare(
     check_writable(machine.paths.cache, "UADBENCH_RUNS")
     _remember(machine.paths, dataset, root)
     options = Options(extractor, n4)
-    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
+    show.show_prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
 
 def fixture(

@@ -111,7 +111,7 @@ def _run_all(configs: "list[RunConfig]", runtime: "Runtime", force: bool) -> Non
         else:
             outcomes.append(outcome)
     if outcomes:
-        show.outcomes(outcomes)
+        show.show_outcomes(outcomes)
     for line in mistakes + failed:
         typer.echo(f"uadbench: {line}", err=True)
     if failed or mistakes:
@@ -177,17 +177,17 @@ def reproduce(
 ) -> None:
     """Run what the published figures of a method on a test set need, and say which are met."""
     from uadbench.experiment.run import run_recording_failure
-    from uadbench.report import show
-    from uadbench.report.reproduce import verdicts, wanted
+    from uadbench.report.reproduce import find_wanted, judge_records
+    from uadbench.report.screen import print_sheets
 
-    asked = wanted(method, dataset, train, contrast, preset, seed)
+    asked = find_wanted(method, dataset, train, contrast, preset, seed)
     if not asked.configs:
         raise UserError(
             f"No published figure of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
         )
     runtime = machine_for(device, workers, quiet, results)
     done = [run_recording_failure(config, runtime, force) for config in asked.configs]
-    show.listings([verdicts(asked, [outcome.record for outcome in done if not isinstance(outcome, str)])])
+    print_sheets([judge_records(asked, [outcome.record for outcome in done if not isinstance(outcome, str)])])
     failed = [outcome for outcome in done if isinstance(outcome, str)]
     for reason in failed:
         said = f"uadbench: {method} on {dataset} failed and is recorded as failed: {visible(reason)}"
@@ -207,7 +207,7 @@ def score(
     from uadbench.experiment.run import evaluate_again
     from uadbench.report import show
 
-    show.outcomes([evaluate_again(run, machine_for("cpu", workers, quiet, results))])
+    show.show_outcomes([evaluate_again(run, machine_for("cpu", workers, quiet, results))])
 
 
 def regress(
@@ -222,12 +222,12 @@ def regress(
 ) -> None:
     """Run the phantom records anew and compare them with the committed ones, metric by metric."""
     from uadbench.report import show
-    from uadbench.report.regress import committed, rerun
+    from uadbench.report.regress import committed_results, rerun
 
-    folder = committed() if reference is None else reference
+    folder = committed_results() if reference is None else reference
     typer.echo(f"reference: {folder.resolve()}")
     changes = rerun(folder, preset, method or [], machine_for("cpu", workers, quiet, None))
-    show.changes(changes)
+    show.show_changes(changes)
     if any(change.regressed for change in changes):
         raise typer.Exit(1)
 
@@ -251,4 +251,4 @@ def predict(
     from uadbench.report import show
 
     runtime = machine_for(device, 1, quiet, None)
-    show.prediction(predict_scan(run, scan, out, runtime, brain_mask, stripped, point), out)
+    show.show_prediction(predict_scan(run, scan, out, runtime, brain_mask, stripped, point), out)

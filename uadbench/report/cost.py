@@ -24,43 +24,41 @@ class Cost:
     parameters: float | None
     hardware: str
 
-    def number(self, name: str) -> float | None:
-        """The number of one of `COLUMNS`."""
-        value: float | None = getattr(self, name)
-        return value
+    def numbers(self) -> dict[str, float | None]:
+        """The numbers by the names of `COLUMNS`."""
+        return {name: getattr(self, name) for name in COLUMNS}
 
-    def shown(self, name: str) -> str:
-        """A number as every table prints it."""
-        return digits(self.number(name))
+    def texts(self) -> dict[str, str]:
+        """The numbers as every table prints them."""
+        return {name: show_digits(value) for name, value in self.numbers().items()}
 
 
-def digits(value: float | None) -> str:
+def show_digits(value: float | None) -> str:
     """Three digits, thousands in full."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def of(records: Sequence[RunRecord]) -> Cost:
+def of_records(records: Sequence[RunRecord]) -> Cost:
     """The cost of a row's records, one for each seed."""
-    scans = max(len(records[0].subjects), 1)
-    scored = _mean([_stage(r, "score", "seconds") for r in records])
-    peaks = [max(_stage(r, s, "peak_memory_mb") or 0.0 for s in ("fit", "score")) or None for r in records]
+    scored = _mean_of_known([_in_stage(r, "score", "seconds") for r in records])
+    peaks = [max(_in_stage(r, s, "peak_memory_mb") or 0.0 for s in ("fit", "score")) for r in records]
     return Cost(
-        training_s=_mean([_stage(r, "fit", "seconds") for r in records]),
-        scoring_s=None if scored is None else scored / scans,
-        memory_mb=_mean(peaks),
+        training_s=_mean_of_known([_in_stage(r, "fit", "seconds") for r in records]),
+        scoring_s=None if scored is None else scored / max(len(records[0].subjects), 1),
+        memory_mb=_mean_of_known([peak or None for peak in peaks]),
         parameters=float(records[0].n_parameters),
-        hardware=", ".join(sorted({_hardware(r) for r in records})),
+        hardware=", ".join(sorted({_name_hardware(r) for r in records})),
     )
 
 
-def _stage(record: RunRecord, stage: str, what: str) -> float | None:
+def _in_stage(record: RunRecord, stage: str, what: str) -> float | None:
     there = record.timing.get(stage)
     return None if there is None else float(getattr(there, what))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
     there = [value for value in values if value is not None]
     if not there:
         return None
@@ -68,9 +66,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return found if found >= NO_COST else 0.0
 
 
-def _hardware(record: RunRecord) -> str:
+def _name_hardware(record: RunRecord) -> str:
     facts = record.hardware
     device = str(facts.get("device") or "")
-    return f"{facts.get('processor', 'unknown')}, {facts.get('cores', '?')} cores" + (
-        f", {device}" if device not in ("", "cpu") else ""
-    )
+    name = f"{facts.get('processor', 'unknown')}, {facts.get('cores', '?')} cores"
+    return name if device in ("", "cpu") else f"{name}, {device}"

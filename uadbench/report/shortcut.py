@@ -12,10 +12,10 @@ import numpy as np
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.record import SubjectResult
+from uadbench.report.evidence import TESTED
 
 FOLDS = 5
 FEWEST = 2 * FOLDS  # subjects of each cohort, below which a classifier learns nothing
-TESTED = ("healthy-test", "lesion-test")
 
 
 @dataclass(frozen=True)

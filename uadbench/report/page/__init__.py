@@ -1,4 +1,4 @@
-"""Page: the leaderboard as one self-contained HTML file, made from records, pieces and stored maps.
+"""Page: the leaderboard as one self-contained HTML file, made from records, score histograms and stored maps.
 
 Everything that is shown is data in one JSON block; the scripts build the page from it with `textContent`
 alone, so that no text of a card or a file name is ever read as markup. Nothing is loaded from a network.
@@ -20,7 +20,7 @@ SCRIPTS = (  # in the order in which they are read: each knows those before it
 )  # fmt: skip
 
 
-def write(
+def write_page(
     found: Sequence[board.Table],
     failed: Sequence[tuple[str, str]],
     paths: Paths,

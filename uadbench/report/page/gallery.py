@@ -17,7 +17,7 @@ from uadbench.data.space import GRIDS, Grid, resample
 from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case
 from uadbench.experiment.record import RunRecord
-from uadbench.report import leaderboard as board
+from uadbench.report.leaderboard import Table
 from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
 
@@ -41,7 +41,7 @@ class View:
     image: NDArray[np.float32]
 
 
-def build(found: Sequence[board.Table], paths: Paths) -> list[dict[str, Any]]:
+def build(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
     """By table: subjects with their image, and of every row the maps of them; within `LIMIT` altogether."""
     made: list[dict[str, Any]] = []
     room = LIMIT
@@ -82,9 +82,7 @@ def _typical(record: RunRecord) -> list[tuple[str, str]]:
     return typical + [(name, HEALTHY) for name in healthy[len(healthy) // 2 :][:1]]
 
 
-def _subject(
-    name: str, kind: str, table: board.Table, stored: dict[int, dict[str, Case]]
-) -> dict[str, Any] | None:
+def _subject(name: str, kind: str, table: Table, stored: dict[int, dict[str, Case]]) -> dict[str, Any] | None:
     """The pictures of one subject; None where no row has maps of it."""
     with_maps = {number: cases[name] for number, cases in stored.items() if name in cases}
     if not with_maps:
