@@ -32,6 +32,7 @@ def leaderboard(
     plugins: Plugins = None,
 ) -> None:
     """Tables of all records, ranked only where a comparison means something."""
+    from uadbench.cards import dataset_card
     from uadbench.experiment import collect, record
     from uadbench.report import beside, evidence, formats, page, sheets, show, views
     from uadbench.report import leaderboard as board
@@ -44,7 +45,9 @@ def leaderboard(
     if format_ == "html" and (by != "method" or published):
         raise UserError("The page holds all views and the published figures: leave --by and --published out.")
     places = places_for(results)
-    found = collect.collect(places.results, board.Wanted(dataset, contrast, preset))
+    if dataset is not None:
+        dataset_card(dataset)  # no such data set is a UserError
+    found = collect.collect(places.results, lambda r: board.is_wanted(r, dataset, contrast, preset))
     chosen, left_out = found.records, found.left_out
     drawn = evidence.resamples_for(len(chosen)) if resamples is None else resamples
     if not chosen:

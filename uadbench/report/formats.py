@@ -5,7 +5,7 @@ from typing import Any
 
 from uadbench.evaluation.uncertainty import FEW_PERSONS
 from uadbench.protocol import protocol
-from uadbench.report import cost, sheets
+from uadbench.report import cost, sheets, shortcut
 from uadbench.report.evidence import SAME_TEST
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
 from uadbench.report.sheets import Line, Sheet
@@ -162,12 +162,12 @@ def cautions(table: Table) -> list[str]:
             "use the atlas share its priors."
         )
     if table.shortcut is not None:
-        found, separates = table.shortcut.auroc, table.shortcut.separates
+        found = table.shortcut
+        says_little = "so the image-level AUROC says little about lesions"
+        verdict = says_little if shortcut.separates(found) else "which is not beyond chance"
         lines.append(
             "Shortcut control: ten intensity statistics outside the lesions tell the healthy from the lesion "
-            f"scans with AUROC {shown(found.value)} ({shown(found.low)}-{shown(found.high)}), "
-            + ("so the image-level AUROC says little about lesions." if separates else "")
-            + ("" if separates else "which is not beyond chance.")
+            f"scans with AUROC {shown(found.value)} ({shown(found.low)}-{shown(found.high)}), {verdict}."
         )
     return lines
 
@@ -206,7 +206,7 @@ def rows(found: Sequence[Table]) -> list[dict[str, Any]]:
         }
         | dict(row.numbers)
         | _ends(row)
-        | cost.of_records(row.records).numbers()
+        | cost.measure(row.records)
         | {"caution": " ".join(cautions(table))}
         for table in found
         for row in table.rows

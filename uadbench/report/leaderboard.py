@@ -8,16 +8,14 @@ version of its card, contrast, metric version, headline profile, and the same pa
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
-from uadbench.cards import dataset_card
-from uadbench.evaluation.uncertainty import FEW_PERSONS
+from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import PROFILES, protocol
 from uadbench.report.evidence import SAME_TEST, Evidence
-from uadbench.report.shortcut import Shortcut, control
-from uadbench.report.standings import FEWEST_SEEDS, Contender, Standing, standings
+from uadbench.report.shortcut import control
+from uadbench.report.standings import FEWEST_SEEDS, Standing, keep, standings
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
 
@@ -116,11 +114,10 @@ class Table:
     split: str  # first characters of the hash of lesion-test as it was planned
     scored: str  # first characters of the hash of who of it was scored
     subjects: Mapping[str, int]
-    persons: int  # with lesions
     prevalence: float | None
     rows: tuple[Row, ...]
     sort: str = "ap"
-    shortcut: Shortcut | None = None  # the control of rule 14, where the records carry its statistics
+    shortcut: Interval | None = None  # AUROC of the control of rule 14, where records have its statistics
     elsewhere: int = 0  # rows of the same test that scored other patients, in tables of their own
 
     @property
@@ -129,12 +126,12 @@ class Table:
         hidden = {"auroc_scan" if protocol(self.protocol).flat else "auroc_slice"}
         if all(row.numbers["ap_unflagged"] is None for row in self.rows):
             hidden.add("ap_unflagged")
-        return tuple(self._marked(column) for column in COLUMNS if column.name not in hidden)
-
-    def _marked(self, column: Column) -> Column:
-        if column.name != f"ap_{self.headline}":
-            return column
-        return replace(column, title=f"{column.title} {HEADLINE_MARK}")
+        marked = {f"ap_{self.headline}": f" {HEADLINE_MARK}"}
+        return tuple(
+            replace(column, title=column.title + marked.get(column.name, ""))
+            for column in COLUMNS
+            if column.name not in hidden
+        )
 
     @property
     def sorted_by(self) -> str:
@@ -204,10 +201,8 @@ def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
     made.sort(key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.facts, row.train))
     made = _below_unranked(made)
     if resamples:
-        contenders = [
-            Contender(row.numbers, partial(row.evidence, resamples), not row.unranked) for row in made
-        ]
-        sure = standings(contenders, sort)
+        kept = [keep(row.evidence(resamples), row.numbers, sort) for row in made]
+        sure = standings(kept, [not row.unranked for row in made])
         made = [replace(row, standing=standing) for row, standing in zip(made, sure, strict=True)]
     profiles = first.summary.profiles
     return Table(
@@ -215,7 +210,6 @@ def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
         split=first.splits["lesion-test"].hash[:8] if "lesion-test" in first.splits else "",
         scored="",
         subjects=first.summary.subjects,
-        persons=persons,
         prevalence=(profiles.get("raw") or next(iter(profiles.values()))).prevalence,
         rows=tuple(made),
         sort=sort,
@@ -228,13 +222,10 @@ def _row(seeds: Sequence[Stored], persons: int) -> Row:
     first = ordered[0].record
     of_seeds = [numbers(one.record) for one in ordered]
     return Row(
-        method=first.method,
-        variant=first.variant,
-        model_grid=first.model_grid,
+        **{name: getattr(first, name) for name in ("method", "variant", "model_grid", "trained")},
         train=first.train or "none",
         seeds=tuple(one.record.seed for one in ordered),
         numbers={name: mean_of_all([one[name] for one in of_seeds]) for name in SORTABLE},
-        trained=first.trained,
         scored=len(scored(first)),
         excluded=tuple(sorted(exclusions(first).items())),
         unranked=_why_unranked(first, len({one.record.seed for one in ordered}), persons),
@@ -285,22 +276,10 @@ def public(record: RunRecord) -> bool:
     return record.preset != "ci"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Records of a test set, a contrast and a preset, each where one is asked for; else every public one."""
-
-    dataset: str | None = None
-    contrast: str | None = None
-    preset: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.dataset is not None:
-            dataset_card(self.dataset)  # no such data set is a UserError
-
-    def __call__(self, record: RunRecord) -> bool:
-        """Whether a record is one of them."""
-        return (
-            self.dataset in (None, record.test)
-            and (self.contrast or record.contrast).casefold() == record.contrast.casefold()
-            and (record.preset == self.preset if self.preset else public(record))
-        )
+def is_wanted(record: RunRecord, dataset: str | None, contrast: str | None, preset: str | None) -> bool:
+    """Whether a record is of a test set, a contrast and a preset, where one is asked for; else public."""
+    return (
+        dataset in (None, record.test)
+        and (contrast or record.contrast).casefold() == record.contrast.casefold()
+        and (record.preset == preset if preset else public(record))
+    )

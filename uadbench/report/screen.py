@@ -34,23 +34,9 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     console.print(table)
 
 
-def print_table(
-    headers: Sequence[str],
-    lines: Iterable[Sequence[str]],
-    numbers_from: int | None = None,
-    whole: Sequence[str] = (),
-) -> None:
-    """A table as wide as it needs to be; from one column on numbers, which are flush right and not folded."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, header in enumerate(headers):
-        number = numbers_from is not None and place >= numbers_from
-        table.add_column(
-            Text(visible(header)), justify="right" if number else "left", overflow="fold",
-            no_wrap=number or header in whole,
-        )  # fmt: skip
-    for line in lines:
-        table.add_row(*[Text(visible(cell)) for cell in line])
-    console.print(table)
+def print_table(headers: Line, lines: Iterable[Line], numbers_from: int | None = None) -> None:
+    """A table without a title; from one column on numbers, which are flush right and not folded."""
+    _print_grids(Sheet("", headers, tuple(lines), texts=numbers_from))
 
 
 def print_sheets(sheets: Sequence[Sheet]) -> None:

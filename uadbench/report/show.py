@@ -129,7 +129,7 @@ def show_prediction(found: "Prediction", out: Path) -> None:
 
 def show_verified(found: "Report") -> None:
     """What `verify` found."""
-    lines = [[str(value) for value in row] for row in found.counts]
+    lines = [tuple(map(str, row)) for row in found.counts]
     print_table(("contrast", "expected", "found", "missing", "surplus"), lines, numbers_from=1)
     _print_by_reason("left out:", found.left_out)
     for problem in found.problems:

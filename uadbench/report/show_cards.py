@@ -78,8 +78,7 @@ def show_datasets(cards: Sequence[DatasetCard], paths: Paths) -> None:
         )
         for card in cards
     ]
-    whole = [header for header in headers if header not in ("contrasts", "licence")]
-    print_table(headers, lines, whole=whole)
+    print_table(headers, lines)
     print_note(
         "Expected and found are subjects; `uadbench datasets NAME` says where to apply, the licence in full "
         "and the layout."

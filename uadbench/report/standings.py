@@ -1,6 +1,6 @@
 """Standings: intervals, ties, ranks and their stability of the rows of a table (protocol, rule 12)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,16 +25,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A row of a table, as far as its standing goes; its evidence is loaded when asked for, and let go."""
-
-    numbers: Mapping[str, float | None]  # the leaderboard's own values by column
-    evidence: Callable[[], Sequence[Evidence]]  # of each seed
-    ranked: bool = True
-
-
-@dataclass(frozen=True)
-class _Kept:
+class Kept:
     """What is kept of a row's evidence: the intervals, and the resamples of one column."""
 
     intervals: Mapping[str, Interval]
@@ -43,38 +34,37 @@ class _Kept:
     few: bool
 
 
-def standings(rows: Sequence[Contender], sort: str) -> list[Standing]:
-    """Intervals and ranks of the rows of a table, which come best first.
-
-    Rows share a rank unless the paired bootstrap tells them apart from the first row of their rank (5 %,
-    Holm over the tests of the table). Ranks are given among the rows that may be ranked.
-    """
-    kept = [_keep(row, sort) for row in rows]
-    there = [place for place, row in enumerate(rows) if row.ranked and kept[place].column is not None]
-    p_values = dict(zip(there, _against_leaders([kept[place] for place in there]), strict=True))
-    ranges = dict(zip(there, _rank_ranges([kept[place].column for place in there]), strict=True))
-    made, rank = [], 1
-    for place, own in enumerate(kept):
-        p = p_values.get(place)
-        if p is not None and p <= SIGNIFICANT:
-            rank = there.index(place) + 1
-        ranked = place in ranges
-        made.append(Standing(own.intervals, rank if ranked else None, ranges.get(place), p, own.few))
-    return made
-
-
-def _keep(row: Contender, sort: str) -> _Kept:
-    seeds = row.evidence()
+def keep(seeds: Sequence[Evidence], numbers: Mapping[str, float | None], sort: str) -> Kept:
+    """What a row's standing needs of the evidence of its seeds; `numbers` are the leaderboard's own."""
     figures = figures_of_row(seeds)
     intervals = {
-        name: moved for name, figure in figures.items() if (moved := _around(figure, row.numbers.get(name)))
+        name: moved for name, figure in figures.items() if (moved := _around(figure, numbers.get(name)))
     }
     first = seeds[0]
     ids = first.ids
     # Healthy and lesion scans are drawn each for themselves, but where a subject has both (regime `within`).
     if sort != "auroc_scan" and first.record.regime != "within":
         ids = tuple(s.id for s in first.subjects if s.partition == "lesion-test")
-    return _Kept(intervals, figures.get(sort), ids, min(one.persons for one in seeds) < FEW_PERSONS)
+    return Kept(intervals, figures.get(sort), ids, min(one.persons for one in seeds) < FEW_PERSONS)
+
+
+def standings(rows: Sequence[Kept], may_be_ranked: Sequence[bool]) -> list[Standing]:
+    """Intervals and ranks of the rows of a table, which come best first.
+
+    Rows share a rank unless the paired bootstrap tells them apart from the first row of their rank (5 %,
+    Holm over the tests of the table). Ranks are given among the rows that may be ranked.
+    """
+    there = [place for place, row in enumerate(rows) if may_be_ranked[place] and row.column is not None]
+    p_values = dict(zip(there, _against_leaders([rows[place] for place in there]), strict=True))
+    ranges = dict(zip(there, _rank_ranges([rows[place].column for place in there]), strict=True))
+    made, rank = [], 1
+    for place, own in enumerate(rows):
+        p = p_values.get(place)
+        if p is not None and p <= SIGNIFICANT:
+            rank = there.index(place) + 1
+        ranked = place in ranges
+        made.append(Standing(own.intervals, rank if ranked else None, ranges.get(place), p, own.few))
+    return made
 
 
 def _around(figure: Sampled, value: float | None) -> Interval | None:
@@ -86,7 +76,7 @@ def _around(figure: Sampled, value: float | None) -> Interval | None:
     return Interval(value, max(found.low + shift, 0.0), min(found.high + shift, 1.0))
 
 
-def _against_leaders(rows: Sequence[_Kept]) -> list[float | None]:
+def _against_leaders(rows: Sequence[Kept]) -> list[float | None]:
     """p of each row against the first row of the group it would join, Holm-corrected over the table.
 
     Rows that were made of other subjects are not tested against each other.

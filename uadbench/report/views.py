@@ -88,11 +88,10 @@ def _by_bias(table: Table, resamples: int) -> Sheet:
 
 def _by_cost(table: Table, resamples: int) -> Sheet:
     """What every row costs, beside its AP."""
-    costs = [cost.of_records(row.records) for row in table.rows]
-    lines = [
-        (*row.facts, formats.shown(row.numbers["ap"]), *own.texts().values(), own.hardware)
-        for row, own in zip(table.rows, costs, strict=True)
-    ]
+    lines = []
+    for row in table.rows:
+        costs = map(cost.show_digits, cost.measure(row.records).values())
+        lines.append((*row.facts, formats.shown(row.numbers["ap"]), *costs, cost.name_hardware(row.records)))
     headers = ("AP", *[title for title, _ in cost.COLUMNS.values()], "hardware")
     return _sheet(table, "cost", headers, lines, COST_NOTE)
 

@@ -5,14 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from uadbench import __version__
-from uadbench.cards import dataset_card, method_cards
-from uadbench.evaluation.uncertainty import Interval
+from uadbench.cards import all_datasets, method_cards
 from uadbench.experiment.record import RunRecord, plain
 from uadbench.report import beside, cost, families, formats, views
 from uadbench.report.leaderboard import COLUMNS, Row, Table
 from uadbench.report.page import gallery
 from uadbench.report.strata import MEASURES, PEOPLE, POINTS, Gap, Stratum, gaps, strata
-from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
 
 EXCLUDED_SHOWN = 50
@@ -60,13 +58,6 @@ def _methods(names: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _dataset_title(name: str) -> str:
-    try:
-        return dataset_card(name).title
-    except UserError:
-        return ""
-
-
 SHOWN = ("protocol", "regime", "test", "contrast", "split", "headline", "sort")
 
 
@@ -74,13 +65,14 @@ SHOWN = ("protocol", "regime", "test", "contrast", "split", "headline", "sort")
 
 
 def _table(number: int, table: Table, resamples: int) -> dict[str, Any]:
+    known, _ = all_datasets()
     rows = [
         _row(row, rank, table, resamples) for row, rank in zip(table.rows, formats.ranked(table), strict=True)
     ]
     return {
         "id": f"t{number}",
         "title": table.title,
-        "dataset": _dataset_title(table.test),
+        "dataset": known[table.test].title if table.test in known else "",
         **{name: getattr(table, name) for name in SHOWN},
         "spread": formats.spread_header(table),
         "prevalence": _number(table.prevalence),
@@ -121,17 +113,11 @@ def _cell(row: Row, name: str) -> list[Any]:
     """The number as text, for sorting, and its interval as text."""
     value = row.numbers[name]
     found = row.standing.intervals.get(name) if row.standing is not None else None
-    return [formats.shown(value), _number(value), *(_ends(found) if found else ())]
-
-
-def _ends(found: Interval) -> list[str]:
-    return [formats.shown(found.low), formats.shown(found.high)]
+    return [formats.shown(value), _number(value), *map(formats.shown, found[1:] if found else ())]
 
 
 def _stratum(one: Stratum) -> list[Any]:
-    figures = {
-        name: [views.show_stratum(one, name), _number(found.value)] for name, found in one.figures.items()
-    }
+    figures = {name: [views.show_stratum(one, name), _number(i.value)] for name, i in one.figures.items()}
     return [one.by, one.name, one.lesion_scans, one.healthy_scans, figures]
 
 
@@ -142,10 +128,8 @@ def _gap(one: Gap) -> list[Any]:
 
 def _costs(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Each cost as text and for sorting, and on which hardware."""
-    own = cost.of_records(records)
-    texts, numbers = own.texts(), own.numbers()
-    both = {name: [texts[name], _number(numbers[name])] for name in cost.COLUMNS}
-    return both | {"hardware": own.hardware}
+    both = {name: [cost.show_digits(v), _number(v)] for name, v in cost.measure(records).items()}
+    return both | {"hardware": cost.name_hardware(records)}
 
 
 PROVENANCE = (

@@ -46,10 +46,11 @@ def build(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     room = LIMIT
     for table in found:
+        firsts = {number: row.records[0] for number, row in enumerate(table.rows) if row.records}
         stored = {
-            number: _stored(row.records[0], paths)
-            for number, row in enumerate(table.rows)
-            if row.records and row.records[0].score_hash
+            number: scans.read(paths.runs / "maps" / r.score_hash, r.data_fingerprint, paths.cache)
+            for number, r in firsts.items()
+            if r.score_hash
         }
         if not any(stored.values()):
             continue
@@ -65,18 +66,12 @@ def build(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
     return made
 
 
-def _stored(record: RunRecord, paths: Paths) -> dict[str, Case]:
-    folder = paths.runs / "maps" / record.score_hash
-    return scans.read(folder, record.data_fingerprint, paths.cache)
-
-
 def _typical(record: RunRecord) -> list[tuple[str, str]]:
     """Of each lesion kind the subject of median lesion volume, and a healthy one."""
     chosen: dict[str, list[tuple[float, str]]] = {}
     for s in record.subjects:
-        volume = s.lesion_size
         if s.partition == "lesion-test":
-            chosen.setdefault(s.lesion_kind or "lesion", []).append((volume, s.id))
+            chosen.setdefault(s.lesion_kind or "lesion", []).append((s.lesion_size, s.id))
     typical = [(sorted(of_kind)[len(of_kind) // 2][1], kind) for kind, of_kind in sorted(chosen.items())]
     healthy = sorted(s.id for s in record.subjects if s.partition == "healthy-test")
     return typical + [(name, HEALTHY) for name in healthy[len(healthy) // 2 :][:1]]
@@ -99,6 +94,7 @@ def _subject(name: str, kind: str, table: Table, stored: dict[int, dict[str, Cas
             row = table.rows[number]
             methods.append({"method": row.method, "variant": row.variant, "train": row.train, **drawn})
     spacing, origin = view.grid.spacing_mm, view.grid.origin_mm[2]
+    areas = [int(view.lesion[..., n].sum()) for n in view.slices]
     return {
         "id": name,
         "kind": kind,
@@ -107,8 +103,8 @@ def _subject(name: str, kind: str, table: Table, stored: dict[int, dict[str, Cas
         "slices": [
             f"slice {n + 1}" if view.grid.flat else f"{origin + spacing * n:+.0f} mm" for n in view.slices
         ],
-        "start": _start(view),
-        "lesion": [bool(view.lesion[..., n].any()) for n in view.slices],
+        "start": int(np.argmax(areas)) if any(areas) else len(areas) // 2,
+        "lesion": [area > 0 for area in areas],
         "sides": not view.grid.flat,
         "image": _jpeg(_sprite(view.image, view)),
         "outline": _outline(view) if view.lesion.any() else None,
@@ -139,11 +135,6 @@ def _view(case: Case) -> View:
         largest = int(lesion.sum((0, 1)).argmax())
         slices = slices - {min(slices, key=lambda n: abs(n - largest))} | {largest}
     return View(grid, (window[0], window[1]), sorted(slices), lesion, brain, shown(case.prepared.image()))
-
-
-def _start(view: View) -> int:
-    areas = [int(view.lesion[..., n].sum()) for n in view.slices]
-    return int(np.argmax(areas)) if any(areas) else len(areas) // 2
 
 
 def _maps(case: Case, view: View) -> dict[str, Any] | None:
