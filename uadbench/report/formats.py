@@ -15,6 +15,7 @@ NO_RANK = "-"
 REASONS_SHOWN = 5
 FACTS = ("#", "method", "variant", "grid", "trained on", "seeds", "n (excluded)")
 TEXTS = 5  # of the facts; the others are counts
+NARROW = 110  # characters: a narrower screen shows the headline's AP alone
 
 
 def shown(value: float | None) -> str:
@@ -61,12 +62,14 @@ def cells(table: Table, columns: Sequence[Column]) -> list[Line]:
 
 
 def sheet(table: Table) -> Sheet:
-    """A table of the leaderboard; a narrow screen shows its main columns only."""
+    """A table of the leaderboard; a screen too narrow for all columns shows the main ones."""
     columns = table.columns
     headers = (*FACTS, spread_header(table), *[column.title for column in columns])
     lines = cells(table, columns)
     width = sum(max(map(len, column)) + sheets.GAP for column in zip(headers, *lines, strict=True))
     spare = {column.title: width for column in columns if not column.main}
+    others = [c.title for c in columns if c.name.startswith("ap_") and HEADLINE_MARK not in c.title]
+    spare = dict.fromkeys(("grid", FACTS[-1], *others), NARROW) | spare
     return Sheet(table.title, headers, tuple(lines), tuple(notes(table)), texts=TEXTS, spare=spare)
 
 

@@ -26,6 +26,12 @@ def print_note(text: str, style: str = "dim") -> None:
     console.print(Text(visible(text), style=style))
 
 
+def print_heading(text: str, style: str = "bold") -> None:
+    """A line with an empty one above it."""
+    console.print()
+    print_note(text, style)
+
+
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Names in bold, and what is said of them."""
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -45,7 +51,7 @@ def print_sheets(sheets: Sequence[Sheet]) -> None:
     for full in sheets:
         hidden = [header for header, width in full.spare.items() if console.width < width]
         sheet = full.without(hidden)
-        print_note(f"\n{sheet.title}", "bold")
+        print_heading(sheet.title)
         if sheet.lines:
             left_out |= dict.fromkeys(header for header in full.headers if header in hidden)
             _print_grids(sheet)
@@ -53,7 +59,7 @@ def print_sheets(sheets: Sequence[Sheet]) -> None:
             print_note(note)
     if left_out:
         names = ", ".join(left_out)
-        print_note(f"\nLeft out at {console.width} columns: {names}. --format markdown has all.")
+        print_heading(f"Left out at {console.width} columns: {names}. --format markdown has all.", "dim")
 
 
 def _print_grids(sheet: Sheet) -> None:
@@ -62,7 +68,7 @@ def _print_grids(sheet: Sheet) -> None:
     starts = sorted({0, *sheet.headings})
     for start, end in zip(starts, [*starts[1:], len(sheet.lines)], strict=True):
         if heading := sheet.headings.get(start):
-            print_note(f"\n{heading}", "italic")
+            print_heading(heading, "italic")
         console.print(_grid(sheet, sheet.lines[start:end], widths, titled=start == 0))
 
 

@@ -58,7 +58,7 @@ class Sheet:
         """Widths of the columns in characters, which fit the room with `GAP` between them.
 
         Where not all fit, headers are folded first, then the widest column that may be; words are only
-        broken where nothing else helps.
+        broken where nothing else helps, and numbers never.
         """
         columns = [[line[place] for line in self.lines] for place in range(len(self.headers))]
         content = [max(map(len, cells), default=0) for cells in columns]
@@ -67,12 +67,13 @@ class Sheet:
             for header, cells in zip(self.headers, columns, strict=True)
         ]
         widths = [max(len(header), width) for header, width in zip(self.headers, content, strict=True)]
-        all_places = range(len(widths))
-        free = [n for n in all_places if self.headers[n] not in self.whole and not self.is_number(n)]
+        places = range(len(widths))
+        kept = [n for n in places if self.headers[n] in self.whole or self.is_number(n)]
         for _ in range(sum(widths) + GAP * (len(widths) - 1) - room):
-            unbroken = [place for place in free if widths[place] > longest[place]]
-            slack = [place for place in unbroken if widths[place] > content[place]]
-            widest = max(slack or unbroken or free or all_places, key=lambda place: widths[place])
+            free = [n for n in places if n not in kept or widths[n] > max(content[n], 1)]
+            unbroken = [n for n in free if widths[n] > longest[n]]
+            slack = [n for n in unbroken if widths[n] > content[n]]
+            widest = max(slack or unbroken or free or places, key=lambda n: widths[n])
             widths[widest] = max(widths[widest] - 1, 1)
         return widths
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from uadbench import datasets as dataset_modules
 from uadbench.cards import DatasetCard, MethodCard
-from uadbench.report.screen import print_facts, print_line, print_note, print_sheets, print_table
+from uadbench.report.screen import (
+    print_facts,
+    print_heading,
+    print_line,
+    print_note,
+    print_sheets,
+    print_table,
+)
 from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
 
@@ -38,7 +45,7 @@ def show_method(card: MethodCard) -> None:
             ("marks", ", ".join(name for name in marks if getattr(card, name)) or "none"),
         ]
     )
-    print_line("\ndifferences from the paper", style="bold")
+    print_heading("differences from the paper")
     for line in card.differences:
         print_note(f"  - {line}", style="")
     print_line("")
@@ -58,7 +65,8 @@ def show_method(card: MethodCard) -> None:
 
 def _print_title(card: MethodCard | DatasetCard) -> None:
     print_line(f"{card.name}: {card.title}", style="bold")
-    print_note(f"{card.summary}\n", style="")
+    print_note(card.summary, style="")
+    print_line("")
 
 
 # ---- data sets ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from uadbench.report import sheets
 from uadbench.report.field.collection import in_order
-from uadbench.report.screen import print_note, print_sheets
+from uadbench.report.screen import print_heading, print_note, print_sheets
 from uadbench.report.sheets import Sheet
 
 
@@ -12,11 +12,11 @@ def print_comparison(found: Sequence[Sheet], lead: str, findings: Sequence[str])
     """On a terminal."""
     print_note(lead, style="")
     print_sheets(found)
-    print_note("\nSources", style="bold")
+    print_heading("Sources")
     for key, text in cited(found).items():
         print_note(f"[{key}] {text}", style="")
     if findings:
-        print_note("\nWhat is missing", style="bold")
+        print_heading("What is missing")
         for text in findings:
             print_note(f"- {text}", style="")
 
