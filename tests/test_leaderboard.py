@@ -222,8 +222,8 @@ def test_the_phantom_is_said_to_be_no_evidence_about_brains() -> None:
 
 
 def test_records_of_the_preset_ci_are_not_public() -> None:
-    assert leaderboard.public(made())
-    assert not leaderboard.public(made(preset="ci"))
+    assert leaderboard.is_public(made())
+    assert not leaderboard.is_public(made(preset="ci"))
 
 
 # ---- ranks -------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
             cases.append(Case(subject.partition, scan, stored, grid))
         scans.write(folder, made.data_fingerprint, cases)
 
-    (shown,) = gallery.build(tables, here)
+    (shown,) = gallery.build_gallery(tables, here)
 
     kinds = {s.lesion_kind for s in tables[0].rows[0].records[0].subjects if s.lesion_kind}
     assert {s["kind"] for s in shown["subjects"]} == kinds | {"healthy"}

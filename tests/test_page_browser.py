@@ -45,7 +45,7 @@ def address(demo_records: list[Stored], tmp_path_factory: pytest.TempPathFactory
     tables = leaderboard.tables(demo_records, resamples=200)
     paths = Paths(folder, folder / "runs", folder, folder / "cache")
     failed = [("there", "</script><img src=x onerror=alert(1)>")]
-    shown = content.gather(tables, failed, paths, 200)
+    shown = content.gather_content(tables, failed, paths, 200)
     maps = [{"method": "vae", "variant": "demo", "train": "phantom", "score": PIXEL, "restored": PIXEL}]
     subject = {
         "id": "sub-1", "kind": "glioma", "width": 70, "height": 90, "slices": ["-10 mm", "+0 mm", "+10 mm"],
@@ -54,7 +54,7 @@ def address(demo_records: list[Stored], tmp_path_factory: pytest.TempPathFactory
     }  # fmt: skip
     shown["gallery"] = [{"table": tables[0].title, "subjects": [subject, subject | {"kind": "ms"}]}]
     file = folder / "page.html"
-    file.write_text(page.render(shown), encoding="utf-8")
+    file.write_text(page.render_page(shown), encoding="utf-8")
     return file.as_uri()
 
 
@@ -76,7 +76,9 @@ def hostile(demo_records: list[Stored], tmp_path: Path) -> str:
         excluded=[Exclusion(id=HOSTILE, partition=HOSTILE, reason=HOSTILE)], model_grid=HOSTILE,
     )  # fmt: skip
     paths = Paths(tmp_path, tmp_path / "runs", tmp_path, tmp_path / "cache")
-    shown = content.gather(leaderboard.tables([Stored(named, tmp_path)]), [(HOSTILE, HOSTILE)], paths, 0)
+    shown = content.gather_content(
+        leaderboard.tables([Stored(named, tmp_path)]), [(HOSTILE, HOSTILE)], paths, 0
+    )
     picture = {"method": HOSTILE, "variant": HOSTILE, "train": HOSTILE, "score": PIXEL, "restored": PIXEL}
     subject = {
         "id": HOSTILE, "kind": HOSTILE, "width": 7, "height": 9, "slices": [HOSTILE], "start": 0,
@@ -88,7 +90,7 @@ def hostile(demo_records: list[Stored], tmp_path: Path) -> str:
         "link": "javascript:alert(1)",
     }  # fmt: skip
     file = tmp_path / "page.html"
-    file.write_text(page.render(shown), encoding="utf-8")
+    file.write_text(page.render_page(shown), encoding="utf-8")
     return file.as_uri()
 
 

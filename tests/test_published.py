@@ -88,9 +88,9 @@ def test_a_map_made_at_2_mm_is_never_called_1_mm(measured: RunRecord) -> None:
 
 
 def test_a_record_is_judged_against_its_band(measured: RunRecord) -> None:
-    (judgement,) = beside.judge(measured)
+    (judgement,) = beside.judge_record(measured)
     inside = "inside" if 0.28 <= (judgement.ours or 0) <= 0.36 else "outside"
     assert judgement.verdict.startswith(f"{inside} band: ")
-    (other,) = beside.judge(replace(measured, protocol="uad-1", train="camcan"))
+    (other,) = beside.judge_record(replace(measured, protocol="uad-1", train="camcan"))
     assert other.verdict.startswith("not comparable (trained on camcan, the band is for ixi; protocol uad-1")
-    assert beside.judge(replace(measured, test="phantom")) == []
+    assert beside.judge_record(replace(measured, test="phantom")) == []

@@ -93,7 +93,7 @@ def test_a_command_that_is_not_run_is_understood(line: str) -> None:
 
 
 def test_the_table_is_that_of_the_committed_records() -> None:
-    found = collect(ROOT / "results", leaderboard.public)
+    found = collect(ROOT / "results", leaderboard.is_public)
     tables = leaderboard.tables(found.records, resamples=evidence.resamples_for(len(found.records)))
     expected = formats.markdown(tables, (), found.left_out)
 

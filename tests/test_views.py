@@ -96,13 +96,13 @@ def test_costs_are_means_over_seeds_and_per_scan(made: RunRecord) -> None:
         "score": Stage(seconds=4.0, peak_memory_mb=300.0),
     }
     slower = {**timing, "fit": Stage(seconds=2030.0, peak_memory_mb=100.0)}
-    own = cost.measure([replace(made, timing=timing), replace(made, timing=slower)])
+    own = cost.measure_cost([replace(made, timing=timing), replace(made, timing=slower)])
     texts = {name: cost.show_digits(value) for name, value in own.items()}
     assert texts["training_s"] == "1,020"
     assert own["scoring_s"] == pytest.approx(4 / len(made.subjects))
     assert texts["memory_mb"] == "300"
     assert texts["parameters"] == f"{made.n_parameters:,}"
-    assert cost.measure([replace(made, timing={})])["training_s"] is None
+    assert cost.measure_cost([replace(made, timing={})])["training_s"] is None
 
 
 # ---- shortcut control --------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def cohort(made: RunRecord, shift: float, persons: int = 15) -> RunRecord:
 
 
 def test_the_control_finds_a_shift_and_only_a_shift(made: RunRecord) -> None:
-    shifted, alike = (shortcut.control(cohort(made, shift).subjects) for shift in (2.0, 0.0))
+    shifted, alike = (shortcut.control_shortcut(cohort(made, shift).subjects) for shift in (2.0, 0.0))
     assert shifted is not None
     assert alike is not None
     assert shifted.value > 0.95
@@ -132,9 +132,9 @@ def test_the_control_finds_a_shift_and_only_a_shift(made: RunRecord) -> None:
 
 def test_the_control_needs_statistics_and_persons(made: RunRecord) -> None:
     without = [replace(s, intensity=None) for s in made.subjects]
-    assert shortcut.control(without) is None
-    assert shortcut.control(cohort(made, 2.0, persons=9).subjects) is None
-    assert shortcut.control([]) is None
+    assert shortcut.control_shortcut(without) is None
+    assert shortcut.control_shortcut(cohort(made, 2.0, persons=9).subjects) is None
+    assert shortcut.control_shortcut([]) is None
 
 
 def test_a_shortcut_is_said_in_every_format(made: RunRecord) -> None:
@@ -177,7 +177,7 @@ def test_a_view_has_the_same_cells_and_the_caution_in_every_format(
 
 def test_the_page_has_the_digits_of_the_views(tables: list[leaderboard.Table], tmp_path: Path) -> None:
     paths = Paths(tmp_path, tmp_path, tmp_path, tmp_path)
-    page = content.gather(tables, [], paths, 200)
+    page = content.gather_content(tables, [], paths, 200)
     (by_stratum,), (by_bias,), (by_cost,) = (
         views.sheets_by(by, tables, 200) for by in ("stratum", "bias", "cost")
     )

@@ -222,11 +222,11 @@ def regress(
 ) -> None:
     """Run the phantom records anew and compare them with the committed ones, metric by metric."""
     from uadbench.report import show
-    from uadbench.report.regress import committed_results, rerun
+    from uadbench.report.regress import committed_results, rerun_records
 
     folder = committed_results() if reference is None else reference
     typer.echo(f"reference: {folder.resolve()}")
-    changes = rerun(folder, preset, method or [], machine_for("cpu", workers, quiet, None))
+    changes = rerun_records(folder, preset, method or [], machine_for("cpu", workers, quiet, None))
     show.show_changes(changes)
     if any(change.regressed for change in changes):
         raise typer.Exit(1)

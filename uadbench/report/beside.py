@@ -135,7 +135,7 @@ class Judgement:
         return text if not self.reasons else f"not comparable ({'; '.join(self.reasons)}); {text}"
 
 
-def judge(record: RunRecord) -> list[Judgement]:
+def judge_record(record: RunRecord) -> list[Judgement]:
     """A record against every band of its method, test set and contrast."""
     found = []
     for band in read_bands():
@@ -176,7 +176,7 @@ def write_sheets(records: Iterable[RunRecord]) -> list[Sheet]:
     note = NOTE if found else "Nothing is published of these methods on these test sets and contrasts."
     title, lines = "Published figures beside ours", tuple(_line(one) for one in found)
     made = [Sheet(title, BESIDE_HEADERS, lines, (note,), spare=SPARE)]
-    judged = tuple(_band_line(record, one) for record in chosen for one in judge(record))
+    judged = tuple(_band_line(record, one) for record in chosen for one in judge_record(record))
     if judged:
         title = "Bands in which a correct re-implementation is expected"
         made.append(Sheet(title, BAND_HEADERS, judged))

@@ -20,7 +20,7 @@ def show_digits(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def measure(records: Sequence[RunRecord]) -> dict[str, float | None]:
+def measure_cost(records: Sequence[RunRecord]) -> dict[str, float | None]:
     """What a row costs, by the names of `COLUMNS`: means over its seeds; None where no record says it."""
     scored = _mean_of_known([_in_stage(r, "score", "seconds") for r in records])
     peaks = [max(_in_stage(r, s, "peak_memory_mb") or 0.0 for s in ("fit", "score")) for r in records]

@@ -209,7 +209,7 @@ def rows(found: Sequence[Table]) -> list[dict[str, Any]]:
         }
         | dict(row.numbers)
         | _ends(row)
-        | cost.measure(row.records)
+        | cost.measure_cost(row.records)
         | {"caution": " ".join(cautions(table))}
         for table in found
         for row in table.rows

@@ -14,8 +14,8 @@ from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import PROFILES, protocol
 from uadbench.report.evidence import SAME_TEST, Evidence
-from uadbench.report.shortcut import control
-from uadbench.report.standings import FEWEST_SEEDS, Standing, keep, standings
+from uadbench.report.shortcut import control_shortcut
+from uadbench.report.standings import FEWEST_SEEDS, Standing, keep_resamples, standings
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
 
@@ -201,7 +201,7 @@ def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
     made.sort(key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.facts, row.train))
     made = _below_unranked(made)
     if resamples:
-        kept = [keep(row.evidence(resamples), row.numbers, sort) for row in made]
+        kept = [keep_resamples(row.evidence(resamples), row.numbers, sort) for row in made]
         sure = standings(kept, [not row.unranked for row in made])
         made = [replace(row, standing=standing) for row, standing in zip(made, sure, strict=True)]
     profiles = first.summary.profiles
@@ -213,7 +213,7 @@ def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
         prevalence=(profiles.get("raw") or next(iter(profiles.values()))).prevalence,
         rows=tuple(made),
         sort=sort,
-        shortcut=next((found for one in group if (found := control(one.record.subjects))), None),
+        shortcut=next((found for one in group if (found := control_shortcut(one.record.subjects))), None),
     )
 
 
@@ -271,7 +271,7 @@ def mean_of_all(values: Sequence[float | None]) -> float | None:
 # ---- which records -----------------------------------------------------------------------------
 
 
-def public(record: RunRecord) -> bool:
+def is_public(record: RunRecord) -> bool:
     """Whether a record belongs on a leaderboard: the preset `ci` is for the machinery only."""
     return record.preset != "ci"
 
@@ -281,5 +281,5 @@ def is_wanted(record: RunRecord, dataset: str | None, contrast: str | None, pres
     return (
         dataset in (None, record.test)
         and (contrast or record.contrast).casefold() == record.contrast.casefold()
-        and (record.preset == preset if preset else public(record))
+        and (record.preset == preset if preset else is_public(record))
     )

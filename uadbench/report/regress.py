@@ -79,7 +79,7 @@ def committed_results() -> Path:
     return folder
 
 
-def rerun(results: Path, preset: str, methods: Sequence[str], runtime: Runtime) -> list[Change]:
+def rerun_records(results: Path, preset: str, methods: Sequence[str], runtime: Runtime) -> list[Change]:
     """Run every phantom record of a preset anew, from the fit on, and compare."""
     collected = collect(
         results,

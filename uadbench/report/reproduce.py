@@ -105,7 +105,7 @@ def _lines(asked: Wanted, record: RunRecord) -> Iterator[Line]:
             compared = (figure.own_metric, figure.threshold, shown(one.ours), figure.shown)
             name = f"{figure.place} ({figure.status})"
             yield (name, *facts, *compared, "; ".join([one.judgement, *remarks]))
-    for judged in beside.judge(record):
+    for judged in beside.judge_record(record):
         band = judged.band
         compared = (band.metric, band.threshold, shown(judged.ours), band.shown)
         yield ("band", *facts, *compared, "; ".join([judged.verdict, *remarks]))

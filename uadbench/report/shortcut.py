@@ -22,7 +22,7 @@ def separates(auroc: Interval) -> bool:
     return auroc.low > 0.5
 
 
-def control(subjects: Sequence[SubjectResult]) -> Interval | None:
+def control_shortcut(subjects: Sequence[SubjectResult]) -> Interval | None:
     """AUROC of telling the two cohorts apart by the statistics alone, on subjects never seen before.
 
     Logistic regression on the standardised statistics, cross-validated over subjects; None where they carry

@@ -32,7 +32,7 @@ def show_methods(cards: Sequence[MethodCard]) -> None:
 def show_method(card: MethodCard) -> None:
     """One method: its card, options and presets, and what is published of it."""
     from uadbench.methods import load, options
-    from uadbench.report.field.views import of_method
+    from uadbench.report.field.views import sheet_of_method
 
     _print_title(card)
     marks = ("trained", "template_space", "synthetic", "patient_slices")
@@ -58,7 +58,7 @@ def show_method(card: MethodCard) -> None:
         for name, option in options(load(card.name)).items()
     ]
     print_table(("option", "stage", "default", *card.preset, "what it is"), lines)
-    published = of_method(card.name)
+    published = sheet_of_method(card.name)
     if published.lines:
         print_sheets([published])
 

@@ -34,7 +34,7 @@ class Kept:
     few: bool
 
 
-def keep(seeds: Sequence[Evidence], numbers: Mapping[str, float | None], sort: str) -> Kept:
+def keep_resamples(seeds: Sequence[Evidence], numbers: Mapping[str, float | None], sort: str) -> Kept:
     """What a row's standing needs of the evidence of its seeds; `numbers` are the leaderboard's own."""
     figures = figures_of_row(seeds)
     intervals = {

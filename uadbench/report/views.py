@@ -90,7 +90,7 @@ def _by_cost(table: Table, resamples: int) -> Sheet:
     """What every row costs, beside its AP."""
     lines = []
     for row in table.rows:
-        costs = map(cost.show_digits, cost.measure(row.records).values())
+        costs = map(cost.show_digits, cost.measure_cost(row.records).values())
         lines.append((*row.facts, formats.shown(row.numbers["ap"]), *costs, cost.name_hardware(row.records)))
     headers = ("AP", *[title for title, _ in cost.COLUMNS.values()], "hardware")
     return _sheet(table, "cost", headers, lines, COST_NOTE)

@@ -221,7 +221,7 @@ def _moves(frame: pandas.DataFrame) -> tuple[str, ...]:
 # ---- of one method -----------------------------------------------------------------------------
 
 
-def of_method(method: str) -> Sheet:
+def sheet_of_method(method: str) -> Sheet:
     """Every published value of one of our rows."""
     frame = collection()
     lines = [

@@ -30,10 +30,10 @@ def write_page(
 
     `failed`: runs that failed, and records that do not count, with the reason.
     """
-    return render(content.gather(found, failed, paths, resamples))
+    return render_page(content.gather_content(found, failed, paths, resamples))
 
 
-def render(shown: Mapping[str, Any]) -> str:
+def render_page(shown: Mapping[str, Any]) -> str:
     """The page that shows this content: one file, nothing is loaded from elsewhere."""
     here = files(__package__)
     scripts = [(here / "script" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]

@@ -16,7 +16,7 @@ from uadbench.system.paths import Paths
 EXCLUDED_SHOWN = 50
 
 
-def gather(
+def gather_content(
     found: Sequence[Table],
     failed: Sequence[tuple[str, str]],
     paths: Paths,
@@ -40,7 +40,7 @@ def gather(
         "tables": [_table(number, table, resamples) for number, table in enumerate(found)],
         "families": [_families(one, families.compare_families(one, known)) for one in found],
         "published": _published(records),
-        "gallery": gallery.build(found, paths),
+        "gallery": gallery.build_gallery(found, paths),
         "failed": [[place, reason] for place, reason in failed],
     }
 
@@ -128,7 +128,7 @@ def _gap(one: Gap) -> list[Any]:
 
 def _costs(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Each cost as text and for sorting, and on which hardware."""
-    both = {name: [cost.show_digits(v), _number(v)] for name, v in cost.measure(records).items()}
+    both = {name: [cost.show_digits(v), _number(v)] for name, v in cost.measure_cost(records).items()}
     return both | {"hardware": cost.name_hardware(records)}
 
 

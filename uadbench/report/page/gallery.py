@@ -41,7 +41,7 @@ class View:
     image: NDArray[np.float32]
 
 
-def build(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
+def build_gallery(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
     """By table: subjects with their image, and of every row the maps of them; within `LIMIT` altogether."""
     made: list[dict[str, Any]] = []
     room = LIMIT
