@@ -43,14 +43,10 @@ def published(
     lead = findings.summary(chosen)
     missing = findings.findings(whole) if len(chosen) == len(whole) else []
     found = views.by_test(chosen) if by == "test" else [views.overview(chosen), *views.by_family(chosen)]
-    cells = views.find_cells(chosen)
     if format_ == "table" and output is None:
         formats.print_comparison(found, lead, missing)
-    elif format_ == "json":
-        write_output(sheets.as_json(rows(chosen) if by == "test" else [c.row() for c in cells]), output)
-    elif format_ == "csv":
-        write_output(sheets.csv(rows(chosen) if by == "test" else [c.flat_row() for c in cells]), output)
-    elif format_ == "latex":
-        write_output(sheets.latex(found, (lead, *missing)), output)
-    else:
-        write_output(formats.markdown(found, lead, missing), output)
+        return
+    cells = [cell.row(flat=format_ == "csv") for cell in views.find_cells(chosen)]
+    lines = rows(chosen) if by == "test" else cells
+    text = formats.markdown(found, lead, missing)
+    write_output(sheets.written(found, format_, lines, text, (lead, *missing)), output)

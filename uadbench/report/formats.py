@@ -234,11 +234,8 @@ def _ends(row: Row) -> dict[str, float]:
 
 def written(found: Sequence[Table], format_: str, failed: Named = (), left_out: Named = ()) -> str:
     """All tables in one of `sheets.FORMATS`; a table in a file is Markdown."""
-    if format_ in ("csv", "json"):
-        return (sheets.csv if format_ == "csv" else sheets.as_json)(rows(found))
-    if format_ == "latex":
-        return sheets.latex([sheet(table) for table in found])
-    return markdown(found, failed, left_out)
+    text = markdown(found, failed, left_out)
+    return sheets.written([sheet(table) for table in found], format_, rows(found), text)
 
 
 def left_out_lines(left_out: Named) -> list[str]:

@@ -175,9 +175,19 @@ def as_json(rows: Rows) -> str:
     return json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n"
 
 
-def written(sheets: Sequence[Sheet], format_: str) -> str:
-    """The sheets in one of `FORMATS`; a table in a file is Markdown."""
-    rows = [row for sheet in sheets for row in sheet.rows()]
+def written(
+    sheets: Sequence[Sheet],
+    format_: str,
+    rows: Rows | None = None,
+    text: str = "",
+    comments: Sequence[str] = (),
+) -> str:
+    """The sheets in one of `FORMATS`; a table in a file is Markdown.
+
+    Where they are not as they stand: `rows` for CSV and JSON, `text` for Markdown, `comments` for LaTeX.
+    """
+    if rows is None:
+        rows = [row for sheet in sheets for row in sheet.rows()]
     if format_ in ("csv", "json"):
         return csv(rows) if format_ == "csv" else as_json(rows)
-    return latex(sheets) if format_ == "latex" else markdown(sheets)
+    return latex(sheets, comments) if format_ == "latex" else text or markdown(sheets)

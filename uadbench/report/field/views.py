@@ -64,9 +64,10 @@ class Cell:
         title = f"{self.quantity}; {words.contrast(self.contrast)}; {regime}"
         return capitalised(f"{title} ({self.apart})" if self.apart else title)
 
-    def row(self) -> dict[str, Any]:
-        """The cell with all its values and their sources, for JSON."""
-        names = ("name", "test", "value", "status", "key", "cited")
+    def row(self, flat: bool) -> dict[str, Any]:
+        """The cell with all its values and their sources; flat: these as one text, apart by semicolons."""
+        values = self.values[["name", "test", "value", "status", "key", "cited"]].to_dict("records")
+        texts = [f"{shown(v['value'])} {v['name']} on {v['test']}: {v['cited']}" for v in values]
         return {name: getattr(self, name) for name in ("family", "kind", *FIXED[:4])} | {
             "setting_of": self.apart,
             "n": len(self.values),
@@ -74,14 +75,8 @@ class Cell:
             "best": float(self.best["value"]),
             "best_method": str(self.best["name"]),
             "median": self.median,
-            "values": self.values[[*names]].to_dict("records"),
+            "values": "; ".join(texts) if flat else values,
         }
-
-    def flat_row(self) -> dict[str, Any]:
-        """The cell for CSV: its values in one column, apart by semicolons."""
-        row = self.row()
-        values = [f"{shown(v['value'])} {v['name']} on {v['test']}: {v['cited']}" for v in row["values"]]
-        return row | {"values": "; ".join(values)}
 
 
 # ---- by family and kind of lesion --------------------------------------------------------------
