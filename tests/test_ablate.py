@@ -12,7 +12,7 @@ from uadbench.ablation.questions import Rule, Variant, read
 from uadbench.ablation.tables import markdown, write
 from uadbench.ablation.verdicts import Answer, Comparison, decide
 from uadbench.cards import method_card
-from uadbench.evaluation.pieces import Interval
+from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment import record
 from uadbench.experiment.plan import RunConfig, Runtime
 from uadbench.system.errors import UserError
@@ -52,7 +52,7 @@ def test_records_and_tables_lie_apart_from_the_leaderboard(runtime: Runtime) -> 
     assert markdown(report) == text
     numbers = json.loads(path.with_name("ablations.json").read_text())
     assert numbers["answers"][0]["comparisons"][0]["ap"]["all"]["difference"] == pytest.approx(
-        report.answers[0].comparisons[0].ap[""].difference, abs=1e-6
+        report.answers[0].comparisons[0].ap[""].value, abs=1e-6
     )
 
 

@@ -9,17 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uadbench.evaluation import histogram as module
-from uadbench.evaluation.histogram import ScoreHistogram, each_once, sharpened, streamed, total
+from uadbench.evaluation import counting
+from uadbench.evaluation.counting import Look, count_scores, sharpened, streamed
+from uadbench.evaluation.histogram import (
+    ScoreHistogram,
+    bins_of,
+    each_once,
+    first_of,
+    ordinals,
+    scores_at,
+    total,
+)
 from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, Curve, measure
-from uadbench.evaluation.ordinals import LOWEST, bins_of, first_of, ordinals, scores_at
 from uadbench.evaluation.pieces import Pieces
+from uadbench.evaluation.postprocess import LOWEST
 
 Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def histogram_of(scores: Any, labels: Any) -> ScoreHistogram:
-    return ScoreHistogram.of(np.asarray(scores, np.float32), np.asarray(labels, bool))
+    return count_scores(np.asarray(scores, np.float32), np.asarray(labels, bool))
 
 
 def sharp(scores: Any, labels: Any, rates: tuple[float, ...] = ()) -> ScoreHistogram:
@@ -31,7 +40,7 @@ def sharp(scores: Any, labels: Any, rates: tuple[float, ...] = ()) -> ScoreHisto
         return each_once([own.open_for_dice(), *map(own.open_at_rate, rates)])
 
     return sharpened(
-        [ScoreHistogram.of(scores, labels)], undecided, lambda look, into: look.count(scores, labels, into[0])
+        [count_scores(scores, labels)], undecided, lambda look, into: look.count(scores, labels, into[0])
     )[0]
 
 
@@ -218,10 +227,43 @@ def test_millions_of_equalised_scores_of_few_positives() -> None:
 @pytest.mark.parametrize("cells", [1 << 11, 1 << 13])
 def test_little_room_for_looks_changes_only_their_number(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels = brains(50_000, "eroded", 3)
-    monkeypatch.setattr(module, "LOOK_CELLS", cells)
+    monkeypatch.setattr(counting, "LOOK_CELLS", cells)
     exact, curve = measure(scores, labels), streamed(scores, labels).certain()
     close(curve, exact)
     assert curve.best_threshold == exact.best_threshold
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shift", [0, 3])
+def test_a_look_at_neighbouring_bins_finds_what_one_at_scattered_bins_does(kind: str, shift: int) -> None:
+    scores, labels = brains(30_000, kind, seed=6)
+    bins = np.unique(bins_of(ordinals(scores)))
+    bins = bins[bins != 0][::3]
+    found = []
+    for window in (0, 1 << 40):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(counting, "WINDOW", window)
+            patch.setattr(counting, "CHUNK", 1 << 12)
+            look = Look(bins[:40], shift)
+        counts = look.empty(scores.size)
+        look.count(scores, labels, counts)
+        found.append(look.found(counts))
+    assert_same(*found)
+    inside = np.isin(bins_of(ordinals(scores)), bins[:40])
+    assert found[0].positives.sum() == labels[inside].sum()
+    assert found[0].negatives.sum() == (~labels[inside]).sum()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_counts_are_those_of_a_plain_count(kind: str) -> None:
+    scores, labels = brains(300_000, kind, seed=8)
+    scores[:100] = -0.0
+    bins = bins_of(ordinals(scores))
+    names, place = np.unique(bins, return_inverse=True)
+    histogram = histogram_of(scores, labels)
+    np.testing.assert_array_equal(histogram.starts, first_of(names))
+    np.testing.assert_array_equal(histogram.positives, np.bincount(place[labels], minlength=names.size))
+    np.testing.assert_array_equal(histogram.negatives, np.bincount(place[~labels], minlength=names.size))
 
 
 # ---- bounds and sums -------------------------------------------------------------------------------

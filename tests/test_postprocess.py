@@ -8,8 +8,7 @@ from scipy import ndimage
 from uadbench.data.space import GRIDS, Grid
 from uadbench.evaluation.medians import median
 from uadbench.evaluation.metrics import measure
-from uadbench.evaluation.ordinals import LOWEST
-from uadbench.evaluation.postprocess import PROFILES, Profile, drop_components, eroded, filtered
+from uadbench.evaluation.postprocess import LOWEST, PROFILES, Profile, drop_components, eroded, filtered
 
 GRID = Grid("toy", (24, 26, 20), 1.0, (0.0, 0.0, 0.0))
 

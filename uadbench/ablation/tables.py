@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.ablation.verdicts import Answer, Report, shown_interval
-from uadbench.evaluation.pieces import Interval
+from uadbench.evaluation.uncertainty import Interval
 from uadbench.system.files import write_json, write_text
 
 

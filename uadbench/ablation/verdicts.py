@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uadbench.ablation.questions import Ablations, Rule, Variant
-from uadbench.evaluation.pieces import Interval, paired_interval
+from uadbench.evaluation.uncertainty import Interval, difference_in_ap
 from uadbench.experiment import pieces_file
 from uadbench.experiment.record import RunRecord, Stored
 
@@ -69,7 +69,7 @@ def compare(full: RunRecord, variant: RunRecord, results: Path) -> Comparison:
         chosen = {full.subjects[row].id: full.subjects[row] for row in full.rows("lesion-test", kind or None)}
         both = [name for name in chosen if name in pieces[1].ids]  # paired by who they are
         first, second = (own.only([own.ids.index(name) for name in both]) for own in pieces)
-        intervals[kind] = paired_interval(first, second, [chosen[name].person for name in both])
+        intervals[kind] = difference_in_ap(first, second, [chosen[name].person for name in both])
     return Comparison(full.contrast, _numbers(full), _numbers(variant), intervals)
 
 
@@ -129,4 +129,4 @@ def _holds(
 
 def shown_interval(interval: Interval) -> str:
     """A difference with its ends."""
-    return f"{interval.difference:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.coarsening import Edges, edges_for
-from uadbench.evaluation.counting import Look
-from uadbench.evaluation.histogram import ScoreHistogram, each_once, sharpened, total
+from uadbench.evaluation.counting import Look, count_scores, sharpened
+from uadbench.evaluation.edges import Edges, edges_for
+from uadbench.evaluation.histogram import ScoreHistogram, each_once, total
 from uadbench.evaluation.pieces import POOLED
 from uadbench.protocol import FALSE_POSITIVE_RATES
 
@@ -42,7 +42,7 @@ class Pools:
 
     def add(self, group: Group, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> None:
         """Count the voxels of one scan; any number of threads may do so at once."""
-        own = ScoreHistogram.of(scores, labels)
+        own = count_scores(scores, labels)
         with self._adding:
             name = self.member(group)
             self._histograms[name] = self._histograms[name] + own if name in self._histograms else own

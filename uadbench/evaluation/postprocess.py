@@ -16,7 +16,8 @@ from scipy import ndimage
 from uadbench.data.space import Grid
 from uadbench.evaluation.components import neighbours
 from uadbench.evaluation.medians import median
-from uadbench.evaluation.ordinals import LOWEST
+
+LOWEST = np.finfo(np.float32).min  # the score of voxels that are taken out
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.pieces import Pieces, resample_weights
+from uadbench.evaluation.pieces import Pieces
 
 Array = NDArray[np.float64]
 
@@ -22,6 +22,8 @@ RESAMPLES = 1000
 LEVEL = 0.95
 FEW_PERSONS = 20  # an interval from fewer is printed with a mark
 SMALLEST_ERROR = 1e-9
+BINS = 512  # of score: enough for the spread of a figure; its value is that of all bins
+CHUNK = 64  # resamples whose running sums are in memory at once
 
 
 @dataclass(frozen=True)
@@ -53,24 +55,14 @@ class Sampled:
     def logarithm(self) -> "Sampled":
         """The natural logarithm of a positive figure; resamples without a positive value are NaN."""
         values = np.where(self.values > 0, self.values, np.nan)
-        return Sampled(
-            float(np.log(self.value)),
-            self.influence / self.value,
-            np.log(values),
-            self.influences / values[:, None],
-            self.weights,
-            self.seed_error / self.value,
-        )
+        own = float(np.log(self.value)), self.influence / self.value
+        resampled = np.log(values), self.influences / values[:, None]
+        return Sampled(*own, *resampled, self.weights, self.seed_error / self.value)
 
     def __sub__(self, other: "Sampled") -> "Sampled":
-        return Sampled(
-            self.value - other.value,
-            self.influence - other.influence,
-            self.values - other.values,
-            self.influences - other.influences,
-            self.weights,
-            float(np.hypot(self.seed_error, other.seed_error)),
-        )
+        own = self.value - other.value, self.influence - other.influence
+        resampled = self.values - other.values, self.influences - other.influences
+        return Sampled(*own, *resampled, self.weights, float(np.hypot(self.seed_error, other.seed_error)))
 
 
 class Interval(NamedTuple):
@@ -81,28 +73,38 @@ class Interval(NamedTuple):
     high: float
 
 
-def draw(
+class Pooled(NamedTuple):
+    """Figures of pooled voxels."""
+
+    ap: Sampled
+    auroc: Sampled
+    best_dice: Sampled
+
+
+def draw_resamples(
     persons: Sequence[str], partitions: Sequence[str], n: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.int64]:
     """How often each scan counts in n resamples, (n, scans): subjects are drawn within their partition.
 
-    Where a person is in two partitions (regime `within`), persons are drawn from all at once. The draws
-    depend on the subjects alone: records of the same scans share them, which makes comparisons paired.
+    A person drawn brings all scans, and the order of persons does not matter. Where one is in two partitions
+    (regime `within`), persons are drawn from all at once. The draws depend on the subjects alone: records of
+    the same scans share them, which makes comparisons paired.
     """
     parts = np.array(partitions, str)
-    homes: dict[str, set[str]] = {}
-    for person, part in zip(persons, partitions, strict=True):
-        homes.setdefault(person, set()).add(part)
-    if any(len(home) > 1 for home in homes.values()):
+    if len(set(zip(persons, partitions, strict=True))) > len(set(persons)):
         parts[:] = "all"
     weights = np.zeros((n, len(persons)), np.int64)
     for part in np.unique(parts):
         own = np.flatnonzero(parts == part)
-        weights[:, own] = resample_weights([persons[row] for row in own.tolist()], n, seed)
+        names, person = np.unique(np.array(persons, str)[own], return_inverse=True)
+        drawn = np.random.default_rng(seed).integers(len(names), size=(n, len(names)))
+        drawn += np.arange(n)[:, None] * len(names)
+        counts = np.bincount(drawn.ravel(), minlength=n * len(names)).reshape(n, len(names))
+        weights[:, own] = counts[:, person]
     return weights
 
 
-def with_itself(weights: NDArray[np.int64]) -> Array:
+def _with_itself(weights: NDArray[np.int64]) -> Array:
     """The weights with a first row of ones: the figure as it is."""
     return np.concatenate([np.ones((1, weights.shape[1])), weights])
 
@@ -111,12 +113,9 @@ def _sampled(values: Array, influences: Array, weights: NDArray[np.int64]) -> Sa
     return Sampled(float(values[0]), influences[0], values[1:], influences[1:], weights)
 
 
-# ---- figures -----------------------------------------------------------------------------------
-
-
 def ratio(parts: Array, wholes: Array, weights: NDArray[np.int64]) -> Sampled:
     """Sum of `parts` over sum of `wholes` (subjects,): a pooled Dice, a recall, a mean (wholes of 1)."""
-    times = with_itself(weights)
+    times = _with_itself(weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         total = times @ wholes
         values = times @ parts / total
@@ -130,50 +129,29 @@ def mean(values: Sequence[float | None], weights: NDArray[np.int64]) -> Sampled:
     return ratio(np.array([value or 0.0 for value in values], np.float64), there, weights)
 
 
-class Pooled(NamedTuple):
-    """Figures of pooled voxels."""
-
-    ap: Sampled
-    auroc: Sampled
-    best_dice: Sampled
-
-
 def pooled(pieces: Pieces, weights: NDArray[np.int64]) -> Pooled:
     """Average precision, AUROC and best Dice of all voxels, and how far each subject moves them.
 
-    Within a bin positives and negatives count as evenly mixed, in values and influences alike; the point
-    value of a leaderboard comes from `Pieces.curve`, which knows more about bins.
+    Within a bin positives and negatives count as evenly mixed; `Pieces.curve` knows more about bins.
     """
-    times = with_itself(weights)
-    own = _few_bins(
-        pieces.positives[:, ::-1].astype(np.float64), pieces.negatives[:, ::-1].astype(np.float64)
-    )
-    names: dict[str, list[tuple[Array, Array]]] = {"ap": [], "auroc": [], "best_dice": []}
+    times = _with_itself(weights)
+    own = _few_bins(*(part[:, ::-1].astype(np.float64) for part in (pieces.positives, pieces.negatives)))
+    found: list[list[tuple[Array, Array]]] = [[], [], []]
     for start in range(0, len(times), CHUNK):
         sums = [times[start : start + CHUNK] @ part for part in own]  # (B, bins), from the highest score
         above = [part.cumsum(1) for part in sums]
         with np.errstate(invalid="ignore", divide="ignore"):
-            for name, (values, slopes) in (
-                ("ap", _ap(*sums, *above)),
-                ("auroc", _auroc(*sums, *above)),
-                ("best_dice", _best_dice(*above)),
-            ):
-                moved = slopes[0] @ own[0].T + slopes[1] @ own[1].T
-                names[name].append((values, moved))
-    columns = {
-        name: _sampled(
-            np.concatenate([values for values, _ in parts]), np.concatenate([m for _, m in parts]), weights
-        )
-        for name, parts in names.items()
-    }
-    return Pooled(**columns)
+            figures = _ap(*sums, *above), _auroc(*sums, *above), _best_dice(*above)
+            for chunks, (values, slopes) in zip(found, figures, strict=True):
+                chunks.append((values, slopes[0] @ own[0].T + slopes[1] @ own[1].T))
+    together = [[np.concatenate(parts) for parts in zip(*chunks, strict=True)] for chunks in found]
+    return Pooled(*(_sampled(values, influences, weights) for values, influences in together))
 
 
 def _few_bins(positives: Array, negatives: Array) -> tuple[Array, Array]:
     """At most `BINS` bins (subjects, bins) in descending order of score, neighbours added up.
 
-    A bin weighs as much as it can move AP: by its share of the positives, and by the share of what is called
-    so far that it adds.
+    A bin weighs by its share of the positives, and by the share of what is called so far that it adds.
     """
     if positives.shape[1] <= BINS:
         return positives, negatives
@@ -184,9 +162,6 @@ def _few_bins(positives: Array, negatives: Array) -> tuple[Array, Array]:
     first = np.flatnonzero(np.diff(group, prepend=-1))
     return np.add.reduceat(positives, first, axis=1), np.add.reduceat(negatives, first, axis=1)
 
-
-BINS = 512  # enough for the spread of a figure; its value is that of all bins
-CHUNK = 64  # resamples whose running sums are in memory at once
 
 # A value (B,) and its derivatives by the positives and by the negatives of each bin, (B, bins) each.
 Slopes = tuple[Array, tuple[Array, Array]]
@@ -228,7 +203,7 @@ def _best_dice(true: Array, false: Array) -> Slopes:
 
 def scan_auroc(scores: Sequence[float], ill: Sequence[bool], weights: NDArray[np.int64]) -> Sampled:
     """AUROC of ill against healthy scans; influences as in DeLong et al. 1988."""
-    times, score, sick = with_itself(weights), np.array(scores, np.float64), np.array(ill, bool)
+    times, score, sick = _with_itself(weights), np.array(scores, np.float64), np.array(ill, bool)
     order = np.sign(score[sick][:, None] - score[~sick][None]) / 2 + 0.5  # (ill, healthy)
     of_ill, of_healthy = times[:, sick], times[:, ~sick]
     n_ill, n_healthy = of_ill.sum(1, keepdims=True), of_healthy.sum(1, keepdims=True)
@@ -241,9 +216,6 @@ def scan_auroc(scores: Sequence[float], ill: Sequence[bool], weights: NDArray[np
     return _sampled(values[:, 0], influences, weights)
 
 
-# ---- intervals and tests -----------------------------------------------------------------------
-
-
 def over_seeds(seeds: Sequence[Sampled], seed: int = 0) -> Sampled:
     """The mean over seeds; which seeds they are is a second level of chance."""
     if len(seeds) == 1:
@@ -252,15 +224,12 @@ def over_seeds(seeds: Sequence[Sampled], seed: int = 0) -> Sampled:
     drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), n) / k  # (resamples, seeds)
     estimates = np.array([one.value for one in seeds])
     spread = np.sqrt(k / (k - 1)) * (drawn @ estimates - estimates.mean())  # k draws vary too little by this
-    values = np.mean([one.values for one in seeds], axis=0) + spread
-    return Sampled(
-        float(estimates.mean()),
-        np.mean([one.influence for one in seeds], axis=0),
-        values,
-        np.mean([one.influences for one in seeds], axis=0),
-        seeds[0].weights,
-        float(estimates.std(ddof=1) / np.sqrt(k)),
+    influence, values, influences = (
+        np.mean([getattr(one, part) for one in seeds], axis=0)
+        for part in ("influence", "values", "influences")
     )
+    error = float(estimates.std(ddof=1) / np.sqrt(k))
+    return Sampled(float(estimates.mean()), influence, values + spread, influences, seeds[0].weights, error)
 
 
 def _reach(figure: Sampled, level: float) -> tuple[float, Array]:
@@ -291,9 +260,8 @@ def interval(figure: Sampled, level: float = LEVEL) -> Interval | None:
 def difference(first: Sampled, second: Sampled, level: float = LEVEL) -> tuple[Interval, float]:
     """First less second on the same resamples, with its interval, and p of no difference.
 
-    Both are studentised and symmetric; of two positive figures they are made of the logarithm of their
-    ratio, which varies less from resample to resample than their difference, and the interval's ends are
-    brought back to a difference at the second's value.
+    Both are studentised and symmetric. Of two positive figures the logarithm of their ratio varies less from
+    resample to resample; the interval's ends are brought back to a difference at the second's value.
     """
     apart = first.value - second.value
     as_ratio = first.value > 0 and second.value > 0
@@ -306,6 +274,14 @@ def difference(first: Sampled, second: Sampled, level: float = LEVEL) -> tuple[I
     if as_ratio:
         ends = second.value * np.expm1(ends[0]), second.value * np.expm1(ends[1])
     return Interval(apart, *ends), p
+
+
+def difference_in_ap(first: Pieces, second: Pieces, persons: Sequence[str]) -> Interval:
+    """Pooled AP of one method less that of another on the same scans, in that order in both."""
+    if first.ids != second.ids or len(persons) != len(first.ids):
+        raise ValueError("Expected pieces of the same scans in the same order, and a subject for each.")
+    weights = draw_resamples(persons, ["all"] * len(persons))
+    return difference(pooled(first, weights).ap, pooled(second, weights).ap)[0]
 
 
 def difference_of_groups(first: Sampled, second: Sampled, level: float = LEVEL) -> Interval:

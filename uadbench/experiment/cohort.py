@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import Target
-from uadbench.evaluation.evaluate import extent
+from uadbench.evaluation.scan_facts import extent
 from uadbench.experiment.plan import ResolvedRun, Runtime
 from uadbench.preprocessing.prepare import Failure, check_voxels, copies, prepare
 from uadbench.system.environment import measured

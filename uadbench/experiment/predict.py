@@ -15,7 +15,7 @@ from uadbench.data.session import Session
 from uadbench.data.sizes import sizes, template_scale, voxel_size
 from uadbench.data.space import Grid, resample
 from uadbench.evaluation import postprocess
-from uadbench.evaluation.evaluate import scan_score
+from uadbench.evaluation.scan_facts import scan_score
 from uadbench.experiment import record, scoring
 from uadbench.experiment.cohort import prepare_cohort
 from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan

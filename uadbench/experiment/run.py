@@ -17,8 +17,9 @@ import numpy as np
 from uadbench import methods
 from uadbench.data import splits
 from uadbench.data.sizes import sizes
-from uadbench.evaluation import maps, scans
-from uadbench.evaluation.evaluate import Case, evaluate
+from uadbench.evaluation import maps
+from uadbench.evaluation.evaluate import evaluate
+from uadbench.evaluation.maps import Case
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import figures, identity, pieces_file, record, scoring
 from uadbench.experiment.cohort import EVALUATED, Cohort, prepare_cohort
@@ -75,7 +76,7 @@ def run(config: RunConfig, runtime: Runtime, force: bool = False, older_than: fl
     ]
     earlier = _earlier(plan, cohort, score_hash, runtime, redo)
     if earlier is not None:
-        scans.write(folder, cohort.fingerprint(), cases)
+        maps.write_scans(folder, cohort.fingerprint(), cases)
         return Outcome(
             earlier, path, folder, tuple(sorted(_pictures_folder(runtime, plan).glob("*.png"))), True
         )
@@ -208,7 +209,7 @@ def score(
                 with measured() as cost:
                     answer = scoring.answer(method, volume, plan.config.seed, plan.card.name)
                 file = folder / f"{prepared.key}.safetensors"
-                maps.write(file, answer.score, cost.seconds, cost.peak_memory_mb, answer.draws)
+                maps.write_map(file, answer.score, cost.seconds, cost.peak_memory_mb, answer.draws)
                 stage.advance()
 
 
@@ -216,7 +217,7 @@ def _is_wanted(map_file: Path, redo: float) -> bool:
     """Whether a map is to be made."""
     if not map_file.exists() or map_file.stat().st_mtime < redo:
         return True
-    if maps.whole(map_file):
+    if maps.is_whole(map_file):
         return False
     logger.warning("the map %s is damaged: made again", map_file)
     return True
@@ -289,14 +290,14 @@ def _evaluate_and_record(
     path: Path,
 ) -> Outcome:
     """Evaluate the maps, write pieces, record and pictures; `hardware`: what they were made on."""
-    scans.write(cases[0].map_file.parent, cohort.fingerprint(), cases)
+    maps.write_scans(cases[0].map_file.parent, cohort.fingerprint(), cases)
     with measured() as cost:
         evaluation = evaluate(
             cases, plan.config.profiles, runtime.paths.runs / "scratch", runtime.workers,
             runtime.progress,
         )  # fmt: skip
     pieces = path.with_suffix(".npz")
-    costs = [maps.cost(case.map_file) for case in cases]
+    costs = [maps.read_cost(case.map_file) for case in cases]
     facts: dict[str, Any] = {
         "protocol": plan.protocol.id,
         "metric_version": METRIC_VERSION,
@@ -392,7 +393,7 @@ def evaluate_again(path: Path, runtime: Runtime) -> Outcome:
     models = [p for part in EVALUATED for p in cohort.model[part]]
     files = [folder / f"{p.key}.safetensors" for p in models]
     fit_facts = read_sealed(runtime.paths.fit(earlier.fit_hash) / "fit.json")
-    if fit_facts is None or not all(maps.whole(file) for file in files):
+    if fit_facts is None or not all(maps.is_whole(file) for file in files):
         raise UserError(
             f"The maps of {path} are not under {folder}; `uadbench run --force` makes them again."
         )

@@ -66,7 +66,9 @@ class Evidence:
     def weights(self) -> Any:
         """Resamples of the tested subjects, (resamples, subjects); of lesion-test in `ill`."""
         tested = self.subjects
-        return uncertainty.draw([s.person for s in tested], [s.partition for s in tested], self.resamples)
+        return uncertainty.draw_resamples(
+            [s.person for s in tested], [s.partition for s in tested], self.resamples
+        )
 
     @property
     def subjects(self) -> list[SubjectResult]:

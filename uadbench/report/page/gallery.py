@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.data.space import GRIDS, Grid, resample
-from uadbench.evaluation import maps, scans
-from uadbench.evaluation.evaluate import Case
+from uadbench.evaluation import maps
+from uadbench.evaluation.maps import Case
 from uadbench.experiment.record import RunRecord
 from uadbench.report import leaderboard as board
 from uadbench.system.errors import UserError
@@ -67,7 +67,7 @@ def build(found: Sequence[board.Table], paths: Paths) -> list[dict[str, Any]]:
 
 def _stored(record: RunRecord, paths: Paths) -> dict[str, Case]:
     folder = paths.runs / "maps" / record.score_hash
-    return scans.read(folder, record.data_fingerprint, paths.cache)
+    return maps.read_scans(folder, record.data_fingerprint, paths.cache)
 
 
 def _typical(record: RunRecord) -> list[tuple[str, str]]:
@@ -152,7 +152,7 @@ def _maps(case: Case, view: View) -> dict[str, Any] | None:
     import matplotlib
 
     try:
-        stored = maps.read(case.map_file)
+        stored = maps.read_map(case.map_file)
         score = resample(stored.score_map, case.map_grid, view.grid)
     except (OSError, ValueError, UserError):
         return None
