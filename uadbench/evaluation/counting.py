@@ -3,8 +3,8 @@
 Both walk through the scores in chunks whose buffers stay in the processor's cache, without sorting.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ WINDOW = 1 << 18  # cells up to which a look counts what lies between its bins t
 BLOCKS = 512  # of slots, one per sign and exponent
 ZEROS = 16  # slots that zeros are spread over: adding to one and the same slot makes the processor wait
 ONE = np.uint32(1)
+
+K = TypeVar("K", bound=Hashable)
 
 
 def _chunks(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Iterator[Voxels]:
@@ -150,22 +152,19 @@ class Look:
 
 
 def sharpened(
-    histograms: Sequence[ScoreHistogram],
-    undecided: Callable[[Sequence[ScoreHistogram]], NDArray[np.int32]],
-    count: Callable[[Look, Sequence[NDArray[Any]]], None],
-) -> list[ScoreHistogram]:
+    histograms: Mapping[K, ScoreHistogram],
+    undecided: Callable[[Mapping[K, ScoreHistogram]], NDArray[np.int32]],
+    count: Callable[[Look, Mapping[K, NDArray[Any]]], None],
+) -> Mapping[K, ScoreHistogram]:
     """Histograms of one division, looked at until no bin is undecided.
 
     `count` counts all of their voxels again, of each histogram into its own counters.
     """
-    histograms = list(histograms)
     while (bins := undecided(histograms)).size:
-        look = _next_look(bins, histograms)
-        counts = [look.empty(histogram.voxels) for histogram in histograms]
+        look = _next_look(bins, histograms.values())
+        counts = {name: look.empty(histogram.voxels) for name, histogram in histograms.items()}
         count(look, counts)
-        histograms = [
-            h.refined(look.bins, look.found(own)) for h, own in zip(histograms, counts, strict=True)
-        ]
+        histograms = {n: h.refined(look.bins, look.found(counts[n])) for n, h in histograms.items()}
     return histograms
 
 
@@ -187,15 +186,14 @@ def _next_look(bins: NDArray[np.int32], histograms: Iterable[ScoreHistogram]) ->
 def sharpened_in_memory(voxels: Sequence[Voxels], tolerance: float) -> ScoreHistogram:
     """All of these voxels: the best Dice exactly, AP certain within the tolerance, AUROC within five."""
 
-    def undecided(histograms: Sequence[ScoreHistogram]) -> NDArray[np.int32]:
-        (histogram,) = histograms
-        return each_once([histogram.open_for_dice(), histogram.open_for_areas(tolerance)])
+    def undecided(histograms: Mapping[None, ScoreHistogram]) -> NDArray[np.int32]:
+        return each_once([histograms[None].open_for_dice(), histograms[None].open_for_areas(tolerance)])
 
-    def count(look: Look, counts: Sequence[NDArray[Any]]) -> None:
+    def count(look: Look, counts: Mapping[None, NDArray[Any]]) -> None:
         for scores, labels in voxels:
-            look.count(scores, labels, counts[0])
+            look.count(scores, labels, counts[None])
 
-    return sharpened([total(count_scores(*own) for own in voxels)], undecided, count)[0]
+    return sharpened({None: total(count_scores(*own) for own in voxels)}, undecided, count)[None]
 
 
 def streamed(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:

@@ -68,6 +68,8 @@ class _Scan:
     @property
     def group(self) -> Group:
         """With whom the scan's voxels are pooled."""
+        if self.case.partition != "lesion-test":
+            return Group(self.case.partition)
         return Group(self.case.partition, self.facts["lesion_kind"], bool(self.facts["flags"]))
 
 
@@ -168,13 +170,12 @@ def _operating_points(
 
     def look_again(look: Look, counts: Mapping[Group, NDArray[Any]]) -> None:
         def add(scan: _Scan) -> None:
-            group = pools.member(scan.group)
-            if group in counts:
+            if scan.group in counts:
                 scores, labels = scan.voxels(profile)
                 own = look.empty(scores.size)
                 look.count(scores, labels, own)
                 with counting:
-                    counts[group][...] += own
+                    counts[scan.group][...] += own
 
         each(add, "single values")
 

@@ -124,18 +124,6 @@ class ScoreHistogram:
         """The metrics with their bounds; the best threshold is an edge, and its Dice is attained."""
         return self._curve
 
-    def counts_at(self, threshold: float) -> tuple[int, int]:
-        """True and false positives of score >= threshold, which must not divide a cell."""
-        if np.isposinf(threshold):
-            return 0, 0
-        value = np.float32(threshold)
-        number = ordinals(np.array([value]))[0]
-        first = int(np.searchsorted(self.starts, number))
-        inside = first and int(self.starts[first - 1]) + int(self.widths[first - 1]) > number
-        if float(value) != threshold or inside:
-            raise ValueError(f"Expected the edge of a cell as threshold, got {threshold!r}.")
-        return int(self.positives[first:].sum()), int(self.negatives[first:].sum())
-
     def threshold_at_false_positive_rate(self, rate: float) -> float:
         """The smallest edge at which at most this share of the negatives is called positive."""
         cell = self._crossing(rate)

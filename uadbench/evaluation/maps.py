@@ -8,7 +8,6 @@ the pictures of a subject without the raw data. There is one list for each set o
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -90,6 +89,10 @@ class _Grid(msgspec.Struct):
     origin_mm: tuple[float, float, float]
     flat: bool
 
+    @classmethod
+    def of(cls, grid: Grid) -> "_Grid":
+        return cls(**asdict(grid), flat=grid.flat)
+
     def made(self) -> Grid:
         return (Stack if self.flat else Grid)(self.name, self.shape, self.spacing_mm, self.origin_mm)
 
@@ -112,22 +115,18 @@ def scans_path(folder: Path, fingerprint: str) -> Path:
 def write_scans(folder: Path, fingerprint: str, cases: Sequence[Case]) -> None:
     """Write the list beside the maps of a run."""
     listed = {
-        case.prepared.session.id: {
-            "partition": case.partition,
-            "contrast": case.prepared.contrast,
-            "cohort": case.prepared.session.cohort,
-            "prepared": f"{case.prepared.path.parent.name}/{case.prepared.path.name}",
-            "grid": _facts(case.prepared.grid),
-            "map": case.map_file.name,
-            "map_grid": _facts(case.map_grid),
-        }
+        case.prepared.session.id: _Entry(
+            case.partition,
+            case.prepared.contrast,
+            case.prepared.session.cohort,
+            f"{case.prepared.path.parent.name}/{case.prepared.path.name}",
+            _Grid.of(case.prepared.grid),
+            case.map_file.name,
+            _Grid.of(case.map_grid),
+        )
         for case in cases
     }
-    update_text(scans_path(folder, fingerprint), as_json(listed))
-
-
-def _facts(grid: Grid) -> dict[str, Any]:
-    return asdict(grid) | {"flat": grid.flat}
+    update_text(scans_path(folder, fingerprint), as_json(msgspec.to_builtins(listed)))
 
 
 def read_scans(folder: Path, fingerprint: str, cache: Path) -> dict[str, Case]:

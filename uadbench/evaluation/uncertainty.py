@@ -49,8 +49,7 @@ class Sampled:
     @property
     def errors(self) -> Array:
         """Standard error within each resample, (resamples,)."""
-        errors: Array = np.sqrt((self.weights * self.influences**2).sum(1) + self.seed_error**2)
-        return errors
+        return np.asarray(np.sqrt((self.weights * self.influences**2).sum(1) + self.seed_error**2))
 
     def logarithm(self) -> "Sampled":
         """The natural logarithm of a positive figure; resamples without a positive value are NaN."""
@@ -216,12 +215,12 @@ def scan_auroc(scores: Sequence[float], ill: Sequence[bool], weights: NDArray[np
     return _sampled(values[:, 0], influences, weights)
 
 
-def over_seeds(seeds: Sequence[Sampled], seed: int = 0) -> Sampled:
+def over_seeds(seeds: Sequence[Sampled]) -> Sampled:
     """The mean over seeds; which seeds they are is a second level of chance."""
     if len(seeds) == 1:
         return seeds[0]
     k, n = len(seeds), len(seeds[0].values)
-    drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), n) / k  # (resamples, seeds)
+    drawn = np.random.default_rng(0).multinomial(k, np.full(k, 1 / k), n) / k  # (resamples, seeds)
     estimates = np.array([one.value for one in seeds])
     spread = np.sqrt(k / (k - 1)) * (drawn @ estimates - estimates.mean())  # k draws vary too little by this
     influence, values, influences = (
@@ -232,17 +231,17 @@ def over_seeds(seeds: Sequence[Sampled], seed: int = 0) -> Sampled:
     return Sampled(float(estimates.mean()), influence, values + spread, influences, seeds[0].weights, error)
 
 
-def _reach(figure: Sampled, level: float) -> tuple[float, Array]:
+def _reach(figure: Sampled) -> tuple[float, Array]:
     """Half the width of the studentised symmetric interval, and the pivots it was made of."""
     errors = figure.errors
     usable = np.isfinite(figure.values) & np.isfinite(errors) & (errors > SMALLEST_ERROR)
     if figure.error <= SMALLEST_ERROR or usable.sum() < len(usable) / 2:
         return 0.0, np.zeros(0)
     pivots = np.abs(figure.values[usable] - figure.value) / errors[usable]
-    return float(np.quantile(pivots, level)) * figure.error, pivots
+    return float(np.quantile(pivots, LEVEL)) * figure.error, pivots
 
 
-def interval(figure: Sampled, level: float = LEVEL) -> Interval | None:
+def interval(figure: Sampled) -> Interval | None:
     """The interval of a figure in [0, 1]; None where it is undefined.
 
     Studentised, symmetric, of the figure's logarithm: of the kinds tried on simulated cohorts with
@@ -252,12 +251,12 @@ def interval(figure: Sampled, level: float = LEVEL) -> Interval | None:
         return None
     if figure.value <= 0:
         return Interval(figure.value, figure.value, figure.value)
-    reach, _ = _reach(figure.logarithm(), level)
+    reach, _ = _reach(figure.logarithm())
     high = figure.value * np.exp(reach) if reach < -np.log(figure.value) else 1.0
     return Interval(figure.value, figure.value * np.exp(-reach), high)
 
 
-def difference(first: Sampled, second: Sampled, level: float = LEVEL) -> tuple[Interval, float]:
+def difference(first: Sampled, second: Sampled) -> tuple[Interval, float]:
     """First less second on the same resamples, with its interval, and p of no difference.
 
     Both are studentised and symmetric. Of two positive figures the logarithm of their ratio varies less from
@@ -266,7 +265,7 @@ def difference(first: Sampled, second: Sampled, level: float = LEVEL) -> tuple[I
     apart = first.value - second.value
     as_ratio = first.value > 0 and second.value > 0
     tested = first.logarithm() - second.logarithm() if as_ratio else first - second
-    reach, pivots = _reach(tested, level)
+    reach, pivots = _reach(tested)
     if not pivots.size:
         return Interval(apart, apart, apart), 1.0
     p = float((1 + (pivots >= abs(tested.value) / tested.error).sum()) / (1 + len(pivots)))
@@ -284,14 +283,14 @@ def difference_in_ap(first: Pieces, second: Pieces, persons: Sequence[str]) -> I
     return difference(pooled(first, weights).ap, pooled(second, weights).ap)[0]
 
 
-def difference_of_groups(first: Sampled, second: Sampled, level: float = LEVEL) -> Interval:
+def difference_of_groups(first: Sampled, second: Sampled) -> Interval:
     """First less second of two groups of subjects, shares in [0, 1]; with no width where it is undefined.
 
     Not by the ratio as in `difference`: groups vary apart from each other, and one of few subjects may lie
     at nearly 0 in a resample.
     """
     apart = first - second
-    reach, _ = _reach(apart, level)
+    reach, _ = _reach(apart)
     return Interval(apart.value, max(apart.value - reach, -1.0), min(apart.value + reach, 1.0))
 
 
