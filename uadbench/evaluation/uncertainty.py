@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from uadbench.evaluation.pieces import Pieces
 
 Array = NDArray[np.float64]
+# A value (B,) and its derivatives by the positives and by the negatives of each bin, (B, bins) each.
+Slopes = tuple[Array, tuple[Array, Array]]
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -162,10 +164,6 @@ def _few_bins(positives: Array, negatives: Array) -> tuple[Array, Array]:
     return np.add.reduceat(positives, first, axis=1), np.add.reduceat(negatives, first, axis=1)
 
 
-# A value (B,) and its derivatives by the positives and by the negatives of each bin, (B, bins) each.
-Slopes = tuple[Array, tuple[Array, Array]]
-
-
 def _ap(positives: Array, negatives: Array, true: Array, false: Array) -> Slopes:
     """AP = sum of P_b * T_b / (T_b + F_b) / P, with T and F up to the middle of the bin."""
     true, false = true - positives / 2, false - negatives / 2
@@ -244,8 +242,8 @@ def _reach(figure: Sampled) -> tuple[float, Array]:
 def interval(figure: Sampled) -> Interval | None:
     """The interval of a figure in [0, 1]; None where it is undefined.
 
-    Studentised, symmetric, of the figure's logarithm: of the kinds tried on simulated cohorts with
-    log-normal lesion volumes the one whose coverage comes nearest to its level.
+    Studentised, symmetric, of the figure's logarithm: of the kinds tried on simulated cohorts with log-normal
+    lesion volumes the one whose coverage comes nearest to its level.
     """
     if not np.isfinite(figure.value):
         return None
@@ -262,8 +260,7 @@ def difference(first: Sampled, second: Sampled) -> tuple[Interval, float]:
     Both are studentised and symmetric. Of two positive figures the logarithm of their ratio varies less from
     resample to resample; the interval's ends are brought back to a difference at the second's value.
     """
-    apart = first.value - second.value
-    as_ratio = first.value > 0 and second.value > 0
+    apart, as_ratio = first.value - second.value, first.value > 0 and second.value > 0
     tested = first.logarithm() - second.logarithm() if as_ratio else first - second
     reach, pivots = _reach(tested)
     if not pivots.size:
@@ -286,8 +283,7 @@ def difference_in_ap(first: Pieces, second: Pieces, persons: Sequence[str]) -> I
 def difference_of_groups(first: Sampled, second: Sampled) -> Interval:
     """First less second of two groups of subjects, shares in [0, 1]; with no width where it is undefined.
 
-    Not by the ratio as in `difference`: groups vary apart from each other, and one of few subjects may lie
-    at nearly 0 in a resample.
+    Not by the ratio as in `difference`: a group of few subjects may lie at nearly 0 in a resample.
     """
     apart = first - second
     reach, _ = _reach(apart)
@@ -296,10 +292,9 @@ def difference_of_groups(first: Sampled, second: Sampled) -> Interval:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction for several tests (Holm 1979): in the order given."""
-    order = np.argsort(p_values, kind="stable")
-    corrected = np.empty(len(p_values))
-    highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = highest
+    values = np.array(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    scaled = (values.size - np.arange(values.size)) * values[order]
+    corrected = np.empty_like(values)
+    corrected[order] = np.maximum.accumulate(np.minimum(scaled, 1.0))
     return corrected.tolist()
