@@ -22,7 +22,7 @@ SWEEP = 'methods = ["random"]\ndatasets = ["balls"]\npresets = ["ci"]\nlimit = 1
 IN_ONE_PROCESS = """
 import sys, time
 from uadbench.system.paths import Paths
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.system.progress import Silent
 from uadbench.experiment.run import run
 import torch

@@ -12,12 +12,13 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.evaluation import maps
-from uadbench.evaluation.evaluate import extent
 from uadbench.evaluation.metrics import AP_BOUND
+from uadbench.evaluation.scan_facts import extent
 from uadbench.experiment.cohort import prepare_cohort
-from uadbench.experiment.collect import collect
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
-from uadbench.experiment.record import OperatingPoint, plain
+from uadbench.experiment.collect import collect_records
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
+from uadbench.experiment.facts import OperatingPoint
+from uadbench.experiment.record import plain
 from uadbench.experiment.run import run
 from uadbench.report import leaderboard
 
@@ -69,11 +70,11 @@ def pooled(
     runtime: Runtime, config: RunConfig, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """All scores and labels that the raw profile measures, from the maps as stored."""
-    cohort = prepare_cohort(make_plan(config, runtime), runtime)
+    cohort = prepare_cohort(resolve_run(config, runtime), runtime)
     scores, labels = [], []
     for item in cohort.evaluation["lesion-test"]:
         inside = extent(item) & ~item.ignored()
-        score_map = maps.read(folder / f"{item.key}.safetensors").score_map
+        score_map = maps.read_map(folder / f"{item.key}.safetensors").score_map
         scores.append(np.where(item.brain(), score_map, np.finfo(np.float32).min)[inside])
         labels.append(item.lesion()[inside])
     return np.concatenate(scores).astype(np.float32), np.concatenate(labels)
@@ -116,7 +117,7 @@ def test_an_increasing_image_of_a_map_is_measured_as_scikit_learn_measures_it(
     assert made["image"].summary.scan == made["huge"].summary.scan
 
     results = with_images.paths.results
-    (table,) = leaderboard.tables(collect(results).records)
+    (table,) = leaderboard.tables(collect_records(results).records)
     aps = {row.method: row.numbers["ap"] or 0.0 for row in table.rows}
     assert aps["huge"] == pytest.approx(aps["image"], abs=AP_BOUND)
     assert max(aps.values()) - min(aps.values()) < 0.05  # merged neighbours change a little

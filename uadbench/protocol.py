@@ -6,7 +6,7 @@ The numbered rules are the project's evaluation protocol (README, "What the numb
 from dataclasses import dataclass
 
 from uadbench.cards import HEADLINES, DatasetCard
-from uadbench.data.space import EVALUATION, GRIDS, NATIVE, Frame, Target, grid, in_plane
+from uadbench.data.space import EVALUATION, GRIDS, NATIVE, Frame, Target, find_grid, make_frame
 from uadbench.system.errors import unknown
 
 METRIC_VERSION = 2  # raised whenever a number would change for the same score maps
@@ -41,7 +41,7 @@ class Protocol:
         """
         if name == EVALUATION:
             return self.grid
-        return in_plane(grid(name)) if self.flat else grid(name)
+        return make_frame(find_grid(name)) if self.flat else find_grid(name)
 
 
 PROTOCOLS = {
@@ -71,13 +71,6 @@ def regime(train: DatasetCard | None, test: DatasetCard) -> str:
     if train.population == "synthetic":
         return "synthetic"
     return "within" if train.name == test.name else "cross"
-
-
-def dice(true_positives: float, false_positives: float, false_negatives: float) -> float | None:
-    """Dice coefficient from counts; None where there is nothing to find (rule 6)."""
-    if true_positives + false_negatives == 0:
-        return None
-    return 2 * true_positives / (2 * true_positives + false_positives + false_negatives)
 
 
 def dice_ceiling(prevalence: float, false_positive_rate: float) -> float | None:

@@ -112,7 +112,7 @@ class Arena:
 
     def records(self) -> dict[str, Any]:
         """All records with their pieces, less what a clock or the machine says."""
-        made = {str(one.place): record.without_measurements(one) for one in record.read_all(self.results)}
+        made = {str(one.place): record.without_measurements(one) for one in record.read_records(self.results)}
         for place, content in made.items():
             del content["code"]  # a checkout may be worked on while its tests run
             content["pieces on disk"] = sha256_file((self.results / place).with_suffix(".npz"))
@@ -120,7 +120,7 @@ class Arena:
 
     def threads(self) -> set[Any]:
         """Threads of all records."""
-        return {made.hardware["threads"] for made in record.read_all(self.results)}
+        return {made.hardware["threads"] for made in record.read_records(self.results)}
 
     def failures(self) -> dict[str, str]:
         """Reason of every recorded failure, by the seed of its cell."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
+from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
 from uadbench.sweep import cluster, description, tasks
 from uadbench.sweep.cluster import Request
 from uadbench.sweep.worker import Orders
@@ -128,9 +128,9 @@ def test_seeds_are_planned_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatc
 
     def counted(*arguments: Any) -> ResolvedRun:
         planned.append(arguments)
-        return make_plan(*arguments)
+        return resolve_run(*arguments)
 
-    monkeypatch.setattr(tasks, "make_plan", counted)
+    monkeypatch.setattr(tasks, "resolve_run", counted)
     configs = [
         RunConfig(method="brightness", dataset="balls", preset="ci", seed=seed) for seed in range(3000)
     ]
@@ -139,7 +139,7 @@ def test_seeds_are_planned_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatc
 
     assert len(planned) == 1
     assert len({task.path for task in found}) == len({task.folder for task in found}) == 3000
-    assert found[7].path == runtime.paths.results / make_plan(configs[7], runtime).place()
+    assert found[7].path == runtime.paths.results / resolve_run(configs[7], runtime).place
 
 
 def test_cells_that_share_a_fit_have_one_group_for_each_seed(runtime: Runtime) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from uadbench import cards
 from uadbench.experiment import record
-from uadbench.experiment.plan import RunConfig, Runtime
-from uadbench.experiment.record import RunRecord, Stage, plain
+from uadbench.experiment.config import RunConfig, Runtime
+from uadbench.experiment.facts import Stage
+from uadbench.experiment.record import RunRecord, plain
 from uadbench.experiment.run import run
 from uadbench.sweep import cluster, estimate, local
 from uadbench.sweep.description import Slurm

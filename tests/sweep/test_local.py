@@ -160,7 +160,7 @@ def test_a_cell_that_takes_too_long_is_recorded_as_failed(
 ) -> None:
     arena.sweep()
     place = next(arena.results.rglob("seed-2.json"))
-    shutil.rmtree(arena.runs / "maps" / record.read(place).score_hash)
+    shutil.rmtree(arena.runs / "maps" / record.read_record(place).score_hash)
     place.unlink()
     arena.hold("score 2")
 
@@ -315,4 +315,4 @@ def test_a_record_that_no_sweep_made_is_looked_at_and_kept(arena: "Arena") -> No
     assert path.stat().st_mtime_ns == made
     path.write_text(json.dumps(json.loads(path.read_text()) | {"score_hash": "0" * 64}))
     assert "--force replaces it" in arena.sweep(code=2)
-    assert record.read(path).score_hash == "0" * 64
+    assert record.read_record(path).score_hash == "0" * 64

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from uadbench import __version__
-from uadbench.cli import data, listing, new, published, reading, running, sweep
+from uadbench.cli import contracts, data, listing, new, published, reading, running, sweep
 from uadbench.cli.options import Plugins
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
 
 COMMANDS = (
     # make records
-    running.run, running.score, running.reproduce, running.predict, running.regress,
+    running.run, running.evaluate, running.reproduce, running.predict, running.regress,
     # read records
     reading.leaderboard, reading.compare, reading.check_record,
     # read what others have printed
@@ -23,6 +23,8 @@ COMMANDS = (
     listing.methods, listing.datasets, listing.doctor,
     # data
     data.verify, data.prepare, data.fixture,
+    # what methods and data sets promise
+    contracts.check_method, contracts.check_dataset,
 )  # fmt: skip
 
 
@@ -54,6 +56,7 @@ for command in COMMANDS:
 # Earlier names say what they are called now.
 anything = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(hidden=True, context_settings=anything)(running.ablate)
+app.command(hidden=True)(running.score)
 
 sweeps = _group(
     "Many methods, data sets and seeds from one file: `sweep FILE`, and `sweep status FILE` to watch.",

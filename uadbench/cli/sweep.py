@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from uadbench.api import make_runtime
 from uadbench.cli.data import remember_root
-from uadbench.cli.options import Plugins, Results, machine_for, settings_from
+from uadbench.cli.options import Plugins, Results, settings_from
 
 EARLIER = "grid"  # how the command was called
 
@@ -59,7 +60,7 @@ def run(
     from uadbench.sweep.run_sweep import Sweep, Wish
 
     wish = Wish(on, jobs, force, retry_failed, timeout, for_minutes)
-    runtime = machine_for("cpu", 1, True, results)
+    runtime = make_runtime("cpu", 1, True, results)
     for name, folder in settings_from(root, "--root").items():
         remember_root(runtime.paths, name, Path(folder))
     sweep = Sweep(file, runtime, wish)
@@ -78,4 +79,4 @@ def status(
     """Show what is done, running, failed (with the reason and the log) and the time left, live."""
     from uadbench.sweep.run_sweep import Sweep
 
-    Sweep(file, machine_for("cpu", 1, True, results)).show_status(once)
+    Sweep(file, make_runtime("cpu", 1, True, results)).show_status(once)

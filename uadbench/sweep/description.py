@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from uadbench.cards import Name, Preset, Value, dataset_card, method_card, method_names, spelled
 from uadbench.data import splits
-from uadbench.experiment.plan import LARGEST_SEED, RunConfig
+from uadbench.experiment.config import LARGEST_SEED, RunConfig
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.system import toml
 from uadbench.system.errors import UserError

@@ -56,7 +56,7 @@ def _read_costs(paths: Paths) -> dict[tuple[str, str], list[Estimate]]:
     found: dict[tuple[str, str], list[Estimate]] = {}
     for path in record.paths_of_records(paths.results):
         try:
-            made = record.parse(path)
+            made = record.parse_record(path)
             found.setdefault((made.method, made.preset), []).append(_cost(made, paths))
         except (UserError, KeyError):
             continue  # a damaged record says nothing here; whoever runs its cell meets it

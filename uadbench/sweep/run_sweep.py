@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.sweep import cluster, local, status
 from uadbench.sweep.description import read_description
 from uadbench.sweep.estimate import Estimate, estimates

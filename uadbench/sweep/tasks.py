@@ -20,13 +20,13 @@ from uadbench.data.space import Frame
 from uadbench.datasets import Found
 from uadbench.experiment import record
 from uadbench.experiment.cohort import EVALUATED
-from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
-from uadbench.experiment.scoring import draws
+from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
+from uadbench.experiment.score import count_draws
+from uadbench.source import source_hash
 from uadbench.system import locks
 from uadbench.system.errors import UserError
 from uadbench.system.files import read_json, sha256, sha256_file, sha256_json, write_json
 from uadbench.system.owners import Owner
-from uadbench.system.text import visible
 
 STACK = (256, 256, 64)  # pixels and slices of a stack of which nothing is known yet
 # How a cell can stand. `recorded`: there is a record that no sweep has looked at yet.
@@ -103,7 +103,7 @@ def plan_tasks(configs: Sequence[RunConfig], runtime: Runtime) -> list[Task]:
 
     Cells that differ in their seeds alone are planned once: a seed changes neither card nor partition.
     """
-    known: dict[tuple[str, str], Found] = {}
+    known: dict[str, Found] = {}
     planned: dict[str, Task] = {}
     home = runtime.paths.runs / "sweep" / sha256(str(runtime.paths.results.resolve()))[:8]
     tasks = []
@@ -111,7 +111,7 @@ def plan_tasks(configs: Sequence[RunConfig], runtime: Runtime) -> list[Task]:
         key = repr(replace(config, seed=0))
         if key not in planned:
             try:
-                planned[key] = _planned(make_plan(config, runtime, known), runtime.paths.results, home)
+                planned[key] = _planned(resolve_run(config, runtime, known), runtime.paths.results, home)
             except UserError as error:
                 title = f"{config.method} {config.preset} on {config.dataset} {config.contrast or ''}"
                 place = Path("mistakes", sha256(key)[:16], "none.json")
@@ -124,8 +124,8 @@ def plan_tasks(configs: Sequence[RunConfig], runtime: Runtime) -> list[Task]:
 def _planned(plan: ResolvedRun, results: Path, home: Path) -> Task:
     config = plan.config
     title = f"{config.method} {plan.variant} on {config.dataset} {plan.contrast}"
-    source = methods.source_hash(plan.card)
-    return Task(config, title, results, home, plan.place(), _fit_facts(plan), source, _map_mb(plan))
+    source = source_hash(plan.card.folder)
+    return Task(config, title, results, home, plan.place, _fit_facts(plan), source, _map_mb(plan))
 
 
 def _fit_facts(plan: ResolvedRun) -> str | None:
@@ -147,7 +147,7 @@ def _map_mb(plan: ResolvedRun) -> float:
         slices = STACK[2]
     else:
         rows, columns, slices = on.shape
-    kept = draws(plan.method)
+    kept = count_draws(plan.method)
     return 4e-6 * scans * rows * columns * slices * (kept + 1 if kept > 1 else 1)
 
 
@@ -179,10 +179,7 @@ def at_rest(task: Task) -> Standing:
         return Standing("done" if known and state.get("sha256") == sha256_file(task.path) else "recorded")
     failure = record.failure_path(task.path)
     if failure.exists():
-        try:
-            return Standing("failed", visible(record.read_failure(failure).reason))
-        except UserError as error:
-            return Standing("failed", str(error))
+        return Standing("failed", record.read_failure(failure))
     if state.get("end") == "refused":
         return Standing("refused", str(state.get("reason", "")))
     if state:
@@ -203,7 +200,7 @@ def _progress(state: Mapping[str, Any]) -> str:
 def is_whole(task: Task) -> bool:
     """Whether the record of a cell that is `done` can be read and has its pieces."""
     try:
-        record.read(task.path)
+        record.read_record(task.path)
     except UserError:
         return False
     return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.experiment.run import Outcome
 from uadbench.sweep.run_all import run_all
 from uadbench.sweep.tasks import Standing, Task, at_rest, is_whole
