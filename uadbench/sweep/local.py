@@ -139,8 +139,6 @@ class _Floor:
                 _stop(one)
         return self.results
 
-    # ---- what to begin ---------------------------------------------------------------------
-
     def _next(self) -> int | None:
         """Position of the cell to begin now: the first with room whose fit nobody else is making."""
         if len(self.running) >= len(self.devices):
@@ -170,8 +168,6 @@ class _Floor:
         process.start()
         self.running.append(_Running(task, process, slot, self._need_mb(task)))
 
-    # ---- what has ended --------------------------------------------------------------------
-
     def _wait(self) -> None:
         """Sleep until a process ends, a time is over, or a cell elsewhere may be looked at again."""
         now = time.monotonic()
@@ -192,14 +188,11 @@ class _Floor:
         state = one.task.said("state.json")
         if code not in (worker.DONE, worker.FAILED, worker.REFUSED, worker.ELSEWHERE):
             time.sleep(SIGNAL_S)  # the signal that ended it may be on its way to this process as well
-        self.running.remove(one)
         if code == worker.ELSEWHERE:
-            self.elsewhere.append(one.task)
+            self._hand_over(one)
         elif one.too_long:
-            stage = state.get("stage", "start")
-            self._crash(
-                one, f"took longer than {self.timeout_s / 60:g} minutes (--timeout), in stage '{stage}'"
-            )
+            minutes, stage = self.timeout_s / 60, state.get("stage", "start")
+            self._crash(one, f"took longer than {minutes:g} minutes (--timeout), in stage '{stage}'")
         elif code == worker.DONE:
             self.fitted.add(one.task.fit_group)
             self._close(one, "done", _words(state))
@@ -209,7 +202,7 @@ class _Floor:
         elif code is not None and -code in ENDED:
             self._close(one, "interrupted", signal.Signals(-code).name)
         elif locks.owner_of(one.task.lock) is not None:  # the process that forked it died, and not itself
-            self.elsewhere.append(one.task)
+            self._hand_over(one)
         else:
             self._crash(one, _how(code, state))
 
@@ -222,7 +215,12 @@ class _Floor:
             reason += f"; and that cannot be recorded: {error}"
         self._close(one, "failed", reason)
 
+    def _hand_over(self, one: _Running) -> None:
+        self.running.remove(one)
+        self.elsewhere.append(one.task)
+
     def _close(self, one: _Running, kind: str, note: str) -> None:
+        self.running.remove(one)
         self._note(Result(one.task, kind, note, time.monotonic() - one.begun))
 
     def _note(self, result: Result) -> None:
