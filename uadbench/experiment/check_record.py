@@ -98,16 +98,14 @@ def _names(stored: Stored) -> Iterator[str]:
         yield f"the file lies at {stored.path.name} in another folder than its facts say: {made.place}"
     if made.contrast not in test.contrasts:
         yield f"{made.test} has no contrast {made.contrast}"
-    allowed = {regime(train, test), "phantom"}  # a fixture of a real set is a phantom
-    if made.regime not in allowed:
+    if made.regime not in (regime(train, test), "phantom"):  # a fixture of a real set is a phantom
         yield f"regime is {made.regime}, but {made.train or 'none'} to {made.test} is {regime(train, test)}"
     stated = {"trained": card.trained, "card_version": test.version, "headline": test.headline}
     for name, expected in stated.items():
         if getattr(made, name) != expected:
             yield f"{name} is {getattr(made, name)}, the card says {expected}"
     homes = {f"{NONE_OF}{made.test}", f"{NONE_OF}{made.train}", *splits.PARTITIONS}
-    stray = next((item for item in made.excluded if item.partition not in homes), None)
-    if stray is not None:
+    for stray in [item for item in made.excluded if item.partition not in homes][:1]:
         yield f"{stray.id} is excluded of {stray.partition}, which is no partition"
     yield from _variant(made, card, [one for one in (test, train) if one is not None])
 
