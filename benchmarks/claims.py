@@ -3,8 +3,8 @@
 python benchmarks/claims.py [--preset demo] [--method ae] [--output results/claims/phantom-demo.md]
 
 Runs what is not done yet: every row into --results, and the learned ones once more with all their training
-steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects of
-the difference in AP of glioma-like lesions lies above 0, against both.
+steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects
+of the difference in AP of glioma-like lesions lies above 0, against both.
 """
 
 import argparse

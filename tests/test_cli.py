@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from uadbench.cli import app
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
-from uadbench.preprocessing import bias
+from uadbench.preprocessing import intensities
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -130,7 +130,7 @@ def test_prepare_says_how_brains_were_found_and_keeps_what_was_prepared_otherwis
 ) -> None:
     assert "own mask 24" in uadbench("prepare", "balls", "--quiet").stdout
     assert "no extractor 'bet'" in uadbench("prepare", "balls", "--extractor", "bet", code=2).stderr
-    monkeypatch.setattr(bias, "corrected", lambda image, _: image)  # N4 takes its seconds
+    monkeypatch.setattr(intensities, "correct_bias", lambda image, _: image)  # N4 takes its seconds
     done = CliRunner().invoke(app, ["prepare", "balls", "--n4", "--quiet", "--workers", "1"])
     assert done.exit_code == 0
     names = {path.name for path in (runtime.paths.runs / "quality").iterdir()}

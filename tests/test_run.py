@@ -24,7 +24,7 @@ from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
 from uadbench.experiment.run import evaluate_again, run, run_recording_failure
 from uadbench.experiment.score import check_score
 from uadbench.methods import Score
-from uadbench.preprocessing import bias
+from uadbench.preprocessing import intensities
 from uadbench.preprocessing.prepare_scan import Options
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import UserError
@@ -174,7 +174,7 @@ def test_a_row_prepared_otherwise_is_another_row_with_another_fit(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = lambda image, _: Scan(image.array * np.linspace(1, 1.1, 48, dtype=np.float32), image.affine)  # noqa: E731
-    monkeypatch.setattr(bias, "corrected", quick)  # N4 takes its seconds
+    monkeypatch.setattr(intensities, "correct_bias", quick)  # N4 takes its seconds
     config = replace(CELL, method="pca")
     plain = run(config, runtime)
     corrected = run(replace(config, preparation=Options(n4=True)), runtime)

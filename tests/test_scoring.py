@@ -235,7 +235,7 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
     for number in range(14, 24):  # of ten patients the first one alone, whose place in the split is val
         ball = f"ball-{number:02d}"
         card = dataset_card("balls")
-        if splits.position("balls", ball) < card.lesion_split["val"]:
+        if splits.hash_position("balls", ball) < card.lesion_split["val"]:
             break
     run(replace(CELL, method="intensity"), runtime).path.unlink()
     module = datasets.load("balls")
@@ -246,7 +246,7 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "sessions", few)
-        show.prepared(prepare_dataset("balls", ["T1"], [], runtime))
+        show.show_prepared(prepare_dataset("balls", ["T1"], [], runtime))
         said = " ".join(capsys.readouterr().out.split())
         assert "nobody to test on: all patients (1) fall into lesion-val" in said
         assert "--split all-test" in said

@@ -112,7 +112,7 @@ def _found(name: str, root: Path, items: Callable[[], Iterable[Session | LeftOut
     sessions: list[Session] = []
     left_out: list[LeftOut] = []
     remarks: list[Remark] = []
-    for item in (*items(), *layout.surprises(root)):
+    for item in (*items(), *layout.find_unseen(root)):
         if isinstance(item, LeftOut):
             left_out.append(item)
         elif isinstance(item, Remark):
@@ -146,9 +146,9 @@ def _nobody(card: DatasetCard, root: Path, left_out: Sequence[LeftOut]) -> str:
     reasons = [words for words, _ in by_reason(item for item in left_out if item.id not in unmasked)]
     if unmasked:
         reasons.insert(0, f"{len(unmasked)} subjects, none with a lesion mask: {', '.join(unmasked[:5])}")
-    packed = [path.name for path in layout.walk(root).files if layout.ARCHIVE.search(path.name)]
+    packed = [path.name for path in layout.walk_tree(root).files if layout.ARCHIVE.search(path.name)]
     if packed:
-        reasons.append(f"{layout.listed(packed)} to be unpacked")
+        reasons.append(f"{layout.count_names(packed)} to be unpacked")
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return f"No subject of {card.name} that can be used was found under {root}{why}; {_how_to_get(card)}"
 
@@ -159,7 +159,7 @@ def by_reason(items: Iterable[LeftOut]) -> list[tuple[str, int]]:
     for item in items:
         members.setdefault(item.reason, []).append(item.id)
     return [
-        (f"{ids[0]}: {reason}" if len(ids) == 1 else f"{layout.listed(ids)}: {reason}", len(ids))
+        (f"{ids[0]}: {reason}" if len(ids) == 1 else f"{layout.count_names(ids)}: {reason}", len(ids))
         for reason, ids in members.items()
     ]
 

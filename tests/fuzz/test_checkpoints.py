@@ -23,7 +23,8 @@ from uadbench.data.session import Session
 from uadbench.data.space import Grid
 from uadbench.evaluation import maps, scans
 from uadbench.evaluation.evaluate import Case
-from uadbench.learning.checkpoint import Checkpoint, History
+from uadbench.learning.checkpoint import Checkpoint
+from uadbench.learning.history import History
 from uadbench.methods import Context, Score
 from uadbench.preprocessing import brains
 from uadbench.preprocessing.filememory import FileMemory
@@ -95,7 +96,9 @@ def _volume(folder: Path) -> Kept:
     image = numbers.random(GRID.shape).astype(np.float32)
     path = folder / "volume.safetensors"
     labels = (image > 0.5).astype(np.uint8)
-    prepared.write(path, image, image > 0.1, labels, {"slice_area_mm2": [1.0] * 5, "p99": 0.25})
+    prepared.write_codes(
+        path, prepared.encode(image, image > 0.1), labels, {"slice_area_mm2": [1.0] * 5, "p99": 0.25}
+    )
 
     def read() -> Any:
         if not prepared.is_whole(path, GRID):

@@ -170,7 +170,7 @@ def _drive(found: Found, folder: Path, cases: range) -> None:
 
 def _read(path: Path, case: int) -> None:
     """Read a damaged file in every way: a plausible scan or a SubjectError, in little memory and time."""
-    for reader in (scan.read, scan.read_image, scan.read_labels, scan.read_lattice):
+    for reader in (scan.read_scan, scan.read_image, scan.read_labels, scan.read_lattice):
         began = time.monotonic()
         tracemalloc.start()
         try:

@@ -63,10 +63,10 @@ def run(
     runtime = make_runtime("cpu", 1, True, results)
     for name, folder in settings_from(root, "--root").items():
         remember_root(runtime.paths, name, Path(folder))
-    sweep = Sweep(file, runtime)
+    sweep = Sweep(file, runtime, wish)
     if dry_run:
-        sweep.show_dry_run(wish)
-    elif code := sweep.run(wish):
+        sweep.show_dry_run()
+    elif code := sweep.run():
         raise typer.Exit(code)
 
 

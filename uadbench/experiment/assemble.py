@@ -15,7 +15,7 @@ from uadbench.experiment.cohort import EVALUATED
 from uadbench.experiment.record import NONE_OF, RunRecord, make_record, read_record, write_record
 from uadbench.experiment.work import Work
 from uadbench.methods import Stochastic
-from uadbench.preprocessing.account import account
+from uadbench.preprocessing.prepare import describe_preparation
 from uadbench.protocol import METRIC_VERSION, PROFILES, regime
 from uadbench.system import environment
 from uadbench.system.environment import Cost, measured
@@ -85,7 +85,7 @@ def _taking_part(work: Work) -> dict[str, Any]:
             for name, members in work.resolved.parts.items()
         },
         "split": {"asked": config.split, "lists": cohort.lists},
-        "preparation": account(cohort.taking_part(), config.preparation),
+        "preparation": describe_preparation(cohort.taking_part(), config.preparation),
         "excluded": _excluded(work),
         "data_fingerprint": cohort.fingerprint(),
     }

@@ -177,12 +177,12 @@ def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) ->
 
 def _home(made: RunRecord, one: SubjectResult) -> str | None:
     """The partition of a subject by the split that was asked for; None: none of those that are scored."""
-    card = splits.under(dataset_card(one.cohort), made.split.asked)
+    card = splits.apply_rule(dataset_card(one.cohort), made.split.asked)
     if card.published_split:
         return one.partition  # which part of the release a subject is in, the record does not say
     healthy = one.partition.startswith("healthy")
     session = Session(id=one.id, cohort=one.cohort, subject=one.person, images={}, healthy=healthy)
-    return splits.partition(session, card)
+    return splits.find_partition(session, card)
 
 
 def _exclusions(made: RunRecord) -> Iterator[str]:

@@ -8,7 +8,8 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.space import Target
 from uadbench.evaluation.evaluate import extent
 from uadbench.experiment.config import ResolvedRun, Runtime
-from uadbench.preprocessing.prepare import Failure, check_voxels, copies, prepare
+from uadbench.preprocessing.duplicates import check_voxels, find_copies
+from uadbench.preprocessing.prepare import Failure, prepare
 from uadbench.system.environment import measured
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
@@ -43,7 +44,7 @@ class Cohort:
 def prepare_cohort(resolved: ResolvedRun, runtime: Runtime) -> Cohort:
     """Prepare every partition on the grids that need it; subjects that fail are kept as failures."""
     lists = {
-        found.card.name: splits.write(
+        found.card.name: splits.write_list(
             found.sessions, found.left_out, found.card, runtime.paths.runs / "splits"
         )
         for found in (resolved.train, resolved.test)
@@ -141,7 +142,7 @@ def _leave_copies_out(
 ) -> None:
     """Take out of the partitions whoever shows the voxels of another subject of the data set."""
     together = {part: [*scored.get(part, []), *learned.get(part, [])] for part in {*scored, *learned}}
-    for part, found in copies(together).items():
+    for part, found in find_copies(together).items():
         failures.setdefault(part, []).extend(found)
         lost = {failure.subject_id for failure in found}
         for paths in (scored, learned):

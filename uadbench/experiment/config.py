@@ -10,13 +10,13 @@ from uadbench.cards import DatasetCard, MethodCard, contrast_of, dataset_card, m
 from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
-from uadbench.data.space import EVALUATION, Frame, Target, grid
+from uadbench.data.space import EVALUATION, Frame, Target, find_grid
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
 from uadbench.experiment.partner import check_partner, choose_partner
 from uadbench.experiment.record import NOBODY, RunRecord, place_record
 from uadbench.methods import PRECISIONS, Method
-from uadbench.preprocessing import external
+from uadbench.preprocessing import extract
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.protocol import Protocol, protocol
 from uadbench.system.errors import UserError, unknown
@@ -129,7 +129,7 @@ def resolve_run(config: RunConfig, runtime: Runtime, known: dict[str, Found] | N
     _check_options(config)
     method = methods.build(card, config.preset, config.settings)
     if method.grid != EVALUATION or methods.options(method)["grid"].default != EVALUATION:
-        grid(method.grid)  # refuses one that is not there
+        find_grid(method.grid)  # refuses one that is not there
     test_card = dataset_card(config.dataset)
     contrast = contrast_of(test_card, config.contrast) if config.contrast else test_card.contrasts[0]
     if test_card.role == "healthy":
@@ -198,7 +198,7 @@ def _check_options(config: RunConfig) -> None:
             raise UserError(
                 f"The {what} expects a whole number from {least} to {LARGEST_SEED}, but {number} came."
             )
-    external.check(config.preparation.extractor)
+    extract.check_extractor(config.preparation.extractor)
 
 
 def _check_space(rules: Protocol, card: DatasetCard) -> None:
@@ -233,7 +233,7 @@ def _find_split(card: DatasetCard, rule: str, runtime: Runtime, known: dict[str,
     if card.name not in known:
         known[card.name] = find_dataset(card.name, runtime)
     found = known[card.name]
-    return replace(found, card=splits.under(found.card, rule))
+    return replace(found, card=splits.apply_rule(found.card, rule))
 
 
 def find_dataset(name: str, runtime: Runtime) -> Found:
@@ -245,14 +245,18 @@ def _divide(
     test: Found, train: Found | None, contrast: str, limit: int | None
 ) -> dict[str, Sequence[Session]]:
     """Who is in which partition; healthy ones come from the training cohort, whatever its contrasts."""
-    lesion = splits.split([s for s in test.with_contrast(contrast) if not s.healthy], test.card, limit)
-    healthy = splits.split([s for s in train.sessions if s.healthy], train.card, limit) if train else {}
+    lesion = splits.split_sessions(
+        [s for s in test.with_contrast(contrast) if not s.healthy], test.card, limit
+    )
+    healthy = (
+        splits.split_sessions([s for s in train.sessions if s.healthy], train.card, limit) if train else {}
+    )
     parts: dict[str, Sequence[Session]] = {
         name: (healthy if name.startswith("healthy") else lesion).get(name, []) for name in splits.PARTITIONS
     }
     splits.check_subjects(parts)
     if not parts["lesion-test"]:
-        by_hash = splits.rule(test.card) == "hash"
+        by_hash = splits.find_rule(test.card) == "hash"
         raise UserError(
             f"The lesion-test partition of {test.card.name} is empty: the split by "
             f"{'subjects' if by_hash else 'published parts'} puts none of the {len(test.sessions)} subjects "

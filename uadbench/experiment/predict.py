@@ -13,6 +13,7 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
 from uadbench.data.sizes import sizes, template_scale, voxel_size
 from uadbench.data.space import Grid, Target, resample
+from uadbench.data.suffixes import files_of
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.evaluate import scan_score
 from uadbench.experiment import record
@@ -233,12 +234,12 @@ def _own_brain(
     """The brain mask from which the scan was prepared, in the voxels of the scan's file."""
     (contrast,) = session.images
     files = [session.images[contrast], session.mask_of(contrast)]
-    digests = {str(p): sha256_file(p) for file in files if file is not None for p in scans.files_of(file)}
+    digests = {str(p): sha256_file(p) for file in files if file is not None for p in files_of(file)}
     kept = brains.Kept(runtime.paths.cache, resolved.config.preparation.extractor, digests)
     image = scans.read_image(session.images[contrast], session.orientation)
-    brain, _ = brains.of(session, contrast, image, kept)
+    brain, _ = brains.find_brain(session, contrast, image, kept)
     to_image = np.linalg.inv(image.affine) @ original.affine
-    return resampling.nearest(brain.astype(np.uint8), to_image, original.shape) > 0
+    return resampling.sample_nearest(brain.astype(np.uint8), to_image, original.shape) > 0
 
 
 def _in_scan(
@@ -254,10 +255,10 @@ def _in_scan(
     )
     shape = original.shape
     own: dict[str, NDArray[Any]] = {
-        name: resampling.linear(volume, to_grid, shape) * brain for name, volume in volumes.items()
+        name: resampling.sample_linear(volume, to_grid, shape) * brain for name, volume in volumes.items()
     }
     if mask is not None:
-        own["mask"] = resampling.nearest(mask.astype(np.uint8), to_grid, shape) * brain
+        own["mask"] = resampling.sample_nearest(mask.astype(np.uint8), to_grid, shape) * brain
     return own
 
 

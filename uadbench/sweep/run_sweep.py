@@ -1,5 +1,6 @@
 """Run a sweep: which cells are to be carried out, by whom, and what came of it."""
 
+import itertools
 import math
 import os
 from collections import Counter
@@ -12,7 +13,7 @@ import typer
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.experiment.config import Runtime
 from uadbench.sweep import cluster, local, status
-from uadbench.sweep.description import Description, read_description
+from uadbench.sweep.description import read_description
 from uadbench.sweep.estimate import Estimate, estimates
 from uadbench.sweep.local import Result
 from uadbench.sweep.tasks import Standing, Task, is_whole, plan_tasks, standing
@@ -46,18 +47,22 @@ class Wish:
                 raise UserError(f"--{name} expects 0 to {LONGEST_MINUTES:,} minutes, but {minutes} came.")
 
 
+PLAIN = Wish()
+
+
 class Sweep:
-    """A sweep's description and its cells, and what a user can do with them."""
+    """A sweep's description and its cells, and what is to become of them."""
 
-    def __init__(self, file: Path, runtime: Runtime) -> None:
+    def __init__(self, file: Path, runtime: Runtime, wish: Wish = PLAIN) -> None:
         """Read the file and plan every cell."""
-        self.asked: Description = read_description(file)
-        self.runtime = _absolute(runtime)
-        self.tasks: list[Task] = plan_tasks(self.asked.cells(), self.runtime)
+        self.asked, self.wish, self.runtime = read_description(file), wish, _absolute(runtime)
+        self.tasks = plan_tasks(self.asked.cells(), self.runtime)
+        minutes = wish.timeout_minutes or self.asked.timeout_minutes or math.inf
+        self.timeout_s = 60 * minutes  # of a cell
 
-    def show_dry_run(self, wish: Wish) -> None:
+    def show_dry_run(self) -> None:
         """Print cells, how they stand, and what they need."""
-        jobs = wish.jobs or (len(_devices(self.asked, wish)) if wish.on == "local" else 1)
+        jobs = self.wish.jobs or (len(self._devices()) if self.wish.on == "local" else 1)
         cells = self._stand(cluster.queue_if_any())
         status.show_dry_run(cells, estimates(self.tasks, self.runtime.paths), self.asked.left_out(), jobs)
 
@@ -66,29 +71,30 @@ class Sweep:
         needs = estimates(self.tasks, self.runtime.paths)
         status.watch(lambda: self._stand(cluster.queue_if_any()), needs, self.runtime.paths.runs, once)
 
-    def run(self, wish: Wish) -> int:
+    def run(self) -> int:
         """Carry it out, or submit it; the exit code: 0 done or submitted, 1 something failed, 2 refused."""
         self.runtime.paths.check_writable()
-        orders = self._orders(wish)
-        queue = cluster.queue() if wish.on == "slurm" else cluster.queue_if_any()
+        orders, on_slurm = self._orders(), self.wish.on == "slurm"
+        queue = cluster.queue() if on_slurm else cluster.queue_if_any()
         # Two who submit the same sweep at the same time would both find its cells waiting.
         with locks.held(self.runtime.paths.runs / "sweep" / "beginning"):
             stands = self._stand(queue)
-            todo = [task for task, how in stands if _is_wanted(task, how, wish)]
-            _announce(stands, todo, wish)
+            todo = [task for task, how in stands if self._is_wanted(task, how)]
+            _announce(stands, todo, self.wish.force)
             needs = self._needs(todo)
-            if wish.on == "slurm":
-                return _submit(todo, orders, self.asked, needs, wish)
-        return _carry_out(todo, orders, self.asked, needs, wish)
+            if on_slurm:
+                return self._submit(todo, orders, needs)
+        return self._carry_out(todo, orders, needs)
 
     def _stand(self, queue: dict[str, str] | None) -> list[tuple[Task, Standing]]:
         return [(task, standing(task, queue)) for task in self.tasks]
 
-    def _orders(self, wish: Wish) -> Orders:
+    def _orders(self) -> Orders:
         """What every process of the sweep is told."""
-        runtime, threads = replace(self.runtime, workers=self.asked.threads), self.asked.threads
-        moment = clock(runtime.paths.runs) if wish.force else math.inf
-        return Orders(runtime, threads, os.environ.get(PLUGINS_VARIABLE, ""), wish.force, moment)
+        threads, force = self.asked.threads, self.wish.force
+        runtime = replace(self.runtime, workers=threads)
+        moment = clock(runtime.paths.runs) if force else math.inf
+        return Orders(runtime, threads, os.environ.get(PLUGINS_VARIABLE, ""), force, moment)
 
     def _needs(self, todo: Sequence[Task]) -> dict[Path, Estimate]:
         """What each cell needs, with the memory that the description names."""
@@ -97,6 +103,55 @@ class Sweep:
             return found
         return {path: replace(need, memory_mb=1024 * memory_gb) for path, need in found.items()}
 
+    def _is_wanted(self, task: Task, how: Standing) -> bool:
+        if task.mistake or how.kind == "queued":
+            return False
+        if how.kind == "running":
+            return self.wish.on == "local"  # waited for; a job of Slurm would do the same and take a place
+        if how.kind == "failed":
+            return self.wish.retry_failed or self.wish.force
+        return self.wish.force or how.kind != "done" or not is_whole(task)
+
+    def _devices(self) -> list[str]:
+        """The device of each place: one for each GPU, or for so many cores as a cell has threads."""
+        device = resolve_device(self.asked.device)
+        there = [device]
+        if device == "cuda":
+            import torch
+
+            there = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        elif device == "cpu":
+            there *= max(1, len(os.sched_getaffinity(0)) // self.asked.threads)
+        return [there[n % len(there)] for n in range(self.wish.jobs or len(there))]
+
+    def _submit(self, todo: Sequence[Task], orders: Orders, needs: dict[Path, Estimate]) -> int:
+        asked, at_once = self.asked, self.wish.jobs
+        submission = cluster.Submission(orders, asked.device, asked.slurm, needs, at_once, self.timeout_s)
+        jobs = submission.submit(todo)
+        for label, number in jobs.items():
+            typer.echo(f"{label}: Slurm job {number}")
+        typer.echo(f"{len(jobs)} jobs submitted; `uadbench sweep status FILE` shows them.")
+        return 0
+
+    def _carry_out(self, todo: Sequence[Task], orders: Orders, needs: dict[Path, Estimate]) -> int:
+        number = itertools.count(1)
+
+        def tell(result: Result) -> None:
+            words = f"{result.kind}: {result.task.label}, {status.duration(result.seconds)}"
+            note = f"; {result.note}" if result.note else ""
+            typer.echo(f"[{next(number)}/{len(todo)}] {words}{note}")
+            if result.kind == "failed":
+                typer.echo(f"  log: {result.task.log}", err=True)
+
+        for_s = 60 * (self.wish.for_minutes or math.inf)
+        ended = local.carry_out(todo, orders, self._devices(), needs, tell, self.timeout_s, for_s)
+        counts = Counter(result.kind for result in ended)
+        typer.echo(_words(counts) or "nothing was left to do")
+        if counts["interrupted"]:
+            typer.echo("interrupted: the same command goes on from here", err=True)
+            return 0 if any(result.note == local.TIME_OVER for result in ended) else 130
+        return 1 if counts["failed"] else 2 if counts["refused"] else 0
+
 
 def _absolute(runtime: Runtime) -> Runtime:
     """The same places from every folder and in every process."""
@@ -104,17 +159,7 @@ def _absolute(runtime: Runtime) -> Runtime:
     return replace(runtime, paths=replace(runtime.paths, **folders))
 
 
-def _is_wanted(task: Task, how: Standing, wish: Wish) -> bool:
-    if task.mistake or how.kind == "queued":
-        return False
-    if how.kind == "running":
-        return wish.on == "local"  # waited for; a job of Slurm would do the same and take a place
-    if how.kind == "failed":
-        return wish.retry_failed or wish.force
-    return wish.force or how.kind != "done" or not is_whole(task)
-
-
-def _announce(stands: Sequence[tuple[Task, Standing]], todo: Sequence[Task], wish: Wish) -> None:
+def _announce(stands: Sequence[tuple[Task, Standing]], todo: Sequence[Task], force: bool) -> None:
     """Say what is done, what is to be done and what is done again, before it begins."""
     counts = Counter(how.kind for _, how in stands)
     typer.echo(f"{len(stands)} cells: {_words(counts)}; {len(todo)} to carry out")
@@ -122,7 +167,7 @@ def _announce(stands: Sequence[tuple[Task, Standing]], todo: Sequence[Task], wis
     for task, how in stands:
         if how.kind in ("interrupted", "failed") and task.path in chosen:
             typer.echo(f"again: {task.label} ({how.kind}: {how.note})")
-        elif how.kind == "done" and task.path in chosen and not wish.force:
+        elif how.kind == "done" and task.path in chosen and not force:
             typer.echo(f"again: {task.label} (its record is damaged)")
         elif how.kind == "failed":
             typer.echo(f"left as it is: {task.label} (failed: {how.note}); --retry-failed tries it again")
@@ -132,56 +177,3 @@ def _announce(stands: Sequence[tuple[Task, Standing]], todo: Sequence[Task], wis
 
 def _words(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
-
-
-def _timeout_s(asked: Description, wish: Wish) -> float:
-    return 60 * (wish.timeout_minutes or asked.timeout_minutes or math.inf)
-
-
-def _submit(
-    todo: Sequence[Task], orders: Orders, asked: Description, needs: dict[Path, Estimate], wish: Wish
-) -> int:
-    timeout_s = _timeout_s(asked, wish)
-    submission = cluster.Submission(orders, asked.device, asked.slurm, needs, wish.jobs, timeout_s)
-    jobs = submission.submit(todo)
-    for label, number in jobs.items():
-        typer.echo(f"{label}: Slurm job {number}")
-    typer.echo(f"{len(jobs)} jobs submitted; `uadbench sweep status FILE` shows them.")
-    return 0
-
-
-def _carry_out(
-    todo: Sequence[Task], orders: Orders, asked: Description, needs: dict[Path, Estimate], wish: Wish
-) -> int:
-    told = 0
-
-    def tell(result: Result) -> None:
-        nonlocal told
-        told += 1
-        line = f"[{told}/{len(todo)}] {result.kind}: {result.task.label}, {status.duration(result.seconds)}"
-        typer.echo(f"{line}; {result.note}" if result.note else line)
-        if result.kind == "failed":
-            typer.echo(f"  log: {result.task.log}", err=True)
-
-    for_s = 60 * (wish.for_minutes or math.inf)
-    devices = _devices(asked, wish)
-    ended = local.carry_out(todo, orders, devices, needs, tell, _timeout_s(asked, wish), for_s)
-    counts = Counter(result.kind for result in ended)
-    typer.echo(_words(counts) or "nothing was left to do")
-    if counts["interrupted"]:
-        over = any(result.note == local.TIME_OVER for result in ended)
-        typer.echo("interrupted: the same command goes on from here", err=True)
-        return 0 if over else 130
-    return 1 if counts["failed"] else 2 if counts["refused"] else 0
-
-
-def _devices(asked: Description, wish: Wish) -> list[str]:
-    """The device of each place: one for each GPU, or for so many cores as a cell has threads."""
-    device = resolve_device(asked.device)
-    if device == "cuda":
-        import torch
-
-        there = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    else:
-        there = [device] * (max(1, len(os.sched_getaffinity(0)) // asked.threads) if device == "cpu" else 1)
-    return [there[n % len(there)] for n in range(wish.jobs or len(there))]
