@@ -121,8 +121,8 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
     from uadbench.data.prepared import Prepared
     from uadbench.data.session import Session
     from uadbench.data.space import GRIDS
-    from uadbench.evaluation import maps, scans
-    from uadbench.evaluation.evaluate import Case
+    from uadbench.evaluation import maps
+    from uadbench.evaluation.maps import Case
     from uadbench.methods import Score
 
     here, grid = paths(tmp_path), GRIDS["g48"]
@@ -147,9 +147,9 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
             who = Session(id=subject.id, cohort="phantom", subject="p", images={}, healthy=not ill)
             scan = Prepared(who, "T1", grid, file)
             stored = folder / f"{subject.id}.safetensors"
-            maps.write(stored, Score(image, image[None]), 1.0, 1.0)
+            maps.write_map(stored, Score(image, image[None]), 1.0, 1.0)
             cases.append(Case(subject.partition, scan, stored, grid))
-        scans.write(folder, made.data_fingerprint, cases)
+        maps.write_scans(folder, made.data_fingerprint, cases)
 
     (shown,) = gallery.build_gallery(tables, here)
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from uadbench.cli import app
-from uadbench.evaluation import intensity
+from uadbench.evaluation import scan_facts
 from uadbench.experiment.facts import Stage
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.report import cost, formats, leaderboard, sheets, shortcut, views
@@ -147,7 +147,7 @@ def test_a_shortcut_is_said_in_every_format(made: RunRecord) -> None:
 
 def test_ten_statistics_of_a_known_distribution() -> None:
     values = np.repeat(np.array([0.25, 0.75], np.float32), 500)
-    found = dict(zip(intensity.STATISTICS, intensity.statistics(values), strict=True))
+    found = dict(zip(scan_facts.STATISTICS, scan_facts.intensity_statistics(values), strict=True))
     assert len(found) == 10
     assert found["mean"] == 0.5
     assert found["deviation"] == 0.25
@@ -155,7 +155,7 @@ def test_ten_statistics_of_a_known_distribution() -> None:
     assert found["kurtosis"] == pytest.approx(1)
     assert found["percentile 95"] == 0.75
     assert found["entropy"] == 1
-    assert intensity.statistics(np.zeros(0, np.float32)) == [0.0] * 10
+    assert scan_facts.intensity_statistics(np.zeros(0, np.float32)) == [0.0] * 10
 
 
 # ---- every format ------------------------------------------------------------------------------

@@ -81,7 +81,9 @@ class Evidence:
     def weights(self) -> Any:
         """Resamples of the tested scans, (resamples, scans)."""
         tested = self.subjects
-        return uncertainty.draw([s.person for s in tested], [s.partition for s in tested], self.resamples)
+        return uncertainty.draw_resamples(
+            [s.person for s in tested], [s.partition for s in tested], self.resamples
+        )
 
     @cached_property
     def _ill_weights(self) -> Any:

@@ -39,7 +39,7 @@ def control_shortcut(subjects: Sequence[SubjectResult]) -> Interval | None:
         uncertainty.scan_auroc(
             list(_out_of_fold(np.array([s.intensity for s in tested]), ill, persons)),
             list(ill),
-            uncertainty.draw(list(persons), [s.partition for s in tested], uncertainty.RESAMPLES),
+            uncertainty.draw_resamples(list(persons), [s.partition for s in tested], uncertainty.RESAMPLES),
         )
     )
 

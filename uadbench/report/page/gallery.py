@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.data.space import GRIDS, Grid, resample
-from uadbench.evaluation import maps, scans
-from uadbench.evaluation.evaluate import Case
+from uadbench.evaluation import maps
+from uadbench.evaluation.maps import Case
 from uadbench.experiment.record import RunRecord
 from uadbench.report.leaderboard import Table
 from uadbench.system.errors import UserError
@@ -48,7 +48,7 @@ def build_gallery(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
     for table in found:
         firsts = {number: row.records[0] for number, row in enumerate(table.rows) if row.records}
         stored = {
-            number: scans.read(paths.runs / "maps" / r.score_hash, r.data_fingerprint, paths.cache)
+            number: maps.read_scans(paths.runs / "maps" / r.score_hash, r.data_fingerprint, paths.cache)
             for number, r in firsts.items()
             if r.score_hash
         }
@@ -141,7 +141,7 @@ def _maps(case: Case, view: View) -> dict[str, Any] | None:
     import matplotlib
 
     try:
-        stored = maps.read(case.map_file)
+        stored = maps.read_map(case.map_file)
         score = resample(stored.score_map, case.map_grid, view.grid)
     except (OSError, ValueError, UserError):
         return None
