@@ -85,12 +85,12 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
     ],
 )
 def test_a_cdr_is_a_number_or_blank_and_anything_else_makes_nobody_healthy(
-    config: str, reason: str | None, make: Maker
+    cell: str, reason: str | None, make: Maker
 ) -> None:
     root = make("oasis1").root
     (table,) = root.glob("*.csv")
     lines = table.read_text().splitlines()
-    quoted = f'"{config}"' if "," in config else config
+    quoted = f'"{cell}"' if "," in cell else cell
     lines[2] = f"{lines[2].rpartition(',')[0]},{quoted}"
     table.write_text("\n".join(lines) + "\n")
     found = datasets.find("oasis1", root)
