@@ -44,7 +44,7 @@ from uadbench.data.session import Session
 from uadbench.data.space import EVALUATION, GRIDS, Grid
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
-from uadbench.learning.checkpoint import History
+from uadbench.learning.history import History
 from uadbench.methods import Context, Method
 from uadbench.system import environment
 from uadbench.system.files import sha256_json, write_json, write_text

@@ -17,7 +17,7 @@ from uadbench.system.paths import Paths
 from uadbench.system.progress import Silent
 
 if TYPE_CHECKING:
-    from uadbench.experiment.plan import Runtime
+    from uadbench.experiment.config import Runtime
     from uadbench.experiment.record import Stored
 
 
@@ -26,7 +26,7 @@ def demo_records(made_results: Path) -> "list[Stored]":
     """Records of three methods with one seed each: one table of three rows."""
     from uadbench.experiment import collect
 
-    return [one for one in collect.collect(made_results).records if one.record.seed == 0]
+    return [one for one in collect.collect_records(made_results).records if one.record.seed == 0]
 
 
 def ellipsoid(
@@ -94,7 +94,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Runtime":
     """An installation of its own in a temporary folder, with the plug-ins of the tests."""
-    from uadbench.experiment.plan import Runtime
+    from uadbench.experiment.config import Runtime
 
     monkeypatch.setenv(PLUGINS_VARIABLE, str(PLUGINS))
     for name in ("data", "runs", "results"):
@@ -133,7 +133,7 @@ MADE = (("random", 0), ("random", 1), ("intensity", 0), ("pca", 0))
 @pytest.fixture(scope="session")
 def made_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with the records of three methods; whoever changes it copies it first."""
-    from uadbench.experiment.plan import RunConfig, Runtime
+    from uadbench.experiment.config import RunConfig, Runtime
     from uadbench.experiment.run import run
 
     here = tmp_path_factory.mktemp("made")

@@ -32,7 +32,7 @@ def touch(root: Path, *names: str) -> None:
 
 def found(name: str, root: Path) -> tuple[dict[str, Session], dict[str, str]]:
     """Subjects and left-out items by id."""
-    result = datasets.find(name, root)
+    result = datasets.find_sessions(name, root)
     return {s.id: s for s in result.sessions}, {item.id: item.reason for item in result.left_out}
 
 
@@ -153,13 +153,15 @@ def test_trap_2_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_i
     names = [f"IXI{n:03d}-{SITES[n % 3]}-{n:04d}-T1.nii.gz" for n in range(60)]
     names += [f"IXI{n:03d}-{SITES[n % 3]}-9{n:03d}-T1.nii.gz" for n in range(60)]  # second visits
     touch(tmp_path, *names)
-    whole = datasets.find("ixi", tmp_path)
+    whole = datasets.find_sessions("ixi", tmp_path)
     parts = splits.split_sessions(whole.sessions, whole.card)
     splits.check_subjects(parts)
     assert all(parts[f"healthy-{part}"] for part in ("train", "val", "test"))
     for name in names[::2]:
         (tmp_path / name).unlink()
-    for part, members in splits.split_sessions(datasets.find("ixi", tmp_path).sessions, whole.card).items():
+    for part, members in splits.split_sessions(
+        datasets.find_sessions("ixi", tmp_path).sessions, whole.card
+    ).items():
         assert {s.id for s in members} <= {s.id for s in parts[part]}
 
 
@@ -264,7 +266,7 @@ def test_brats13_layout(tmp_path: Path) -> None:
 def test_an_empty_root_says_where_the_data_are(tmp_path: Path) -> None:
     for name in ("ixi", "mslub", "brats13"):
         with pytest.raises(UserError, match=r"No subject of .* get the data at "):
-            datasets.find(name, tmp_path)
+            datasets.find_sessions(name, tmp_path)
 
 
 def test_numbers_in_tables() -> None:
@@ -283,7 +285,7 @@ def test_adapters_stay_short() -> None:
     [("ixi", "ixi_hh_2mm", 96), ("mslub", "mslub", 2), ("brats13", "brats2013", 3)],
 )
 def test_the_real_samples_are_found_and_in_order(name: str, folder: str, count: int) -> None:
-    result = datasets.find(name, DATA / folder)
+    result = datasets.find_sessions(name, DATA / folder)
     assert len(result.sessions) == count
     assert not any(isinstance(s, LeftOut) for s in result.sessions)
     assert verify(result, 2, Silent()).ok

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from uadbench.cli import app
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.preprocessing import intensities
 
@@ -110,9 +110,11 @@ def test_no_record_is_a_mistake_with_the_way_out(runtime: Runtime) -> None:
 def test_scores_are_recomputed_from_the_path_of_a_record(done: Path) -> None:
     before = json.loads(done.read_text())["summary"]
 
-    uadbench("score", str(done), "--quiet")
+    uadbench("evaluate", str(done), "--quiet")
 
     assert json.loads(done.read_text())["summary"] == before
+    assert "is called `uadbench evaluate` now" in uadbench("score", str(done), "--quiet").stderr
+    assert "\n  score " not in uadbench("--help").stdout
 
 
 def test_verify_and_prepare_report_what_is_there(runtime: Runtime, tmp_path: Path) -> None:

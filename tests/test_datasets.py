@@ -65,7 +65,7 @@ def test_a_root_with_nothing_in_it_says_where_to_apply_and_what_is_expected(
 
     for root in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UserError) as caught:
-            datasets.find(name, root)
+            datasets.find_sessions(name, root)
         assert address in str(caught.value)
         assert "expected is" in str(caught.value)
 
@@ -84,7 +84,7 @@ WITH_FIXTURE = [name for name in testing.names() if not datasets.can_draw(name)]
 @pytest.mark.parametrize("name", WITH_FIXTURE)
 def test_a_fixture_is_what_its_adapter_reads(name: str, tmp_path: Path) -> None:
     testing.write_fixture(name, tmp_path / "fixture", subjects=1)
-    found = datasets.find(name, tmp_path / "fixture")
+    found = datasets.find_sessions(name, tmp_path / "fixture")
 
     assert found.left_out == ()
     assert {contrast for s in found.sessions for contrast in s.images} <= set(found.card.contrasts)

@@ -243,7 +243,7 @@ def test_one_and_two_workers_extract_register_and_correct_to_the_same_bytes(tmp_
 @pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 def test_real_heads_are_extracted_as_their_parcellations_say() -> None:
     found = []
-    for session in datasets.find("ixi", DATA / "ixi_hh_2mm").sessions[::8]:
+    for session in datasets.find_sessions("ixi", DATA / "ixi_hh_2mm").sessions[::8]:
         image, truth = scan.read_image(session.images["T1"]), scan.read_scan(session.contrast_masks["T1"])
         found.append(dice(extract.extract_brain(image, "T1", session.id), truth.array > 0.5))
     assert np.mean(found) >= 0.95

@@ -16,7 +16,7 @@ from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.data.splits import find_partition
 from uadbench.datasets import Found
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.preprocessing import labels, scan
 from uadbench.preprocessing.labels import Labels
@@ -93,7 +93,7 @@ def make(tmp_path: Path) -> Maker:
     def made(name: str, *traps: str, layout: str | None = None, sessions: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
         testing.write_fixture(name, root, subjects=sessions, traps=traps, layout=layout)
-        return datasets.find(name, root)
+        return datasets.find_sessions(name, root)
 
     return made
 
@@ -239,7 +239,7 @@ def test_both_variants_of_isles22_under_one_root_are_one_subject_each(make: Make
     one, other = make("isles22"), make("isles22", layout="anat and dwi")
     for subject in other.root.glob("sub-*"):
         shutil.copytree(subject, one.root / subject.name)
-    found = datasets.find("isles22", one.root)
+    found = datasets.find_sessions("isles22", one.root)
     assert len(found.sessions) == 3
     assert len(found.left_out) == 9
     assert all("a second copy beside rawdata/" in item.reason for item in found.left_out)
@@ -248,7 +248,7 @@ def test_both_variants_of_isles22_under_one_root_are_one_subject_each(make: Make
 def test_pre_is_preferred_to_orig(make: Maker) -> None:
     one, other = make("wmh17"), make("wmh17", layout="orig")
     shutil.copytree(other.root, one.root, dirs_exist_ok=True)
-    for session in datasets.find("wmh17", one.root).sessions:
+    for session in datasets.find_sessions("wmh17", one.root).sessions:
         assert session.space == "co-registered"
         assert {path.parent.name for path in session.images.values()} == {"pre"}
 
@@ -284,7 +284,7 @@ def test_the_number_after_n_in_names_of_oasis1_may_be_any(make: Maker) -> None:
     assert names == {"n3", "n4"}
     for path in sorted(found.root.rglob("*_n3_*")):
         path.rename(path.with_name(path.name.replace("_n3_", "_n12_")))
-    assert [s.id for s in datasets.find("oasis1", found.root).sessions] == IDS["oasis1", "discs"]
+    assert [s.id for s in datasets.find_sessions("oasis1", found.root).sessions] == IDS["oasis1", "discs"]
 
 
 def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
@@ -292,7 +292,7 @@ def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
     (table,) = found.root.glob("*.csv")
     header, row = table.read_text().splitlines()
     table.write_text(f"{header}\n{row.rpartition(',')[0]},\n")
-    assert [s.healthy for s in datasets.find("oasis1", found.root).sessions] == [True]
+    assert [s.healthy for s in datasets.find_sessions("oasis1", found.root).sessions] == [True]
 
 
 def test_dp_of_msseg16_is_pd(make: Maker) -> None:
@@ -304,7 +304,7 @@ def test_without_its_table_nobody_of_oasis1_is_taken_for_healthy(make: Maker) ->
     root = make("oasis1").root
     (root / "oasis_cross-sectional.csv").unlink()
     with pytest.raises(UserError, match="has no oasis_cross-sectional.csv"):
-        datasets.find("oasis1", root)
+        datasets.find_sessions("oasis1", root)
 
 
 def test_a_repeat_scan_of_a_person_with_dementia_is_left_out_too(make: Maker) -> None:
@@ -312,7 +312,7 @@ def test_a_repeat_scan_of_a_person_with_dementia_is_left_out_too(make: Maker) ->
     (table,) = found.root.glob("*.csv")
     rows = [re.sub(r"(OAS1_0014_MR1.*),[\d.]*$", r"\1,1", row) for row in table.read_text().splitlines()]
     table.write_text("\n".join(rows) + "\n")
-    found = datasets.find("oasis1", found.root)
+    found = datasets.find_sessions("oasis1", found.root)
     reasons = {item.id: item.reason for item in found.left_out}
     assert reasons == {"OAS1_0014_MR1": "CDR 1: dementia", "OAS1_0014_MR2": "CDR 1: dementia"}
 

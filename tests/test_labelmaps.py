@@ -21,7 +21,7 @@ from uadbench.cli import app
 from uadbench.data import splits
 from uadbench.data.space import GRIDS
 from uadbench.datasets import Found
-from uadbench.experiment.plan import RunConfig, Runtime, find, make_plan
+from uadbench.experiment.config import RunConfig, Runtime, find_dataset, resolve_run
 from uadbench.preprocessing import scan
 from uadbench.preprocessing.prepare import prepare
 from uadbench.preprocessing.scan import Scan
@@ -63,8 +63,8 @@ def drawn(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 
 def found(root: Path, folder: Path) -> Found:
-    datasets.draw("labelmaps", root, folder, 1, Silent())
-    return datasets.find("labelmaps", root, folder)
+    adapter.draw(root, folder, 1, Silent())
+    return datasets.find_sessions("labelmaps", root, folder)
 
 
 def voxels(path: Path) -> NDArray[Any]:
@@ -331,16 +331,16 @@ def test_flair_of_patients_is_learned_from_label_maps_in_a_regime_of_its_own(
     runtime.paths.remember_root("mslub", tmp_path / "mslub")
     config = RunConfig(method="random", dataset="mslub", contrast="FLAIR", preset="ci", protocol="uad-1-4mm")
     with pytest.raises(UserError, match="labelmaps, the first partner of mslub, is not under"):
-        make_plan(replace(config, method="ae"), runtime)
-    assert make_plan(config, runtime).train is None
+        resolve_run(replace(config, method="ae"), runtime)
+    assert resolve_run(config, runtime).train is None
     runtime.paths.remember_root("labelmaps", written)
-    assert make_plan(config, runtime).train is None  # whether label maps lie on the disk changes nothing
-    plan = make_plan(replace(config, train="labelmaps"), runtime)
+    assert resolve_run(config, runtime).train is None  # whether label maps lie on the disk changes nothing
+    plan = resolve_run(replace(config, train="labelmaps"), runtime)
     assert plan.train is not None
     assert plan.train.card.name == "labelmaps"
     assert plan.train.sessions[0].images["FLAIR"].is_relative_to(runtime.paths.drawn("labelmaps"))
     (tmp_path / "mslub" / datasets.FIXTURE_NOTE).unlink()
-    plan = make_plan(replace(config, method="ae"), runtime)
+    plan = resolve_run(replace(config, method="ae"), runtime)
     assert regime(plan.train.card if plan.train else None, plan.test.card) == "synthetic"
 
 
@@ -348,7 +348,7 @@ def test_a_folder_without_segmentations_says_where_to_get_them(runtime: Runtime,
     for root in (tmp_path / "absent", tmp_path / "empty"):
         runtime.paths.remember_root("labelmaps", root)
         with pytest.raises(UserError, match=r"SynthSeg .*expected is: training_seg_01"):
-            find("labelmaps", runtime)
+            find_dataset("labelmaps", runtime)
         (tmp_path / "empty").mkdir(exist_ok=True)
 
 

@@ -27,7 +27,7 @@ from uadbench.evaluation import postprocess
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, Lesions
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.evaluation.summary import _slice_level
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.record import Stored, plain
 from uadbench.experiment.run import run
@@ -54,7 +54,7 @@ def make(tmp_path: Path) -> Maker:
     def made(*traps: str, subjects: int = 3, layout: str | None = None) -> Found:
         root = tmp_path / f"lgg {len(list(tmp_path.iterdir()))}"
         testing.write_fixture("lgg", root, subjects=subjects, traps=traps, layout=layout)
-        return datasets.find("lgg", root)
+        return datasets.find_sessions("lgg", root)
 
     return made
 
@@ -144,7 +144,7 @@ def test_a_slice_in_two_files_is_left_out(make: Maker) -> None:
     for name, again in (("3.tif", "3.TIFF"), ("5_mask.tif", "05_mask.tif")):
         (picture,) = root.rglob(f"{PATIENT}_{name}")
         shutil.copy(picture, picture.with_name(f"{PATIENT}_{again}"))
-    found = datasets.find("lgg", root)
+    found = datasets.find_sessions("lgg", root)
     assert {item.id: item.reason for item in found.left_out} == {
         f"{PATIENT} slice 3": "is there twice",
         f"{PATIENT} slice 5": "is there twice",
@@ -539,7 +539,7 @@ def test_verify_prepare_run_and_leaderboard(here: Runtime) -> None:
 def test_slices_and_volumes_do_not_meet(changed: dict[str, str], sentence: str, runtime: Runtime) -> None:
     config = replace(RunConfig(method="ae", dataset="lgg", contrast=None, preset="ci"), **changed)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=sentence):
-        make_plan(config, runtime)
+        resolve_run(config, runtime)
 
 
 def test_a_method_that_needs_an_atlas_is_refused_with_exit_code_2(

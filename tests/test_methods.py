@@ -22,7 +22,7 @@ from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import EVALUATION, GRIDS, make_frame
 from uadbench.data.volumes import Volume, Volumes
-from uadbench.experiment import scoring
+from uadbench.experiment.score import score_volume
 from uadbench.methods import Context, Method, Score, Stochastic
 from uadbench.system import ranges
 from uadbench.system.environment import seed_everything
@@ -114,7 +114,7 @@ DRAWS = 5  # of a score, where a claim is about what was learned and not about o
 
 def scored(method: Method, volume: Volume) -> Score:
     """A method's answer as the harness gets it: noise belongs to the volume, not to what came before."""
-    return scoring.answer(method, volume, SEED, "it").score
+    return score_volume(method, volume, SEED, "it").score
 
 
 # What can be seen without fitting.
@@ -198,10 +198,6 @@ def test_values_beyond_a_range_are_refused_before_anything_is_prepared(name: str
                     methods.build(name, "ci", {key: text})
 
 
-def test_the_defaults_are_the_paper_preset(name: str) -> None:
-    assert methods.build(name, "paper") == methods.load(name)(**method_card(name).set)
-
-
 def test_no_label_reaches_a_method_by_type() -> None:
     assert {f.name for f in fields(Volume)} == {"image", "brain", "spacing_mm", "contrasts"}
     public = {key for key in dir(Volumes) if not key.startswith("_")}
@@ -256,7 +252,7 @@ def test_who_draws_says_so_and_noise_belongs_to_the_volume(name: str, world: Wor
     first = scored(method, volume).score_map
     again = replace(volume, image=volume.image.copy(), brain=volume.brain.copy())
     np.testing.assert_array_equal(scored(method, again).score_map, first)
-    other_seed = scoring.answer(method, volume, SEED + 1, name).score.score_map
+    other_seed = score_volume(method, volume, SEED + 1, name).score.score_map
     if not isinstance(method, Stochastic):
         np.testing.assert_array_equal(other_seed, first)
         return

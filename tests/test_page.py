@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from uadbench.experiment.record import Exclusion, Stored
+from uadbench.experiment.facts import Exclusion
+from uadbench.experiment.record import Stored
 from uadbench.report import formats, leaderboard, page, statistics
 from uadbench.report.page import gallery
 from uadbench.system.paths import Paths

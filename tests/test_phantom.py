@@ -251,7 +251,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_files_come_back_through_the_adapter(written: Path) -> None:
-    found = datasets.find("phantom", written)
+    found = datasets.find_sessions("phantom", written)
     assert [(item.id, item.reason) for item in found.left_out] == [
         ("sub-0102", "not named in participants.tsv")
     ]
@@ -282,7 +282,7 @@ def test_the_environment_can_ask_for_another_number_of_healthy_members(
     shutil.copytree(written, root)
     monkeypatch.setenv(phantom.HEALTHY_VARIABLE, "2")
     datasets.load("phantom").generate(root, Silent(), lesions_per_kind=0)
-    assert [s.id for s in datasets.find("phantom", root).sessions] == ["sub-0101", "sub-0102"]
+    assert [s.id for s in datasets.find_sessions("phantom", root).sessions] == ["sub-0101", "sub-0102"]
 
 
 def test_an_interrupted_generation_goes_on(written: Path, tmp_path: Path) -> None:

@@ -629,7 +629,7 @@ def test_real_scans_are_brought_to_the_template(
 ) -> None:
     from uadbench import datasets
 
-    found = datasets.find(name, DATA / folder)
+    found = datasets.find_sessions(name, DATA / folder)
     card = cards.dataset_card(name)
     grid = GRIDS["g96"]
     cohort = prepare.prepare(found.sessions[:3], contrast, grid, card, tmp_path, 2, Silent())

@@ -17,7 +17,7 @@ from uadbench.cards import DatasetCard
 from uadbench.cli import app
 from uadbench.data.session import LeftOut, Session
 from uadbench.datasets import Found
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.preprocessing import scan
 from uadbench.preprocessing.verify import Report, verify
 from uadbench.system.progress import Silent

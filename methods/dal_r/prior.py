@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uadbench.data import space
 
-SMOOTHING_MM = 1.5  # design
+SMOOTHING_MM = 1.5  # our choice
 
 
 @lru_cache(maxsize=2)

@@ -137,7 +137,7 @@ BOMB = gzip.compress(bytes(2**28), 9) * 4  # a gigabyte in a megabyte
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     root = tmp_path_factory.mktemp("scans") / "atlas2"
     testing.write_fixture("atlas2", root, subjects=2)
-    return datasets.find("atlas2", root)
+    return datasets.find_sessions("atlas2", root)
 
 
 def _drive(found: Found, folder: Path, cases: range) -> None:

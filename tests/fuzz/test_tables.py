@@ -213,7 +213,7 @@ def _cases(name: str, table: Path, count: int) -> Iterator[str]:
         if path != table:
             table.unlink(missing_ok=True)
         try:
-            _check(datasets.find(name, root))
+            _check(datasets.find_sessions(name, root))
             yield "read"
         except UserError as error:
             yield str(error)

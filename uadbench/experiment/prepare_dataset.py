@@ -8,7 +8,7 @@ from uadbench.cards import contrast_of, dataset_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import LeftOut, Remark
 from uadbench.data.splits import check_subjects, count_balance, list_path, split_sessions, write_list
-from uadbench.experiment.plan import Runtime, find
+from uadbench.experiment.config import Runtime, find_dataset
 from uadbench.preprocessing import contact_sheets, extract
 from uadbench.preprocessing.duplicates import find_copies
 from uadbench.preprocessing.prepare import Failure, count_ways, prepare
@@ -45,7 +45,7 @@ def prepare_dataset(
     wanted = [contrast_of(card, contrast) for contrast in contrasts]
     on = [rules.model_target(g) for g in grids] or [rules.grid]
     extract.check_extractor(options.extractor)
-    found = find(name, runtime)
+    found = find_dataset(name, runtime)
     there = [c for c in card.contrasts if any(c in session.images for session in found.sessions)]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []
     for contrast in wanted or there:

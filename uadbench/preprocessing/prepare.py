@@ -95,7 +95,7 @@ def prepare(
         stage.advance(len(sessions) - len(todo))
         if todo:
             # One for each data set, because its grids share brain masks and transforms to MNI152.
-            with locks.held(cache / "leases" / f"prepare-{card.name}"):
+            with locks.held(cache / "locks" / f"prepare-{card.name}"):
                 # What a volume is made from is known by its bytes of this day, not by its size and age.
                 again = (p for n in todo for p in _files(sessions[n], contrast).values())
                 memory.hash_all(again, workers, anew=True)
