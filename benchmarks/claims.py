@@ -3,8 +3,8 @@
 python benchmarks/claims.py [--preset demo] [--method ae] [--output results/claims/phantom-demo.md]
 
 Runs what is not done yet: every row into --results, and the learned ones once more with all their training
-steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects of
-the difference in AP of glioma-like lesions lies above 0, against both.
+steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects
+of the difference in AP of glioma-like lesions lies above 0, against both.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from uadbench import methods
 from uadbench.cards import method_card
-from uadbench.evaluation.pieces import Interval, paired_interval
+from uadbench.evaluation.uncertainty import Interval, difference_in_ap
 from uadbench.experiment import pieces_file
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord, Stored
@@ -48,12 +48,12 @@ def gain(first: RunRecord, second: RunRecord, paths: tuple[Path, Path]) -> Inter
         for made, results in zip((first, second), paths, strict=True)
         for pieces in [pieces_file.read_pieces(Stored(made, results / made.place)).pieces[PROFILE]]
     )
-    return paired_interval(ours, theirs, [subject.person for subject in chosen.values()])
+    return difference_in_ap(ours, theirs, [subject.person for subject in chosen.values()])
 
 
 def said(interval: Interval) -> str:
     """The interval, and whether it leaves the claim open."""
-    text = f"{interval.difference:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+    text = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
     return text if interval.low > 0 else f"{text} not shown"
 
 

@@ -41,7 +41,7 @@ def make(folder: Path, number: int, full_head: bool) -> Session:
     )
     path = folder / picture.path
     if not path.exists():
-        heads.save(path, heads.see(picture, None, 0))
+        heads.write_scan(path, heads.show_picture(picture, None, 0))
     return Session(
         id=path.name, cohort="made", subject=path.name, images={"T1": path}, healthy=True,
         space=picture.space, skull_stripped=picture.stripped,

@@ -17,13 +17,12 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from uadbench.data.space import GRIDS
-from uadbench.evaluation.histogram import streamed
+from uadbench.evaluation.counting import streamed
 from uadbench.evaluation.medians import median
-from uadbench.evaluation.metrics import Curve, measure
-from uadbench.evaluation.pieces import Pieces, bootstrap, resample_weights
+from uadbench.evaluation.metrics import Curve, Voxels, measure
+from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.postprocess import PROFILES, filtered
-
-Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
+from uadbench.evaluation.uncertainty import draw_resamples, pooled
 
 
 def timed(work: Callable[[], Any], rounds: int = 1) -> tuple[float, Any]:
@@ -109,7 +108,7 @@ def bootstraps(subjects: int = 100, each: int = 100_000, resamples: int = 1000, 
     for kind in ("continuous", "ties"):
         cohort = [voxels(each, kind, seed) for seed in range(subjects)]
         names = [str(number) for number in range(subjects)]
-        weights = resample_weights(names, resamples, seed=0)
+        weights = draw_resamples(names, ["lesion-test"] * subjects, resamples)
 
         def resampled(row: int, cohort: list[Voxels] = cohort, weights: NDArray[Any] = weights) -> float:
             chosen = np.repeat(np.arange(len(cohort)), weights[row])
@@ -117,10 +116,10 @@ def bootstraps(subjects: int = 100, each: int = 100_000, resamples: int = 1000, 
             return float(average_precision_score(labels, scores))
 
         making, pieces = timed(lambda n=names, c=cohort: Pieces.of_voxels(n, c))  # type: ignore[misc]
-        drawing, replicates = timed(lambda p=pieces, w=weights: bootstrap(p, w))  # type: ignore[misc]
+        drawing, figures = timed(lambda p=pieces, w=weights: pooled(p, w))  # type: ignore[misc]
         naive, aps = timed(lambda r=resampled: [r(row) for row in range(tried)])  # type: ignore[misc]
         naive *= resamples / tried
-        worst = float(np.abs(replicates.ap[:tried] - aps).max())
+        worst = float(np.abs(figures.ap.values[:tried] - aps).max())
         print(
             f"bootstrap, {kind}, {resamples} resamples of {subjects} x {each:.0e} voxels: "
             f"scikit-learn's AP {naive:.0f} s (from {tried} resamples); "

@@ -1,10 +1,10 @@
-"""Adapters: each on tiny files in the official layouts, with the traps of reference/datasets.md."""
+"""Adapters: each on tiny files in the official layouts, with what is known to be wrong in downloads."""
 
 import csv
 import io
-import os
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -18,7 +18,6 @@ from uadbench.preprocessing.verify import verify
 from uadbench.system.errors import UserError
 from uadbench.system.progress import Silent
 
-DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 SITES = ("HH", "Guys", "IOP")
 
 
@@ -72,7 +71,7 @@ def test_ixi_in_one_folder_or_nested_gives_the_same_subjects(
     assert all(s.healthy and s.space == "native" and not s.skull_stripped for s in sessions.values())
 
 
-def test_trap_6_ixi_names_in_another_case_are_the_same_person(tmp_path: Path) -> None:
+def test_ixi_names_in_another_case_are_the_same_person(tmp_path: Path) -> None:
     touch(tmp_path, "t1/ixi002-guys-0828-t1.NII.GZ", "T2/IXI002-Guys-0828-T2.nii")
     sessions, _ = found("ixi", tmp_path)
     assert sorted(sessions["IXI002-Guys-0828"].images) == ["T1", "T2"]
@@ -98,7 +97,7 @@ def table_text(separator: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["xls", "comma", "semicolon", "tab"])
-def test_trap_6_the_ixi_table_may_repeat_miss_and_contradict(kind: str, tmp_path: Path) -> None:
+def test_the_ixi_table_may_repeat_miss_and_contradict(kind: str, tmp_path: Path) -> None:
     touch(tmp_path, *IMAGES)
     if kind == "xls":
         (tmp_path / "IXI.xls").write_bytes(old_excel([list(COLUMNS), *ROWS]))
@@ -147,7 +146,7 @@ def test_a_second_copy_of_an_ixi_scan_is_left_out(tmp_path: Path) -> None:
     assert left_out == {"T1/IXI012-HH-1211-T1.nii.gz": "a second copy beside IXI-T1/IXI012-HH-1211-T1.nii.gz"}
 
 
-def test_trap_2_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_its_split(
+def test_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_its_split(
     tmp_path: Path,
 ) -> None:
     names = [f"IXI{n:03d}-{SITES[n % 3]}-{n:04d}-T1.nii.gz" for n in range(60)]
@@ -279,13 +278,14 @@ def test_adapters_stay_short() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 @pytest.mark.parametrize(
     ("name", "folder", "count"),
     [("ixi", "ixi_hh_2mm", 96), ("mslub", "mslub", 2), ("brats13", "brats2013", 3)],
 )
-def test_the_real_samples_are_found_and_in_order(name: str, folder: str, count: int) -> None:
-    result = datasets.find_sessions(name, DATA / folder)
+def test_the_real_samples_are_found_and_in_order(
+    name: str, folder: str, count: int, real_scans: Callable[[str], Path]
+) -> None:
+    result = datasets.find_sessions(name, real_scans(folder))
     assert len(result.sessions) == count
     assert not any(isinstance(s, LeftOut) for s in result.sessions)
     assert verify(result, 2, Silent()).ok

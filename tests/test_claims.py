@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from uadbench.evaluation.pieces import Pieces, bootstrap, paired_interval, resample_weights
+from uadbench.evaluation import uncertainty
+from uadbench.evaluation.pieces import Pieces
 from uadbench.experiment import pieces_file
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import Stored
@@ -43,17 +44,17 @@ def test_a_trained_method_beats_chance_and_its_untrained_self_on_gliomas(demo: R
     trained, persons = demo(method)
 
     for other in (demo("random"), demo(method, steps="0")):
-        interval = paired_interval(trained, other[0], persons)
+        interval = uncertainty.difference_in_ap(trained, other[0], persons)
         print(f"{method}: AP {trained.curve().ap:.4f} against {other[0].curve().ap:.4f}, {interval}")
         assert interval.low > 0
 
 
 def test_the_ap_of_random_scores_is_the_prevalence(demo: Runner) -> None:
     pieces, persons = demo("random", profile="raw", kind=None)
-    weights = resample_weights(persons, 1000, seed=0)
+    weights = uncertainty.draw_resamples(persons, ["lesion-test"] * len(persons))
     prevalence = weights @ pieces.positives.sum(1) / (weights @ (pieces.positives + pieces.negatives).sum(1))
 
-    low, high = np.quantile(bootstrap(pieces, weights).ap - prevalence, [0.025, 0.975])
+    low, high = np.quantile(uncertainty.pooled(pieces, weights).ap.values - prevalence, [0.025, 0.975])
     print(f"random: AP less prevalence [{low:.6f}, {high:.6f}]")
     assert low <= 1e-4  # what the pieces leave open
     assert high >= -1e-4

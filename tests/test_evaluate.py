@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from uadbench.data.prepared import Prepared
 from uadbench.evaluation import maps
-from uadbench.evaluation.evaluate import Case, Evaluation, evaluate, extent, scan_score
+from uadbench.evaluation.evaluate import Evaluation, evaluate
+from uadbench.evaluation.maps import Case
+from uadbench.evaluation.scan_facts import extent, scan_score
 from uadbench.evaluation.summary import summarise
 from uadbench.methods import Score
 from uadbench.system.progress import Silent
@@ -34,7 +36,7 @@ def evaluated(toy: Callable[..., list[Prepared]], tmp_path: Path) -> Callable[..
         for part in parts:
             for prepared in members[part]:
                 file = tmp_path / "maps" / f"{prepared.key}.safetensors"
-                maps.write(file, Score(np.ascontiguousarray(make(prepared), np.float32)), 0.1, 1.0)
+                maps.write_map(file, Score(np.ascontiguousarray(make(prepared), np.float32)), 0.1, 1.0)
                 cases.append(Case(part, prepared, file, prepared.grid))
         return evaluate(cases, profiles, tmp_path / "scratch", 2, Silent())
 

@@ -1,6 +1,7 @@
 """Brain extraction and rigid motion: on imagined heads with a known brain, and on real ones if here."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,12 +25,10 @@ from uadbench.system.files import sha256_file
 from uadbench.system.progress import Silent
 from uadbench.testing import heads
 
-DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
-
 
 def native() -> NDArray[np.float64]:
     """MNI152 mm -> scanner mm: smaller, nodding, off the centre."""
-    turn = heads._turn(np.deg2rad(-9), np.deg2rad(3), np.deg2rad(4))
+    turn = heads.turn_by(-9, 3, 4)
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = turn * 0.92, (6, -12, 20)
     return matrix
@@ -38,7 +37,7 @@ def native() -> NDArray[np.float64]:
 def known_motion() -> NDArray[np.float64]:
     """A motion of the head between two acquisitions: some degrees about its middle, some millimetres."""
     matrix = np.eye(4)
-    matrix[:3, :3] = heads._turn(np.deg2rad(5), np.deg2rad(-4), np.deg2rad(3))
+    matrix[:3, :3] = heads.turn_by(5, -4, 3)
     middle = np.array([6.0, -28.0, 34.0])
     matrix[:3, 3] = middle - matrix[:3, :3] @ middle + (4, -6, 5)
     return matrix
@@ -46,7 +45,7 @@ def known_motion() -> NDArray[np.float64]:
 
 def head(contrast: str, moved: NDArray[np.float64] | None = None) -> Scan:
     """The whole head of an imagined patient with noise, in the scanner's space."""
-    image = heads.draw(1, "glioma", 3).images[contrast]
+    image = heads.draw_head(1, "glioma", 3).images[contrast]
     noise = 0.02 * np.random.default_rng(len(contrast)).standard_normal(image.shape)
     world = native() if moved is None else moved @ native()
     return Scan((500 * np.abs(image + noise)).astype(np.float32), world @ heads.DRAWN.affine)
@@ -86,7 +85,7 @@ def kept(folder: Path, session: Session, extractor: str = extract.DEFAULT) -> Ke
 
 @pytest.mark.parametrize("contrast", ["T1", "T2", "FLAIR"])
 def test_the_brain_of_a_full_head_is_found_in_any_contrast(contrast: str) -> None:
-    brain = heads.draw(1, "glioma", 3).brain
+    brain = heads.draw_head(1, "glioma", 3).brain
     assert dice(extracted(contrast), brain) > 0.85
 
 
@@ -106,7 +105,7 @@ def test_what_is_no_head_is_refused() -> None:
 
 @pytest.mark.parametrize("contrast", ["T2", "FLAIR"])
 def test_a_known_motion_between_contrasts_is_recovered_within_a_millimetre(contrast: str) -> None:
-    still, brain = head("T1"), heads.draw(1, "glioma", 3).brain
+    still, brain = head("T1"), heads.draw_head(1, "glioma", 3).brain
     found = rigid.find_motion(still, brain, head(contrast, known_motion()), "head")
     points = np.argwhere(brain)[::500] @ still.affine[:3, :3].T + still.affine[:3, 3]
     difference = found - known_motion()
@@ -127,15 +126,15 @@ def test_the_brain_is_found_on_t1_kept_and_carried_to_a_moved_contrast(
 
     def find(image: Scan, contrast: str, name: str) -> NDArray[np.bool_]:
         calls.append(contrast)
-        return heads.draw(1, "glioma", 3).brain
+        return heads.draw_head(1, "glioma", 3).brain
 
     monkeypatch.setattr(extract, "extract_brain", find)
     carried, how = brains.find_brain(session, "T2", images["T2"], kept(tmp_path, session))
     assert (how["by"], how["on"]) == ("atlas", "T1")
     # Both lattices were moved with the head, so that the brain lies on the same voxels.
-    assert dice(carried, heads.draw(1, "glioma", 3).brain) > 0.97
+    assert dice(carried, heads.draw_head(1, "glioma", 3).brain) > 0.97
     again, _ = brains.find_brain(session, "T1", images["T1"], kept(tmp_path, session))
-    np.testing.assert_array_equal(again, heads.draw(1, "glioma", 3).brain)
+    np.testing.assert_array_equal(again, heads.draw_head(1, "glioma", 3).brain)
     assert calls == ["T1"]
     mask = next((tmp_path / "cache/brains").iterdir())
     mask.write_bytes(mask.read_bytes()[:-9])  # damaged: made anew
@@ -145,7 +144,7 @@ def test_the_brain_is_found_on_t1_kept_and_carried_to_a_moved_contrast(
 
 def test_a_users_own_mask_wins_and_goes_before_extraction(tmp_path: Path) -> None:
     session = patient(tmp_path, "T1")
-    own = heads.draw(1, "glioma", 3).brain.copy()
+    own = heads.draw_head(1, "glioma", 3).brain.copy()
     own[:, :, :20] = False
     path = save(tmp_path / "mask.nii.gz", Scan(own.astype(np.uint8), head("T1").affine))
     session = replace(session, brain_mask=path)
@@ -155,7 +154,7 @@ def test_a_users_own_mask_wins_and_goes_before_extraction(tmp_path: Path) -> Non
 
 
 def test_a_lesion_mask_drawn_on_a_moved_contrast_is_brought_over(tmp_path: Path) -> None:
-    drawn = heads.draw(1, "glioma", 3)
+    drawn = heads.draw_head(1, "glioma", 3)
     lesion = save(
         tmp_path / "lesion.nii.gz",
         Scan(drawn.lesion.astype(np.uint8), known_motion() @ native() @ heads.DRAWN.affine),
@@ -240,10 +239,9 @@ def test_one_and_two_workers_extract_register_and_correct_to_the_same_bytes(tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
-def test_real_heads_are_extracted_as_their_parcellations_say() -> None:
+def test_real_heads_are_extracted_as_their_parcellations_say(real_scans: Callable[[str], Path]) -> None:
     found = []
-    for session in datasets.find_sessions("ixi", DATA / "ixi_hh_2mm").sessions[::8]:
+    for session in datasets.find_sessions("ixi", real_scans("ixi_hh_2mm")).sessions[::8]:
         image, truth = scan.read_image(session.images["T1"]), scan.read_scan(session.contrast_masks["T1"])
         found.append(dice(extract.extract_brain(image, "T1", session.id), truth.array > 0.5))
     assert np.mean(found) >= 0.95

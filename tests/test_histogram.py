@@ -9,17 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uadbench.evaluation import histogram as module
-from uadbench.evaluation.histogram import ScoreHistogram, each_once, sharpened, streamed, total
+from uadbench.evaluation import counting
+from uadbench.evaluation.counting import Look, count_scores, sharpened, streamed
+from uadbench.evaluation.histogram import (
+    ScoreHistogram,
+    bins_of,
+    each_once,
+    first_of,
+    ordinals,
+    scores_at,
+    total,
+)
 from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, Curve, measure
-from uadbench.evaluation.ordinals import LOWEST, bins_of, first_of, ordinals, scores_at
 from uadbench.evaluation.pieces import Pieces
+from uadbench.evaluation.postprocess import LOWEST
 
 Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def histogram_of(scores: Any, labels: Any) -> ScoreHistogram:
-    return ScoreHistogram.of(np.asarray(scores, np.float32), np.asarray(labels, bool))
+    return count_scores(np.asarray(scores, np.float32), np.asarray(labels, bool))
 
 
 def sharp(scores: Any, labels: Any, rates: tuple[float, ...] = ()) -> ScoreHistogram:
@@ -27,12 +36,19 @@ def sharp(scores: Any, labels: Any, rates: tuple[float, ...] = ()) -> ScoreHisto
     scores, labels = np.asarray(scores, np.float32), np.asarray(labels, bool)
 
     def undecided(histograms: Any) -> NDArray[np.int32]:
-        (own,) = histograms
-        return each_once([own.open_for_dice(), *map(own.open_at_rate, rates)])
+        return each_once([histograms[0].open_for_dice(), *map(histograms[0].open_at_rate, rates)])
 
     return sharpened(
-        [ScoreHistogram.of(scores, labels)], undecided, lambda look, into: look.count(scores, labels, into[0])
+        {0: count_scores(scores, labels)}, undecided, lambda look, into: look.count(scores, labels, into[0])
     )[0]
+
+
+def counts_at(histogram: ScoreHistogram, threshold: float) -> tuple[int, int]:
+    """True and false positives of score >= threshold, which must not lie inside of a cell."""
+    called = scores_at(histogram.starts) >= threshold
+    cut = (scores_at(histogram.starts + histogram.widths - 1) >= threshold) & ~called
+    assert not cut.any()
+    return int(histogram.positives[called].sum()), int(histogram.negatives[called].sum())
 
 
 def assert_same(a: ScoreHistogram, b: ScoreHistogram) -> None:
@@ -218,10 +234,43 @@ def test_millions_of_equalised_scores_of_few_positives() -> None:
 @pytest.mark.parametrize("cells", [1 << 11, 1 << 13])
 def test_little_room_for_looks_changes_only_their_number(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels = brains(50_000, "eroded", 3)
-    monkeypatch.setattr(module, "LOOK_CELLS", cells)
+    monkeypatch.setattr(counting, "LOOK_CELLS", cells)
     exact, curve = measure(scores, labels), streamed(scores, labels).certain()
     close(curve, exact)
     assert curve.best_threshold == exact.best_threshold
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shift", [0, 3])
+def test_a_look_at_neighbouring_bins_finds_what_one_at_scattered_bins_does(kind: str, shift: int) -> None:
+    scores, labels = brains(30_000, kind, seed=6)
+    bins = np.unique(bins_of(ordinals(scores)))
+    bins = bins[bins != 0][::3]
+    found = []
+    for window in (0, 1 << 40):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(counting, "WINDOW", window)
+            patch.setattr(counting, "CHUNK", 1 << 12)
+            look = Look(bins[:40], shift)
+        counts = look.empty(scores.size)
+        look.count(scores, labels, counts)
+        found.append(look.found(counts))
+    assert_same(*found)
+    inside = np.isin(bins_of(ordinals(scores)), bins[:40])
+    assert found[0].positives.sum() == labels[inside].sum()
+    assert found[0].negatives.sum() == (~labels[inside]).sum()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_counts_are_those_of_a_plain_count(kind: str) -> None:
+    scores, labels = brains(300_000, kind, seed=8)
+    scores[:100] = -0.0
+    bins = bins_of(ordinals(scores))
+    names, place = np.unique(bins, return_inverse=True)
+    histogram = histogram_of(scores, labels)
+    np.testing.assert_array_equal(histogram.starts, first_of(names))
+    np.testing.assert_array_equal(histogram.positives, np.bincount(place[labels], minlength=names.size))
+    np.testing.assert_array_equal(histogram.negatives, np.bincount(place[~labels], minlength=names.size))
 
 
 # ---- bounds and sums -------------------------------------------------------------------------------
@@ -285,11 +334,11 @@ def test_threshold_at_a_false_positive_rate_by_hand() -> None:
     histogram = sharp(scores, np.zeros(100, bool), rates=(0.05, 0.0, 1.0))
     threshold = histogram.threshold_at_false_positive_rate(0.05)
     assert threshold == np.nextafter(np.float32(94), np.float32(95))
-    assert histogram.counts_at(threshold) == (0, 5)
+    assert counts_at(histogram, threshold) == (0, 5)
     assert histogram.threshold_at_false_positive_rate(0.0) > 99
     assert histogram.threshold_at_false_positive_rate(1.0) <= 0
     tied = histogram_of(np.zeros(100), np.zeros(100, bool))
-    assert tied.counts_at(tied.threshold_at_false_positive_rate(0.5)) == (0, 0)
+    assert counts_at(tied, tied.threshold_at_false_positive_rate(0.5)) == (0, 0)
     largest = sharp(np.full(9, -LOWEST), np.zeros(9, bool), rates=(0.5,))
     assert largest.threshold_at_false_positive_rate(0.5) == np.inf
 
@@ -314,12 +363,7 @@ def test_counts_at_proposed_thresholds_are_exact(kind: str) -> None:
         *map(histogram.threshold_at_false_positive_rate, (0.01, 0.05)),
     ):
         called = scores >= np.float32(threshold)
-        assert histogram.counts_at(threshold) == ((called & labels).sum(), (called & ~labels).sum())
-
-
-def test_a_threshold_inside_a_cell_is_refused() -> None:
-    with pytest.raises(ValueError, match="edge"):
-        histogram_of([1.0, 1.5, 2.0], [1, 0, 0]).counts_at(1.49999)
+        assert counts_at(histogram, threshold) == ((called & labels).sum(), (called & ~labels).sum())
 
 
 def test_a_rate_without_negatives_is_refused() -> None:
@@ -332,7 +376,7 @@ def test_published_defect_false_positive_rate_as_share_of_the_called_voxels() ->
     scores = np.repeat(np.arange(1, 101, dtype=np.float32), 2)
     labels = np.arange(200) % 2 == 0
     histogram = histogram_of(scores, labels)
-    true, false = histogram.counts_at(histogram.threshold_at_false_positive_rate(0.1))
+    true, false = counts_at(histogram, histogram.threshold_at_false_positive_rate(0.1))
     assert (true, false) == (10, 10)
 
 
@@ -341,5 +385,5 @@ def test_published_defect_scores_divided_by_the_maximum_of_the_batch() -> None:
     alone = histogram_of(scores, labels)
     batch = alone + histogram_of([1000.0], [0])
     threshold = alone.curve().best_threshold
-    assert batch.counts_at(threshold)[0] == alone.counts_at(threshold)[0]
+    assert counts_at(batch, threshold)[0] == counts_at(alone, threshold)[0]
     np.testing.assert_array_equal(batch.starts[:-1], alone.starts)

@@ -1,4 +1,4 @@
-"""The architecture that the folder list promises: rooms on floors, imports downwards, modules one can read."""
+"""The architecture that the folder list promises: rooms on floors, imports downwards, short modules."""
 
 import ast
 import statistics

@@ -46,11 +46,11 @@ def reasons(found: Found) -> dict[str, str]:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
     """Write a fixture whose voxels do not matter, and find what lies there."""
     few = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))
-    monkeypatch.setattr(heads, "see", lambda *_: few)
+    monkeypatch.setattr(heads, "show_picture", lambda *_: few)
 
-    def made(name: str, *traps: str, sessions: int = 3) -> Found:
+    def made(name: str, *corruptions: str, sessions: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
-        testing.write_fixture(name, root, subjects=sessions, traps=traps)
+        testing.write_fixture(name, root, subjects=sessions, corruptions=corruptions)
         return datasets.find_sessions(name, root)
 
     return made
@@ -330,7 +330,7 @@ def test_of_two_equal_subjects_the_first_is_kept(runtime: Runtime) -> None:
 
 
 def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(runtime: Runtime, tmp_path: Path) -> None:
-    testing.write_fixture("lgg", tmp_path / "fixture", subjects=12, traps=["missing_sequence"])
+    testing.write_fixture("lgg", tmp_path / "fixture", subjects=12, corruptions=["missing_sequence"])
     runtime.paths.remember_root("lgg", tmp_path / "fixture")
     config = RunConfig(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
     assert run(config, runtime).record.excluded == []

@@ -11,7 +11,7 @@ import pytest
 from uadbench import source
 from uadbench.data import prepared
 from uadbench.data.space import GRIDS
-from uadbench.evaluation import scans
+from uadbench.evaluation import maps
 from uadbench.experiment import fit, run
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
@@ -129,9 +129,9 @@ def test_runs_that_share_maps_keep_a_list_of_scans_each(runtime: Runtime) -> Non
 
     assert small.maps == whole.maps
     for made in (small, whole):
-        listed = scans.read(made.maps, made.record.data_fingerprint, runtime.paths.cache)
+        listed = maps.read_scans(made.maps, made.record.data_fingerprint, runtime.paths.cache)
         assert sorted(listed) == sorted(subject.id for subject in made.record.subjects)
-        assert read_json(scans.path(made.maps, made.record.data_fingerprint), dict[str, Any])
+        assert read_json(maps.scans_path(made.maps, made.record.data_fingerprint), dict[str, Any])
 
 
 def test_hardware_names_the_processor_and_the_kernels_that_torch_chose() -> None:

@@ -1,10 +1,9 @@
 """Label maps: segmentations become healthy scans of every contrast, and faulty ones are left out."""
 
 import importlib
-import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from uadbench.protocol import regime
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.progress import Silent
 
-REAL = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent") / "labelmaps"
 DRAWS = 2  # in these tests
 
 adapter: Any = datasets.load("labelmaps")
@@ -71,8 +69,8 @@ def voxels(path: Path) -> NDArray[Any]:
     return np.asarray(nibabel.load(path).dataobj)
 
 
-def trapped(folder: Path, *traps: str) -> Found:
-    testing.write_fixture("labelmaps", folder / "root", subjects=2, traps=traps)
+def corrupted(folder: Path, *corruptions: str) -> Found:
+    testing.write_fixture("labelmaps", folder / "root", subjects=2, corruptions=corruptions)
     return found(folder / "root", folder / "drawn")
 
 
@@ -147,7 +145,7 @@ def test_a_draw_depends_on_its_segmentation_and_number_alone(
 
 
 @pytest.mark.parametrize(
-    ("trap", "reason"),
+    ("corruption", "reason"),
     [
         ("unknown_number", r"has the label numbers \[1035\].* is it a segmentation"),
         ("zero_bytes", "is empty: fetch the file again"),
@@ -159,8 +157,10 @@ def test_a_draw_depends_on_its_segmentation_and_number_alone(
         ("duplicate", "a second copy of training_seg_01"),
     ],
 )
-def test_a_spoilt_segmentation_is_left_out_with_the_reason(trap: str, reason: str, tmp_path: Path) -> None:
-    here = trapped(tmp_path, trap)
+def test_a_spoilt_segmentation_is_left_out_with_the_reason(
+    corruption: str, reason: str, tmp_path: Path
+) -> None:
+    here = corrupted(tmp_path, corruption)
     assert subjects(here) == {"training_seg_01"}
     (left,) = here.left_out
     assert left.id == "training_seg_02.nii.gz"
@@ -168,7 +168,7 @@ def test_a_spoilt_segmentation_is_left_out_with_the_reason(trap: str, reason: st
 
 
 @pytest.mark.parametrize(
-    "traps",
+    "corruptions",
     [
         ("macos", "orientations", "folder_with_space"),
         ("four_axes", "disguised_gzip"),
@@ -177,9 +177,9 @@ def test_a_spoilt_segmentation_is_left_out_with_the_reason(trap: str, reason: st
     ],
 )
 def test_how_a_segmentation_is_stored_changes_no_voxel(
-    traps: tuple[str, ...], drawn: Found, tmp_path: Path
+    corruptions: tuple[str, ...], drawn: Found, tmp_path: Path
 ) -> None:
-    here = trapped(tmp_path, *traps)
+    here = corrupted(tmp_path, *corruptions)
     assert here.left_out == ()
     assert [s.id for s in here.sessions] == [s.id for s in drawn.sessions[: 2 * DRAWS]]
     for one, other in zip(here.sessions[::DRAWS], drawn.sessions[::DRAWS], strict=False):
@@ -187,7 +187,7 @@ def test_how_a_segmentation_is_stored_changes_no_voxel(
 
 
 def test_a_segmentation_that_was_not_fetched_is_left_out(tmp_path: Path) -> None:
-    here = trapped(tmp_path, "absent_content")
+    here = corrupted(tmp_path, "absent_content")
     assert subjects(here) == {"training_seg_01"}
     assert [item.id for item in here.left_out] == ["links without content"]
 
@@ -196,7 +196,7 @@ def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    testing.write_fixture("labelmaps", root, subjects=2, traps=["constant"])
+    testing.write_fixture("labelmaps", root, subjects=2, corruptions=["constant"])
     monkeypatch.setattr(drawing, "draw_scans", None)  # must not be called
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     done = CliRunner().invoke(app, ["verify", "labelmaps", "--root", str(root), "--quiet", "--workers", "1"])
@@ -208,14 +208,14 @@ def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
 
 
 def test_an_oblique_segmentation_is_drawn_upright(tmp_path: Path) -> None:
-    assert subjects(trapped(tmp_path, "oblique")) == {"training_seg_01", "training_seg_02"}
+    assert subjects(corrupted(tmp_path, "oblique")) == {"training_seg_01", "training_seg_02"}
 
 
-def test_every_trap_of_the_fixture_is_tested() -> None:
+def test_every_corruption_of_the_fixture_is_tested() -> None:
     tested = {"unknown_number", "zero_bytes", "truncated", "constant", "nan", "cut_view", "oblique"}
     tested |= {"capital_suffixes", "linked_folders", "doubled_folders", "absent_content"}
     tested |= {"disagreeing_forms", "duplicate", "macos", "orientations", "four_axes", "disguised_gzip"}
-    assert set(testing.trap_names("labelmaps")) == tested | {"mixed_case", "folder_with_space"}
+    assert set(testing.corruption_names("labelmaps")) == tested | {"mixed_case", "folder_with_space"}
 
 
 # ---- what is drawn -----------------------------------------------------------------------------
@@ -353,9 +353,8 @@ def test_a_folder_without_segmentations_says_where_to_get_them(runtime: Runtime,
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
-def test_the_segmentations_of_real_people_are_drawn(tmp_path: Path) -> None:
-    for path in sorted(REAL.glob("*.nii.gz"))[:2]:
+def test_the_segmentations_of_real_people_are_drawn(real_scans: Callable[[str], Path]) -> None:
+    for path in sorted(real_scans("labelmaps").glob("*.nii.gz"))[:2]:
         brain = drawing.brain_of(drawing.read_segmentation(path), path.name)
         drawn = drawing.draw_scans(brain, (1,))
         volume_ml = np.count_nonzero(drawn.brain) * drawn.grid.spacing_mm**3 / 1000

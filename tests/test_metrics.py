@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uadbench.evaluation.histogram import streamed
+from uadbench.evaluation.counting import streamed
 from uadbench.evaluation.metrics import Curve, UncertainFigureError, dice, measure
 
 Engine = Callable[[NDArray[np.float32], NDArray[np.bool_]], Curve]
@@ -163,22 +163,6 @@ def test_only_the_order_of_scores_counts(case: Any) -> None:
     ranks = np.unique(scores + np.float32(0), return_inverse=True)[1].astype(np.float32)
     first, second = measure(scores, labels), measure(ranks**3 - 100, labels)
     assert_close(first, (second.ap, second.auroc, second.best_dice), 1e-12)
-
-
-@pytest.mark.parametrize("kind", ["continuous", "zeros", "coarse", "constant"])
-def test_buckets_count_as_sorting_does(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(4)
-    labels = random.random(200_000) < 0.02
-    scores = random.normal(labels, 1)
-    scores[random.random(labels.size) < 0.4] *= 0 if kind == "zeros" else 1
-    if kind in ("coarse", "constant"):
-        scores = np.round(scores, 1) * (kind == "coarse")
-    rounded = scores.astype(np.float32)
-    sorted_curve = measure(rounded, labels)
-    monkeypatch.setattr("uadbench.evaluation.metrics.MANY", 0)
-    for count in (1, 1 << 10, 1 << 20):
-        monkeypatch.setattr("uadbench.evaluation.buckets.BUCKETS", count)
-        assert measure(rounded, labels) == sorted_curve
 
 
 def test_published_defect_a_false_positive_rate_equal_to_the_true_positive_rate() -> None:

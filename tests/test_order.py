@@ -12,8 +12,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.evaluation import maps
-from uadbench.evaluation.evaluate import extent
 from uadbench.evaluation.metrics import AP_BOUND
+from uadbench.evaluation.scan_facts import extent
 from uadbench.experiment.cohort import prepare_cohort
 from uadbench.experiment.collect import collect_records
 from uadbench.experiment.config import RunConfig, Runtime, resolve_run
@@ -74,7 +74,7 @@ def pooled(
     scores, labels = [], []
     for item in cohort.evaluation["lesion-test"]:
         inside = extent(item) & ~item.ignored()
-        score_map = maps.read(folder / f"{item.key}.safetensors").score_map
+        score_map = maps.read_map(folder / f"{item.key}.safetensors").score_map
         scores.append(np.where(item.brain(), score_map, np.finfo(np.float32).min)[inside])
         labels.append(item.lesion()[inside])
     return np.concatenate(scores).astype(np.float32), np.concatenate(labels)

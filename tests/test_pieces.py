@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uadbench.evaluation.histogram import ScoreHistogram, streamed
+from uadbench.evaluation.counting import count_scores, streamed
+from uadbench.evaluation.histogram import ScoreHistogram
 from uadbench.evaluation.metrics import UncertainFigureError, measure
-from uadbench.evaluation.ordinals import LOWEST
-from uadbench.evaluation.pieces import Pieces, bootstrap, paired_interval, resample_weights
+from uadbench.evaluation.pieces import Pieces
+from uadbench.evaluation.postprocess import LOWEST
 
 Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -27,7 +28,7 @@ def subject(number: int, n: int = 4000, healthy: bool = False) -> Voxels:
 
 
 def histogram_of(voxels: Voxels) -> ScoreHistogram:
-    return ScoreHistogram.of(*voxels)
+    return count_scores(*voxels)
 
 
 def pieces_of(voxels: Sequence[Voxels], thresholds: Sequence[float] = (), **options: object) -> Pieces:
@@ -85,10 +86,6 @@ def test_bounds_contain_the_exact_value_of_any_resample(weights: list[int]) -> N
     curve = COHORT_PIECES.curve(np.array(weights))
     assert abs(curve.ap - exact.ap) <= curve.ap_error + 1e-12
     assert abs(curve.auroc - exact.auroc) <= curve.auroc_error + 1e-12
-    replicate = bootstrap(COHORT_PIECES, np.array([weights]))
-    assert replicate.ap[0] == pytest.approx(curve.ap, abs=1e-12)
-    assert replicate.auroc[0] == pytest.approx(curve.auroc, abs=1e-12)
-    assert replicate.best_dice[0] == curve.best_dice
 
 
 COHORT_PIECES = pieces_of(COHORT)
@@ -144,7 +141,6 @@ def test_only_healthy_subjects_and_no_voxels() -> None:
     healthy = pieces_of([subject(1, healthy=True)])
     assert np.isnan(healthy.curve().ap)
     assert healthy.negatives.sum() == 4000
-    assert np.isnan(bootstrap(healthy, np.ones((2, 1), int)).ap).all()
     empty = pieces_of([(np.empty(0, np.float32), np.empty(0, bool))])
     assert empty.curve().negatives == 0
 
@@ -171,29 +167,6 @@ def test_counts_beyond_one_byte_come_back() -> None:
     np.testing.assert_array_equal(Pieces.from_arrays(pieces.arrays()).positives, pieces.positives)
 
 
-def test_resamples_draw_persons_with_all_their_scans() -> None:
-    persons = ["a", "b", "a", "c"]
-    weights = resample_weights(persons, 200, seed=3)
-    assert (weights[:, 0] == weights[:, 2]).all()
-    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
-    np.testing.assert_array_equal(weights, resample_weights(persons, 200, seed=3))
-    np.testing.assert_array_equal(
-        resample_weights(["c", "a", "b"], 200, seed=3)[:, [1, 2, 0]], weights[:, [0, 1, 3]]
-    )
-    assert weights.mean(0) == pytest.approx(np.ones(4), abs=0.2)
-
-
-def test_paired_interval_of_a_better_and_of_the_same_map() -> None:
-    worse = [(scores[::-1].copy(), labels) for scores, labels in COHORT]
-    persons = [f"p{row}" for row in range(len(COHORT))]
-    better = paired_interval(COHORT_PIECES, pieces_of(worse), persons, n=200)
-    assert 0 < better.low < better.difference < better.high
-    same = paired_interval(COHORT_PIECES, COHORT_PIECES, persons, n=50)
-    assert same == (0, 0, 0)
-    with pytest.raises(ValueError, match="same subjects"):
-        paired_interval(COHORT_PIECES, pieces_of(worse[:3]), persons)
-
-
 def test_published_defect_one_subject_does_not_scale_the_counts_of_another() -> None:
     pooled = streamed(*together(COHORT)).best_threshold
     louder = [*COHORT[:-1], (COHORT[-1][0] * np.float32(0.5), COHORT[-1][1])]
@@ -215,8 +188,6 @@ def test_the_pieces_of_some_subjects_measure_these_subjects_alone() -> None:
 
     assert some.ids == ("b", "d")
     assert some.curve() == pieces.curve(np.array([0, 1, 0, 1, 0]))
-    weights = resample_weights(some.ids, 20, seed=0)
-    assert len(bootstrap(some, weights).ap) == 20
 
 
 def test_a_single_value_holds_no_other_subjects_neighbours() -> None:

@@ -8,8 +8,7 @@ from scipy import ndimage
 from uadbench.data.space import GRIDS, Grid
 from uadbench.evaluation.medians import median
 from uadbench.evaluation.metrics import measure
-from uadbench.evaluation.ordinals import LOWEST
-from uadbench.evaluation.postprocess import PROFILES, Profile, drop_components, eroded, filtered
+from uadbench.evaluation.postprocess import LOWEST, PROFILES, Profile, drop_components, eroded, filtered
 
 GRID = Grid("toy", (24, 26, 20), 1.0, (0.0, 0.0, 0.0))
 
@@ -43,24 +42,6 @@ def noise(shape: tuple[int, ...], kind: str, seed: int) -> NDArray[np.float32]:
 def test_median_is_that_of_scipy(shape: tuple[int, int, int], kind: str, size: int, seed: int) -> None:
     volume = noise(shape, kind, seed)
     np.testing.assert_array_equal(median(volume, size), ndimage.median_filter(volume, size))
-
-
-@pytest.mark.parametrize("size", [4, 5])
-@pytest.mark.parametrize("kind", ["random", "tied"])
-def test_median_by_torch_is_the_same(size: int, kind: str) -> None:
-    volume = noise((35, 9, 11), kind, 1)
-    np.testing.assert_array_equal(median(volume, size, device="cpu"), median(volume, size))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("size", [4, 5])
-def test_median_on_an_accelerator_is_the_same(size: int) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("no accelerator here")
-    volume = noise((70, 40, 50), "random", 2)
-    np.testing.assert_array_equal(median(volume, size, device="cuda"), median(volume, size))
 
 
 def test_median_keeps_the_voxels_that_are_not_asked_for() -> None:

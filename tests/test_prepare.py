@@ -1,4 +1,4 @@
-"""Preparation: geometry by hand, the traps of reference/datasets.md, the cache, and who fails alone."""
+"""Preparation: geometry by hand, what is wrong in real files, the cache, and who fails alone."""
 
 import operator
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,6 @@ from uadbench.system.progress import Silent
 G48 = GRIDS["g48"]
 LATTICE = Grid("scan", (44, 52, 44), 4.0, (-88.0, -122.0, -72.0))  # of the scans below: g48, cut
 BALL_MM = (28.0, -30.0, 20.0)  # a voxel centre of LATTICE and of g48
-DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 
 
 def card(**facts: Any) -> DatasetCard:
@@ -210,7 +210,7 @@ def test_linear_interpolation_by_hand() -> None:
 # ---- brain and intensities ---------------------------------------------------------------------
 
 
-def test_trap_1_a_z_scored_volume_keeps_its_dark_brain(tmp_path: Path) -> None:
+def test_a_z_scored_volume_keeps_its_dark_brain(tmp_path: Path) -> None:
     image, brain, _ = head()
     scored = np.where(brain, (image - image[brain].mean()) / image[brain].std(), -3.6).astype(np.float32)
     scored[20:24, 26, 22] = -3.6  # a hole that has the background's value
@@ -223,7 +223,7 @@ def test_trap_1_a_z_scored_volume_keeps_its_dark_brain(tmp_path: Path) -> None:
     assert 0 <= found.image().min() < found.image().max() <= 1
 
 
-def test_trap_1_a_mask_whose_maximum_is_just_below_one_is_a_mask(tmp_path: Path) -> None:
+def test_a_mask_whose_maximum_is_just_below_one_is_a_mask(tmp_path: Path) -> None:
     image, brain, _ = head()
     full_head = image + np.float32(50)  # nothing shows where the brain ends
     images = {"T1": save(tmp_path / "head.nii.gz", full_head)}
@@ -328,7 +328,7 @@ def test_lesion_and_ignored_labels_follow_the_card(tmp_path: Path) -> None:
     assert not (found.lesion() & found.ignored()).any()
 
 
-def test_trap_5_labels_outside_the_card_are_named(tmp_path: Path) -> None:
+def test_labels_outside_the_card_are_named(tmp_path: Path) -> None:
     _, _, ball = head()
     stored = ball.astype(np.uint8) * 7
     stored[ball.nonzero()[0][0]] = 3  # two labels: nobody can say which of them is meant
@@ -353,14 +353,14 @@ def test_a_plainly_binary_mask_is_a_mask_whatever_stands_for_lesion(value: float
             assert f"has the labels [{value}]" in several
 
 
-def test_trap_5_an_empty_lesion_mask_is_legal_and_an_empty_brain_mask_is_not(tmp_path: Path) -> None:
+def test_an_empty_lesion_mask_is_legal_and_an_empty_brain_mask_is_not(tmp_path: Path) -> None:
     empty = save(tmp_path / "empty.nii.gz", np.zeros(LATTICE.shape, np.uint8))
     assert not only(run([session(tmp_path, lesion_mask=empty)], tmp_path / "cache")).lesion().any()
     found = reason(run([session(tmp_path, brain_mask=empty)], tmp_path / "cache"))
     assert "covers 0 ml of the scan" in found
 
 
-def test_trap_3_a_mask_on_another_grid_is_brought_over_through_the_world(tmp_path: Path) -> None:
+def test_a_mask_on_another_grid_is_brought_over_through_the_world(tmp_path: Path) -> None:
     affine, shape = GRIDS["g96"].affine, GRIDS["g96"].shape
     _, brain, ball = head(affine, shape)
     made = session(
@@ -602,7 +602,7 @@ def test_contrasts_in_native_space_are_registered_each_on_its_own(
 # ---- duplicates --------------------------------------------------------------------------------
 
 
-def test_trap_7_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_run(tmp_path: Path) -> None:
+def test_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_run(tmp_path: Path) -> None:
     made = [session(tmp_path, "a"), session(tmp_path, "b", seed=1), session(tmp_path, "twin")]
     a, b, twin = run(made, tmp_path / "cache").prepared
     duplicates.check_voxels({"healthy-train": [a, b], "healthy-test": []})
@@ -615,7 +615,6 @@ def test_trap_7_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 @pytest.mark.parametrize(
     ("name", "folder", "contrast", "least_dice"),
     [
@@ -625,11 +624,16 @@ def test_trap_7_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_
     ],
 )
 def test_real_scans_are_brought_to_the_template(
-    name: str, folder: str, contrast: str, least_dice: float, tmp_path: Path
+    name: str,
+    folder: str,
+    contrast: str,
+    least_dice: float,
+    real_scans: Callable[[str], Path],
+    tmp_path: Path,
 ) -> None:
     from uadbench import datasets
 
-    found = datasets.find_sessions(name, DATA / folder)
+    found = datasets.find_sessions(name, real_scans(folder))
     card = cards.dataset_card(name)
     grid = GRIDS["g96"]
     cohort = prepare.prepare(found.sessions[:3], contrast, grid, card, tmp_path, 2, Silent())

@@ -83,7 +83,7 @@ def test_draws_are_a_row_of_their_own_and_their_spread_is_recorded(runtime: Runt
     assert spread.ap_mean == pytest.approx(math.sqrt(sum(np.square(ill))) / len(ill), abs=2e-6)
     assert evaluate_again(thrice.path, runtime).record.summary == thrice.record.summary
     file = next(thrice.maps.glob("*.safetensors"))
-    stored = maps.read(file)
+    stored = maps.read_map(file)
     assert stored.draws is not None
     np.testing.assert_allclose(stored.draws.mean(0), stored.score_map, atol=1e-6)
     assert not run(replace(CELL, method="intensity"), runtime).record.stochastic
@@ -168,7 +168,7 @@ def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
     plan = resolve_run(RunConfig.of(made.record), runtime)
     patient = prepare_cohort(plan, runtime).model["lesion-test"][0]
     alone = _score(plan, made.record, patient, runtime).score_map
-    np.testing.assert_array_equal(maps.read(made.maps / f"{patient.key}.safetensors").score_map, alone)
+    np.testing.assert_array_equal(maps.read_map(made.maps / f"{patient.key}.safetensors").score_map, alone)
 
 
 # ---- masks that leave nothing to measure -------------------------------------------------------
@@ -246,7 +246,7 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "sessions", few)
-        show.prepared(prepare_dataset("balls", ["T1"], [], runtime))
+        show.show_prepared(prepare_dataset("balls", ["T1"], [], runtime))
         said = " ".join(capsys.readouterr().out.split())
         assert "nobody to test on: all patients (1) fall into lesion-val" in said
         assert "--split all-test" in said

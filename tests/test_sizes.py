@@ -19,7 +19,8 @@ from uadbench.data.sizes import VOLUMES, area_scale, template_scale, voxel_size
 from uadbench.data.space import GRIDS, Grid
 from uadbench.datasets import names
 from uadbench.evaluation import maps
-from uadbench.evaluation.evaluate import Case, evaluate
+from uadbench.evaluation.evaluate import evaluate
+from uadbench.evaluation.maps import Case
 from uadbench.evaluation.postprocess import PROFILES, drop_components
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file
@@ -125,7 +126,7 @@ def two_sizes(toy: Callable[..., list[Prepared]], tmp_path: Path) -> Callable[[d
             score_map = own.lesion().astype(np.float32)
             score_map[14:19, 26:30, 22] = 1.0
             file = tmp_path / "maps" / path.name
-            maps.write(file, Score(score_map), 0.1, 1.0)
+            maps.write_map(file, Score(score_map), 0.1, 1.0)
             cases.append(Case(part, own, file, own.grid))
         made = evaluate(cases, ("raw",), tmp_path / "scratch", 1, Silent())
         return made, summarise(made, 0.064)

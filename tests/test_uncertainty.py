@@ -10,7 +10,15 @@ from sklearn.metrics import roc_auc_score
 
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.pieces import Pieces
-from uadbench.evaluation.uncertainty import Sampled, difference, draw, holm, interval, over_seeds
+from uadbench.evaluation.uncertainty import (
+    Sampled,
+    difference,
+    difference_in_ap,
+    draw_resamples,
+    holm,
+    interval,
+    over_seeds,
+)
 
 EDGES = np.linspace(-4, 8, 65)[:-1].astype(np.float32)
 
@@ -41,7 +49,7 @@ def persons(subjects: int) -> list[str]:
 
 
 def weights(subjects: int, n: int = 1000) -> NDArray[np.int64]:
-    return draw(persons(subjects), ["lesion-test"] * subjects, n)
+    return draw_resamples(persons(subjects), ["lesion-test"] * subjects, n)
 
 
 def test_a_ratio_and_its_standard_error_by_hand() -> None:
@@ -57,7 +65,7 @@ def test_a_ratio_and_its_standard_error_by_hand() -> None:
 def test_the_auroc_of_scans_is_that_of_scikit_learn_also_in_resamples() -> None:
     random = np.random.default_rng(0)
     scores, ill = random.normal(size=30).round(1), np.arange(30) >= 18
-    drawn = draw(persons(30), ["lesion-test" if i else "healthy-test" for i in ill], 5)
+    drawn = draw_resamples(persons(30), ["lesion-test" if i else "healthy-test" for i in ill], 5)
     found = uncertainty.scan_auroc(scores.tolist(), ill.tolist(), drawn)
     assert found.value == pytest.approx(roc_auc_score(ill, scores))
     for row in range(5):
@@ -113,11 +121,37 @@ def test_few_bins_keep_the_spread() -> None:
 
 
 def test_persons_are_drawn_within_their_partition_and_together_where_they_are_in_two() -> None:
-    apart = draw(["a", "b", "c", "d"], ["healthy-test", "healthy-test", "lesion-test", "lesion-test"], 50)
+    apart = draw_resamples(
+        ["a", "b", "c", "d"], ["healthy-test", "healthy-test", "lesion-test", "lesion-test"], 50
+    )
     assert (apart[:, :2].sum(1) == 2).all()
     assert (apart[:, 2:].sum(1) == 2).all()
-    within = draw(["a", "b", "a", "b"], ["healthy-test", "healthy-test", "lesion-test", "lesion-test"], 50)
+    within = draw_resamples(
+        ["a", "b", "a", "b"], ["healthy-test", "healthy-test", "lesion-test", "lesion-test"], 50
+    )
     np.testing.assert_array_equal(within[:, :2], within[:, 2:])
+
+
+def test_resamples_draw_persons_with_all_their_scans() -> None:
+    def drawn(*persons: str) -> NDArray[np.int64]:
+        return draw_resamples(persons, ["lesion-test"] * len(persons), 200, seed=3)
+
+    counts = drawn("a", "b", "a", "c")
+    assert (counts[:, 0] == counts[:, 2]).all()
+    assert (counts[:, [0, 1, 3]].sum(1) == 3).all()
+    np.testing.assert_array_equal(counts, drawn("a", "b", "a", "c"))
+    np.testing.assert_array_equal(drawn("c", "a", "b")[:, [1, 2, 0]], counts[:, [0, 1, 3]])
+    assert counts.mean(0) == pytest.approx(np.ones(4), abs=0.2)
+
+
+def test_the_difference_in_ap_of_a_better_and_of_the_same_map() -> None:
+    random = np.random.default_rng(5)
+    better, worse = cohort(20, random), cohort(20, random, shift=1.0)
+    found = difference_in_ap(better, worse, persons(20))
+    assert 0 < found.low < found.value < found.high
+    assert difference_in_ap(better, better, persons(20)) == (0, 0, 0)
+    with pytest.raises(ValueError, match="same scans"):
+        difference_in_ap(better, worse.only([0, 1]), persons(20))
 
 
 def test_equal_figures_do_not_differ_and_an_offset_does() -> None:

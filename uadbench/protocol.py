@@ -73,13 +73,6 @@ def regime(train: DatasetCard | None, test: DatasetCard) -> str:
     return "within" if train.name == test.name else "cross"
 
 
-def dice(true_positives: float, false_positives: float, false_negatives: float) -> float | None:
-    """Dice coefficient from counts; None where there is nothing to find (rule 6)."""
-    if true_positives + false_negatives == 0:
-        return None
-    return 2 * true_positives / (2 * true_positives + false_positives + false_negatives)
-
-
 def dice_ceiling(prevalence: float, false_positive_rate: float) -> float | None:
     """The best Dice that a prevalence allows at a false-positive rate (rule 3)."""
     reachable = 2 * prevalence

@@ -21,8 +21,8 @@ from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
 from uadbench.data.space import Grid
-from uadbench.evaluation import maps, scans
-from uadbench.evaluation.evaluate import Case
+from uadbench.evaluation import maps
+from uadbench.evaluation.maps import Case
 from uadbench.learning.checkpoint import Checkpoint
 from uadbench.learning.history import History
 from uadbench.methods import Context, Score
@@ -112,12 +112,12 @@ def _volume(folder: Path) -> Kept:
 def _map(folder: Path) -> Kept:
     path = folder / "map.safetensors"
     numbers = np.random.default_rng(1).normal(size=GRID.shape).astype(np.float32)
-    maps.write(path, Score(numbers, numbers[None]), 1.5, 2.5)
+    maps.write_map(path, Score(numbers, numbers[None]), 1.5, 2.5)
 
     def read() -> Any:
-        if not maps.whole(path):
+        if not maps.is_whole(path):
             return None
-        found, cost = maps.read(path), maps.cost(path)
+        found, cost = maps.read_map(path), maps.read_cost(path)
         assert found.pseudo_healthy is not None
         return found.score_map.tolist(), found.pseudo_healthy.tolist(), cost.seconds, cost.peak_memory_mb
 
@@ -169,8 +169,10 @@ def _list_of_scans(folder: Path) -> Kept:
     _map(folder)
     who = Session(id="a", cohort="b", subject="c", images={}, healthy=True)
     case = Case("healthy-test", Prepared(who, "T1", GRID, volume.path), folder / "map.safetensors", GRID)
-    scans.write(folder, "print", [case])
-    return Kept(scans.path(folder, "print"), lambda: scans.read(folder, "print", folder), exact=False)
+    maps.write_scans(folder, "print", [case])
+    return Kept(
+        maps.scans_path(folder, "print"), lambda: maps.read_scans(folder, "print", folder), exact=False
+    )
 
 
 def _lock(folder: Path) -> Kept:
@@ -276,8 +278,8 @@ def test_a_header_that_asks_for_more_than_there_is_takes_no_memory(tmp_path: Pat
     entry = {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}
     header = json.dumps({"score_map": entry, "__metadata__": {"facts": "{}"}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
-    assert not maps.whole(path)
+    assert not maps.is_whole(path)
     assert not prepared.is_whole(path, GRID)
     path.write_bytes((2**60).to_bytes(8, "little"))
-    assert not maps.whole(path)
+    assert not maps.is_whole(path)
     assert msgspec.json.decode(header)

@@ -182,7 +182,7 @@ def place(
         (root / "participants.tsv").write_text("\n".join(lines) + "\n")
     else:
         few = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))
-        monkeypatch.setattr(heads, "see", lambda *_: few)
+        monkeypatch.setattr(heads, "show_picture", lambda *_: few)
         testing.write_fixture(name, root, subjects=2 if name == "lgg" else 4)
     if name == "mslub":  # whose table is the user's own
         text = "participant_id,age,sex\npatient01,39.5,F\npatient02,41,M\npatient03,30,F\n"

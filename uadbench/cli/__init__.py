@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from uadbench import __version__
-from uadbench.cli import data, listing, new, published, reading, running, sweep
+from uadbench.cli import contracts, data, listing, new, published, reading, running, sweep
 from uadbench.cli.options import Plugins
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
@@ -23,6 +23,8 @@ COMMANDS = (
     listing.methods, listing.datasets, listing.doctor,
     # data
     data.verify, data.prepare, data.fixture,
+    # what methods and data sets promise
+    contracts.check_method, contracts.check_dataset,
 )  # fmt: skip
 
 

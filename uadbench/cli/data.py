@@ -39,7 +39,7 @@ def verify(
         else find_dataset(dataset, machine)
     )
     found = verify_dataset(there, machine.workers, machine.progress, opening=not drawn)
-    show.report(found)
+    show.show_verified(found)
     if report is not None:
         write_json(report, found.as_dict())
     if not found.ok:
@@ -69,14 +69,17 @@ def prepare(
     check_writable(machine.paths.cache, "UADBENCH_RUNS")
     remember_root(machine.paths, dataset, root)
     options = Options(extractor, n4)
-    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
+    show.show_prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
 
 def fixture(
     dataset: Annotated[str, typer.Argument(help="Data set whose layout is written.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
     subjects: Annotated[int, typer.Option(min=1, max=10_000, help="How many phantom people.")] = 6,
-    trap: Annotated[list[str] | None, typer.Option(help="A fault that real files have. Repeatable.")] = None,
+    corruption: Annotated[
+        list[str] | None, typer.Option(help="A fault that real files have. Repeatable.")
+    ] = None,
+    trap: Annotated[list[str] | None, typer.Option(hidden=True)] = None,  # as it was called
     layout: Annotated[str | None, typer.Option(help="A variant of the layout; default: the first.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the phantom people.")] = 0,
     plugins: Plugins = None,
@@ -84,7 +87,7 @@ def fixture(
     """Write phantom people in the layout of a data set: to try every command without a download."""
     from uadbench.testing import write_fixture
 
-    write_fixture(dataset, out, subjects, trap or (), seed, layout)
+    write_fixture(dataset, out, subjects, [*(corruption or []), *(trap or [])], seed, layout)
     typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")
 
 

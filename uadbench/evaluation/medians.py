@@ -2,35 +2,33 @@
 
 Windows overlap, so their sorted parts are shared: runs of voxels are sorted along one axis, these runs are
 merged along the next, and those planes along the last, where only the ranks that can still be the median are
-kept. Every step is an elementwise minimum or maximum of whole arrays, for numpy in blocks that stay in the
-processor's cache, for torch on an accelerator in slabs. (Sharing sorted runs: Adams, "Fast median filters
-using separable sorting networks", ACM Transactions on Graphics 40, 2021.)
+kept. Every step is an elementwise minimum or maximum of whole arrays, in blocks that stay in the processor's
+cache. (Sharing sorted runs: Adams, "Fast median filters using separable sorting networks", ACM Transactions
+on Graphics 40, 2021.)
 """
 
 from collections.abc import Callable
 from functools import cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = (16, 16, 32)  # results at a time with numpy: the buffers, 32 kB each, stay in the processor's cache
-SLAB = 32  # planes of results at a time on an accelerator: about 1 GB of buffers at 1 mm
+BLOCK = (16, 16, 32)  # results at a time: the buffers, 32 kB each, stay in the processor's cache
+
+Values = NDArray[np.float32]
 
 
 def median(
-    volume: NDArray[np.float32],
-    size: int,
-    where: NDArray[np.bool_] | None = None,
-    device: str | None = None,
+    volume: NDArray[np.float32], size: int, where: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
     """`scipy.ndimage.median_filter(volume, size)` of a three-dimensional volume; -0.0 counts as 0.0.
 
     As there, the border reflects, and of an even window it is the upper median. Where `where` is False
-    voxels keep their value, which saves time. With a `device` torch computes there.
+    voxels keep their value, which saves time.
     """
-    block = np.minimum(BLOCK if device is None else (SLAB, *volume.shape[1:]), volume.shape)
+    block = np.minimum(BLOCK, volume.shape)
     padding = -np.array(volume.shape) % block  # to whole blocks
     before, after = size // 2, size - 1 - size // 2
     padded = np.pad(volume + np.float32(0), [(before, after)] * 3, "symmetric")
@@ -38,7 +36,7 @@ def median(
     wanted = np.ones(volume.shape, bool) if where is None else where
     wanted = np.pad(wanted, [(0, extra) for extra in padding])
     result = np.pad(volume, [(0, extra) for extra in padding])
-    filtering = _Filter(size, device)
+    filtering = _Filter(size)
     for corner in product(*(range(0, n, b) for n, b in zip(result.shape, block, strict=True))):
         inner = tuple(slice(c, c + b) for c, b in zip(corner, block, strict=True))
         outer = tuple(slice(c, c + b + size - 1) for c, b in zip(corner, block, strict=True))
@@ -50,7 +48,7 @@ def median(
 class _Sorted(NamedTuple):
     """Sorted values of runs of voxels: arrays in ascending order, one per rank, over all places."""
 
-    arrays: list[Any]
+    arrays: list[Values]
     first: int  # rank of the first array; those below it cannot be the median
     voxels: int  # in the window of each place
     length: int  # of the run along the axis in hand
@@ -59,28 +57,20 @@ class _Sorted(NamedTuple):
 class _Filter:
     """Medians of blocks of one shape, in buffers that are used again."""
 
-    def __init__(self, size: int, device: str | None) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
-        self.device = device
-        self.buffers: dict[tuple[int, int], list[Any]] = {}
-        self.library: Any = np
-        if device is not None:
-            import torch
-
-            self.library = torch
+        self.buffers: dict[tuple[int, int], list[Values]] = {}
 
     def __call__(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Medians (A, B, C) of a block (A + size - 1, B + size - 1, C + size - 1)."""
         lowest = block.min()
         if lowest == block.max():
             return np.full([n - self.size + 1 for n in block.shape], lowest)
-        if self.device is not None:
-            block = self.library.from_numpy(np.ascontiguousarray(block)).to(self.device)
         runs = _Sorted([block], 0, 1, 1)
         for axis in (2, 1, 0):
             runs = self._slide(runs._replace(length=1), axis)
         (medians,) = runs.arrays
-        return np.asarray(medians if self.device is None else medians.cpu())
+        return medians
 
     def _slide(self, run: _Sorted, axis: int) -> _Sorted:
         """The sorted values of runs of `size` along an axis, by the binary digits of the size."""
@@ -106,19 +96,13 @@ class _Filter:
         program = _program(len(a.arrays), len(b.arrays), low, high)
         return _Sorted(self._run(program, inputs, (axis, length)), first + low, voxels, length)
 
-    def _run(self, program: "_Program", inputs: list[Any], step: tuple[int, int]) -> list[Any]:
+    def _run(self, program: "_Program", inputs: list[Values], step: tuple[int, int]) -> list[Values]:
         if step not in self.buffers:
-            self.buffers[step] = [self._buffer(inputs[0]) for _ in range(program.buffers)]
+            self.buffers[step] = [np.empty(inputs[0].shape, np.float32) for _ in range(program.buffers)]
         values = inputs + self.buffers[step]
-        steps = (self.library.minimum, self.library.maximum)
         for is_maximum, left, right, out in program.steps:
-            steps[is_maximum](values[left], values[right], out=values[out])
+            (np.maximum if is_maximum else np.minimum)(values[left], values[right], out=values[out])
         return [values[place] for place in program.outputs]
-
-    def _buffer(self, like: Any) -> Any:
-        if self.device is None:
-            return np.empty(like.shape, np.float32)
-        return self.library.empty(like.shape, dtype=self.library.float32, device=self.device)
 
 
 class _Program(NamedTuple):

@@ -1,23 +1,28 @@
 """Average precision, AUROC and best Dice of voxel scores (protocol, rules 3 to 6).
 
-`measure` is exact. Of voxels that are not in memory together, `histogram.py` counts the scores and says how
-far a figure may be off. A voxel is predicted positive where score >= threshold. Average precision is
-step-wise, as scikit-learn's `average_precision_score`: the trapezoid under the precision-recall curve, which
-other tools call AUPRC, is larger by .1 and more where many scores are tied.
+`measure` is exact. Of voxels that are not in memory together, `histogram.py` counts the scores in cells of
+neighbouring scores, and `curve_of` says what the counts tell and how far a figure may be off. A voxel is
+predicted positive where score >= threshold. Average precision is step-wise, as scikit-learn's
+`average_precision_score`: the trapezoid under the precision-recall curve, which other tools call AUPRC, is
+larger by .1 and more where many scores are tied.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import psi
 
-from uadbench.evaluation.buckets import below_and_equal
 from uadbench.system.errors import UserError
 
-MANY = 1 << 21  # voxels from which counting them in buckets costs less than sorting them, on any processor
+Counts = NDArray[Any]  # integers, or floats in a weighted sum
+Floats = NDArray[np.float64]
+Voxels = tuple[NDArray[np.float32], NDArray[np.bool_]]  # scores and labels
+
 AP_BOUND = 1e-4  # a figure that may be further off is not used (protocol, rule 4); of Dice too
 AUROC_BOUND = 5e-4
+ROUNDING = 1e-9  # of the sums of digammas
 
 
 class UncertainFigureError(UserError):
@@ -66,25 +71,30 @@ class Curve:
         return self.positives / voxels if voxels else float("nan")
 
 
-def undefined(negatives: int) -> Curve:
-    """The curve without a positive voxel."""
+def _undefined(negatives: int) -> Curve:
     nan = float("nan")
     return Curve(nan, nan, nan, nan, 0, negatives)
 
 
-def dice(true_positives: Any, false_positives: Any, positives: Any) -> NDArray[np.float64]:
+def dice(true_positives: Any, false_positives: Any, positives: Any) -> Floats:
     """Dice from counts, elementwise; NaN where there is no positive voxel (protocol, rule 6)."""
     true_positives, positives = np.asarray(true_positives, np.float64), np.asarray(positives)
-    total: NDArray[np.float64] = positives + true_positives + false_positives
+    total: Floats = positives + true_positives + false_positives
     defined = np.broadcast_to(positives > 0, total.shape)
     dices = np.full(total.shape, np.nan)
     np.divide(2 * true_positives, total, out=dices, where=defined)
     return dices
 
 
-def checked(
-    scores: NDArray[np.float32], labels: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def or_none(value: Any) -> float | None:
+    """A figure as records hold it: None for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+# ---- of voxels -----------------------------------------------------------------------------------
+
+
+def checked(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Voxels:
     """The two as vectors, refused unless of one size, float32 and bool.
 
     Half precision merges scores and a wider type would be rounded unseen, so both are the caller's choice.
@@ -114,49 +124,128 @@ def measure(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
     """
     scores, labels = checked(scores, labels)
     require_finite(scores)
-    positive_scores = scores[labels] + np.float32(0)  # -0.0 becomes 0.0
-    n_negatives = scores.size - positive_scores.size
-    if not positive_scores.size:
-        return undefined(n_negatives)
+    positive_scores, negative_scores = scores[labels], scores[~labels]
+    n_positives, n_negatives = positive_scores.size, negative_scores.size
+    if not n_positives:
+        return _undefined(n_negatives)
     positive_scores.sort()
-    values, first = np.unique(positive_scores, return_index=True)
-    ranks = below_and_equal if scores.size > MANY else _below_and_equal_by_sorting
-    below, equal = ranks(scores, labels, values)
-    at_least = positive_scores.size - first  # true positives at each distinct positive score
-    tied = np.diff(first, append=positive_scores.size)
-    return _from_counts(values, at_least, tied, below, equal, n_negatives)
-
-
-def _below_and_equal_by_sorting(
-    scores: NDArray[np.float32], skipped: NDArray[np.bool_], values: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """As `uadbench.evaluation.buckets.below_and_equal`, faster for few scores."""
-    negative_scores = scores[~skipped]
     negative_scores.sort()
+    first = np.flatnonzero(np.append(True, positive_scores[1:] != positive_scores[:-1]))
+    values, tied = positive_scores[first], np.diff(first, append=n_positives)
     below = np.searchsorted(negative_scores, values, "left")
-    return below, np.searchsorted(negative_scores, values, "right") - below
-
-
-def _from_counts(
-    values: NDArray[np.float32],
-    true_positives: NDArray[np.int64],
-    tied: NDArray[np.int64],
-    below: NDArray[np.int64],
-    equal: NDArray[np.int64],
-    n_negatives: int,
-) -> Curve:
-    """The curve from counts at each distinct positive score, all (values,), ascending."""
-    n_positives = int(true_positives[0])
-    false_positives = n_negatives - below
+    equal = np.searchsorted(negative_scores, values, "right") - below
+    true_positives, false_positives = n_positives - first, n_negatives - below
     precision = true_positives / (true_positives + false_positives)
-    dices = 2 * true_positives / (n_positives + true_positives + false_positives)
-    nan = float("nan")
+    dices = dice(true_positives, false_positives, n_positives)
     best = len(dices) - 1 - int(np.argmax(dices[::-1]))  # of equals the highest threshold
+    pairs = float((tied * (below + equal / 2)).sum())
     return Curve(
         ap=float((tied * precision).sum()) / n_positives,
-        auroc=float((tied * (below + equal / 2)).sum()) / n_positives / n_negatives if n_negatives else nan,
+        auroc=pairs / n_positives / n_negatives if n_negatives else float("nan"),
         best_dice=float(dices[best]),
-        best_threshold=float(values[best]),
+        best_threshold=float(values[best] + np.float32(0)),  # -0.0 becomes 0.0
         positives=n_positives,
         negatives=n_negatives,
+    )
+
+
+# ---- of counts -----------------------------------------------------------------------------------
+
+
+class Ranked(NamedTuple):
+    """Counts (cells,) in descending order of score, and their running sums.
+
+    In a cell of one single value all voxels are tied: what it adds to a metric is known. In any other cell
+    they are in unknown order, and there may be ties.
+    """
+
+    positives: Floats
+    negatives: Floats
+    true: Floats  # positives in this cell and above it
+    false: Floats  # negatives in this cell and above it
+    single: NDArray[np.bool_]  # of one single value
+
+    @classmethod
+    def of(cls, positives: Counts, negatives: Counts, single: NDArray[np.bool_]) -> "Ranked":
+        """From counts in ascending order of score."""
+        positives, negatives = positives[::-1].astype(np.float64), negatives[::-1].astype(np.float64)
+        return cls(positives, negatives, positives.cumsum(), negatives.cumsum(), single[::-1])
+
+    @property
+    def loose(self) -> NDArray[np.bool_]:
+        """Cells with a positive whose precision depends on the order within the cell."""
+        return ~self.single & (self.positives > 0) & (self.positives + self.negatives > 1)
+
+
+class Bounds(NamedTuple):
+    """What each cell (cells,), in descending order, adds to average precision, and what it leaves open."""
+
+    ap: Floats
+    lowest_ap: Floats
+    highest_ap: Floats
+    auroc_width: Floats  # half of the cell's own pairs, which may be in any order
+    highest_dice: Floats  # no threshold within the cell does better
+
+
+def bounds_of(counts: Ranked) -> Bounds:
+    """Bounds of counts with a positive among them.
+
+    In between lies the mean of the best and the worst order of distinct scores within the cell. Average
+    precision is highest where the positives of a cell are tied and in front of its negatives: all of them
+    then have the precision of the last. So is Dice, at a threshold between the two.
+    """
+    positives, negatives, true, false, single = counts
+    middle = positives * true / np.maximum(true + false, 1)  # all voxels of the cell tied
+    lowest, highest, pairs = middle.copy(), middle.copy(), np.zeros_like(middle)
+    loose = np.flatnonzero(counts.loose)
+    own, others, above, called = positives[loose], negatives[loose], true[loose], (true + false)[loose]
+    before = false[loose] - others
+    # With distinct scores the sum of t / (t + f) over t = T + 1 .. T + p is
+    # p - f * (psi(T + p + f + 1) - psi(T + f + 1)): the positives before the negatives, and after them.
+    front = own - before * (_harmonic(called - others) - _harmonic(above - own + before))
+    lowest[loose] = own - false[loose] * (_harmonic(called) - _harmonic(called - own))
+    middle[loose] = (front + lowest[loose]) / 2
+    highest[loose] = own * above / np.maximum(above + before, 1)
+    pairs[loose] = own * others
+    return Bounds(
+        middle / true[-1],
+        lowest / true[-1],
+        highest / true[-1],
+        pairs / 2 / true[-1] / max(false[-1], 1),
+        dice(true, np.where(single, false, false - negatives), true[-1]),
+    )
+
+
+def _harmonic(counts: Floats) -> Floats:
+    """psi(n + 1) of whole numbers n, to 1e-11; several times faster than scipy's psi."""
+    middle = counts + 0.5
+    inverse = 1 / (middle * middle)
+    values = np.log(middle) + inverse * (1 / 24 - inverse * (7 / 960))
+    small = counts < 32  # where this expansion in 1 / (n + 1/2) has not converged
+    values[small] = psi(counts[small] + 1)
+    return values
+
+
+def curve_of(edges: NDArray[np.float32], counts: Ranked, bounds: Bounds | None = None) -> Curve:
+    """The curve of counts (cells,) with ascending lower edges; the best threshold is an edge."""
+    positives, negatives, true, false, _ = counts
+    n_positives, n_negatives = (int(part[-1]) if part.size else 0 for part in (true, false))
+    if not n_positives:
+        return _undefined(n_negatives)
+    bounds = bounds or bounds_of(counts)
+    at_edges = dice(true, false, true[-1])
+    best = int(np.argmax(at_edges))  # of equals the highest threshold
+    ap = float(bounds.ap.sum())
+    ap_error = max(bounds.highest_ap.sum() - ap, ap - bounds.lowest_ap.sum())
+    pairs = (positives * (false[-1] - false + negatives / 2)).sum()  # half of those within a cell
+    return Curve(
+        ap=ap,
+        auroc=float(pairs / true[-1] / false[-1]) if n_negatives else float("nan"),
+        best_dice=float(at_edges[best]),
+        best_threshold=float(edges[::-1][best]),
+        positives=n_positives,
+        negatives=n_negatives,
+        ap_error=float(ap_error + ROUNDING) if counts.loose.any() else 0.0,
+        auroc_error=float(bounds.auroc_width.sum()),
+        dice_error=float(max(0.0, bounds.highest_dice.max() - at_edges[best])),
     )

@@ -1,27 +1,21 @@
 """Pieces that add: per-subject counts on fixed score edges (protocol, rule 12).
 
 Curves, pooled metrics, bootstrap and paired tests of a record are made from these, never from voxels
-again. The edges are as few as keep the pooled metrics sharp (`coarsening.py`).
+again. The edges are as few as keep the pooled metrics sharp (`edges.py`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.bounds import auroc, average_precision, curve_of, dices, ranked
-from uadbench.evaluation.coarsening import Edges, edges_for
-from uadbench.evaluation.counting import Look, Voxels
-from uadbench.evaluation.histogram import ScoreHistogram, each_once, sharpened, total
-from uadbench.evaluation.metrics import AP_BOUND, Curve, checked, dice
+from uadbench.evaluation.counting import sharpened_in_memory
+from uadbench.evaluation.edges import Edges, edges_for
+from uadbench.evaluation.metrics import AP_BOUND, Curve, Ranked, Voxels, checked, curve_of, dice
 
 POOLED = 0.75 * AP_BOUND  # what pieces may leave open of pooled AP: some subjects alone may be less certain
-PRODUCT_ROWS = 256  # resamples per matrix product: few large products, for its threads spin in between
-CACHED_ROWS = 16  # resamples whose running sums stay in the processor's cache
-
-
 # What `Pieces.arrays` holds, for whoever reads it from a file: kind of number, bytes each (None: any), shape;
 # "n" is the number of subjects, any other letter the same number wherever it stands.
 MEMBERS: Mapping[str, tuple[str, int | None, str]] = {
@@ -70,17 +64,7 @@ class Pieces:
         """
         subjects = [checked(*own) for own in voxels]
         chosen = subjects if rows is None else [subjects[row] for row in rows]
-
-        def undecided(histograms: Sequence[ScoreHistogram]) -> NDArray[np.int32]:
-            pooled = histograms[0]
-            return each_once([pooled.open_for_dice(), pooled.open_for_areas(tolerance / 2)])
-
-        def count(look: Look, counts: Sequence[NDArray[Any]]) -> None:
-            for own in chosen:
-                look.count(*own, counts[0])
-
-        pooled = sharpened([total(ScoreHistogram.of(*own) for own in chosen)], undecided, count)
-        edges = edges_for(pooled, thresholds, tolerance)
+        edges = edges_for([sharpened_in_memory(chosen, tolerance / 2)], thresholds, tolerance)
         return cls.of_counts(ids, edges, [edges.between(*own) for own in subjects])
 
     def curve(self, weights: NDArray[np.integer] | None = None) -> Curve:
@@ -89,7 +73,7 @@ class Pieces:
         Of some subjects alone they may be less certain than is promised: see `Curve.certain`.
         """
         times = np.ones(len(self.ids), np.int64) if weights is None else np.asarray(weights, np.int64)
-        return curve_of(self.edges, ranked(times @ self.positives, times @ self.negatives, self.single))
+        return curve_of(self.edges, Ranked.of(times @ self.positives, times @ self.negatives, self.single))
 
     def dice_at(self, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """True positives, false positives and false negatives, (subjects,) each, at an edge."""
@@ -145,60 +129,6 @@ class Pieces:
                 "name it in `thresholds` when making the pieces."
             )
         return place
-
-
-class Replicates(NamedTuple):
-    """Pooled metrics of resampled subjects, (resamples,) each; NaN where a resample has no positive."""
-
-    ap: NDArray[np.float64]
-    auroc: NDArray[np.float64]
-    best_dice: NDArray[np.float64]
-
-
-def resample_weights(persons: Sequence[str], n: int, seed: int) -> NDArray[np.int64]:
-    """How often each scan counts in n bootstrap resamples of the subjects, (n, scans).
-
-    Persons are drawn with replacement and bring all of their scans; their order does not matter.
-    """
-    names, person = np.unique(np.array(persons, str), return_inverse=True)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(n, len(names)))
-    drawn += np.arange(n)[:, None] * len(names)
-    counts = np.bincount(drawn.ravel(), minlength=n * len(names)).reshape(n, len(names))
-    return counts[:, person]
-
-
-def bootstrap(pieces: Pieces, weights: NDArray[np.integer]) -> Replicates:
-    """Pooled metrics with each subject counted as often as `weights` (resamples, subjects) says."""
-    parts = (pieces.positives, pieces.negatives)
-    replicates = []
-    for start in range(0, len(weights), PRODUCT_ROWS):
-        times = weights[start : start + PRODUCT_ROWS].astype(np.float64)
-        sums = [times @ part for part in parts]
-        for first in range(0, len(times), CACHED_ROWS):
-            positives, negatives = (part[first : first + CACHED_ROWS] for part in sums)
-            counts = ranked(positives, negatives, pieces.single)
-            replicates.append((average_precision(counts), auroc(counts), dices(counts).max(-1)))
-    return Replicates(*(np.concatenate(columns) for columns in zip(*replicates, strict=True)))
-
-
-class Interval(NamedTuple):
-    """A difference and the bootstrap percentiles around it."""
-
-    difference: float
-    low: float
-    high: float
-
-
-def paired_interval(
-    a: Pieces, b: Pieces, persons: Sequence[str], n: int = 1000, seed: int = 0, level: float = 0.95
-) -> Interval:
-    """Pooled AP of `a` less that of `b`, with the interval over the same resamples of subjects for both."""
-    if a.ids != b.ids or len(persons) != len(a.ids):
-        raise ValueError("Expected pieces of the same scans in the same order, and a subject for each.")
-    weights = resample_weights(persons, n, seed)
-    differences = bootstrap(a, weights).ap - bootstrap(b, weights).ap
-    low, high = np.nanquantile(differences, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(a.curve().ap - b.curve().ap, float(low), float(high))
 
 
 def _from_above(counts: NDArray[np.uint32]) -> NDArray[np.int64]:

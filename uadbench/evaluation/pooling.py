@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.coarsening import Edges, edges_for
-from uadbench.evaluation.counting import Look
-from uadbench.evaluation.histogram import ScoreHistogram, each_once, sharpened, total
+from uadbench.evaluation.counting import Look, count_scores, sharpened
+from uadbench.evaluation.edges import Edges, edges_for
+from uadbench.evaluation.histogram import ScoreHistogram, each_once, total
 from uadbench.evaluation.pieces import POOLED
 from uadbench.protocol import FALSE_POSITIVE_RATES
 
 
 class Group(NamedTuple):
-    """Scans whose voxels are pooled."""
+    """Scans whose voxels are pooled: only of lesion-test is more asked than of the whole partition."""
 
     partition: str
     kind: str | None = None  # of lesion
@@ -32,33 +32,20 @@ class Pools:
 
     def __init__(self) -> None:
         """Without any voxel."""
-        self._histograms: dict[Group, ScoreHistogram] = {}
+        self._histograms: Mapping[Group, ScoreHistogram] = {}
         self._adding = Lock()
-
-    @staticmethod
-    def member(group: Group) -> Group:
-        """The pool of a group: only of lesion-test is more asked than of the whole partition."""
-        return group if group.partition == "lesion-test" else Group(group.partition)
 
     def add(self, group: Group, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> None:
         """Count the voxels of one scan; any number of threads may do so at once."""
-        own = ScoreHistogram.of(scores, labels)
+        own = count_scores(scores, labels)
         with self._adding:
-            name = self.member(group)
-            self._histograms[name] = self._histograms[name] + own if name in self._histograms else own
+            before = [self._histograms[group]] if group in self._histograms else []
+            self._histograms = {**self._histograms, group: total([*before, own])}
 
     def sharpen(self, look_again: Callable[[Look, Mapping[Group, NDArray[Any]]], None]) -> None:
         """Look again, through a function that counts the voxels of groups, while anything is undecided."""
-        names = sorted((name for name in self._histograms if name.partition != "healthy-test"), key=str)
-
-        def undecided(histograms: Sequence[ScoreHistogram]) -> NDArray[np.int32]:
-            return _undecided(dict(zip(names, histograms, strict=True)))
-
-        def count(look: Look, counts: Sequence[NDArray[Any]]) -> None:
-            look_again(look, dict(zip(names, counts, strict=True)))
-
-        sharp = sharpened([self._histograms[name] for name in names], undecided, count)
-        self._histograms = dict(zip(names, sharp, strict=True))
+        asked = {name: own for name, own in self._histograms.items() if name.partition != "healthy-test"}
+        self._histograms = sharpened(asked, _undecided, look_again)
 
     def thresholds(self) -> dict[str, float | None]:
         """Thresholds frozen on pooled voxels (protocol, rule 3); None without the voxels that it takes."""

@@ -16,7 +16,8 @@ from scipy import ndimage
 from uadbench.data.space import Grid
 from uadbench.evaluation.components import neighbours
 from uadbench.evaluation.medians import median
-from uadbench.evaluation.ordinals import LOWEST
+
+LOWEST = np.finfo(np.float32).min  # the score of voxels that are taken out
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,13 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def filtered(
-    score_map: NDArray[np.float32],
-    brain: NDArray[np.bool_],
-    profile: Profile,
-    grid: Grid,
-    device: str | None = None,
+    score_map: NDArray[np.float32], brain: NDArray[np.bool_], profile: Profile, grid: Grid
 ) -> NDArray[np.float32]:
     """The score map (R, A, S) that is measured: LOWEST outside the brain and where erosion took voxels.
 
     The median sees the lowest score of the brain outside of it: 0 of a residual, as in published code, and
     whatever the scale of the scores nothing that stands out. The erosion masks its result. At the border of
-    the volume the median reflects, as scipy does. `device` is a torch device for the median.
+    the volume the median reflects, as scipy does.
     """
     _check_shape(score_map, grid)
     _check_shape(brain, grid)
@@ -82,7 +79,7 @@ def filtered(
         if grid.flat:
             score_map = ndimage.median_filter(inside, (window, window, 1))
         else:
-            score_map = median(inside, window, where=kept, device=device)
+            score_map = median(inside, window, where=kept)
     return np.where(kept, score_map, LOWEST).astype(np.float32)
 
 

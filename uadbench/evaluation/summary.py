@@ -10,9 +10,9 @@ from uadbench.data.sizes import VOLUMES, Sizes
 from uadbench.data.splits import PARTITIONS
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS
 from uadbench.evaluation.evaluate import Evaluation
-from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.metrics import dice, measure, or_none
 from uadbench.evaluation.pieces import Pieces
-from uadbench.protocol import FALSE_POSITIVE_RATES, OPERATING_POINTS, dice, dice_ceiling
+from uadbench.protocol import FALSE_POSITIVE_RATES, OPERATING_POINTS, dice_ceiling
 
 Subjects = Sequence[Mapping[str, Any]]
 
@@ -61,16 +61,12 @@ def pooled(pieces: Pieces, chosen: Sequence[int]) -> dict[str, float | None]:
     """
     curve = pieces.curve(weights(len(pieces.ids), chosen)).certain("AP", "AUROC")
     return {
-        "ap": _number(curve.ap),
-        "ap_error": _number(curve.ap_error),
-        "auroc": _number(curve.auroc),
-        "auroc_error": _number(curve.auroc_error),
-        "prevalence": _number(curve.prevalence),
+        "ap": or_none(curve.ap),
+        "ap_error": or_none(curve.ap_error),
+        "auroc": or_none(curve.auroc),
+        "auroc_error": or_none(curve.auroc_error),
+        "prevalence": or_none(curve.prevalence),
     }
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -111,7 +107,7 @@ def _scan_level(subjects: Subjects) -> dict[str, Any]:
 def _auroc(scores: Sequence[float], ill: NDArray[np.bool_]) -> float | None:
     """AUROC of single scores, by their order: float32 would make neighbours of means equal."""
     order = np.unique(np.array(scores, np.float64), return_inverse=True)[1].astype(np.float32)
-    return _number(measure(order, ill).auroc)
+    return or_none(measure(order, ill).auroc)
 
 
 def _restoration(subjects: Subjects) -> dict[str, float | None]:
@@ -178,7 +174,7 @@ def _point(
     true_positives, false_positives, false_negatives = (int(n) for n in voxels[tested].sum(0))
     summary: dict[str, Any] = {
         "threshold": evaluation.thresholds[profile][point],
-        "dsc": dice(true_positives, false_positives, false_negatives),
+        "dsc": or_none(dice(true_positives, false_positives, true_positives + false_negatives)),
         "dsc_mean": _mean([subjects[row]["dsc"][profile][point] for row in tested]),
         "fpr_lesion_test": _rate(evaluation, profile, number, tested),
         "fpr_healthy_test": _rate(evaluation, profile, number, healthy),

@@ -95,7 +95,7 @@ def _taking_part(work: Work) -> dict[str, Any]:
 
 def _made_with(work: Work, fit_facts: Mapping[str, Any], evaluating: Cost) -> dict[str, Any]:
     """With which code and fit the figures were made, and what each stage took."""
-    scored = [maps.cost(case.map_file) for case in work.cases]
+    scored = [maps.read_cost(case.map_file) for case in work.cases]
     costs = {
         "prepare": (work.cohort.seconds, work.cohort.peak_memory_mb),
         "fit": (fit_facts["seconds"], fit_facts["peak_memory_mb"]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import Target
-from uadbench.evaluation.evaluate import extent
+from uadbench.evaluation.scan_facts import extent
 from uadbench.experiment.config import ResolvedRun, Runtime
 from uadbench.preprocessing.duplicates import check_voxels, find_copies
 from uadbench.preprocessing.prepare import Failure, prepare

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from uadbench.data.space import resample
 from uadbench.evaluation import maps
-from uadbench.evaluation.evaluate import Case, Evaluation
+from uadbench.evaluation.evaluate import Evaluation
+from uadbench.evaluation.maps import Case
 from uadbench.evaluation.summary import rows, weights
 from uadbench.experiment.record import RunRecord
 from uadbench.system.files import replacing
@@ -58,7 +59,7 @@ def _slices_through(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def _page(record: RunRecord, case: Case, kind: str) -> "Figure":
-    stored, grid = maps.read(case.map_file), case.prepared.grid
+    stored, grid = maps.read_map(case.map_file), case.prepared.grid
     brain, image = case.prepared.brain(), case.prepared.image()
     score_map = resample(stored.score_map, case.map_grid, grid) * brain
     columns = [("image", image, "gray", False)]

@@ -15,7 +15,7 @@ from uadbench.data.sizes import sizes, template_scale, voxel_size
 from uadbench.data.space import Grid, Target, resample
 from uadbench.data.suffixes import files_of
 from uadbench.evaluation import postprocess
-from uadbench.evaluation.evaluate import scan_score
+from uadbench.evaluation.scan_facts import scan_score
 from uadbench.experiment import record
 from uadbench.experiment.cohort import prepare_cohort
 from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run

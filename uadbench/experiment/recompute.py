@@ -12,6 +12,7 @@ from uadbench.data.sizes import PIXELS, VOLUMES
 from uadbench.data.space import Grid
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.evaluate import Evaluation
+from uadbench.evaluation.metrics import dice, or_none
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file, record
@@ -22,7 +23,6 @@ from uadbench.protocol import (
     METRIC_VERSION,
     OPERATING_POINTS,
     SCAN_FRACTION,
-    dice,
     protocol,
 )  # fmt: skip
 from uadbench.system.errors import UserError
@@ -135,8 +135,9 @@ def _counts(made: RunRecord, read: PiecesRead) -> Iterator[str]:
                 if wrong.any():
                     first = made.subjects[int(np.argmax(wrong))].id
                     yield f"the {what} of {first} at {point} ({profile}) are not those of its pieces"
-            for subject, value, *counts in zip(made.subjects, said, true, false, missed, strict=True):
-                found = dice(*counts)
+            dices = dice(true, false, true + missed)
+            for subject, value, one in zip(made.subjects, said, dices, strict=True):
+                found = or_none(one)
                 if (value is None) != (found is None) or abs((value or 0.0) - (found or 0.0)) > ROUNDING:
                     yield f"{subject.id} has Dice {value}, its voxels give another"
 
@@ -150,8 +151,10 @@ def _other_hits(
     except ValueError:
         return np.zeros(len(true), bool)  # `oracle_mean` and thresholds nobody reaches need not be edges
     if profile == "raw":
-        return (true != called) | (false != amiss)
-    return (true > called) | (false > amiss)  # components may have been dropped after the threshold
+        return np.asarray((true != called) | (false != amiss))
+    return np.asarray(
+        (true > called) | (false > amiss)
+    )  # components may have been dropped after the threshold
 
 
 def _thresholds(made: RunRecord, read: PiecesRead) -> Iterator[str]:
@@ -166,7 +169,8 @@ def _thresholds(made: RunRecord, read: PiecesRead) -> Iterator[str]:
             own = pieces.only(chosen)
             best = own.curve().best_dice
             nearest = pieces.edges[np.abs(pieces.edges - np.float32(threshold)).argmin()]
-            reached = dice(*(part.sum() for part in own.dice_at(float(nearest)))) or 0.0
+            true, false, missed = (part.sum() for part in own.dice_at(float(nearest)))
+            reached = or_none(dice(true, false, true + missed)) or 0.0
             if best - reached > THRESHOLD_SLACK:
                 yield (
                     f"the threshold {point} of {profile} reaches Dice {reached:.4f} on {partition}, the best "

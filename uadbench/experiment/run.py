@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uadbench.evaluation import maps, scans
+from uadbench.evaluation import maps
 from uadbench.experiment import fit, identity, record, score
 from uadbench.experiment.assemble import assemble_record
 from uadbench.experiment.cohort import Cohort, prepare_cohort
@@ -47,7 +47,7 @@ def _carry_out(resolved: ResolvedRun, runtime: Runtime, redo: float) -> Outcome:
     work = Work.of(resolved, runtime, redo)
     earlier = _earlier(work)
     if earlier is not None:
-        scans.write(work.maps_folder, work.cohort.fingerprint(), work.cases)
+        maps.write_scans(work.maps_folder, work.cohort.fingerprint(), work.cases)
         pictures = tuple(sorted(work.pictures_folder.glob("*.png")))
         return Outcome(earlier, work.record_path, work.maps_folder, pictures, True)
     score.check_calibration(resolved.method, work.cohort.val, work.name)
@@ -106,7 +106,7 @@ def evaluate_again(path: Path, runtime: Runtime) -> Outcome:
     cohort = prepare_cohort(resolved, runtime)
     work = Work(resolved, cohort, runtime, earlier.fit_hash, earlier.score_hash)
     fit_facts = read_sealed(work.fit_folder / fit.FACTS)
-    if fit_facts is None or not all(maps.whole(case.map_file) for case in work.cases):
+    if fit_facts is None or not all(maps.is_whole(case.map_file) for case in work.cases):
         raise UserError(
             f"The maps of {path} are not under {work.maps_folder}; `uadbench run --force` makes them again."
         )

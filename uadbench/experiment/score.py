@@ -45,7 +45,7 @@ def make_maps(work: Work) -> None:
             for prepared, volume in zip(members, resolved.volumes(members), strict=True):
                 with measured() as cost:
                     answer = score_volume(method, volume, context.seed, work.name)
-                maps.write(
+                maps.write_map(
                     work.map_file(prepared), answer.score, cost.seconds, cost.peak_memory_mb, answer.draws
                 )
                 stage.advance()
@@ -55,7 +55,7 @@ def _is_wanted(map_file: Path, redo: float) -> bool:
     """Whether a map is to be made."""
     if not map_file.exists() or map_file.stat().st_mtime < redo:
         return True
-    if maps.whole(map_file):
+    if maps.is_whole(map_file):
         return False
     logger.warning("the map %s is damaged: made again", map_file)
     return True

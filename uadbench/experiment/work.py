@@ -12,7 +12,7 @@ from pathlib import Path
 
 from uadbench import methods
 from uadbench.data.prepared import Prepared
-from uadbench.evaluation.evaluate import Case
+from uadbench.evaluation.maps import Case
 from uadbench.experiment import identity
 from uadbench.experiment.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.experiment.config import ResolvedRun, Runtime

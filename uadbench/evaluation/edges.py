@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.bounds import curve_of, ranked
-from uadbench.evaluation.histogram import ScoreHistogram, total
-from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, dice
-from uadbench.evaluation.ordinals import LARGEST, ordinals, scores_at
+from uadbench.evaluation.histogram import LARGEST, ScoreHistogram, ordinals, scores_at, total
+from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, Ranked, curve_of, dice
 
 ROUNDS = 8  # of adjusting the allowance
 AUROC_SHARE = AP_BOUND / AUROC_BOUND  # AP is held to the tolerance, AUROC to five times it
@@ -51,7 +49,7 @@ class _Division(NamedTuple):
     def error(self) -> float:
         """The largest error of AP and, by its measure, AUROC of any histogram, and of the first Dice."""
         edges = scores_at(self.starts)
-        curves = [curve_of(edges, ranked(own[0], own[1], self.single)) for own in self.counts]
+        curves = [curve_of(edges, Ranked.of(own[0], own[1], self.single)) for own in self.counts]
         errors = [max(c.ap_error, AUROC_SHARE * c.auroc_error) for c in curves]
         return max(curves[0].dice_error, *errors)
 
@@ -73,7 +71,7 @@ def edges_for(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float],
 
 
 def _division(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float]) -> _Division:
-    cells = total(histograms).cells
+    cells = total(histograms)
     finite = np.array([t for t in thresholds if not np.isposinf(t)], np.float32)
     forced = ordinals(finite).astype(np.int64)
     best = [h.curve().best_threshold for h in histograms[:1] if h.positives.any()]
@@ -154,7 +152,7 @@ def _open(
 ) -> NDArray[np.float64]:
     """How far AP or AUROC may lie off for one cell, from running counts and where in them it lies.
 
-    As in `uadbench/evaluation/bounds.py`, with a logarithm for the difference of digammas.
+    As in `metrics.bounds_of`, with a logarithm for the difference of digammas.
     """
     true_before, false_before, true_after, false_after = true[start], false[start], true[end], false[end]
     positives, negatives = true_after - true_before, false_after - false_before
