@@ -3,8 +3,8 @@
 python benchmarks/claims.py [--preset demo] [--method ae] [--output results/claims/phantom-demo.md]
 
 Runs what is not done yet: every row into --results, and the learned ones once more with all their training
-steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects of
-the difference in AP of glioma-like lesions lies above 0, against both.
+steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects
+of the difference in AP of glioma-like lesions lies above 0, against both.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from uadbench import methods
 from uadbench.cards import method_card
 from uadbench.evaluation.pieces import Interval, paired_interval
 from uadbench.experiment import pieces_file
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.run import run
 from uadbench.system.environment import resolve_device
@@ -46,7 +46,7 @@ def gain(first: RunRecord, second: RunRecord, paths: tuple[Path, Path]) -> Inter
     ours, theirs = (
         pieces.only([pieces.ids.index(name) for name in chosen])
         for made, results in zip((first, second), paths, strict=True)
-        for pieces in [pieces_file.read(Stored(made, results / made.place)).pieces[PROFILE]]
+        for pieces in [pieces_file.read_pieces(Stored(made, results / made.place)).pieces[PROFILE]]
     )
     return paired_interval(ours, theirs, [subject.person for subject in chosen.values()])
 

@@ -20,7 +20,8 @@ import psutil
 from uadbench.cards import dataset_card
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
-from uadbench.preprocessing.prepare import Options, prepare
+from uadbench.preprocessing.prepare import prepare
+from uadbench.preprocessing.prepare_scan import Options
 from uadbench.system.environment import peak_memory_mb, reset_peak_memory
 from uadbench.system.progress import Silent
 from uadbench.testing import Lattice, Picture, heads

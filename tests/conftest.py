@@ -16,7 +16,7 @@ from uadbench.system.progress import Silent
 from uadbench.testing.toys import draw_ellipsoid, make_toy
 
 if TYPE_CHECKING:
-    from uadbench.experiment.plan import Runtime
+    from uadbench.experiment.config import Runtime
     from uadbench.experiment.record import Stored
 
 
@@ -25,7 +25,7 @@ def demo_records(made_results: Path) -> "list[Stored]":
     """Records of three methods with one seed each: one table of three rows."""
     from uadbench.experiment import collect
 
-    return [one for one in collect.collect(made_results).records if one.record.seed == 0]
+    return [one for one in collect.collect_records(made_results).records if one.record.seed == 0]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Runtime":
     """An installation of its own in a temporary folder, with the plug-ins of the tests."""
-    from uadbench.experiment.plan import Runtime
+    from uadbench.experiment.config import Runtime
 
     monkeypatch.setenv(PLUGINS_VARIABLE, str(PLUGINS))
     for name in ("data", "runs", "results"):
@@ -78,7 +78,7 @@ def write_toy_phantom(root: Path) -> None:
     from uadbench.phantom.cohort import write_volume
 
     grid = GRIDS["g48"]
-    for member in phantom.members():
+    for member in phantom.make_members():
         random = np.random.default_rng(member.number)
         brain = draw_ellipsoid(grid, (random.normal(0, 2), -18, 8), (66, 82, 62))
         place = (random.uniform(-30, 30), random.uniform(-50, 10), random.uniform(0, 30))
@@ -86,12 +86,12 @@ def write_toy_phantom(root: Path) -> None:
         image = np.where(brain, 0.5 + random.normal(0, 0.06, grid.shape), 0).astype(np.float32)
         if member.kind:
             image[lesion] += np.float32(0.25)
-        files = phantom.paths(root, member.id, lesion=member.kind is not None)
+        files = phantom.list_files(root, member.id, lesion=member.kind is not None)
         for name, file in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             volume = {"brain": brain, "lesion": lesion}.get(name)
             write_volume(file, 1000 * image if volume is None else volume.astype(np.uint8), grid)
-    phantom.write_cohort(root, phantom.members(), Silent())  # the table; the files are all there
+    phantom.write_cohort(root, phantom.make_members(), Silent())  # the table; the files are all there
 
 
 MADE = (("random", 0), ("random", 1), ("intensity", 0), ("pca", 0))
@@ -100,7 +100,7 @@ MADE = (("random", 0), ("random", 1), ("intensity", 0), ("pca", 0))
 @pytest.fixture(scope="session")
 def made_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with the records of three methods; whoever changes it copies it first."""
-    from uadbench.experiment.plan import RunConfig, Runtime
+    from uadbench.experiment.config import RunConfig, Runtime
     from uadbench.experiment.run import run
 
     here = tmp_path_factory.mktemp("made")

@@ -31,7 +31,7 @@ def touch(root: Path, *names: str) -> None:
 
 def found(name: str, root: Path) -> tuple[dict[str, Session], dict[str, str]]:
     """Subjects and left-out items by id."""
-    result = datasets.find(name, root)
+    result = datasets.find_sessions(name, root)
     return {s.id: s for s in result.sessions}, {item.id: item.reason for item in result.left_out}
 
 
@@ -152,13 +152,15 @@ def test_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_its_spli
     names = [f"IXI{n:03d}-{SITES[n % 3]}-{n:04d}-T1.nii.gz" for n in range(60)]
     names += [f"IXI{n:03d}-{SITES[n % 3]}-9{n:03d}-T1.nii.gz" for n in range(60)]  # second visits
     touch(tmp_path, *names)
-    whole = datasets.find("ixi", tmp_path)
-    parts = splits.split(whole.sessions, whole.card)
+    whole = datasets.find_sessions("ixi", tmp_path)
+    parts = splits.split_sessions(whole.sessions, whole.card)
     splits.check_subjects(parts)
     assert all(parts[f"healthy-{part}"] for part in ("train", "val", "test"))
     for name in names[::2]:
         (tmp_path / name).unlink()
-    for part, members in splits.split(datasets.find("ixi", tmp_path).sessions, whole.card).items():
+    for part, members in splits.split_sessions(
+        datasets.find_sessions("ixi", tmp_path).sessions, whole.card
+    ).items():
         assert {s.id for s in members} <= {s.id for s in parts[part]}
 
 
@@ -263,11 +265,11 @@ def test_brats13_layout(tmp_path: Path) -> None:
 def test_an_empty_root_says_where_the_data_are(tmp_path: Path) -> None:
     for name in ("ixi", "mslub", "brats13"):
         with pytest.raises(UserError, match=r"No subject of .* get the data at "):
-            datasets.find(name, tmp_path)
+            datasets.find_sessions(name, tmp_path)
 
 
 def test_numbers_in_tables() -> None:
-    assert [tables.number(t) for t in ("3.5", "3,5", "", None, "n/a")] == [3.5, 3.5, None, None, None]
+    assert [tables.parse_number(t) for t in ("3.5", "3,5", "", None, "n/a")] == [3.5, 3.5, None, None, None]
 
 
 def test_adapters_stay_short() -> None:
@@ -283,7 +285,7 @@ def test_adapters_stay_short() -> None:
 def test_the_real_samples_are_found_and_in_order(
     name: str, folder: str, count: int, real_scans: Callable[[str], Path]
 ) -> None:
-    result = datasets.find(name, real_scans(folder))
+    result = datasets.find_sessions(name, real_scans(folder))
     assert len(result.sessions) == count
     assert not any(isinstance(s, LeftOut) for s in result.sessions)
     assert verify(result, 2, Silent()).ok

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from uadbench import cards, datasets
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
-from uadbench.preprocessing import brains, external, extract, prepare, prepare_scan, rigid, scan
+from uadbench.preprocessing import brains, extract, prepare, prepare_scan, rigid, scan
 from uadbench.preprocessing.brains import Kept
 from uadbench.preprocessing.labels import Labels
-from uadbench.preprocessing.prepare import Options
+from uadbench.preprocessing.prepare_scan import Options
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.files import sha256_file
@@ -57,7 +57,7 @@ def dice(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
 
 @cache
 def extracted(contrast: str) -> NDArray[np.bool_]:
-    return extract.extract(head(contrast), contrast, "head")
+    return extract.extract_brain(head(contrast), contrast, "head")
 
 
 def save(path: Path, image: Scan) -> Path:
@@ -75,7 +75,7 @@ def patient(folder: Path, *contrasts: str, **facts: Any) -> Session:
     return Session(id="a", cohort="made", subject="a", images=images, **{"healthy": True} | facts)
 
 
-def kept(folder: Path, session: Session, extractor: str = external.DEFAULT) -> Kept:
+def kept(folder: Path, session: Session, extractor: str = extract.DEFAULT) -> Kept:
     files = [p for p in [*session.images.values(), session.brain_mask, *session.contrast_masks.values()] if p]
     return Kept(folder / "cache", extractor, {str(path): sha256_file(path) for path in files})
 
@@ -90,14 +90,14 @@ def test_the_brain_of_a_full_head_is_found_in_any_contrast(contrast: str) -> Non
 
 
 def test_the_same_head_gives_the_same_bits() -> None:
-    again = extract.extract(head("T2"), "T2", "head")
+    again = extract.extract_brain(head("T2"), "T2", "head")
     assert again.tobytes() == extracted("T2").tobytes()
 
 
 def test_what_is_no_head_is_refused() -> None:
     noise = np.random.default_rng(0).random((40, 40, 40)).astype(np.float32)
     with pytest.raises(SubjectError, match="supply a brain mask"):
-        extract.extract(Scan(noise, np.diag([1.0, 1, 1, 1])), "T1", "noise")
+        extract.extract_brain(Scan(noise, np.diag([1.0, 1, 1, 1])), "T1", "noise")
 
 
 # ---- rigid motion ------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def test_what_is_no_head_is_refused() -> None:
 @pytest.mark.parametrize("contrast", ["T2", "FLAIR"])
 def test_a_known_motion_between_contrasts_is_recovered_within_a_millimetre(contrast: str) -> None:
     still, brain = head("T1"), heads.draw_head(1, "glioma", 3).brain
-    found = rigid.motion(still, brain, head(contrast, known_motion()), "head")
+    found = rigid.find_motion(still, brain, head(contrast, known_motion()), "head")
     points = np.argwhere(brain)[::500] @ still.affine[:3, :3].T + still.affine[:3, 3]
     difference = found - known_motion()
     error = points @ difference[:3, :3].T + difference[:3, 3]
@@ -128,17 +128,17 @@ def test_the_brain_is_found_on_t1_kept_and_carried_to_a_moved_contrast(
         calls.append(contrast)
         return heads.draw_head(1, "glioma", 3).brain
 
-    monkeypatch.setattr(extract, "extract", find)
-    carried, how = brains.of(session, "T2", images["T2"], kept(tmp_path, session))
+    monkeypatch.setattr(extract, "extract_brain", find)
+    carried, how = brains.find_brain(session, "T2", images["T2"], kept(tmp_path, session))
     assert (how["by"], how["on"]) == ("atlas", "T1")
     # Both lattices were moved with the head, so that the brain lies on the same voxels.
     assert dice(carried, heads.draw_head(1, "glioma", 3).brain) > 0.97
-    again, _ = brains.of(session, "T1", images["T1"], kept(tmp_path, session))
+    again, _ = brains.find_brain(session, "T1", images["T1"], kept(tmp_path, session))
     np.testing.assert_array_equal(again, heads.draw_head(1, "glioma", 3).brain)
     assert calls == ["T1"]
     mask = next((tmp_path / "cache/brains").iterdir())
     mask.write_bytes(mask.read_bytes()[:-9])  # damaged: made anew
-    brains.of(session, "T1", images["T1"], kept(tmp_path, session))
+    brains.find_brain(session, "T1", images["T1"], kept(tmp_path, session))
     assert calls == ["T1", "T1"]
 
 
@@ -148,7 +148,7 @@ def test_a_users_own_mask_wins_and_goes_before_extraction(tmp_path: Path) -> Non
     own[:, :, :20] = False
     path = save(tmp_path / "mask.nii.gz", Scan(own.astype(np.uint8), head("T1").affine))
     session = replace(session, brain_mask=path)
-    found, how = brains.of(session, "T1", head("T1"), kept(tmp_path, session))
+    found, how = brains.find_brain(session, "T1", head("T1"), kept(tmp_path, session))
     np.testing.assert_array_equal(found, own)
     assert how == {"by": "own mask", "on": "T1"}
 
@@ -195,12 +195,12 @@ def test_an_external_extractor_is_used_where_it_is_installed(
     program.write_text(PROGRAM.format(python=sys.executable))
     program.chmod(0o755)
     with pytest.raises(UserError, match="which is not on the PATH"):
-        external.check("hd-bet")
+        extract.check_extractor("hd-bet")
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    external.check("synthstrip")
-    assert external.version("synthstrip") == "unknown"
+    extract.check_extractor("synthstrip")
+    assert extract.find_version("synthstrip") == "unknown"
     image = head("T1")
-    np.testing.assert_array_equal(external.extract(image, "synthstrip", "head"), image.array > 100)
+    np.testing.assert_array_equal(extract.run_extractor(image, "synthstrip", "head"), image.array > 100)
 
 
 def test_the_version_of_an_external_extractor_is_told_by_what_lies_beside_it(
@@ -214,9 +214,9 @@ def test_the_version_of_an_external_extractor_is_told_by_what_lies_beside_it(
     (tmp_path / "build-stamp.txt").write_text("freesurfer-linux-7.4.1\n")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("FREESURFER_HOME", raising=False)
-    assert external.version("hd-bet") == "2.0.1"
-    assert external.version("synthstrip") == "freesurfer-linux-7.4.1"
-    assert external.version("atlas") == extract.EXTRACTION_VERSION
+    assert extract.find_version("hd-bet") == "2.0.1"
+    assert extract.find_version("synthstrip") == "freesurfer-linux-7.4.1"
+    assert extract.find_version("atlas") == extract.EXTRACTION_VERSION
 
 
 # ---- the whole way -----------------------------------------------------------------------------
@@ -241,8 +241,8 @@ def test_one_and_two_workers_extract_register_and_correct_to_the_same_bytes(tmp_
 @pytest.mark.slow
 def test_real_heads_are_extracted_as_their_parcellations_say(real_scans: Callable[[str], Path]) -> None:
     found = []
-    for session in datasets.find("ixi", real_scans("ixi_hh_2mm")).sessions[::8]:
-        image, truth = scan.read_image(session.images["T1"]), scan.read(session.contrast_masks["T1"])
-        found.append(dice(extract.extract(image, "T1", session.id), truth.array > 0.5))
+    for session in datasets.find_sessions("ixi", real_scans("ixi_hh_2mm")).sessions[::8]:
+        image, truth = scan.read_image(session.images["T1"]), scan.read_scan(session.contrast_masks["T1"])
+        found.append(dice(extract.extract_brain(image, "T1", session.id), truth.array > 0.5))
     assert np.mean(found) >= 0.95
     assert min(found) >= 0.93

@@ -14,9 +14,9 @@ from uadbench import cards, catalog, datasets, testing
 from uadbench.data import layout, splits
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
-from uadbench.data.splits import partition
+from uadbench.data.splits import find_partition
 from uadbench.datasets import Found
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.preprocessing import labels, scan
 from uadbench.preprocessing.labels import Labels
@@ -94,7 +94,7 @@ def make(tmp_path: Path) -> Maker:
     def made(name: str, *corruptions: str, layout: str | None = None, sessions: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
         testing.write_fixture(name, root, subjects=sessions, corruptions=corruptions, layout=layout)
-        return datasets.find(name, root)
+        return datasets.find_sessions(name, root)
 
     return made
 
@@ -108,7 +108,7 @@ def by_id(found: Found) -> dict[str, Session]:
 
 
 def voxels(session: Session, contrast: str) -> NDArray[np.float32]:
-    return np.asarray(scan.read(session.images[contrast], session.orientation).array)
+    return np.asarray(scan.read_scan(session.images[contrast], session.orientation).array)
 
 
 # ---- layouts -----------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_six_subjects_fill_every_partition(name: str, make: Maker, monkeypatch: 
     empty = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))  # who is where needs no voxels
     monkeypatch.setattr(heads, "show_picture", lambda *_: empty)
     found = make(name, sessions=6)
-    parts = splits.split(found.sessions, found.card)
+    parts = splits.split_sessions(found.sessions, found.card)
     wanted = {"healthy-train": 3, "healthy-val": 1, "healthy-test": 1} if name in HEALTHY else {}
     for part, least in (wanted or {"lesion-val": 1, "lesion-test": 3}).items():
         assert len(parts[part]) >= least
@@ -191,8 +191,8 @@ def test_another_pathology_of_wmh17_is_neither_hit_nor_false(make: Maker) -> Non
     found = make("wmh17", sessions=1)
     (session,) = found.sessions
     assert session.ignore_mask == session.lesion_mask
-    lesion, ignored = labels.of_subject(session, Labels.of(found.card))
-    stored = scan.read(Path(str(session.lesion_mask))).array
+    lesion, ignored = labels.read_lesion(session, Labels.of(found.card))
+    stored = scan.read_scan(Path(str(session.lesion_mask))).array
     assert lesion is not None
     assert ignored is not None
     np.testing.assert_array_equal(lesion.array, stored == 1)
@@ -214,7 +214,9 @@ def test_the_published_parts_of_a_challenge_are_its_partitions(
     found = make(name)  # the first and third person are in the first part
     assert sorted(str(s.part) for s in found.sessions) == sorted([parts[0], parts[1], parts[0]])
     homes = {
-        s.id: part for part, members in splits.split(found.sessions, found.card).items() for s in members
+        s.id: part
+        for part, members in splits.split_sessions(found.sessions, found.card).items()
+        for s in members
     }
     assert homes == {
         s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.sessions
@@ -226,12 +228,12 @@ def test_the_lesions_of_isles22_belong_to_the_dwi_and_its_flair_has_moved(make: 
     for session in make("isles22").sessions:
         assert session.mask_contrast == "DWI"
         assert session.lesion_mask is not None
-        lesion = scan.read(session.lesion_mask)
-        dwi, adc, flair = (scan.read(session.images[c]) for c in ("DWI", "ADC", "FLAIR"))
+        lesion = scan.read_scan(session.lesion_mask)
+        dwi, adc, flair = (scan.read_scan(session.images[c]) for c in ("DWI", "ADC", "FLAIR"))
         assert dwi.same_lattice(lesion)
         assert adc.same_lattice(lesion)
         assert not flair.same_lattice(lesion)
-        masks = [scan.read(Path(str(session.mask_of(c)))) for c in ("DWI", "FLAIR")]
+        masks = [scan.read_scan(Path(str(session.mask_of(c)))) for c in ("DWI", "FLAIR")]
         centres = [m.affine[:3, :3] @ np.argwhere(m.array > 0).mean(0) + m.affine[:3, 3] for m in masks]
         np.testing.assert_allclose(centres[1] - centres[0], (3, -4, 2), atol=0.5)
 
@@ -240,7 +242,7 @@ def test_both_variants_of_isles22_under_one_root_are_one_subject_each(make: Make
     one, other = make("isles22"), make("isles22", layout="anat and dwi")
     for subject in other.root.glob("sub-*"):
         shutil.copytree(subject, one.root / subject.name)
-    found = datasets.find("isles22", one.root)
+    found = datasets.find_sessions("isles22", one.root)
     assert len(found.sessions) == 3
     assert len(found.left_out) == 9
     assert all("a second copy beside rawdata/" in item.reason for item in found.left_out)
@@ -249,7 +251,7 @@ def test_both_variants_of_isles22_under_one_root_are_one_subject_each(make: Make
 def test_pre_is_preferred_to_orig(make: Maker) -> None:
     one, other = make("wmh17"), make("wmh17", layout="orig")
     shutil.copytree(other.root, one.root, dirs_exist_ok=True)
-    for session in datasets.find("wmh17", one.root).sessions:
+    for session in datasets.find_sessions("wmh17", one.root).sessions:
         assert session.space == "co-registered"
         assert {path.parent.name for path in session.images.values()} == {"pre"}
 
@@ -264,7 +266,7 @@ def test_the_orientation_of_analyze_files_is_the_cards_and_not_the_headers(make:
     content[252] = 3  # the field `orient`: another of its values
     header.write_bytes(content)
     np.testing.assert_array_equal(voxels(session, "T1"), before)
-    np.testing.assert_array_equal(np.asarray(scan.read(header, "RAS").array), before[::-1])
+    np.testing.assert_array_equal(np.asarray(scan.read_scan(header, "RAS").array), before[::-1])
 
 
 def test_an_orientation_that_is_none_is_refused(
@@ -285,7 +287,7 @@ def test_the_number_after_n_in_names_of_oasis1_may_be_any(make: Maker) -> None:
     assert names == {"n3", "n4"}
     for path in sorted(found.root.rglob("*_n3_*")):
         path.rename(path.with_name(path.name.replace("_n3_", "_n12_")))
-    assert [s.id for s in datasets.find("oasis1", found.root).sessions] == IDS["oasis1", "discs"]
+    assert [s.id for s in datasets.find_sessions("oasis1", found.root).sessions] == IDS["oasis1", "discs"]
 
 
 def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
@@ -293,7 +295,7 @@ def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
     (table,) = found.root.glob("*.csv")
     header, row = table.read_text().splitlines()
     table.write_text(f"{header}\n{row.rpartition(',')[0]},\n")
-    assert [s.healthy for s in datasets.find("oasis1", found.root).sessions] == [True]
+    assert [s.healthy for s in datasets.find_sessions("oasis1", found.root).sessions] == [True]
 
 
 def test_dp_of_msseg16_is_pd(make: Maker) -> None:
@@ -305,7 +307,7 @@ def test_without_its_table_nobody_of_oasis1_is_taken_for_healthy(make: Maker) ->
     root = make("oasis1").root
     (root / "oasis_cross-sectional.csv").unlink()
     with pytest.raises(UserError, match="has no oasis_cross-sectional.csv"):
-        datasets.find("oasis1", root)
+        datasets.find_sessions("oasis1", root)
 
 
 def test_a_repeat_scan_of_a_person_with_dementia_is_left_out_too(make: Maker) -> None:
@@ -313,7 +315,7 @@ def test_a_repeat_scan_of_a_person_with_dementia_is_left_out_too(make: Maker) ->
     (table,) = found.root.glob("*.csv")
     rows = [re.sub(r"(OAS1_0014_MR1.*),[\d.]*$", r"\1,1", row) for row in table.read_text().splitlines()]
     table.write_text("\n".join(rows) + "\n")
-    found = datasets.find("oasis1", found.root)
+    found = datasets.find_sessions("oasis1", found.root)
     reasons = {item.id: item.reason for item in found.left_out}
     assert reasons == {"OAS1_0014_MR1": "CDR 1: dementia", "OAS1_0014_MR2": "CDR 1: dementia"}
 
@@ -322,9 +324,9 @@ def test_a_mask_of_another_subject_whose_number_begins_alike_is_not_taken(tmp_pa
     for name in ("Utrecht-11_FLAIR.nii.gz", "Utrecht-1_T1.nii.gz"):
         (tmp_path / "masks").mkdir(exist_ok=True)
         (tmp_path / "masks" / name).touch()
-    masks = layout.own_masks(tmp_path)
-    assert layout.own_mask(masks, "Utrecht-1_FLAIR") is None
-    assert layout.own_mask(masks, "Utrecht-1") == tmp_path / "masks/Utrecht-1_T1.nii.gz"
+    masks = layout.find_own_masks(tmp_path)
+    assert layout.find_own_mask(masks, "Utrecht-1_FLAIR") is None
+    assert layout.find_own_mask(masks, "Utrecht-1") == tmp_path / "masks/Utrecht-1_T1.nii.gz"
 
 
 # ---- corruptions -------------------------------------------------------------------------------
@@ -466,8 +468,8 @@ def test_a_repeat_scan_is_the_same_person_and_in_the_same_partition(name: str, m
         s for s in found.sessions if sum(s.subject == other.subject for other in found.sessions) == 2
     ]
     assert first.id != second.id
-    assert partition(first, found.card) == partition(second, found.card)
-    splits.check_subjects(splits.split(found.sessions, found.card))
+    assert find_partition(first, found.card) == find_partition(second, found.card)
+    splits.check_subjects(splits.split_sessions(found.sessions, found.card))
     assert check(found).ok  # no duplicate: two scans of one head differ
 
 

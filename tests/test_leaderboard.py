@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment import record
-from uadbench.experiment.record import Exclusion, Profile, RunRecord, Stored
+from uadbench.experiment.facts import Exclusion, Group, PiecesFile, Profile
+from uadbench.experiment.record import RunRecord, Stored
 from uadbench.protocol import PROFILES
 from uadbench.report import formats, leaderboard, statistics
 from uadbench.system.errors import UserError
@@ -57,7 +58,7 @@ def made(**change: Any) -> RunRecord:
             "subjects": {"lesion-test": patients}, "empty_masks": 0, "restoration": {},
         },
     }  # fmt: skip
-    return record.made(facts | change)
+    return record.make_record(facts | change)
 
 
 def tables(*records: RunRecord, **options: Any) -> list[leaderboard.Table]:
@@ -190,7 +191,7 @@ def test_the_figure_without_flagged_scans_stands_beside_the_full_one() -> None:
         "prevalence": 0.01,
         "subjects": 2,
     }
-    flagged = replace(headline, unflagged=record.Group(**facts))
+    flagged = replace(headline, unflagged=Group(**facts))
     text = formats.markdown(tables(replace(one, summary=with_profile(one, "baur5", flagged))))
     assert "| AP unflagged |" in text
     assert "| 0.400 |" in text
@@ -285,7 +286,7 @@ def test_equal_rows_share_a_rank_whatever_the_number_of_resamples(demo_records: 
 def test_people_are_paired_by_id_and_not_by_position(results: Path, tmp_path: Path) -> None:
     """The same record with its subjects in another order differs from itself by nothing."""
     path = results / "uad-1-4mm/phantom-to-phantom/T1/intensity/ci/seed-0.json"
-    one = Stored(record.read(path), path)
+    one = Stored(record.read_record(path), path)
     order = list(reversed(range(len(one.record.subjects))))
     turned = reordered(one, order, tmp_path / "turned")
     figures = [statistics.Evidence(stored, 200).figures() for stored in (one, turned)]
@@ -300,7 +301,7 @@ def reordered(stored: Stored, order: list[int], folder: Path) -> Stored:
     from uadbench.evaluation.evaluate import Evaluation
     from uadbench.experiment import pieces_file
 
-    read = pieces_file.read(stored)
+    read = pieces_file.read_pieces(stored)
     subjects = [stored.record.subjects[row] for row in order]
     evaluation = Evaluation(
         [record.plain(subject) for subject in subjects],
@@ -310,8 +311,8 @@ def reordered(stored: Stored, order: list[int], folder: Path) -> Stored:
         {name: counts[order] for name, counts in read.lesions.items()},
     )
     path = folder / stored.path.name
-    digest = pieces_file.write(path.with_suffix(".npz"), evaluation)
-    pieces = record.PiecesFile(file=path.with_suffix(".npz").name, sha256=digest)
+    digest = pieces_file.write_pieces(path.with_suffix(".npz"), evaluation)
+    pieces = PiecesFile(file=path.with_suffix(".npz").name, sha256=digest)
     return Stored(replace(stored.record, subjects=subjects, pieces=pieces), path)
 
 
@@ -324,10 +325,10 @@ def test_compare_takes_the_patients_that_both_have(results: Path, tmp_path: Path
     assert plain.subjects == 24
     # Values are those of the records, whatever binning the resamples use.
     assert plain.differences["ap_raw"][0] == pytest.approx(
-        record.read(whole).summary.profiles["raw"].ap, abs=1e-5
+        record.read_record(whole).summary.profiles["raw"].ap, abs=1e-5
     )
 
-    stored = Stored(record.read(other), other)
+    stored = Stored(record.read_record(other), other)
     victim = stored.record.rows("lesion-test")[0]
     rows = [row for row in reversed(range(len(stored.record.subjects))) if row != victim]
     fewer = without(stored, rows, tmp_path / "fewer")
@@ -346,7 +347,7 @@ def without(stored: Stored, rows: list[int], folder: Path) -> Path:
     from uadbench.protocol import protocol
 
     fewer = reordered(stored, rows, folder)
-    evaluation = recompute.evaluation(fewer.record, pieces_file.read(fewer))
+    evaluation = recompute.evaluation(fewer.record, pieces_file.read_pieces(fewer))
     grid = protocol(stored.record.protocol).grid
     again = summarise(evaluation, grid.voxel_size, VOLUMES)  # type: ignore[union-attr]
     changed = replace(fewer.record, summary=record.typed_summary(again))

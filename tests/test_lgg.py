@@ -19,19 +19,19 @@ from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session, Slice
 from uadbench.data.sizes import PIXELS
-from uadbench.data.space import GRIDS, NATIVE, Frame, in_plane, resample
+from uadbench.data.space import GRIDS, NATIVE, Frame, make_frame, resample
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, Lesions
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.evaluation.summary import _slice_level
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.record import Stored, plain
 from uadbench.experiment.run import run
 from uadbench.learning.training import Slices, reconstruct
-from uadbench.preprocessing import prepare, slice_brains, stacks
+from uadbench.preprocessing import duplicates, prepare, slice_brains, stacks
 from uadbench.preprocessing.verify import Report, verify
 from uadbench.protocol import protocol
 from uadbench.report import formats, leaderboard
@@ -52,7 +52,7 @@ def make(tmp_path: Path) -> Maker:
     def made(*corruptions: str, subjects: int = 3, layout: str | None = None) -> Found:
         root = tmp_path / f"lgg {len(list(tmp_path.iterdir()))}"
         testing.write_fixture("lgg", root, subjects=subjects, corruptions=corruptions, layout=layout)
-        return datasets.find("lgg", root)
+        return datasets.find_sessions("lgg", root)
 
     return made
 
@@ -144,7 +144,7 @@ def test_a_slice_in_two_files_is_left_out(make: Maker) -> None:
     for name, again in (("3.tif", "3.TIFF"), ("5_mask.tif", "05_mask.tif")):
         (picture,) = root.rglob(f"{PATIENT}_{name}")
         shutil.copy(picture, picture.with_name(f"{PATIENT}_{again}"))
-    found = datasets.find("lgg", root)
+    found = datasets.find_sessions("lgg", root)
     assert {item.id: item.reason for item in found.left_out} == {
         f"{PATIENT} slice 3": "is there twice",
         f"{PATIENT} slice 5": "is there twice",
@@ -274,8 +274,8 @@ def test_empty_slices_are_no_copies() -> None:
     images = np.zeros((2, 3, 3, 3), np.uint8)
     images[:, 1, 1, 1] = 5  # equal and not empty
     images[0, 1, 1, 2] = 5
-    assert stacks.repeated(images, 0, 1).tolist() == [False, True, False]
-    assert not stacks.repeated(images, 1, 1).any()
+    assert stacks.find_repeated(images, 0, 1).tolist() == [False, True, False]
+    assert not stacks.find_repeated(images, 1, 1).any()
 
 
 def test_lesion_free_slices_are_those_of_the_whole_stack_pixel_by_pixel(make: Maker, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_bridges_to_the_scalp_do_not_let_it_into_the_brain() -> None:
         # An eighth of the way round there is no dark rim between them.
         bridge = (radius >= size) & (radius < size + 7) & (np.abs(angle - position / 3) < 0.4)
         flair[..., position] = np.where(brains[..., position] | bridge, 100, np.where(scalp, 130, 0))
-    found = slice_brains.find(flair, "a")
+    found = slice_brains.find_brains(flair, "a")
     assert (found & ~brains).sum() < 0.02 * brains.sum()
     assert (brains & ~found).sum() < 0.05 * brains.sum()
 
@@ -337,7 +337,7 @@ def test_a_brain_that_is_missed_on_one_side_is_flagged() -> None:
 
 def test_air_has_no_brain() -> None:
     with pytest.raises(SubjectError, match="shows no head"):
-        slice_brains.find(np.zeros((32, 32, 4), np.uint8), "nobody")
+        slice_brains.find_brains(np.zeros((32, 32, 4), np.uint8), "nobody")
 
 
 def test_a_slice_that_copies_flair_is_dropped_from_the_other_contrast(make: Maker, tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_a_slice_that_copies_flair_is_dropped_from_the_other_contrast(make: Make
 
 
 def test_model_grids_resize_slices_in_the_plane_and_keep_their_number() -> None:
-    stack = in_plane(GRIDS["g128"]).stack((256, 256), 7)
+    stack = make_frame(GRIDS["g128"]).stack((256, 256), 7)
     assert (stack.name, stack.shape, stack.spacing_mm, stack.origin_mm) == (
         "g128-2d",
         (128, 128, 7),
@@ -360,7 +360,7 @@ def test_model_grids_resize_slices_in_the_plane_and_keep_their_number() -> None:
     )
     assert stack.voxel_size == 4
     # 48 x 56 pixels: one scale for both axes, so that the whole slice is there.
-    small = in_plane(GRIDS["g48"]).stack((256, 256), 7)
+    small = make_frame(GRIDS["g48"]).stack((256, 256), 7)
     assert small.shape == (48, 56, 7)
     assert small.spacing_mm == pytest.approx(256 / 48)
     with pytest.raises(TypeError, match="no volume"):
@@ -383,7 +383,7 @@ def test_maps_come_back_to_the_pixels_slice_by_slice() -> None:
 
 
 def test_training_takes_volumes_of_differing_numbers_of_slices(make: Maker, tmp_path: Path) -> None:
-    items = prepared_of(make(subjects=2), tmp_path, on=in_plane(GRIDS["g48"]))
+    items = prepared_of(make(subjects=2), tmp_path, on=make_frame(GRIDS["g48"]))
     volumes = Volumes(items, GRIDS["g48"])
     assert len({volume.brain.shape[2] for volume in volumes}) > 1
     counted = [int(PIXELS.counted_slices(item.facts).sum()) for item in items]
@@ -455,7 +455,7 @@ def test_a_person_is_learned_from_or_tested_never_both(make: Maker, monkeypatch:
         for n in range(60)
         for free, kind in (("", "all"), ("-free", "lesion-free"))
     ]
-    parts = splits.split(people, CARD)
+    parts = splits.split_sessions(people, CARD)
     splits.check_subjects(parts)
     persons = {name: {s.subject for s in members} for name, members in parts.items()}
     assert persons["healthy-val"] == persons["lesion-val"]
@@ -481,8 +481,8 @@ def test_slices_of_one_patient_under_two_names_stop_the_run(make: Maker, tmp_pat
     items = prepared_of(make("duplicate", subjects=2), tmp_path)
     free_of_one, whole_of_two = items[1], items[2]
     with pytest.raises(UserError, match="share a slice voxel by voxel"):
-        prepare.check_voxels({"healthy-train": [free_of_one], "lesion-test": [whole_of_two]})
-    prepare.check_voxels({"healthy-test": [items[1]], "lesion-test": [items[0]]})
+        duplicates.check_voxels({"healthy-train": [free_of_one], "lesion-test": [whole_of_two]})
+    duplicates.check_voxels({"healthy-test": [items[1]], "lesion-test": [items[0]]})
 
 
 # ---- from end to end ---------------------------------------------------------------------------
@@ -541,7 +541,7 @@ def test_verify_prepare_run_and_leaderboard(here: Runtime) -> None:
 def test_slices_and_volumes_do_not_meet(changed: dict[str, str], sentence: str, runtime: Runtime) -> None:
     config = replace(RunConfig(method="ae", dataset="lgg", contrast=None, preset="ci"), **changed)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=sentence):
-        make_plan(config, runtime)
+        resolve_run(config, runtime)
 
 
 def test_a_method_that_needs_an_atlas_is_refused_with_exit_code_2(

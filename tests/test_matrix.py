@@ -10,7 +10,7 @@ from uadbench import testing
 from uadbench.cards import dataset_card
 from uadbench.cli import app
 from uadbench.experiment import record
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.protocol import protocol
 
 SUBJECTS = 4
@@ -45,7 +45,7 @@ def test_every_data_set_goes_from_its_files_to_the_leaderboard(runtime: Runtime,
         wanted = ["--method", "intensity", "--dataset", name, "--protocol", protocol_id, "--preset", "ci"]
         uadbench("run", *wanted, *quiet)
 
-    made = {one.test: one for one in record.read_all(runtime.paths.results)}
+    made = {one.test: one for one in record.read_records(runtime.paths.results)}
     assert sorted(made) == tested
     for one in made.values():
         assert one.regime == "phantom"  # nobody was scanned

@@ -11,7 +11,7 @@ from uadbench import catalog, scaffold
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.cli import app
 from uadbench.experiment import record
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.system.errors import UserError
 
@@ -59,7 +59,7 @@ def test_a_new_method_learns_scores_and_has_a_record(
     chance = run(RunConfig(method="random", dataset="balls", preset="ci"), runtime).record
 
     assert (ours.summary.profiles["raw"].ap or 0) > 2 * (chance.summary.profiles["raw"].ap or 1)
-    assert len(record.read_all(runtime.paths.results)) == 2
+    assert len(record.read_records(runtime.paths.results)) == 2
 
     code = tmp_path / "plugins/methods/mine/method.py"
     text = re.sub("#.*", "# another remark", code.read_text())

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from uadbench.experiment.record import Exclusion, Stored
+from uadbench.experiment.facts import Exclusion
+from uadbench.experiment.record import Stored
 from uadbench.report import formats, leaderboard, page, statistics
 from uadbench.report.page import gallery
 from uadbench.system.paths import Paths
@@ -140,7 +141,9 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
                 continue
             file = here.cache / "g48" / f"{subject.id}.safetensors"
             ill = subject.partition == "lesion-test"
-            prepared.write(file, image, brain, lesion.astype(np.uint8) if ill else None, {})
+            prepared.write_codes(
+                file, prepared.encode(image, brain), lesion.astype(np.uint8) if ill else None, {}
+            )
             who = Session(id=subject.id, cohort="phantom", subject="p", images={}, healthy=not ill)
             scan = Prepared(who, "T1", grid, file)
             stored = folder / f"{subject.id}.safetensors"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from uadbench.experiment.record import Exclusion, Stored
+from uadbench.experiment.facts import Exclusion
+from uadbench.experiment.record import Stored
 from uadbench.report import formats, leaderboard, page
 from uadbench.report.page import content
 from uadbench.system.paths import Paths

@@ -14,7 +14,7 @@ from uadbench.data.volumes import Volume
 from uadbench.evaluation import evaluate
 from uadbench.evaluation.metrics import Curve, measure
 from uadbench.experiment import record
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.methods import Method, Score
 from uadbench.report import regress
@@ -78,7 +78,7 @@ def test_no_reference_is_a_users_mistake(runtime: Runtime) -> None:
 
 
 def test_other_subjects_are_not_compared(reference: Path, runtime: Runtime) -> None:
-    (made,) = record.read_all(reference)
+    (made,) = record.read_records(reference)
     splits = made.splits | {"lesion-test": replace(made.splits["lesion-test"], hash="0" * 64)}
 
     with pytest.raises(UserError, match="other subjects than the reference in lesion-test"):

@@ -328,4 +328,4 @@ def test_a_pipe_and_a_folder_are_no_scans_and_nobody_waits_for_them(tmp_path: Pa
 def test_the_lattice_of_a_file_is_that_of_its_voxels(tmp_path: Path) -> None:
     nibabel.save(stored_as("LPS", COUNTING), tmp_path / "scan.nii.gz")
     lattice = scan.read_lattice(tmp_path / "scan.nii.gz")
-    assert lattice.same_lattice(scan.read(tmp_path / "scan.nii.gz"))
+    assert lattice.same_lattice(scan.read_scan(tmp_path / "scan.nii.gz"))

@@ -17,7 +17,7 @@ from uadbench.cards import DatasetCard
 from uadbench.cli import app
 from uadbench.data.session import LeftOut, Session
 from uadbench.datasets import Found
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.preprocessing import scan
 from uadbench.preprocessing.verify import Report, verify
 from uadbench.system.progress import Silent
@@ -154,7 +154,7 @@ def test_a_full_head_without_a_mask_is_remarked(tmp_path: Path) -> None:
 
 def test_duplicates_are_problems_between_subjects_and_remarks_within_one(tmp_path: Path) -> None:
     first = session(tmp_path, "a")
-    copy = save(tmp_path / "copy.nii", scan.read(first.images["T1"]).array, AFFINE)
+    copy = save(tmp_path / "copy.nii", scan.read_scan(first.images["T1"]).array, AFFINE)
     twin = session(tmp_path, "b", images={"T1": copy})
     found = report(tmp_path, [first, twin])
     assert [str(p) for p in found.problems] == [
@@ -169,7 +169,7 @@ def test_duplicates_are_problems_between_subjects_and_remarks_within_one(tmp_pat
 def test_a_duplicate_across_partitions_names_both(tmp_path: Path) -> None:
     published = {"training": "lesion-val", "test": "lesion-test"}
     first = session(tmp_path, "a", part="training")
-    copy = save(tmp_path / "copy.nii", scan.read(first.images["T1"]).array, AFFINE)
+    copy = save(tmp_path / "copy.nii", scan.read_scan(first.images["T1"]).array, AFFINE)
     twin = session(tmp_path, "b", images={"T1": copy}, part="test")
     made = Found(replace(card(), published_split=published), tmp_path, (first, twin), ())
     found = verify(made, 1, Silent())

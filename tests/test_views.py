@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from uadbench.cli import app
 from uadbench.evaluation import intensity
-from uadbench.experiment.record import RunRecord, Stage, Stored
+from uadbench.experiment.facts import Stage
+from uadbench.experiment.record import RunRecord, Stored
 from uadbench.report import cost, formats, leaderboard, listing, shortcut, views
 from uadbench.report.page import content
 from uadbench.report.statistics import Evidence

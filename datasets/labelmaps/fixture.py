@@ -1,4 +1,4 @@
-"""How a fixture of label maps looks: segmentations of phantom people, named as in SynthSeg's release."""
+"""How a fixture of label maps looks: segmentations of simulated subjects, named as in SynthSeg's release."""
 
 from collections.abc import Iterator, Sequence
 

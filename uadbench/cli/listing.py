@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from uadbench.cli.options import Plugins, places_for
+from uadbench.api import find_paths
+from uadbench.cli.options import Plugins
 
 
 def methods(
@@ -31,7 +32,7 @@ def datasets(
     from uadbench.cards import all_datasets, dataset_card
     from uadbench.report import show
 
-    places = places_for(None)
+    places = find_paths(None)
     if name is None:
         cards, wrong = all_datasets()
         show.datasets(list(cards.values()), places)
@@ -44,7 +45,7 @@ def doctor(plugins: Plugins = None) -> None:
     """Versions, device, memory, caches and the data found: what to send with a question."""
     from uadbench.report import show
 
-    show.doctor(places_for(None))
+    show.doctor(find_paths(None))
 
 
 def _name(wrong: list[str]) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from uadbench.cli.options import Plugins, Results, places_for
+from uadbench.api import find_paths
+from uadbench.cli.options import Plugins, Results
 from uadbench.system.errors import UserError
 
 
@@ -43,9 +44,9 @@ def leaderboard(
         raise UserError(f"--by expects one of method, {', '.join(views.BY)}, but '{by}' came.")
     if format_ == "html" and (by != "method" or published):
         raise UserError("The page holds all views and the published figures: leave --by and --published out.")
-    places = places_for(results)
+    places = find_paths(results)
     folder = places.results
-    found = collect.collect(folder, board.Wanted(dataset, contrast, preset))
+    found = collect.collect_records(folder, board.Wanted(dataset, contrast, preset))
     chosen, left_out = found.records, found.left_out
     drawn = statistics.resamples_for(len(chosen)) if resamples is None else resamples
     if not chosen:
@@ -114,10 +115,10 @@ def check_record(
     plugins: Plugins = None,
 ) -> None:
     """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
-    from uadbench.experiment.check_record import CANNOT_SEE, check_all
+    from uadbench.experiment.check_record import CANNOT_SEE, check_records
     from uadbench.system.text import visible
 
-    found = check_all(files)
+    found = check_records(files)
     for file, verdict in found.items():
         for reason in verdict.wrong:
             typer.echo(visible(f"{file}: {reason}"))

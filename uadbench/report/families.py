@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from uadbench.cards import FAMILIES, method_cards
-from uadbench.experiment.record import Group, RunRecord
+from uadbench.experiment.facts import Group
+from uadbench.experiment.record import RunRecord
 from uadbench.report import formats
 from uadbench.report import leaderboard as board
 from uadbench.report.listing import Listing

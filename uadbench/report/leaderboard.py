@@ -13,7 +13,8 @@ from typing import Any
 
 from uadbench.cards import dataset_card
 from uadbench.evaluation.uncertainty import FEW_PERSONS
-from uadbench.experiment.record import NONE_OF, Profile, RunRecord, Stored
+from uadbench.experiment.facts import Profile
+from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import PROFILES, protocol
 from uadbench.report.shortcut import Shortcut, control
 from uadbench.report.statistics import FEWEST_SEEDS, Contender, Evidence, Standing, standings

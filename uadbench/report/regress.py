@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uadbench.experiment.collect import collect
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.collect import collect_records
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord
 from uadbench.experiment.run import run
 from uadbench.report.leaderboard import numbers
@@ -87,7 +87,7 @@ def committed() -> Path:
 
 def rerun(results: Path, preset: str, methods: Sequence[str], runtime: Runtime) -> list[Change]:
     """Run every phantom record of a preset anew, from the fit on, and compare."""
-    collected = collect(
+    collected = collect_records(
         results,
         lambda r: r.regime == "phantom" and r.preset == preset and (not methods or r.method in methods),
     )

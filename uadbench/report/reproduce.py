@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uadbench import catalog
 from uadbench.cards import contrast_of, dataset_card, method_card
 from uadbench.evaluation.uncertainty import FEW_PERSONS
-from uadbench.experiment.plan import RunConfig
+from uadbench.experiment.config import RunConfig
 from uadbench.experiment.record import RunRecord
 from uadbench.report import published
 from uadbench.report.listing import Listing

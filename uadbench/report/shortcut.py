@@ -11,7 +11,7 @@ import numpy as np
 
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.uncertainty import Interval
-from uadbench.experiment.record import SubjectResult
+from uadbench.experiment.facts import SubjectResult
 
 FOLDS = 5
 FEWEST = 2 * FOLDS  # subjects of each cohort, below which a classifier learns nothing

@@ -199,12 +199,12 @@ def method(card: MethodCard) -> None:
     console.print("\n[bold]differences from the paper[/bold]")
     for line in card.differences:
         console.print(f"  - {line}", markup=False)
-    table = _table("option", "stage", "default", *card.preset, "what it is")
-    for name, option in options(load(card.name)).items():
-        values = [str(values.get(name, "")) for values in card.preset.values()]
-        table.add_row(
-            name, option.metadata["stage"], str(option.default), *values, escape(option.metadata["doc"])
-        )
+    smaller = [preset for preset in card.preset if preset != "paper"]
+    table = _table("option", "stage", "paper", *smaller, "what it is")
+    for name, option in options(load(card)).items():
+        paper = str(card.preset["paper"].get(name, option.default))
+        values = [str(card.preset[preset].get(name, "")) for preset in smaller]
+        table.add_row(name, option.metadata["stage"], paper, *values, escape(option.metadata["doc"]))
     console.print()
     console.print(table)
     if card.reported:
@@ -266,7 +266,7 @@ def _found(card: DatasetCard, paths: Paths) -> str:
     if drawn is not None and not drawn.is_dir():
         return "drawn when needed"
     try:
-        count = len(dataset_modules.find(card.name, root, drawn).sessions)
+        count = len(dataset_modules.find_sessions(card.name, root, drawn).sessions)
     except UserError:  # `verify` says what is the matter
         return "unusable"
     return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)

@@ -15,8 +15,9 @@ from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.metrics import UncertainFigureError
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval, Sampled
 from uadbench.experiment import pieces_file
+from uadbench.experiment.facts import SubjectResult
 from uadbench.experiment.recompute import wrong_figures
-from uadbench.experiment.record import RunRecord, Stored, SubjectResult, read
+from uadbench.experiment.record import RunRecord, Stored, read_record
 from uadbench.protocol import OPERATING_POINTS, PROFILES, protocol
 from uadbench.system.errors import UserError
 
@@ -89,7 +90,7 @@ class Evidence:
 
     @cached_property
     def _read(self) -> pieces_file.PiecesRead:
-        return pieces_file.read(self.stored)
+        return pieces_file.read_pieces(self.stored)
 
     @cached_property
     def persons(self) -> int:
@@ -404,7 +405,7 @@ def _same(one: SubjectResult, other: SubjectResult | None) -> bool:
 
 def _believed(path: Path) -> Stored:
     """A record whose figures follow from its pieces."""
-    stored = Stored(read(path), path)
+    stored = Stored(read_record(path), path)
     wrong = wrong_figures(stored)
     if wrong:
         raise UserError(f"{path} is not consistent: {wrong[0]}; `uadbench check-record` says all.")

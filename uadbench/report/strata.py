@@ -15,7 +15,7 @@ from uadbench.data.sizes import Sizes
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval, Sampled
-from uadbench.experiment.record import SubjectResult
+from uadbench.experiment.facts import SubjectResult
 from uadbench.report.statistics import Evidence, Tested
 
 MEASURES = {

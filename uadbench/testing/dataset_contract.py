@@ -51,7 +51,7 @@ def check_empty_root_says_where_to_apply(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for root in (Path(folder), Path(folder) / "absent"):
             try:
-                datasets.find(name, root)
+                datasets.find_sessions(name, root)
             except UserError as error:
                 said = dataset_card(name).address in str(error) and "expected is" in str(error)
                 demand(said, f"Of an empty root it is said: {error}")
@@ -66,7 +66,7 @@ def check_fixture_is_what_the_adapter_reads(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "fixture"
         write_fixture(name, root, subjects=1)
-        found = datasets.find(name, root)
+        found = datasets.find_sessions(name, root)
         left = ", ".join(f"{one.id} ({one.reason})" for one in found.left_out)
         demand(not left, f"Of its fixture is left out: {left}")
         stray = {contrast for s in found.sessions for contrast in s.images} - set(found.card.contrasts)

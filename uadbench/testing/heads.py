@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from uadbench.data.space import CORNER, Grid
-from uadbench.phantom import box, make_anatomy, make_member, make_scans
+from uadbench.phantom import crop_box, make_anatomy, make_member, make_scans
 from uadbench.phantom.cohort import FIRST_MEMBER
 from uadbench.phantom.fields import axes_mm
 from uadbench.testing.toys import draw_ellipsoid
@@ -134,7 +134,7 @@ FLUID_LABEL, OUTSIDE_LABELS = 24, (24, 511, 507, 0)
 @lru_cache(maxsize=16)
 def segment_head(subject: int, kind: str | None, seed: int) -> NDArray[np.int32]:
     """The head of a subject in FreeSurfer's label numbers, on the grid DRAWN, with a small lesion."""
-    around, where = box(DRAWN)
+    around, where = crop_box(DRAWN)
     anatomy = make_anatomy(make_member(FIRST_MEMBER + subject, kind, seed).subject, around)
     tissue = np.array(["fluid", "cortex", "deep", "white"])[anatomy.tissues.argmax(0)]
     solid, zones = tissue != "fluid", anatomy.zones

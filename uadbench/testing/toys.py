@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
-from uadbench.data.space import GRIDS, Grid, in_plane
+from uadbench.data.space import GRIDS, Grid, make_frame
 
 NOISE = 0.03  # deviation, in intensities from 0 to 1
 
@@ -43,7 +43,8 @@ def make_toy(
     area = brain.sum((0, 1)) * grid.spacing_mm**2
     facts = {"slice_area_mm2": area.tolist(), "voxel_sha256": f"{number:064d}", "subject": name}
     path = folder / grid.name / f"{number:064d}.safetensors"
-    prepared.write(path, image, brain, None if healthy else lesion.astype(np.uint8), facts)
+    labels = None if healthy else lesion.astype(np.uint8)
+    prepared.write_codes(path, prepared.encode(image, brain), labels, facts)
     return Prepared(session, contrast, grid, path)
 
 
@@ -51,7 +52,7 @@ def cut_stack(scan: Prepared, slices: int) -> Prepared:
     """The middle slices of a toy, without geometry, as those of lgg are."""
     first = (len(scan.codes) - slices) // 2
     codes = np.asarray(scan.codes[first : first + slices])
-    grid = in_plane(scan.grid).stack(scan.grid.shape[:2], slices)
+    grid = make_frame(scan.grid).stack(scan.grid.shape[:2], slices)
     path = scan.path.with_name(f"stack-{scan.path.name}")
     pixels = [1e4 * float(one.any()) for one in codes]
     prepared.write_codes(path, codes, None, {**scan.facts, "slice_area_pixels": pixels})
