@@ -202,7 +202,7 @@ def main() -> None:
         read = time.perf_counter()
         tables = leaderboard.tables(records)  # no pieces are made up: of so many there are no intervals
         ranked = time.perf_counter()
-        text = page.write(tables, [], paths, 0)
+        text = page.write_page(tables, [], paths, 0)
         end, cpu = time.perf_counter(), time.process_time() - cpu
         out = Path("runs/benchmark-page.html")
         write_text(out, text)

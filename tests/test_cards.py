@@ -26,14 +26,6 @@ grid = "g48"
 width = 4
 [smoke]
 width = 2
-[[reported]]
-train = "A"
-test = "B"
-contrast = "T1"
-metric = "AP"
-value = 0.5
-origin = "own"
-source = "-"
 [row.blur_more]
 title = "Blur more"
 set = { strength = 3.0 }
@@ -85,7 +77,6 @@ def test_a_row_has_the_facts_of_its_folder_and_over_them_its_own(plugins: Path) 
     assert card.preset["ci"] == {"grid": "g48", "width": 8, "strength": 3.0}
     assert card.preset["paper"] == {"strength": 3.0}, "what no table names is as in the code"
     assert card.smoke == {"width": 2, "strength": 3.0}
-    assert card.reported == (), "published figures belong to the row they were published for"
     assert method_card("blur_cards").set == {}
 
 
@@ -128,7 +119,6 @@ DATASET = (Path(__file__).parent / "plugins/datasets/balls/card.toml").read_text
         ("year = 2026", "", "card.toml: it lacks year"),
         ("differences = []", 'differences = "none"', "differences expects list, but 'none' came"),
         ("differences = []", "differences = [3]", r"differences\[0\] expects str, but 3 came"),
-        ("value = 0.5", 'value = "high"', r"reported\[0\].value expects float, but 'high' came"),
         ("[preset.ci]", "[preset.cii]", "no key of preset 'cii' .* did you mean 'ci'"),
         ("preset.ci = { width = 8 }", "preset = 8", r"\[row.blur_more\] of .* preset expects table, but 8"),
         ("set = { strength = 3.0 }", "set = 3", "set expects table, but 3 came"),

@@ -14,7 +14,7 @@ from uadbench.cli import app
 from uadbench.experiment import record
 from uadbench.experiment.check_record import check_record
 from uadbench.experiment.collect import collect_readable, collect_records
-from uadbench.report.regress import committed
+from uadbench.report.regress import committed_results
 
 FOLDER = Path("uad-1-4mm/phantom-to-phantom/T1")
 
@@ -123,7 +123,7 @@ def test_regress_takes_no_results_that_happen_to_lie_here(
 ) -> None:
     (tmp_path / "results").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert committed().resolve() != (tmp_path / "results").resolve()
+    assert committed_results().resolve() != (tmp_path / "results").resolve()
 
 
 def test_compare_says_in_one_sentence_what_came(tmp_path: Path) -> None:

@@ -202,4 +202,3 @@ def test_the_card_says_that_this_is_a_variant_and_whose_figures_it_quotes() -> N
     assert "lite0" in card.differences[0]
     assert "ResNet18" in card.differences[0]
     assert card.family == "feature"
-    assert all("the original" in figure["source"] for figure in card.reported)

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from uadbench.cli import app
 from uadbench.experiment.collect import collect_records
-from uadbench.report import formats, leaderboard, statistics
+from uadbench.report import evidence, formats, leaderboard
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -102,8 +102,8 @@ def test_a_command_that_is_not_run_is_understood(line: str) -> None:
 
 
 def test_the_table_is_that_of_the_committed_records() -> None:
-    found = collect_records(ROOT / "results", leaderboard.public)
-    tables = leaderboard.tables(found.records, resamples=statistics.resamples_for(len(found.records)))
+    found = collect_records(ROOT / "results", leaderboard.is_public)
+    tables = leaderboard.tables(found.records, resamples=evidence.resamples_for(len(found.records)))
     expected = formats.markdown(tables, (), found.left_out)
 
     assert (ROOT / "results" / "LEADERBOARD.md").read_text() == expected

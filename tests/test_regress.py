@@ -36,11 +36,11 @@ def changed(score: Callable[[Method, Volume], Score], change: Callable[[np.ndarr
 
 
 def regressed(reference: Path, runtime: Runtime) -> set[str]:
-    return {c.metric for c in regress.rerun(reference, "ci", [], runtime) if c.regressed}
+    return {c.metric for c in regress.rerun_records(reference, "ci", [], runtime) if c.regressed}
 
 
 def test_nothing_moves_when_nothing_changed(reference: Path, runtime: Runtime) -> None:
-    assert not any(change.moved for change in regress.rerun(reference, "ci", [], runtime))
+    assert not any(change.moved for change in regress.rerun_records(reference, "ci", [], runtime))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_perturbed_metric_is_a_regression(
 
 def test_no_reference_is_a_users_mistake(runtime: Runtime) -> None:
     with pytest.raises(UserError, match="no phantom record of preset 'ci'"):
-        regress.rerun(runtime.paths.results, "ci", [], runtime)
+        regress.rerun_records(runtime.paths.results, "ci", [], runtime)
 
 
 def test_other_subjects_are_not_compared(reference: Path, runtime: Runtime) -> None:
@@ -82,5 +82,5 @@ def test_other_subjects_are_not_compared(reference: Path, runtime: Runtime) -> N
     splits = made.splits | {"lesion-test": replace(made.splits["lesion-test"], hash="0" * 64)}
 
     with pytest.raises(UserError, match="other subjects than the reference in lesion-test"):
-        regress.compare(replace(made, splits=splits), made)
+        regress.find_changes(replace(made, splits=splits), made)
     shutil.rmtree(reference)

@@ -246,7 +246,7 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "sessions", few)
-        show.prepared(prepare_dataset("balls", ["T1"], [], runtime))
+        show.show_prepared(prepare_dataset("balls", ["T1"], [], runtime))
         said = " ".join(capsys.readouterr().out.split())
         assert "nobody to test on: all patients (1) fall into lesion-val" in said
         assert "--split all-test" in said

@@ -204,7 +204,9 @@ def leaderboard(
     from uadbench.experiment.collect import collect_records
     from uadbench.report import leaderboard as board
 
-    found = collect_records(find_paths(results).results, board.Wanted(dataset, contrast, preset))
+    found = collect_records(
+        find_paths(results).results, lambda r: board.is_wanted(r, dataset, contrast, preset)
+    )
     rows = [
         {
             "table": number,

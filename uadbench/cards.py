@@ -40,18 +40,6 @@ Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Sentence = Annotated[str, Meta(min_length=1, max_length=300)]
 
 
-class Reported(TypedDict):
-    """A published figure with its source."""
-
-    train: str
-    test: str
-    contrast: str
-    metric: str
-    value: float
-    origin: str
-    source: str
-
-
 class Needs(TypedDict, total=False):
     """What a run is to be given where no earlier record says it."""
 
@@ -87,7 +75,6 @@ class MethodCard:
     set: Mapping[str, Any] = field(default_factory=dict)  # field values that make the row
     preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values; absent: defaults
     smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
-    reported: tuple[Reported, ...] = ()
     exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by preset
 
@@ -223,7 +210,7 @@ def _row(facts: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         for preset in PRESETS
     }
     smoke = facts.get("smoke", {}) | chosen | own.get("smoke", {})
-    return {**facts, **({"reported": []} if own else {}), **own, "preset": presets, "smoke": smoke}
+    return {**facts, **own, "preset": presets, "smoke": smoke}
 
 
 def _all_methods() -> tuple[dict[str, MethodCard], dict[str, UserError]]:

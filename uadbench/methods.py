@@ -71,8 +71,8 @@ class Method(ABC):
     """Learns what healthy brains look like, then says how far a volume is from that.
 
     The fields are the hyper-parameters, each a `fit_option` or a `score_option`; the constructor
-    stores them and does nothing else. What is learned lives in attributes that end in `_`.
-    `score` has to work right after `fit`, and right after `load_state`.
+    stores them and does nothing else. What is learned lives in attributes that end in `_`. `score` works
+    right after `fit` (and `calibrate`), and right after `load_state`.
     """
 
     grid: str = fit_option("g96", "model grid: volumes are handed over on it")

@@ -21,7 +21,8 @@ from uadbench.experiment import pieces_file, record
 from uadbench.experiment.check_record import check_records
 from uadbench.experiment.collect import collect_records
 from uadbench.experiment.record import Stored
-from uadbench.report import formats, leaderboard, statistics
+from uadbench.report import formats, leaderboard
+from uadbench.report.compare import compare_records
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256
 
@@ -154,7 +155,7 @@ def shown(results: Path) -> None:
 
 
 def compared(path: Path) -> None:
-    statistics.compare(path, path)
+    compare_records(path, path)
 
 
 def drive(alone: Path, cases: int, write: Callable[[Path, random.Random], None]) -> None:

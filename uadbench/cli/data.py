@@ -39,7 +39,7 @@ def verify(
         else find_dataset(dataset, machine)
     )
     found = verify_dataset(there, machine.workers, machine.progress, opening=not drawn)
-    show.report(found)
+    show.show_verified(found)
     if report is not None:
         write_json(report, found.as_dict())
     if not found.ok:
@@ -69,7 +69,7 @@ def prepare(
     check_writable(machine.paths.cache, "UADBENCH_RUNS")
     remember_root(machine.paths, dataset, root)
     options = Options(extractor, n4)
-    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
+    show.show_prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
 
 def fixture(

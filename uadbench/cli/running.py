@@ -94,7 +94,7 @@ def run(
     ends = _run_all(configs, make_runtime(device, workers, quiet, results), force)
     outcomes = [end.outcome for end in ends if end.outcome is not None]
     if outcomes:
-        show.outcomes(outcomes)
+        show.show_outcomes(outcomes)
     _tell(ends)
 
 
@@ -149,16 +149,16 @@ def reproduce(
     plugins: Plugins = None,
 ) -> None:
     """Run what the published figures of a method on a test set need, and say which are met."""
-    from uadbench.report import show
-    from uadbench.report.reproduce import verdicts, wanted
+    from uadbench.report.reproduce import find_wanted, judge_records
+    from uadbench.report.screen import print_sheets
 
-    asked = wanted(method, dataset, train, contrast, preset, seed)
+    asked = find_wanted(method, dataset, train, contrast, preset, seed)
     if not asked.configs:
         raise UserError(
             f"No published figure of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
         )
     ends = _run_all(asked.configs, make_runtime(device, workers, quiet, results), force)
-    show.listings([verdicts(asked, [end.outcome.record for end in ends if end.outcome is not None])])
+    print_sheets([judge_records(asked, [end.outcome.record for end in ends if end.outcome is not None])])
     _tell(ends)
 
 
@@ -172,7 +172,7 @@ def evaluate(
     """Recompute the metrics of a record from its stored score maps."""
     from uadbench.report import show
 
-    show.outcomes([api.evaluate(run, runtime=make_runtime("cpu", workers, quiet, results))])
+    show.show_outcomes([api.evaluate(run, runtime=make_runtime("cpu", workers, quiet, results))])
 
 
 def score(
@@ -199,12 +199,12 @@ def regress(
 ) -> None:
     """Run the phantom records anew and compare them with the committed ones, metric by metric."""
     from uadbench.report import show
-    from uadbench.report.regress import committed, rerun
+    from uadbench.report.regress import committed_results, rerun_records
 
-    folder = committed() if reference is None else reference
+    folder = committed_results() if reference is None else reference
     typer.echo(f"reference: {folder.resolve()}")
-    changes = rerun(folder, preset, method or [], make_runtime("cpu", workers, quiet, None))
-    show.changes(changes)
+    changes = rerun_records(folder, preset, method or [], make_runtime("cpu", workers, quiet, None))
+    show.show_changes(changes)
     if any(change.regressed for change in changes):
         raise typer.Exit(1)
 
@@ -228,4 +228,4 @@ def predict(
 
     runtime = make_runtime(device, 1, quiet)
     made = api.predict(run, scan, out, runtime=runtime, brain_mask=brain_mask, stripped=stripped, point=point)
-    show.prediction(made, out)
+    show.show_prediction(made, out)

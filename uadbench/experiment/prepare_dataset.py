@@ -9,7 +9,7 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.session import LeftOut, Remark
 from uadbench.data.splits import check_subjects, count_balance, list_path, split_sessions, write_list
 from uadbench.experiment.config import Runtime, find_dataset
-from uadbench.preprocessing import contact_sheets
+from uadbench.preprocessing import contact_sheets, extract
 from uadbench.preprocessing.duplicates import find_copies
 from uadbench.preprocessing.prepare import Failure, count_ways, prepare
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options

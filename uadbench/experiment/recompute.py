@@ -150,8 +150,10 @@ def _other_hits(
     except ValueError:
         return np.zeros(len(true), bool)  # `oracle_mean` and thresholds nobody reaches need not be edges
     if profile == "raw":
-        return (true != called) | (false != amiss)
-    return (true > called) | (false > amiss)  # components may have been dropped after the threshold
+        return np.asarray((true != called) | (false != amiss))
+    return np.asarray(
+        (true > called) | (false > amiss)
+    )  # components may have been dropped after the threshold
 
 
 def _thresholds(made: RunRecord, read: PiecesRead) -> Iterator[str]:

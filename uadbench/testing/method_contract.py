@@ -24,7 +24,7 @@ from uadbench.cards import PRESETS, method_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import EVALUATION, GRIDS
 from uadbench.data.volumes import Volume, Volumes
-from uadbench.experiment.score import score_volume
+from uadbench.experiment import score
 from uadbench.methods import Context, Method, Score, Stochastic
 from uadbench.system import ranges
 from uadbench.system.environment import seed_everything
@@ -89,7 +89,7 @@ class Trial:
 
     def score(self, method: Method, volume: Volume, seed: int = SEED) -> Score:
         """A method's answer as the harness gets it, which sees to its shape, type and finiteness."""
-        return score_volume(method, volume, seed, self.name).score
+        return score.score_volume(method, volume, seed, self.name).score
 
 
 @contextmanager
