@@ -14,10 +14,10 @@ help:
 	@echo "make test     run the tests"
 	@echo "make check    lint and type-check"
 	@echo "make slow     the tests that take minutes"
-	@echo "make slurm    the tests of grids on a real Slurm, which is started here for them"
+	@echo "make slurm    the tests of sweeps on a real Slurm, which is started here for them"
 	@echo "make bench    measure speed against the usual tools"
 	@echo "make throughput  measure how fast every method trains and scores here, against what the device can do"
-	@echo "make gpu      the next steps of the runs on one GPU, 9 minutes a call; GPU='--data ixi=/data/IXI' adds options"
+	@echo "make gpu      every learned method on one GPU, 9 minutes a call; GPU='--root ixi=/data/IXI' adds options"
 	@echo "make records  make the committed phantom records and the leaderboard anew"
 	@echo "make claims   every method on the phantom against random scores and its untrained self"
 	@echo "make real DATA=folder   run every method on the real scans in a folder of downloads"
@@ -67,15 +67,16 @@ bench: .venv/ready-browser
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/grid.py
+	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/page.py
 
 throughput: .venv/ready
 	$(BIN)/python benchmarks/throughput.py $(THROUGHPUT)
 
-# Run again until it says that nothing is left: each call ends within ten minutes.
+# Run again until it says that nothing is left: each call ends within ten minutes and takes up what was stopped.
+# `make throughput THROUGHPUT="--device cuda --preset small"` measures how fast each method is there.
 gpu: .venv/ready
-	$(BIN)/python benchmarks/gpu.py $(if $(STEP),--step "$(STEP)") $(GPU)
+	UADBENCH_RUNS=runs/gpu UADBENCH_PHANTOM_HEALTHY=200 $(BIN)/uadbench sweep benchmarks/sweeps/gpu.toml --for-minutes 9 $(GPU)
 
 records: .venv/ready
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset demo --force
@@ -86,10 +87,17 @@ records: .venv/ready
 claims: .venv/ready
 	$(BIN)/python benchmarks/claims.py --output results/claims/phantom-demo.md
 
-# RESULTS=folder for the records; what is done already is not done again.
+# RESULTS=folder for the records; what is done already is not done again. A data set is known by its folder's name.
 RESULTS ?= runs/real/results
+folder = $(firstword $(sort $(wildcard $(addprefix $(DATA)/,$(2)))))
+root = $(if $(folder),--root $(1)=$(folder))
+ROOTS = $(call root,ixi,ixi* IXI*) $(call root,mslub,mslub* MSLUB*) $(call root,lgg,lgg* LGG* kaggle_3m*) \
+	$(call root,brats13,brats13* brats*2013* BraTS*2013* BRATS*2013*) \
+	$(call root,labelmaps,labelmaps* training_label_maps*)
 real: .venv/ready
-	$(BIN)/python benchmarks/real.py --data $(DATA) --results $(RESULTS)
+	-UADBENCH_RUNS=runs/real $(BIN)/uadbench sweep benchmarks/sweeps/real.toml --results $(RESULTS) $(ROOTS) $(REAL)
+	$(BIN)/uadbench leaderboard --results $(RESULTS) --format markdown --output $(RESULTS)/LEADERBOARD.md
+	cat $(RESULTS)/LEADERBOARD.md
 
 clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

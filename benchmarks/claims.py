@@ -16,7 +16,7 @@ from uadbench import methods
 from uadbench.cards import method_card
 from uadbench.evaluation.uncertainty import Interval, difference_in_ap
 from uadbench.experiment import pieces_file
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.run import run
 from uadbench.system.environment import resolve_device
@@ -46,7 +46,7 @@ def gain(first: RunRecord, second: RunRecord, paths: tuple[Path, Path]) -> Inter
     ours, theirs = (
         pieces.only([pieces.ids.index(name) for name in chosen])
         for made, results in zip((first, second), paths, strict=True)
-        for pieces in [pieces_file.read(Stored(made, results / made.place)).pieces[PROFILE]]
+        for pieces in [pieces_file.read_pieces(Stored(made, results / made.place)).pieces[PROFILE]]
     )
     return difference_in_ap(ours, theirs, [subject.person for subject in chosen.values()])
 

@@ -20,7 +20,8 @@ import psutil
 from uadbench.cards import dataset_card
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
-from uadbench.preprocessing.prepare import Options, prepare
+from uadbench.preprocessing.prepare import prepare
+from uadbench.preprocessing.prepare_scan import Options
 from uadbench.system.environment import peak_memory_mb, reset_peak_memory
 from uadbench.system.progress import Silent
 from uadbench.testing import Lattice, Picture, heads
@@ -40,7 +41,7 @@ def make(folder: Path, number: int, full_head: bool) -> Session:
     )
     path = folder / picture.path
     if not path.exists():
-        heads.save(path, heads.see(picture, None, 0))
+        heads.write_scan(path, heads.show_picture(picture, None, 0))
     return Session(
         id=path.name, cohort="made", subject=path.name, images={"T1": path}, healthy=True,
         space=picture.space, skull_stripped=picture.stripped,

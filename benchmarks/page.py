@@ -120,7 +120,7 @@ def _record(
         },
         "pieces": {"file": f"seed-{seed}.npz", "sha256": sha256(PIECES)},
     }
-    return record.made(facts)
+    return record.make_record(facts)
 
 
 def _subjects(random: np.random.Generator, cohort: int, skill: float) -> list[dict[str, Any]]:
@@ -198,11 +198,11 @@ def main() -> None:
         paths = Paths(here, here / "runs", here / "results", here / "cache")
         count = write_records(paths.results, methods, cohorts, seeds)
         start, cpu = time.perf_counter(), time.process_time()
-        records = [Stored(record.read(path), path) for path in record.paths_of_records(paths.results)]
+        records = [Stored(record.read_record(path), path) for path in record.paths_of_records(paths.results)]
         read = time.perf_counter()
         tables = leaderboard.tables(records)  # no pieces are made up: of so many there are no intervals
         ranked = time.perf_counter()
-        text = page.write(tables, [], paths, 0)
+        text = page.write_page(tables, [], paths, 0)
         end, cpu = time.perf_counter(), time.process_time() - cpu
         out = Path("runs/benchmark-page.html")
         write_text(out, text)

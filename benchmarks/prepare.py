@@ -23,10 +23,10 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS, Grid
 from uadbench.datasets import Found
-from uadbench.preprocessing import intensities, masks, resampling, scan
+from uadbench.preprocessing import brains, intensities, resampling, scan
 from uadbench.preprocessing.intensities import Brain
 from uadbench.preprocessing.prepare import prepare
-from uadbench.preprocessing.register import WORKING, template
+from uadbench.preprocessing.register import WORKING, load_template
 from uadbench.preprocessing.verify import verify
 from uadbench.system.progress import Silent
 
@@ -46,13 +46,13 @@ def timed(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
 
 def make(folder: Path, number: int) -> tuple[Path, Path]:
     """A skull-stripped scan (the template with noise) and its brain mask."""
-    image, brain = template()
+    image, brain = load_template()
     affine = np.eye(4)
     affine[:3, 3] = ORIGIN_MM
     to_template = np.linalg.inv(WORKING.affine) @ affine
-    mask = resampling.nearest(brain.view(np.uint8), to_template, SHAPE)
+    mask = resampling.sample_nearest(brain.view(np.uint8), to_template, SHAPE)
     noise = np.random.default_rng(number).normal(0, 20, SHAPE)
-    values = (1000 * resampling.linear(image, to_template, SHAPE) + noise).clip(1, 32000) * mask
+    values = (1000 * resampling.sample_linear(image, to_template, SHAPE) + noise).clip(1, 32000) * mask
     paths = folder / f"{number}_T1.nii.gz", folder / f"{number}_mask.nii.gz"
     for path, array in zip(paths, (values.astype(np.int16), mask), strict=True):
         nibabel.save(nibabel.Nifti1Image(array, affine), path)
@@ -78,9 +78,9 @@ def monai(image: Path) -> Callable[[], Any]:
 def same_steps(image: Path, grid: Grid, mask: Path | None = None) -> NDArray[np.float32]:
     """The same steps by uadbench: read, RAS, brain, percentiles, the grid; nothing hashed or written."""
     found = scan.read_image(image)
-    brain = Brain.of(found, masks.brain_mask(found, mask, True, ""))
-    low, high = intensities.scale(brain, "")
-    return intensities.on_grid(brain, low, high, np.eye(4), grid, "")[0]
+    brain = Brain.of(found, brains.read_brain(found, mask, session(0, image), ""))
+    low, high = intensities.find_scale(brain.inside, "")
+    return intensities.put_on_grid(brain, low, high, np.eye(4), grid, "")[0]
 
 
 def session(number: int, image: Path, mask: Path | None = None) -> Session:

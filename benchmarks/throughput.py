@@ -44,7 +44,7 @@ from uadbench.data.session import Session
 from uadbench.data.space import EVALUATION, GRIDS, Grid
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
-from uadbench.learning.checkpoint import History
+from uadbench.learning.history import History
 from uadbench.methods import Context, Method
 from uadbench.system import environment
 from uadbench.system.files import sha256_json, write_json, write_text
@@ -316,7 +316,7 @@ def made_volumes(grid: Grid, count: int, folder: Path) -> Volumes:
         area = (brain.sum((0, 1)) * grid.spacing_mm**2).tolist()
         facts = {"slice_area_mm2": area, "voxel_sha256": name, "subject": str(number)}
         path = folder / grid.name / f"{name}.safetensors"
-        prepared.write(path, image, brain, None, facts)
+        prepared.write_codes(path, prepared.encode(image, brain), None, facts)
         subject = Session(
             id=str(number), cohort="made", subject=str(number), images={"T1": path}, healthy=True
         )

@@ -1,10 +1,10 @@
-"""Adapters: each on tiny files in the official layouts, with the traps of reference/datasets.md."""
+"""Adapters: each on tiny files in the official layouts, with what is known to be wrong in downloads."""
 
 import csv
 import io
-import os
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -18,7 +18,6 @@ from uadbench.preprocessing.verify import verify
 from uadbench.system.errors import UserError
 from uadbench.system.progress import Silent
 
-DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 SITES = ("HH", "Guys", "IOP")
 
 
@@ -32,7 +31,7 @@ def touch(root: Path, *names: str) -> None:
 
 def found(name: str, root: Path) -> tuple[dict[str, Session], dict[str, str]]:
     """Subjects and left-out items by id."""
-    result = datasets.find(name, root)
+    result = datasets.find_sessions(name, root)
     return {s.id: s for s in result.sessions}, {item.id: item.reason for item in result.left_out}
 
 
@@ -72,7 +71,7 @@ def test_ixi_in_one_folder_or_nested_gives_the_same_subjects(
     assert all(s.healthy and s.space == "native" and not s.skull_stripped for s in sessions.values())
 
 
-def test_trap_6_ixi_names_in_another_case_are_the_same_person(tmp_path: Path) -> None:
+def test_ixi_names_in_another_case_are_the_same_person(tmp_path: Path) -> None:
     touch(tmp_path, "t1/ixi002-guys-0828-t1.NII.GZ", "T2/IXI002-Guys-0828-T2.nii")
     sessions, _ = found("ixi", tmp_path)
     assert sorted(sessions["IXI002-Guys-0828"].images) == ["T1", "T2"]
@@ -98,7 +97,7 @@ def table_text(separator: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["xls", "comma", "semicolon", "tab"])
-def test_trap_6_the_ixi_table_may_repeat_miss_and_contradict(kind: str, tmp_path: Path) -> None:
+def test_the_ixi_table_may_repeat_miss_and_contradict(kind: str, tmp_path: Path) -> None:
     touch(tmp_path, *IMAGES)
     if kind == "xls":
         (tmp_path / "IXI.xls").write_bytes(old_excel([list(COLUMNS), *ROWS]))
@@ -147,19 +146,21 @@ def test_a_second_copy_of_an_ixi_scan_is_left_out(tmp_path: Path) -> None:
     assert left_out == {"T1/IXI012-HH-1211-T1.nii.gz": "a second copy beside IXI-T1/IXI012-HH-1211-T1.nii.gz"}
 
 
-def test_trap_2_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_its_split(
+def test_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_its_split(
     tmp_path: Path,
 ) -> None:
     names = [f"IXI{n:03d}-{SITES[n % 3]}-{n:04d}-T1.nii.gz" for n in range(60)]
     names += [f"IXI{n:03d}-{SITES[n % 3]}-9{n:03d}-T1.nii.gz" for n in range(60)]  # second visits
     touch(tmp_path, *names)
-    whole = datasets.find("ixi", tmp_path)
-    parts = splits.split(whole.sessions, whole.card)
+    whole = datasets.find_sessions("ixi", tmp_path)
+    parts = splits.split_sessions(whole.sessions, whole.card)
     splits.check_subjects(parts)
     assert all(parts[f"healthy-{part}"] for part in ("train", "val", "test"))
     for name in names[::2]:
         (tmp_path / name).unlink()
-    for part, members in splits.split(datasets.find("ixi", tmp_path).sessions, whole.card).items():
+    for part, members in splits.split_sessions(
+        datasets.find_sessions("ixi", tmp_path).sessions, whole.card
+    ).items():
         assert {s.id for s in members} <= {s.id for s in parts[part]}
 
 
@@ -264,11 +265,11 @@ def test_brats13_layout(tmp_path: Path) -> None:
 def test_an_empty_root_says_where_the_data_are(tmp_path: Path) -> None:
     for name in ("ixi", "mslub", "brats13"):
         with pytest.raises(UserError, match=r"No subject of .* get the data at "):
-            datasets.find(name, tmp_path)
+            datasets.find_sessions(name, tmp_path)
 
 
 def test_numbers_in_tables() -> None:
-    assert [tables.number(t) for t in ("3.5", "3,5", "", None, "n/a")] == [3.5, 3.5, None, None, None]
+    assert [tables.parse_number(t) for t in ("3.5", "3,5", "", None, "n/a")] == [3.5, 3.5, None, None, None]
 
 
 def test_adapters_stay_short() -> None:
@@ -277,13 +278,14 @@ def test_adapters_stay_short() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 @pytest.mark.parametrize(
     ("name", "folder", "count"),
     [("ixi", "ixi_hh_2mm", 96), ("mslub", "mslub", 2), ("brats13", "brats2013", 3)],
 )
-def test_the_real_samples_are_found_and_in_order(name: str, folder: str, count: int) -> None:
-    result = datasets.find(name, DATA / folder)
+def test_the_real_samples_are_found_and_in_order(
+    name: str, folder: str, count: int, real_scans: Callable[[str], Path]
+) -> None:
+    result = datasets.find_sessions(name, real_scans(folder))
     assert len(result.sessions) == count
     assert not any(isinstance(s, LeftOut) for s in result.sessions)
     assert verify(result, 2, Silent()).ok

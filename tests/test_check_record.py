@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from uadbench.cli import app
 from uadbench.experiment import record
-from uadbench.experiment.check_record import CANNOT_SEE, check, check_all, examine
+from uadbench.experiment.check_record import CANNOT_SEE, check_record, check_records
 from uadbench.system.errors import UserError
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -20,22 +20,22 @@ def test_every_record_that_is_made_is_consistent(made_results: Path) -> None:
     paths = record.paths_of_records(made_results)
     assert len(paths) == 4
     for path in paths:
-        assert check(path) == []
+        assert check_record(path).wrong == []
 
 
 def test_pieces_of_another_record_are_refused(results: Path) -> None:
     path = results / FOLDER / "pca/ci/seed-0.json"
     shutil.copy(results / FOLDER / "random/ci/seed-0.npz", path.with_suffix(".npz"))
     with pytest.raises(UserError, match="are not those of"):
-        check(path)
+        check_record(path)
 
 
 def test_what_is_no_record_is_that_files_fault_alone(results: Path, tmp_path: Path) -> None:
     bad, good = tmp_path / "seed-0.json", results / FOLDER / "pca/ci/seed-0.json"
     bad.write_text("{}")
     with pytest.raises(UserError, match="is no record of schema 2"):
-        check(bad)
-    found = check_all([bad, good])
+        check_record(bad)
+    found = check_records([bad, good])
     assert [bool(one.wrong) for one in found.values()] == [True, False]
     told = CliRunner().invoke(app, ["check-record", str(bad), str(good)])
     assert told.exit_code == 1
@@ -57,7 +57,7 @@ def test_equal_pieces_of_another_seed_are_remarked(results: Path) -> None:
     content |= {"seed": 1, "score_hash": "b" * 64, "pieces": {**content["pieces"], "file": "seed-1.npz"}}
     content["timing"]["score"]["seconds"] += 1
     other.write_text(json.dumps(content))
-    found = examine(other)
+    found = check_record(other)
     assert found.wrong == []
     assert any("it counts once" in remark for remark in found.remarks)
 
@@ -66,4 +66,4 @@ def test_every_committed_record_is_consistent() -> None:
     if not RESULTS.is_dir():
         pytest.skip("the committed records are not here")
     for path in record.paths_of_records(RESULTS):
-        assert check(path) == [], path
+        assert check_record(path).wrong == [], path

@@ -8,7 +8,7 @@ import pytest
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.pieces import Pieces
 from uadbench.experiment import pieces_file
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import Stored
 from uadbench.experiment.run import run
 
@@ -31,7 +31,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     def go(method: str, profile: str = "baur5", kind: str | None = "glioma", **settings: str) -> Scans:
         made = run(RunConfig(method=method, dataset="phantom", settings=settings), runtime).record
         chosen = made.rows("lesion-test", kind)
-        pieces = pieces_file.read(Stored(made, paths.results / made.place)).pieces[profile].only(chosen)
+        pieces = (
+            pieces_file.read_pieces(Stored(made, paths.results / made.place)).pieces[profile].only(chosen)
+        )
         return pieces, [made.subjects[row].person for row in chosen]
 
     return go

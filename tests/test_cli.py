@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from uadbench.cli import app
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
-from uadbench.preprocessing import bias
+from uadbench.preprocessing import intensities
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -110,9 +110,11 @@ def test_no_record_is_a_mistake_with_the_way_out(runtime: Runtime) -> None:
 def test_scores_are_recomputed_from_the_path_of_a_record(done: Path) -> None:
     before = json.loads(done.read_text())["summary"]
 
-    uadbench("score", str(done), "--quiet")
+    uadbench("evaluate", str(done), "--quiet")
 
     assert json.loads(done.read_text())["summary"] == before
+    assert "is called `uadbench evaluate` now" in uadbench("score", str(done), "--quiet").stderr
+    assert "\n  score " not in uadbench("--help").stdout
 
 
 def test_verify_and_prepare_report_what_is_there(runtime: Runtime, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_prepare_says_how_brains_were_found_and_keeps_what_was_prepared_otherwis
 ) -> None:
     assert "own mask 24" in uadbench("prepare", "balls", "--quiet").stdout
     assert "no extractor 'bet'" in uadbench("prepare", "balls", "--extractor", "bet", code=2).stderr
-    monkeypatch.setattr(bias, "corrected", lambda image, _: image)  # N4 takes its seconds
+    monkeypatch.setattr(intensities, "correct_bias", lambda image, _: image)  # N4 takes its seconds
     done = CliRunner().invoke(app, ["prepare", "balls", "--n4", "--quiet", "--workers", "1"])
     assert done.exit_code == 0
     names = {path.name for path in (runtime.paths.runs / "quality").iterdir()}

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from uadbench.cli import app
 from uadbench.experiment import record
-from uadbench.experiment.check_record import check
-from uadbench.experiment.collect import collect, read_all
-from uadbench.report.regress import committed
+from uadbench.experiment.check_record import check_record
+from uadbench.experiment.collect import collect_readable, collect_records
+from uadbench.report.regress import committed_results
 
 FOLDER = Path("uad-1-4mm/phantom-to-phantom/T1")
 
@@ -73,7 +73,7 @@ def test_every_bad_record_is_named_and_the_good_ones_are_shown(results: Path) ->
             assert told.output.count(f"not counted: {FOLDER}/pca/ci/seed-{number + 10}.json: ") == 1
         for method in COUNTED:
             assert method in told.stdout
-    found = {place.split("/")[-1]: reason for place, reason in collect(results).bad}
+    found = {place.split("/")[-1]: reason for place, reason in collect_records(results).bad}
     assert "the file is empty" in found["seed-10.json"]
     assert "has schema 1, expected 2: run it again" in found["seed-16.json"]
 
@@ -105,14 +105,14 @@ def test_a_forged_figure_is_not_ranked_first(results: Path) -> None:
 
 def test_three_thousand_records_are_read_in_a_few_seconds(results: Path, tmp_path: Path) -> None:
     path = results / FOLDER / "random/ci/seed-0.json"
-    made = record.read(path)
+    made = record.read_record(path)
     for seed in range(300):
         place = tmp_path / "many" / FOLDER / f"random/ci/seed-{seed}.json"
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path.with_suffix(".npz"), place.with_name(made.pieces.file))
         place.write_bytes(msgspec.json.encode(msgspec.structs.replace(made, seed=seed)))
     start = time.process_time()
-    found = read_all(tmp_path / "many")
+    found = collect_readable(tmp_path / "many")
     taken = time.process_time() - start
     assert len(found.records) + len(found.copies) == 300
     assert taken < 3.0, taken  # a tenth of 3,000; measured: 0.4 s
@@ -123,7 +123,7 @@ def test_regress_takes_no_results_that_happen_to_lie_here(
 ) -> None:
     (tmp_path / "results").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert committed().resolve() != (tmp_path / "results").resolve()
+    assert committed_results().resolve() != (tmp_path / "results").resolve()
 
 
 def test_compare_says_in_one_sentence_what_came(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_presets_that_set_the_same_are_rows_of_their_own(results: Path) -> None:
     other.write_text(json.dumps(content))
     shutil.copy(path.with_suffix(".npz"), other.with_suffix(".npz"))
 
-    found = collect(results)
+    found = collect_records(results)
     assert {one.record.preset for one in found.records if one.record.method == "intensity"} == {"ci", "demo"}
     assert not found.copies
-    assert check(other) == []
+    assert check_record(other).wrong == []

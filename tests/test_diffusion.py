@@ -83,7 +83,7 @@ def test_with_eta_1_a_step_to_the_next_level_is_that_of_ddpm(schedule: str, leve
     expected, _ = scheduler.step(clean, level, noisy, generator=torch.Generator().manual_seed(1))
     noise = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     here, there = (float(scheduler.alphas_cumprod[at]) for at in (level, level - 1))
-    step = diffusion.earlier(noisy, clean, here, there, 1.0, noise)
+    step = diffusion.step_back(noisy, clean, here, there, 1.0, noise)
     torch.testing.assert_close(step, expected, atol=2e-4, rtol=1e-3)
 
 
@@ -95,7 +95,7 @@ def test_with_eta_0_a_step_is_that_of_ddim_where_monai_is_right() -> None:
     scheduler.set_timesteps(1000)
     expected, _ = scheduler.step(clean, 300, noisy, eta=0.0)
     here, there = (float(scheduler.alphas_cumprod[at]) for at in (300, 299))
-    step = diffusion.earlier(noisy, clean, here, there, 0.0, None)
+    step = diffusion.step_back(noisy, clean, here, there, 0.0, None)
     torch.testing.assert_close(step, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -115,7 +115,7 @@ def test_a_perfect_denoiser_gives_the_image_back(schedule: str, evaluations: int
     image = torch.rand(2, 1, 8, 8, generator=generator) * 2 - 1
     noisy = diffusion.noised(image, torch.randn(2, 1, 8, 8, generator=generator), alpha_bar[350])
     through = diffusion.levels(350, evaluations)
-    result = diffusion.chain(lambda *_: image, noisy, alpha_bar, through, 0.0, no_noise)
+    result = diffusion.run_chain(lambda *_: image, noisy, alpha_bar, through, 0.0, no_noise)
     torch.testing.assert_close(result, image, rtol=0, atol=0)
 
 
@@ -133,7 +133,7 @@ def test_ddim_keeps_the_noise_it_sees() -> None:
         return image
 
     through = diffusion.levels(400, 9)
-    diffusion.chain(restore, noisy, alpha_bar, through, 0.0, no_noise)
+    diffusion.run_chain(restore, noisy, alpha_bar, through, 0.0, no_noise)
     assert seen == through[:-1]
 
 
@@ -149,7 +149,7 @@ def test_a_chain_starts_where_it_is_told_and_draws_for_every_level_but_the_last(
         return torch.full_like(noisy, 5.0)
 
     through = diffusion.levels(3, 0)
-    result = diffusion.chain(restore, torch.zeros(1, 1, 2, 2), alpha_bar, through, 1.0, draw)
+    result = diffusion.run_chain(restore, torch.zeros(1, 1, 2, 2), alpha_bar, through, 1.0, draw)
     assert seen == [3, 2, 1, 0]
     assert len(draws) == 3
     assert (result == 1).all(), "what the network sees is held to [-1, 1]"

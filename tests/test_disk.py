@@ -13,7 +13,7 @@ import pytest
 from uadbench import methods
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.experiment import record
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run, run_recording_failure
 from uadbench.system.errors import UserError
 from uadbench.system.files import check_writable, disk_fault
@@ -118,11 +118,11 @@ def _open_files() -> int:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted on Linux")
 def test_no_file_stays_open_after_preparation(runtime: Runtime) -> None:
     from uadbench.experiment.cohort import prepare_cohort
-    from uadbench.experiment.plan import make_plan
+    from uadbench.experiment.config import resolve_run
 
     run(CELL, runtime)
     before = _open_files()
-    plan = make_plan(CELL, runtime)
+    plan = resolve_run(CELL, runtime)
     cohort = prepare_cohort(plan, runtime)
     held = [item for members in cohort.evaluation.values() for item in members]
     codes, labels = [item.codes for item in held], [item.labels for item in held]
@@ -182,7 +182,7 @@ def test_a_cohort_larger_than_the_allowed_open_files_gives_a_record(
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr[-2000:]
-    (made,) = record.read_all(runtime.paths.results)
+    (made,) = record.read_records(runtime.paths.results)
     assert len(made.subjects) == count
 
 

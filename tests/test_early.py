@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from uadbench import catalog, methods
 from uadbench.cli import app
-from uadbench.experiment import plan
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
+from uadbench.experiment import config
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
 from uadbench.sweep.run_sweep import Wish
 from uadbench.system.environment import resolve_device
 from uadbench.system.errors import UserError, unknown
@@ -58,17 +58,17 @@ def test_a_mistake_is_told_before_any_data_set_is_looked_for(
     def looked_for(*_: object) -> None:
         raise AssertionError("work has begun")
 
-    monkeypatch.setattr(plan, "find", looked_for)
+    monkeypatch.setattr(config, "find_dataset", looked_for)
     with pytest.raises(UserError, match=said):
-        make_plan(replace(CELL, **change), runtime)
+        resolve_run(replace(CELL, **change), runtime)
 
 
 def test_contrasts_are_found_in_any_case(runtime: Runtime) -> None:
-    made = make_plan(replace(CELL, contrast="t1", train_contrasts=("t1",)), runtime)
+    made = resolve_run(replace(CELL, contrast="t1", train_contrasts=("t1",)), runtime)
     assert (made.contrast, made.train_contrasts) == ("T1", ("T1",))
-    assert made.place() == make_plan(CELL, runtime).place()
+    assert made.place == resolve_run(CELL, runtime).place
     with pytest.raises(UserError, match="no contrast 'T9' of balls"):
-        make_plan(replace(CELL, train_contrasts=("T9",)), runtime)
+        resolve_run(replace(CELL, train_contrasts=("T9",)), runtime)
 
 
 def test_options_that_go_together_are_taken() -> None:

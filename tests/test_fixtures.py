@@ -1,4 +1,4 @@
-"""Fixtures: every data set's adapter, verify and prepare on phantom people, layouts and traps."""
+"""Fixtures: every data set's adapter, verify and prepare on phantom people, layouts and corruptions."""
 
 import hashlib
 import re
@@ -14,9 +14,9 @@ from uadbench import cards, catalog, datasets, testing
 from uadbench.data import layout, splits
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
-from uadbench.data.splits import partition
+from uadbench.data.splits import find_partition
 from uadbench.datasets import Found
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.preprocessing import labels, scan
 from uadbench.preprocessing.labels import Labels
@@ -25,7 +25,8 @@ from uadbench.preprocessing.verify import Report, verify
 from uadbench.system.errors import UserError
 from uadbench.system.progress import Silent
 from uadbench.testing import heads
-from uadbench.testing.traps import TRAPS
+from uadbench.testing.corruptions import CORRUPTIONS
+from uadbench.testing.name_corruptions import NAME_CORRUPTIONS
 
 NINE = ["atlas2", "brats21", "camcan", "isles22", "ixi", "mslub", "msseg16", "oasis1", "wmh17"]
 ALL = sorted([*NINE, "brats13", "labelmaps"])
@@ -66,7 +67,7 @@ IDS = {
     ("wmh17", "older"): ["Amsterdam-GE3T-3", "Singapore-2", "Utrecht-1"],
     ("wmh17", "orig"): ["Amsterdam-GE3T-3", "Singapore-2", "Utrecht-1"],
 }
-VICTIMS = {  # the second person of the usual layout, whom a single trap befalls
+TARGETS = {  # the second person of the usual layout, whom a single corruption befalls
     "atlas2": "sub-r003s002_ses-1",
     "brats13": "pat0002_1",
     "brats21": "BraTS2021_00013",
@@ -90,10 +91,10 @@ Maker = Callable[..., Found]
 def make(tmp_path: Path) -> Maker:
     """Write a fixture of three subjects and find what lies there."""
 
-    def made(name: str, *traps: str, layout: str | None = None, sessions: int = 3) -> Found:
+    def made(name: str, *corruptions: str, layout: str | None = None, sessions: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
-        testing.write_fixture(name, root, subjects=sessions, traps=traps, layout=layout)
-        return datasets.find(name, root)
+        testing.write_fixture(name, root, subjects=sessions, corruptions=corruptions, layout=layout)
+        return datasets.find_sessions(name, root)
 
     return made
 
@@ -107,7 +108,7 @@ def by_id(found: Found) -> dict[str, Session]:
 
 
 def voxels(session: Session, contrast: str) -> NDArray[np.float32]:
-    return np.asarray(scan.read(session.images[contrast], session.orientation).array)
+    return np.asarray(scan.read_scan(session.images[contrast], session.orientation).array)
 
 
 # ---- layouts -----------------------------------------------------------------------------------
@@ -115,8 +116,10 @@ def voxels(session: Session, contrast: str) -> NDArray[np.float32]:
 
 def test_every_data_set_that_is_downloaded_has_a_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(catalog.PLUGINS_VARIABLE, raising=False)
-    assert testing.names() == sorted([*ALL, "lgg"])  # lgg: slices, see test_lgg.py
-    assert sorted(IDS) == sorted((name, variant) for name in SCANNED for variant in testing.layouts(name))
+    assert testing.fixture_names() == sorted([*ALL, "lgg"])  # lgg: slices, see test_lgg.py
+    assert sorted(IDS) == sorted(
+        (name, variant) for name in SCANNED for variant in testing.fixture_layouts(name)
+    )
 
 
 @pytest.mark.parametrize(("name", "variant"), IDS, ids=lambda value: value)
@@ -148,9 +151,9 @@ def test_every_layout_gives_the_subjects_that_were_written(name: str, variant: s
 @pytest.mark.parametrize("name", NINE)
 def test_six_subjects_fill_every_partition(name: str, make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))  # who is where needs no voxels
-    monkeypatch.setattr(heads, "see", lambda *_: empty)
+    monkeypatch.setattr(heads, "show_picture", lambda *_: empty)
     found = make(name, sessions=6)
-    parts = splits.split(found.sessions, found.card)
+    parts = splits.split_sessions(found.sessions, found.card)
     wanted = {"healthy-train": 3, "healthy-val": 1, "healthy-test": 1} if name in HEALTHY else {}
     for part, least in (wanted or {"lesion-val": 1, "lesion-test": 3}).items():
         assert len(parts[part]) >= least
@@ -188,8 +191,8 @@ def test_another_pathology_of_wmh17_is_neither_hit_nor_false(make: Maker) -> Non
     found = make("wmh17", sessions=1)
     (session,) = found.sessions
     assert session.ignore_mask == session.lesion_mask
-    lesion, ignored = labels.of_subject(session, Labels.of(found.card))
-    stored = scan.read(Path(str(session.lesion_mask))).array
+    lesion, ignored = labels.read_lesion(session, Labels.of(found.card))
+    stored = scan.read_scan(Path(str(session.lesion_mask))).array
     assert lesion is not None
     assert ignored is not None
     np.testing.assert_array_equal(lesion.array, stored == 1)
@@ -211,24 +214,26 @@ def test_the_published_parts_of_a_challenge_are_its_partitions(
     found = make(name)  # the first and third person are in the first part
     assert sorted(str(s.part) for s in found.sessions) == sorted([parts[0], parts[1], parts[0]])
     homes = {
-        s.id: part for part, members in splits.split(found.sessions, found.card).items() for s in members
+        s.id: part
+        for part, members in splits.split_sessions(found.sessions, found.card).items()
+        for s in members
     }
     assert homes == {
         s.id: {parts[0]: "lesion-val", parts[1]: "lesion-test"}[str(s.part)] for s in found.sessions
     }
-    assert {s.part for s in make(name, layout=testing.layouts(name)[1]).sessions} == {None}
+    assert {s.part for s in make(name, layout=testing.fixture_layouts(name)[1]).sessions} == {None}
 
 
 def test_the_lesions_of_isles22_belong_to_the_dwi_and_its_flair_has_moved(make: Maker) -> None:
     for session in make("isles22").sessions:
         assert session.mask_contrast == "DWI"
         assert session.lesion_mask is not None
-        lesion = scan.read(session.lesion_mask)
-        dwi, adc, flair = (scan.read(session.images[c]) for c in ("DWI", "ADC", "FLAIR"))
+        lesion = scan.read_scan(session.lesion_mask)
+        dwi, adc, flair = (scan.read_scan(session.images[c]) for c in ("DWI", "ADC", "FLAIR"))
         assert dwi.same_lattice(lesion)
         assert adc.same_lattice(lesion)
         assert not flair.same_lattice(lesion)
-        masks = [scan.read(Path(str(session.mask_of(c)))) for c in ("DWI", "FLAIR")]
+        masks = [scan.read_scan(Path(str(session.mask_of(c)))) for c in ("DWI", "FLAIR")]
         centres = [m.affine[:3, :3] @ np.argwhere(m.array > 0).mean(0) + m.affine[:3, 3] for m in masks]
         np.testing.assert_allclose(centres[1] - centres[0], (3, -4, 2), atol=0.5)
 
@@ -237,7 +242,7 @@ def test_both_variants_of_isles22_under_one_root_are_one_subject_each(make: Make
     one, other = make("isles22"), make("isles22", layout="anat and dwi")
     for subject in other.root.glob("sub-*"):
         shutil.copytree(subject, one.root / subject.name)
-    found = datasets.find("isles22", one.root)
+    found = datasets.find_sessions("isles22", one.root)
     assert len(found.sessions) == 3
     assert len(found.left_out) == 9
     assert all("a second copy beside rawdata/" in item.reason for item in found.left_out)
@@ -246,7 +251,7 @@ def test_both_variants_of_isles22_under_one_root_are_one_subject_each(make: Make
 def test_pre_is_preferred_to_orig(make: Maker) -> None:
     one, other = make("wmh17"), make("wmh17", layout="orig")
     shutil.copytree(other.root, one.root, dirs_exist_ok=True)
-    for session in datasets.find("wmh17", one.root).sessions:
+    for session in datasets.find_sessions("wmh17", one.root).sessions:
         assert session.space == "co-registered"
         assert {path.parent.name for path in session.images.values()} == {"pre"}
 
@@ -261,7 +266,7 @@ def test_the_orientation_of_analyze_files_is_the_cards_and_not_the_headers(make:
     content[252] = 3  # the field `orient`: another of its values
     header.write_bytes(content)
     np.testing.assert_array_equal(voxels(session, "T1"), before)
-    np.testing.assert_array_equal(np.asarray(scan.read(header, "RAS").array), before[::-1])
+    np.testing.assert_array_equal(np.asarray(scan.read_scan(header, "RAS").array), before[::-1])
 
 
 def test_an_orientation_that_is_none_is_refused(
@@ -282,7 +287,7 @@ def test_the_number_after_n_in_names_of_oasis1_may_be_any(make: Maker) -> None:
     assert names == {"n3", "n4"}
     for path in sorted(found.root.rglob("*_n3_*")):
         path.rename(path.with_name(path.name.replace("_n3_", "_n12_")))
-    assert [s.id for s in datasets.find("oasis1", found.root).sessions] == IDS["oasis1", "discs"]
+    assert [s.id for s in datasets.find_sessions("oasis1", found.root).sessions] == IDS["oasis1", "discs"]
 
 
 def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
@@ -290,7 +295,7 @@ def test_a_blank_cdr_of_oasis1_is_a_young_healthy_person(make: Maker) -> None:
     (table,) = found.root.glob("*.csv")
     header, row = table.read_text().splitlines()
     table.write_text(f"{header}\n{row.rpartition(',')[0]},\n")
-    assert [s.healthy for s in datasets.find("oasis1", found.root).sessions] == [True]
+    assert [s.healthy for s in datasets.find_sessions("oasis1", found.root).sessions] == [True]
 
 
 def test_dp_of_msseg16_is_pd(make: Maker) -> None:
@@ -302,7 +307,7 @@ def test_without_its_table_nobody_of_oasis1_is_taken_for_healthy(make: Maker) ->
     root = make("oasis1").root
     (root / "oasis_cross-sectional.csv").unlink()
     with pytest.raises(UserError, match="has no oasis_cross-sectional.csv"):
-        datasets.find("oasis1", root)
+        datasets.find_sessions("oasis1", root)
 
 
 def test_a_repeat_scan_of_a_person_with_dementia_is_left_out_too(make: Maker) -> None:
@@ -310,7 +315,7 @@ def test_a_repeat_scan_of_a_person_with_dementia_is_left_out_too(make: Maker) ->
     (table,) = found.root.glob("*.csv")
     rows = [re.sub(r"(OAS1_0014_MR1.*),[\d.]*$", r"\1,1", row) for row in table.read_text().splitlines()]
     table.write_text("\n".join(rows) + "\n")
-    found = datasets.find("oasis1", found.root)
+    found = datasets.find_sessions("oasis1", found.root)
     reasons = {item.id: item.reason for item in found.left_out}
     assert reasons == {"OAS1_0014_MR1": "CDR 1: dementia", "OAS1_0014_MR2": "CDR 1: dementia"}
 
@@ -319,14 +324,14 @@ def test_a_mask_of_another_subject_whose_number_begins_alike_is_not_taken(tmp_pa
     for name in ("Utrecht-11_FLAIR.nii.gz", "Utrecht-1_T1.nii.gz"):
         (tmp_path / "masks").mkdir(exist_ok=True)
         (tmp_path / "masks" / name).touch()
-    masks = layout.own_masks(tmp_path)
-    assert layout.own_mask(masks, "Utrecht-1_FLAIR") is None
-    assert layout.own_mask(masks, "Utrecht-1") == tmp_path / "masks/Utrecht-1_T1.nii.gz"
+    masks = layout.find_own_masks(tmp_path)
+    assert layout.find_own_mask(masks, "Utrecht-1_FLAIR") is None
+    assert layout.find_own_mask(masks, "Utrecht-1") == tmp_path / "masks/Utrecht-1_T1.nii.gz"
 
 
-# ---- traps -------------------------------------------------------------------------------------
+# ---- corruptions -------------------------------------------------------------------------------
 
-# What a trap in one subject's files leads to. Handled: nothing, or a remark.
+# What a corruption in one subject's files leads to. Handled: nothing, or a remark.
 HANDLED = [
     ("brats13", "rounded_mask", None),
     ("brats13", "float_labels", None),
@@ -350,9 +355,9 @@ HANDLED = [
     *[(name, "linked_folders", None) for name in SCANNED],
     *[(name, "doubled_folders", None) for name in ("brats13", "brats21", "ixi", "mslub", "oasis1")],
     *[
-        (name, trap, None)
+        (name, corruption, None)
         for name in ("camcan", "ixi", "oasis1")
-        for trap in ("unicode_text", "remark_lines", "impossible_age", "contradicting_rows")
+        for corruption in ("unicode_text", "remark_lines", "impossible_age", "contradicting_rows")
     ],
     ("ixi", "semicolons", None),
     ("camcan", "semicolons", None),
@@ -380,20 +385,20 @@ PROBLEMS = [
 ]
 # Left out with the reason.
 LEFT_OUT = [
-    ("atlas2", "no_lesion_mask", VICTIMS["atlas2"], "has no lesion mask"),
-    ("atlas2", "testing", VICTIMS["atlas2"], "the part Testing has none"),
+    ("atlas2", "no_lesion_mask", TARGETS["atlas2"], "has no lesion mask"),
+    ("atlas2", "testing", TARGETS["atlas2"], "the part Testing has none"),
     ("atlas2", "absent_content", "links without content", "the content of 3 (ATLAS_2/Training/R003/"),
     ("isles22", "absent_content", "links without content", "`datalad get .`"),
     ("brats13", "no_lesion_mask", "brats_2013_pat0002_1", "has no lesion mask (label file OTMultiClass)"),
-    ("brats21", "no_lesion_mask", VICTIMS["brats21"], "has no lesion mask (segmentation"),
-    ("isles22", "no_lesion_mask", VICTIMS["isles22"], "has no lesion mask"),
-    ("mslub", "no_lesion_mask", VICTIMS["mslub"], "has no lesion mask (consensus_gt"),
-    ("msseg16", "no_lesion_mask", VICTIMS["msseg16"], "has no lesion mask (Consensus.nii.gz)"),
-    ("msseg16", "raw_only", VICTIMS["msseg16"], "has no pre-processed scan"),
-    ("wmh17", "no_lesion_mask", VICTIMS["wmh17"], "has no lesion mask (wmh.nii.gz)"),
-    ("oasis1", "dementia", VICTIMS["oasis1"], "CDR 0.5: dementia"),
-    ("oasis1", "no_voxels", VICTIMS["oasis1"], "without its .img"),
-    ("oasis1", "file_without_row", VICTIMS["oasis1"], "its CDR is unknown"),
+    ("brats21", "no_lesion_mask", TARGETS["brats21"], "has no lesion mask (segmentation"),
+    ("isles22", "no_lesion_mask", TARGETS["isles22"], "has no lesion mask"),
+    ("mslub", "no_lesion_mask", TARGETS["mslub"], "has no lesion mask (consensus_gt"),
+    ("msseg16", "no_lesion_mask", TARGETS["msseg16"], "has no lesion mask (Consensus.nii.gz)"),
+    ("msseg16", "raw_only", TARGETS["msseg16"], "has no pre-processed scan"),
+    ("wmh17", "no_lesion_mask", TARGETS["wmh17"], "has no lesion mask (wmh.nii.gz)"),
+    ("oasis1", "dementia", TARGETS["oasis1"], "CDR 0.5: dementia"),
+    ("oasis1", "no_voxels", TARGETS["oasis1"], "without its .img"),
+    ("oasis1", "file_without_row", TARGETS["oasis1"], "its CDR is unknown"),
     ("oasis1", "row_without_file", "oasis_cross-sectional.csv", "rows without an image: 1, OAS1_0015_MR1"),
     ("ixi", "row_without_file", "IXI.csv", "rows without an image: 1, IXI002"),
     ("camcan", "row_without_file", "participants.tsv", "rows without an image: 1, CC110002"),
@@ -406,48 +411,50 @@ BESIDES = [
 REPEATED = ["atlas2", "brats13", "brats21", "isles22", "ixi", "oasis1"]
 
 
-def test_every_trap_is_tested() -> None:
-    tested = {trap for _, trap, *_ in [*HANDLED, *PROBLEMS, *LEFT_OUT, *BESIDES]}
-    offered = {trap for name in SCANNED for trap in testing.trap_names(name)}
+def test_every_corruption_is_tested() -> None:
+    tested = {corruption for _, corruption, *_ in [*HANDLED, *PROBLEMS, *LEFT_OUT, *BESIDES]}
+    offered = {corruption for name in SCANNED for corruption in testing.corruption_names(name)}
     assert tested | {"repeat_scan"} == offered
-    assert set(TRAPS) <= offered
+    assert set(CORRUPTIONS | NAME_CORRUPTIONS) <= offered
 
 
-@pytest.mark.parametrize(("name", "trap", "remark"), HANDLED, ids=str)
-def test_a_trap_that_is_handled_harms_nobody(name: str, trap: str, remark: str | None, make: Maker) -> None:
-    found = make(name, trap)
+@pytest.mark.parametrize(("name", "corruption", "remark"), HANDLED, ids=str)
+def test_a_corruption_that_is_handled_harms_nobody(
+    name: str, corruption: str, remark: str | None, make: Maker
+) -> None:
+    found = make(name, corruption)
     report = check(found)
     assert (len(found.sessions), found.left_out, report.problems) == (3, (), ())
-    remarks = [r.reason for r in report.remarks if r.subject_id == VICTIMS[name]]
+    remarks = [r.reason for r in report.remarks if r.subject_id == TARGETS[name]]
     assert remark is None or any(re.search(remark, reason) for reason in remarks)
 
 
-@pytest.mark.parametrize(("name", "trap", "sentence"), PROBLEMS, ids=str)
-def test_a_trap_that_spoils_a_file_is_a_problem_of_that_subject_alone(
-    name: str, trap: str, sentence: str, make: Maker
+@pytest.mark.parametrize(("name", "corruption", "sentence"), PROBLEMS, ids=str)
+def test_a_corruption_that_spoils_a_file_is_a_problem_of_that_subject_alone(
+    name: str, corruption: str, sentence: str, make: Maker
 ) -> None:
-    report = check(make(name, trap))
+    report = check(make(name, corruption))
     assert not report.ok
-    assert {problem.subject_id for problem in report.problems} == {VICTIMS[name]}
+    assert {problem.subject_id for problem in report.problems} == {TARGETS[name]}
     assert any(re.search(sentence, problem.reason) for problem in report.problems)
 
 
-@pytest.mark.parametrize(("name", "trap", "item", "reason"), LEFT_OUT, ids=str)
-def test_a_trap_that_makes_a_subject_useless_leaves_it_out(
-    name: str, trap: str, item: str, reason: str, make: Maker
+@pytest.mark.parametrize(("name", "corruption", "item", "reason"), LEFT_OUT, ids=str)
+def test_a_corruption_that_makes_a_subject_useless_leaves_it_out(
+    name: str, corruption: str, item: str, reason: str, make: Maker
 ) -> None:
-    found = make(name, trap)
+    found = make(name, corruption)
     assert {left.id: reason in left.reason for left in found.left_out} == {item: True}
     assert len(found.sessions) == 2
-    assert VICTIMS[name] not in by_id(found)
+    assert TARGETS[name] not in by_id(found)
     assert check(found).ok
 
 
-@pytest.mark.parametrize(("name", "trap", "item", "reason"), BESIDES, ids=str)
+@pytest.mark.parametrize(("name", "corruption", "item", "reason"), BESIDES, ids=str)
 def test_what_lies_beside_the_subjects_is_left_out(
-    name: str, trap: str, item: str, reason: str, make: Maker
+    name: str, corruption: str, item: str, reason: str, make: Maker
 ) -> None:
-    found = make(name, trap)
+    found = make(name, corruption)
     assert {left.id: reason in left.reason for left in found.left_out} == {item: True}
     assert len(found.sessions) == 3
 
@@ -461,33 +468,33 @@ def test_a_repeat_scan_is_the_same_person_and_in_the_same_partition(name: str, m
         s for s in found.sessions if sum(s.subject == other.subject for other in found.sessions) == 2
     ]
     assert first.id != second.id
-    assert partition(first, found.card) == partition(second, found.card)
-    splits.check_subjects(splits.split(found.sessions, found.card))
+    assert find_partition(first, found.card) == find_partition(second, found.card)
+    splits.check_subjects(splits.split_sessions(found.sessions, found.card))
     assert check(found).ok  # no duplicate: two scans of one head differ
 
 
 def test_a_data_set_where_nobody_is_scanned_twice_offers_no_repeat_scan() -> None:
-    there = {(name, v) for name, v in IDS if "repeat_scan" in testing.trap_names(name, v)}
+    there = {(name, v) for name, v in IDS if "repeat_scan" in testing.corruption_names(name, v)}
     assert {name for name, _ in there} == set(REPEATED)
     assert ("brats21", "2021") not in there
 
 
-@pytest.mark.parametrize("trap", ["orientations", "disguised_gzip", "four_axes", "macos", "mixed_case"])
-def test_how_a_file_is_stored_does_not_change_what_is_read(trap: str, make: Maker) -> None:
-    clean, trapped = by_id(make("ixi")), by_id(make("ixi", trap))
+@pytest.mark.parametrize("corruption", ["orientations", "disguised_gzip", "four_axes", "macos", "mixed_case"])
+def test_how_a_file_is_stored_does_not_change_what_is_read(corruption: str, make: Maker) -> None:
+    clean, corrupted = by_id(make("ixi")), by_id(make("ixi", corruption))
     for name, session in clean.items():
         for contrast in session.images:
-            np.testing.assert_array_equal(voxels(trapped[name], contrast), voxels(session, contrast))
+            np.testing.assert_array_equal(voxels(corrupted[name], contrast), voxels(session, contrast))
 
 
 def test_labels_that_are_almost_whole_are_the_labels(make: Maker) -> None:
-    clean, trapped = by_id(make("brats13")), by_id(make("brats13", "float_labels"))
+    clean, corrupted = by_id(make("brats13")), by_id(make("brats13", "float_labels"))
     for name, session in clean.items():
-        before, after = (Path(str(s.lesion_mask)) for s in (session, trapped[name]))
+        before, after = (Path(str(s.lesion_mask)) for s in (session, corrupted[name]))
         np.testing.assert_array_equal(scan.read_labels(after).array, scan.read_labels(before).array)
 
 
-def test_several_traps_befall_several_subjects(make: Maker) -> None:
+def test_several_corruptions_befall_several_subjects(make: Maker) -> None:
     report = check(make("camcan", "truncated", "nan"))
     assert [p.subject_id for p in report.problems] == ["sub-CC110002", "sub-CC110003"]
 
@@ -503,8 +510,8 @@ def tree(root: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["oasis1", "isles22"])
 def test_the_same_arguments_give_the_same_bytes_and_another_seed_others(name: str, tmp_path: Path) -> None:
     for folder, seed in (("one", 0), ("two", 0), ("three", 1)):
-        testing.write_fixture(name, tmp_path / folder, subjects=2, seed=seed, traps=["nan"])
-        heads.draw.cache_clear()
+        testing.write_fixture(name, tmp_path / folder, subjects=2, seed=seed, corruptions=["nan"])
+        heads.draw_head.cache_clear()
     one, two, three = (tree(tmp_path / folder) for folder in ("one", "two", "three"))
     assert one == two
     assert set(one) == set(three)
@@ -521,7 +528,7 @@ def test_a_larger_fixture_only_adds_subjects(tmp_path: Path) -> None:
 def test_a_fixture_says_that_it_is_one(make: Maker) -> None:
     text = (make("ixi", "nan").root / "FIXTURE.txt").read_text()
     assert "Nobody was scanned" in text
-    assert "Traps: nan" in text
+    assert "Corruptions: nan" in text
 
 
 def test_mistakes_are_answered_with_what_is_known(tmp_path: Path) -> None:
@@ -532,8 +539,8 @@ def test_mistakes_are_answered_with_what_is_known(tmp_path: Path) -> None:
         testing.write_fixture("ixy", out)
     with pytest.raises(UserError, match="no fixture of data set 'phantom'"):
         testing.write_fixture("phantom", out)
-    with pytest.raises(UserError, match=r"no trap 'empty_mask' of .*\(IXI-T1\).* There are: absent"):
-        testing.write_fixture("ixi", out, traps=["nan", "empty_mask"])
+    with pytest.raises(UserError, match=r"no corruption 'empty_mask' of .*\(IXI-T1\).* There are: absent"):
+        testing.write_fixture("ixi", out, corruptions=["nan", "empty_mask"])
     with pytest.raises(UserError, match="no layout 'flat' of .* There are: IXI-T1, one folder, T1"):
         testing.write_fixture("ixi", out, layout="flat")
     with pytest.raises(UserError, match="at least one subject; asked for were 0"):

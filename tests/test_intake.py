@@ -19,7 +19,7 @@ from uadbench.cli import app
 from uadbench.data.session import LeftOut, Session
 from uadbench.datasets import Found
 from uadbench.experiment import prepare_dataset as prepare_dataset_module
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.run import run
 from uadbench.preprocessing.verify import Count, Report
@@ -46,12 +46,12 @@ def reasons(found: Found) -> dict[str, str]:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
     """Write a fixture whose voxels do not matter, and find what lies there."""
     few = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))
-    monkeypatch.setattr(heads, "see", lambda *_: few)
+    monkeypatch.setattr(heads, "show_picture", lambda *_: few)
 
-    def made(name: str, *traps: str, sessions: int = 3) -> Found:
+    def made(name: str, *corruptions: str, sessions: int = 3) -> Found:
         root = tmp_path / f"{name} {len(list(tmp_path.iterdir()))}"
-        testing.write_fixture(name, root, subjects=sessions, traps=traps)
-        return datasets.find(name, root)
+        testing.write_fixture(name, root, subjects=sessions, corruptions=corruptions)
+        return datasets.find_sessions(name, root)
 
     return made
 
@@ -85,15 +85,15 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
     ],
 )
 def test_a_cdr_is_a_number_or_blank_and_anything_else_makes_nobody_healthy(
-    config: str, reason: str | None, make: Maker
+    cell: str, reason: str | None, make: Maker
 ) -> None:
     root = make("oasis1").root
     (table,) = root.glob("*.csv")
     lines = table.read_text().splitlines()
-    quoted = f'"{config}"' if "," in config else config
+    quoted = f'"{cell}"' if "," in cell else cell
     lines[2] = f"{lines[2].rpartition(',')[0]},{quoted}"
     table.write_text("\n".join(lines) + "\n")
-    found = datasets.find("oasis1", root)
+    found = datasets.find_sessions("oasis1", root)
     assert reasons(found) == ({} if reason is None else {"OAS1_0015_MR1": reason})
     assert ("OAS1_0015_MR1" in {s.id for s in found.sessions}) == (reason is None)
 
@@ -117,7 +117,7 @@ def test_of_several_rows_the_worst_counts_wherever_it_stands(
     lines = table.read_text().splitlines()
     lines.insert(1 if first else len(lines), extra)
     table.write_text("\n".join(lines) + "\n")
-    found = datasets.find("oasis1", root)
+    found = datasets.find_sessions("oasis1", root)
     assert reasons(found)["OAS1_0015_MR1"] == reason
     assert "OAS1_0015_MR1" not in {s.id for s in found.sessions}
 
@@ -126,7 +126,7 @@ def test_a_table_cut_short_makes_nobody_healthy(make: Maker) -> None:
     root = make("oasis1").root
     (table,) = root.glob("*.csv")
     table.write_text(table.read_text().rstrip().rpartition(",")[0])
-    assert "broken" in reasons(datasets.find("oasis1", root))["OAS1_0016_MR1"]
+    assert "broken" in reasons(datasets.find_sessions("oasis1", root))["OAS1_0016_MR1"]
 
 
 def test_the_age_of_a_person_scanned_twice_is_known_of_both_scans(make: Maker) -> None:
@@ -150,7 +150,7 @@ BRATS = ("t1n", "t1c", "t2w", "t2f", "seg")
 def test_scans_after_treatment_are_not_the_release_of_2023(tmp_path: Path) -> None:
     for patient in ("BraTS-GLI-00001-000", "BraTS-GLI-00001-100", "BraTS-GLI-02345-103"):
         touch(tmp_path, *[f"{patient}/{patient}-{name}.nii.gz" for name in BRATS])
-    found = datasets.find("brats21", tmp_path)
+    found = datasets.find_sessions("brats21", tmp_path)
     assert [s.id for s in found.sessions] == ["BraTS-GLI-00001-000"]
     assert reasons(found) == {
         "BraTS 2024 or later": "2 (BraTS-GLI-00001-100, BraTS-GLI-02345-103): scanned after treatment: their "
@@ -158,12 +158,12 @@ def test_scans_after_treatment_are_not_the_release_of_2023(tmp_path: Path) -> No
     }
     shutil.rmtree(tmp_path / "BraTS-GLI-00001-000")
     with pytest.raises(UserError, match="No subject of brats21 .*2024 or later: 2 .*after treatment"):
-        datasets.find("brats21", tmp_path)
+        datasets.find_sessions("brats21", tmp_path)
 
 
 def test_a_resection_cavity_under_a_name_of_2023_is_refused(tmp_path: Path) -> None:
     testing.write_fixture("brats21", tmp_path, subjects=1, layout="2023")
-    (session,) = datasets.find("brats21", tmp_path).sessions
+    (session,) = datasets.find_sessions("brats21", tmp_path).sessions
     assert session.mask_values == (1, 2, 3)
     image = nibabel.load(session.lesion_mask)
     voxels = np.asarray(image.dataobj).copy()
@@ -199,14 +199,14 @@ def test_another_release_of_like_names_is_left_out_by_name(
     there = [s.id for s in found.sessions]
     (found.root / other).parent.mkdir(parents=True, exist_ok=True)
     (found.root / other).write_bytes(b"x" * 2000)
-    again = datasets.find(name, found.root)
+    again = datasets.find_sessions(name, found.root)
     assert [s.id for s in again.sessions] == there
     assert [item.id for item in again.left_out] == [release]
     for path in sorted(found.root.iterdir()):  # and where there is nothing else
         if path != found.root / Path(other).parts[0]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(UserError, match=f"that can be used was found under .*{re.escape(release)}"):
-        datasets.find(name, found.root)
+        datasets.find_sessions(name, found.root)
 
 
 # ---- folders -----------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_a_linked_folder_of_ixi_is_entered(make: Maker, tmp_path: Path) -> None:
     store.mkdir()
     (found.root / "IXI-T2").rename(store / "IXI-T2")
     (found.root / "IXI-T2").symlink_to(store / "IXI-T2")
-    assert all("T2" in session.images for session in datasets.find("ixi", found.root).sessions)
+    assert all("T2" in session.images for session in datasets.find_sessions("ixi", found.root).sessions)
 
 
 @pytest.mark.parametrize("name", ["atlas2", "brats13", "brats21", "isles22", "mslub", "msseg16", "wmh17"])
@@ -227,7 +227,7 @@ def test_images_without_masks_are_told_as_that(name: str, make: Maker) -> None:
     for session in found.sessions:
         Path(str(session.lesion_mask)).unlink()
     with pytest.raises(UserError, match=r"No subject of .* \(3 subjects, none with a lesion mask: "):
-        datasets.find(name, found.root)
+        datasets.find_sessions(name, found.root)
 
 
 def test_a_data_set_none_of_which_was_fetched_says_how_to_fetch_it(make: Maker) -> None:
@@ -236,14 +236,14 @@ def test_a_data_set_none_of_which_was_fetched_says_how_to_fetch_it(make: Maker) 
         path.unlink()
         path.symlink_to(".git/annex/objects/none")
     with pytest.raises(UserError, match="links without content: the content of 3 .*`datalad get .`"):
-        datasets.find("atlas2", found.root)
+        datasets.find_sessions("atlas2", found.root)
 
 
 def test_archives_that_were_not_unpacked_are_told(tmp_path: Path) -> None:
     for name in ("IXI-T1.tar", "IXI-T2.TAR.gz", "readme.txt"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UserError, match=r"\(2 \(IXI-T1.tar, IXI-T2.TAR.gz\) to be unpacked\)"):
-        datasets.find("ixi", tmp_path)
+        datasets.find_sessions("ixi", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["brats13", "brats21", "mslub", "msseg16", "wmh17"])
@@ -254,7 +254,7 @@ def test_images_deeper_than_expected_are_told_as_that(name: str, make: Maker) ->
         (path.parent / "nested").mkdir(exist_ok=True)
         path.rename(path.parent / "nested" / path.name)
     with pytest.raises(UserError, match="found deeper, under .*nested: move it up"):
-        datasets.find(name, found.root)
+        datasets.find_sessions(name, found.root)
 
 
 # ---- what verify says --------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_of_two_equal_subjects_the_first_is_kept(runtime: Runtime) -> None:
 
 
 def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(runtime: Runtime, tmp_path: Path) -> None:
-    testing.write_fixture("lgg", tmp_path / "fixture", subjects=12, traps=["missing_sequence"])
+    testing.write_fixture("lgg", tmp_path / "fixture", subjects=12, corruptions=["missing_sequence"])
     runtime.paths.remember_root("lgg", tmp_path / "fixture")
     config = RunConfig(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
     assert run(config, runtime).record.excluded == []

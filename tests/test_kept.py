@@ -12,8 +12,8 @@ from uadbench import source
 from uadbench.data import prepared
 from uadbench.data.space import GRIDS
 from uadbench.evaluation import maps
-from uadbench.experiment import run
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment import fit, run
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
 from uadbench.system import environment
 from uadbench.system.errors import UserError
@@ -74,7 +74,7 @@ def test_a_fit_whose_state_has_changed_is_made_again_or_refused(runtime: Runtime
     flip(state, -5)
 
     with pytest.raises(UserError, match="is damaged: run the method again"):
-        run.fitted_state(runtime, first.record.fit_hash)
+        fit.read_state(first.record.fit_hash, runtime)
     first.path.unlink()
     shutil.rmtree(first.maps)
     assert content(run.run(config, runtime).record) == content(first.record)
@@ -87,9 +87,9 @@ def test_a_record_of_other_code_says_which(
     run.run(CELL, runtime)
     if not fits_are_there:
         shutil.rmtree(runtime.paths.runs / "fits")
-    real = source.of_method
+    real = source.hash_method_files
     changed = {"methods/brightness/method.py": "0", "uadbench/data/volumes.py": "1"}
-    monkeypatch.setattr(source, "of_method", lambda folder: real(folder) | changed)
+    monkeypatch.setattr(source, "hash_method_files", lambda folder: real(folder) | changed)
 
     files = r" \(methods/brightness/method.py, uadbench/data/volumes.py\)" if fits_are_there else ""
     with pytest.raises(UserError, match=f"from a run that differs in code{files}.*; --force replaces it"):

@@ -1,10 +1,9 @@
 """Label maps: segmentations become healthy scans of every contrast, and faulty ones are left out."""
 
 import importlib
-import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from uadbench.cli import app
 from uadbench.data import splits
 from uadbench.data.space import GRIDS
 from uadbench.datasets import Found
-from uadbench.experiment.plan import RunConfig, Runtime, find, make_plan
+from uadbench.experiment.config import RunConfig, Runtime, find_dataset, resolve_run
 from uadbench.preprocessing import scan
 from uadbench.preprocessing.prepare import prepare
 from uadbench.preprocessing.scan import Scan
@@ -30,7 +29,6 @@ from uadbench.protocol import regime
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.progress import Silent
 
-REAL = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent") / "labelmaps"
 DRAWS = 2  # in these tests
 
 adapter: Any = datasets.load("labelmaps")
@@ -63,16 +61,16 @@ def drawn(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 
 def found(root: Path, folder: Path) -> Found:
-    datasets.draw("labelmaps", root, folder, 1, Silent())
-    return datasets.find("labelmaps", root, folder)
+    adapter.draw(root, folder, 1, Silent())
+    return datasets.find_sessions("labelmaps", root, folder)
 
 
 def voxels(path: Path) -> NDArray[Any]:
     return np.asarray(nibabel.load(path).dataobj)
 
 
-def trapped(folder: Path, *traps: str) -> Found:
-    testing.write_fixture("labelmaps", folder / "root", subjects=2, traps=traps)
+def corrupted(folder: Path, *corruptions: str) -> Found:
+    testing.write_fixture("labelmaps", folder / "root", subjects=2, corruptions=corruptions)
     return found(folder / "root", folder / "drawn")
 
 
@@ -93,7 +91,7 @@ def test_every_segmentation_is_one_person_drawn_several_times(drawn: Found) -> N
         assert sorted(session.images) == ["FLAIR", "PD", "T1", "T2"]
         assert session.healthy
         assert session.skull_stripped
-    parts = splits.split(drawn.sessions, drawn.card)
+    parts = splits.split_sessions(drawn.sessions, drawn.card)
     splits.check_subjects(parts)
     assert all(len(members) % DRAWS == 0 for members in parts.values())
     report = verify(drawn, 1, Silent())
@@ -108,7 +106,7 @@ def test_ten_segmentations_give_as_many_scans_as_a_small_cohort_has() -> None:
 def test_the_first_ten_segmentations_of_the_release_fill_every_partition(drawn: Found) -> None:
     one = drawn.sessions[0]
     ten = [replace(one, id=str(n), subject=f"training_seg_{n:02d}") for n in range(1, 11)]
-    parts = splits.split(ten, drawn.card)
+    parts = splits.split_sessions(ten, drawn.card)
     assert {name: len(members) for name, members in parts.items() if members} == {
         "healthy-train": 8, "healthy-val": 1, "healthy-test": 1,
     }  # fmt: skip
@@ -147,7 +145,7 @@ def test_a_draw_depends_on_its_segmentation_and_number_alone(
 
 
 @pytest.mark.parametrize(
-    ("trap", "reason"),
+    ("corruption", "reason"),
     [
         ("unknown_number", r"has the label numbers \[1035\].* is it a segmentation"),
         ("zero_bytes", "is empty: fetch the file again"),
@@ -159,8 +157,10 @@ def test_a_draw_depends_on_its_segmentation_and_number_alone(
         ("duplicate", "a second copy of training_seg_01"),
     ],
 )
-def test_a_spoilt_segmentation_is_left_out_with_the_reason(trap: str, reason: str, tmp_path: Path) -> None:
-    here = trapped(tmp_path, trap)
+def test_a_spoilt_segmentation_is_left_out_with_the_reason(
+    corruption: str, reason: str, tmp_path: Path
+) -> None:
+    here = corrupted(tmp_path, corruption)
     assert subjects(here) == {"training_seg_01"}
     (left,) = here.left_out
     assert left.id == "training_seg_02.nii.gz"
@@ -168,7 +168,7 @@ def test_a_spoilt_segmentation_is_left_out_with_the_reason(trap: str, reason: st
 
 
 @pytest.mark.parametrize(
-    "traps",
+    "corruptions",
     [
         ("macos", "orientations", "folder_with_space"),
         ("four_axes", "disguised_gzip"),
@@ -177,9 +177,9 @@ def test_a_spoilt_segmentation_is_left_out_with_the_reason(trap: str, reason: st
     ],
 )
 def test_how_a_segmentation_is_stored_changes_no_voxel(
-    traps: tuple[str, ...], drawn: Found, tmp_path: Path
+    corruptions: tuple[str, ...], drawn: Found, tmp_path: Path
 ) -> None:
-    here = trapped(tmp_path, *traps)
+    here = corrupted(tmp_path, *corruptions)
     assert here.left_out == ()
     assert [s.id for s in here.sessions] == [s.id for s in drawn.sessions[: 2 * DRAWS]]
     for one, other in zip(here.sessions[::DRAWS], drawn.sessions[::DRAWS], strict=False):
@@ -187,7 +187,7 @@ def test_how_a_segmentation_is_stored_changes_no_voxel(
 
 
 def test_a_segmentation_that_was_not_fetched_is_left_out(tmp_path: Path) -> None:
-    here = trapped(tmp_path, "absent_content")
+    here = corrupted(tmp_path, "absent_content")
     assert subjects(here) == {"training_seg_01"}
     assert [item.id for item in here.left_out] == ["links without content"]
 
@@ -196,8 +196,8 @@ def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    testing.write_fixture("labelmaps", root, subjects=2, traps=["constant"])
-    monkeypatch.setattr(drawing, "draw", None)  # must not be called
+    testing.write_fixture("labelmaps", root, subjects=2, corruptions=["constant"])
+    monkeypatch.setattr(drawing, "draw_scans", None)  # must not be called
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     done = CliRunner().invoke(app, ["verify", "labelmaps", "--root", str(root), "--quiet", "--workers", "1"])
     assert done.exit_code == 0, done.output
@@ -208,14 +208,14 @@ def test_verifying_draws_nothing_and_says_what_cannot_be_drawn(
 
 
 def test_an_oblique_segmentation_is_drawn_upright(tmp_path: Path) -> None:
-    assert subjects(trapped(tmp_path, "oblique")) == {"training_seg_01", "training_seg_02"}
+    assert subjects(corrupted(tmp_path, "oblique")) == {"training_seg_01", "training_seg_02"}
 
 
-def test_every_trap_of_the_fixture_is_tested() -> None:
+def test_every_corruption_of_the_fixture_is_tested() -> None:
     tested = {"unknown_number", "zero_bytes", "truncated", "constant", "nan", "cut_view", "oblique"}
     tested |= {"capital_suffixes", "linked_folders", "doubled_folders", "absent_content"}
     tested |= {"disagreeing_forms", "duplicate", "macos", "orientations", "four_axes", "disguised_gzip"}
-    assert set(testing.trap_names("labelmaps")) == tested | {"mixed_case", "folder_with_space"}
+    assert set(testing.corruption_names("labelmaps")) == tested | {"mixed_case", "folder_with_space"}
 
 
 # ---- what is drawn -----------------------------------------------------------------------------
@@ -238,7 +238,7 @@ HEAD = ((100.0, 507), (84.0, 24), (76.0, 3), (64.0, 2), (36.0, 10), (20.0, 4))
 
 def layer_means(labels: Scan, number: int = 0) -> dict[str, list[float]]:
     """Median of each contrast in ventricle, deep grey, white matter and cortex of a ball."""
-    drawn = drawing.draw(drawing.brain_of(labels, "ball"), (1, number))
+    drawn = drawing.draw_scans(drawing.brain_of(labels, "ball"), (1, number))
     depth = drawing.ndimage.distance_transform_edt(drawn.brain)
     depth /= depth.max()
     bands = [depth > 0.85, (depth > 0.57) & (depth < 0.67), (depth > 0.25) & (depth < 0.45)]
@@ -267,8 +267,8 @@ def test_lesions_of_a_segmentation_are_drawn_as_white_matter() -> None:
     white = np.argwhere(whole.array == 2)
     spotted.array[tuple(white[::3].T)] = 25
     spotted.array[tuple(white[1::3].T)] = 57
-    for contrast, image in drawing.draw(drawing.brain_of(whole, ""), (3,)).images.items():
-        other = drawing.draw(drawing.brain_of(spotted, ""), (3,)).images[contrast]
+    for contrast, image in drawing.draw_scans(drawing.brain_of(whole, ""), (3,)).images.items():
+        other = drawing.draw_scans(drawing.brain_of(spotted, ""), (3,)).images[contrast]
         np.testing.assert_array_equal(image, other)
 
 
@@ -280,7 +280,7 @@ def test_the_mask_is_closed_over_sulci_and_leaves_the_skull_out() -> None:
     )  # a sulcus
     brain = drawing.brain_of(Scan(array, labels.affine), "")
     for number in range(3):
-        drawn = drawing.draw(brain, (number,))
+        drawn = drawing.draw_scans(brain, (number,))
         volume_ml = np.count_nonzero(drawn.brain) * drawn.grid.spacing_mm**3 / 1000
         assert 0.75 < volume_ml / (4 / 3 * np.pi * 7.6**3) < 1.35  # scaled at random
         assert drawing.ndimage.label(~drawn.brain)[1] == 1
@@ -291,7 +291,7 @@ def test_the_mask_is_closed_over_sulci_and_leaves_the_skull_out() -> None:
 def test_the_deformation_does_not_fold() -> None:
     brain = drawing.brain_of(ball(*HEAD), "")
     for number in range(3):
-        position = drawing._position(brain, drawing.Person((number,), 50.0, "F"))
+        position = drawing._position(brain, drawing.Subject((number,), 50.0, "F"))
         slopes = np.array([np.gradient(component, brain.coarse.spacing_mm) for component in position])
         assert np.linalg.det(slopes.transpose(2, 3, 4, 0, 1)).min() > 0
 
@@ -331,16 +331,16 @@ def test_flair_of_patients_is_learned_from_label_maps_in_a_regime_of_its_own(
     runtime.paths.remember_root("mslub", tmp_path / "mslub")
     config = RunConfig(method="random", dataset="mslub", contrast="FLAIR", preset="ci", protocol="uad-1-4mm")
     with pytest.raises(UserError, match="labelmaps, the first partner of mslub, is not under"):
-        make_plan(replace(config, method="ae"), runtime)
-    assert make_plan(config, runtime).train is None
+        resolve_run(replace(config, method="ae"), runtime)
+    assert resolve_run(config, runtime).train is None
     runtime.paths.remember_root("labelmaps", written)
-    assert make_plan(config, runtime).train is None  # whether label maps lie on the disk changes nothing
-    plan = make_plan(replace(config, train="labelmaps"), runtime)
+    assert resolve_run(config, runtime).train is None  # whether label maps lie on the disk changes nothing
+    plan = resolve_run(replace(config, train="labelmaps"), runtime)
     assert plan.train is not None
     assert plan.train.card.name == "labelmaps"
     assert plan.train.sessions[0].images["FLAIR"].is_relative_to(runtime.paths.drawn("labelmaps"))
     (tmp_path / "mslub" / datasets.FIXTURE_NOTE).unlink()
-    plan = make_plan(replace(config, method="ae"), runtime)
+    plan = resolve_run(replace(config, method="ae"), runtime)
     assert regime(plan.train.card if plan.train else None, plan.test.card) == "synthetic"
 
 
@@ -348,16 +348,17 @@ def test_a_folder_without_segmentations_says_where_to_get_them(runtime: Runtime,
     for root in (tmp_path / "absent", tmp_path / "empty"):
         runtime.paths.remember_root("labelmaps", root)
         with pytest.raises(UserError, match=r"SynthSeg .*expected is: training_seg_01"):
-            find("labelmaps", runtime)
+            find_dataset("labelmaps", runtime)
         (tmp_path / "empty").mkdir(exist_ok=True)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
-def test_the_segmentations_of_real_people_are_drawn(tmp_path: Path) -> None:
-    for path in sorted(REAL.glob("*.nii.gz"))[:2]:
-        brain = drawing.brain_of(drawing.read(path), path.name)
-        drawn = drawing.draw(brain, (1,))
+def test_the_segmentations_of_real_people_are_drawn(real_scans: Callable[[str], Path]) -> None:
+    for path in sorted(real_scans("labelmaps").glob("*.nii.gz"))[:2]:
+        brain = drawing.brain_of(drawing.read_segmentation(path), path.name)
+        drawn = drawing.draw_scans(brain, (1,))
         volume_ml = np.count_nonzero(drawn.brain) * drawn.grid.spacing_mm**3 / 1000
         assert 1000 < volume_ml < 2000
-        assert scan.voxel_hash(drawn.images["T1"]) != scan.voxel_hash(drawing.draw(brain, (2,)).images["T1"])
+        assert scan.voxel_hash(drawn.images["T1"]) != scan.voxel_hash(
+            drawing.draw_scans(brain, (2,)).images["T1"]
+        )

@@ -12,9 +12,11 @@ from msgspec.structs import replace
 
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment import record
-from uadbench.experiment.record import Exclusion, Profile, RunRecord, Stored
+from uadbench.experiment.facts import Exclusion, Group, PiecesFile, Profile
+from uadbench.experiment.record import RunRecord, Stored
 from uadbench.protocol import PROFILES
-from uadbench.report import formats, leaderboard, statistics
+from uadbench.report import evidence, formats, leaderboard
+from uadbench.report.compare import compare_records
 from uadbench.system.errors import UserError
 from uadbench.system.files import write_json
 
@@ -57,7 +59,7 @@ def made(**change: Any) -> RunRecord:
             "subjects": {"lesion-test": patients}, "empty_masks": 0, "restoration": {},
         },
     }  # fmt: skip
-    return record.made(facts | change)
+    return record.make_record(facts | change)
 
 
 def tables(*records: RunRecord, **options: Any) -> list[leaderboard.Table]:
@@ -98,11 +100,14 @@ def test_rows_that_scored_other_patients_say_so_and_name_the_excluded() -> None:
     for table in found:
         assert any("1 more rows of this test scored other patients" in note for note in formats.notes(table))
     assert found[0].title != found[1].title
-    for text in (formats.markdown(found), formats.latex(found)):
+    for text in (formats.markdown(found), formats.written(found, "latex")):
         assert "2 (1)" in text
         assert "3 (0)" in text
         assert "1 cut short" in text
-    for rows in (json.loads(formats.as_json(found)), list(csv.DictReader(io.StringIO(formats.csv(found))))):
+    for rows in (
+        json.loads(formats.written(found, "json")),
+        list(csv.DictReader(io.StringIO(formats.written(found, "csv")))),
+    ):
         by_method = {row["method"]: row for row in rows}
         assert [str(by_method["ae"][k]) for k in ("scored", "excluded", "excluded_reasons")] == [
             "2", "1", "1 cut short",
@@ -144,7 +149,7 @@ def test_an_untrained_row_does_not_say_that_it_was_trained() -> None:
     text = formats.markdown([table])
     assert "| random | demo | g96 | none (ixi) |" in text
     assert "none (X): not trained" in text
-    assert json.loads(formats.as_json([table]))[0]["trained_on"] == "none (ixi)"
+    assert json.loads(formats.written([table], "json"))[0]["trained_on"] == "none (ixi)"
 
 
 def test_the_three_profiles_stand_side_by_side_and_the_headline_is_marked() -> None:
@@ -190,7 +195,7 @@ def test_the_figure_without_flagged_scans_stands_beside_the_full_one() -> None:
         "prevalence": 0.01,
         "subjects": 2,
     }
-    flagged = replace(headline, unflagged=record.Group(**facts))
+    flagged = replace(headline, unflagged=Group(**facts))
     text = formats.markdown(tables(replace(one, summary=with_profile(one, "baur5", flagged))))
     assert "| AP unflagged |" in text
     assert "| 0.400 |" in text
@@ -204,13 +209,13 @@ def test_an_unknown_column_lists_the_known_ones() -> None:
 def test_markdown_csv_and_json_say_the_same() -> None:
     found = tables(made(ap=0.12345), made(method="ae", ap=0.5))
 
-    rows = list(csv.DictReader(io.StringIO(formats.csv(found))))
-    parsed = json.loads(formats.as_json(found))
+    rows = list(csv.DictReader(io.StringIO(formats.written(found, "csv"))))
+    parsed = json.loads(formats.written(found, "json"))
     text = formats.markdown(found)
 
     assert [float(row["ap"]) for row in rows] == [row["ap"] for row in parsed] == [0.5, 0.12345]
     assert "| - | vae | demo | g96 | phantom | 1 | 3 (0) |  | 0.123 |" in text
-    assert r"- & vae & demo & g96 & phantom & 1 & 3 (0) &  & 0.123 &" in formats.latex(found)
+    assert r"- & vae & demo & g96 & phantom & 1 & 3 (0) &  & 0.123 &" in formats.written(found, "latex")
 
 
 def test_the_phantom_is_said_to_be_no_evidence_about_brains() -> None:
@@ -218,8 +223,8 @@ def test_the_phantom_is_said_to_be_no_evidence_about_brains() -> None:
 
 
 def test_records_of_the_preset_ci_are_not_public() -> None:
-    assert leaderboard.public(made())
-    assert not leaderboard.public(made(preset="ci"))
+    assert leaderboard.is_public(made())
+    assert not leaderboard.is_public(made(preset="ci"))
 
 
 # ---- ranks -------------------------------------------------------------------------------------
@@ -240,7 +245,7 @@ def test_without_resamples_no_row_is_ranked_and_it_is_said() -> None:
     (table,) = tables(made())
     assert formats.ranked(table) == ["-"]
     assert any("nothing was resampled" in note for note in formats.notes(table))
-    assert json.loads(formats.as_json([table]))[0]["rank"] is None
+    assert json.loads(formats.written([table], "json"))[0]["rank"] is None
 
 
 def test_rows_that_may_not_be_ranked_take_no_rank_from_those_that_may(demo_records: list[Stored]) -> None:
@@ -263,9 +268,7 @@ def test_below_a_row_without_a_rank_no_place_is_known(demo_records: list[Stored]
 
 def test_a_rank_means_the_same_at_any_number_of_records(demo_records: list[Stored]) -> None:
     """3,000 records get fewer resamples each, and the same order, ties and intervals to their width."""
-    many, few = (
-        leaderboard.tables(demo_records, resamples=statistics.resamples_for(n))[0] for n in (3000, 3)
-    )
+    many, few = (leaderboard.tables(demo_records, resamples=evidence.resamples_for(n))[0] for n in (3000, 3))
     assert formats.ranked(many) == formats.ranked(few)
     for one, other in zip(many.rows, few.rows, strict=True):
         assert one.standing is not None
@@ -285,10 +288,10 @@ def test_equal_rows_share_a_rank_whatever_the_number_of_resamples(demo_records: 
 def test_people_are_paired_by_id_and_not_by_position(results: Path, tmp_path: Path) -> None:
     """The same record with its subjects in another order differs from itself by nothing."""
     path = results / "uad-1-4mm/phantom-to-phantom/T1/intensity/ci/seed-0.json"
-    one = Stored(record.read(path), path)
+    one = Stored(record.read_record(path), path)
     order = list(reversed(range(len(one.record.subjects))))
     turned = reordered(one, order, tmp_path / "turned")
-    figures = [statistics.Evidence(stored, 200).figures() for stored in (one, turned)]
+    figures = [evidence.Evidence(stored, 200).figures() for stored in (one, turned)]
     for name, figure in figures[0].items():
         other = figures[1][name]
         assert other.value == pytest.approx(figure.value)
@@ -300,7 +303,7 @@ def reordered(stored: Stored, order: list[int], folder: Path) -> Stored:
     from uadbench.evaluation.evaluate import Evaluation
     from uadbench.experiment import pieces_file
 
-    read = pieces_file.read(stored)
+    read = pieces_file.read_pieces(stored)
     subjects = [stored.record.subjects[row] for row in order]
     evaluation = Evaluation(
         [record.plain(subject) for subject in subjects],
@@ -310,8 +313,8 @@ def reordered(stored: Stored, order: list[int], folder: Path) -> Stored:
         {name: counts[order] for name, counts in read.lesions.items()},
     )
     path = folder / stored.path.name
-    digest = pieces_file.write(path.with_suffix(".npz"), evaluation)
-    pieces = record.PiecesFile(file=path.with_suffix(".npz").name, sha256=digest)
+    digest = pieces_file.write_pieces(path.with_suffix(".npz"), evaluation)
+    pieces = PiecesFile(file=path.with_suffix(".npz").name, sha256=digest)
     return Stored(replace(stored.record, subjects=subjects, pieces=pieces), path)
 
 
@@ -319,22 +322,22 @@ def test_compare_takes_the_patients_that_both_have(results: Path, tmp_path: Path
     folder = results / "uad-1-4mm/phantom-to-phantom/T1"
     whole = folder / "intensity/ci/seed-0.json"
     other = folder / "pca/ci/seed-0.json"
-    plain = statistics.compare(whole, other)
+    plain = compare_records(whole, other)
     assert plain.left_out == ()
     assert plain.subjects == 24
     # Values are those of the records, whatever binning the resamples use.
     assert plain.differences["ap_raw"][0] == pytest.approx(
-        record.read(whole).summary.profiles["raw"].ap, abs=1e-5
+        record.read_record(whole).summary.profiles["raw"].ap, abs=1e-5
     )
 
-    stored = Stored(record.read(other), other)
+    stored = Stored(record.read_record(other), other)
     victim = stored.record.rows("lesion-test")[0]
     rows = [row for row in reversed(range(len(stored.record.subjects))) if row != victim]
     fewer = without(stored, rows, tmp_path / "fewer")
-    found = statistics.compare(whole, fewer)
+    found = compare_records(whole, fewer)
     assert found.subjects == 23
     assert found.left_out == (stored.record.subjects[victim].id,)
-    mirrored = statistics.compare(fewer, whole)
+    mirrored = compare_records(fewer, whole)
     assert mirrored.differences["ap_raw"][0] == found.differences["ap_raw"][1]
 
 
@@ -346,7 +349,7 @@ def without(stored: Stored, rows: list[int], folder: Path) -> Path:
     from uadbench.protocol import protocol
 
     fewer = reordered(stored, rows, folder)
-    evaluation = recompute.evaluation(fewer.record, pieces_file.read(fewer))
+    evaluation = recompute.evaluation(fewer.record, pieces_file.read_pieces(fewer))
     grid = protocol(stored.record.protocol).grid
     again = summarise(evaluation, grid.voxel_size, VOLUMES)  # type: ignore[union-attr]
     changed = replace(fewer.record, summary=record.typed_summary(again))

@@ -1,7 +1,6 @@
 """LGG and the protocol uad-1-2d: slices without geometry, from the pictures to the record."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,29 +19,28 @@ from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session, Slice
 from uadbench.data.sizes import PIXELS
-from uadbench.data.space import GRIDS, NATIVE, Frame, in_plane, resample
+from uadbench.data.space import GRIDS, NATIVE, Frame, make_frame, resample
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, Lesions
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.evaluation.summary import _slice_level
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.record import Stored, plain
 from uadbench.experiment.run import run
 from uadbench.learning.training import Slices, reconstruct
-from uadbench.preprocessing import prepare, slice_brains, stacks
+from uadbench.preprocessing import duplicates, prepare, slice_brains, stacks
 from uadbench.preprocessing.verify import Report, verify
 from uadbench.protocol import protocol
 from uadbench.report import formats, leaderboard
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.progress import Silent
-from uadbench.testing.slice_traps import SLICE_TRAPS
+from uadbench.testing.slices import SLICE_CORRUPTIONS
 
-SAMPLE = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent") / "lgg/kaggle_3m"
 CARD = dataset_card("lgg")
-PATIENT = "TCGA_ZZ_7002_19990101"  # whom a single trap befalls
+PATIENT = "TCGA_ZZ_7002_19990101"  # whom a single corruption befalls
 
 Maker = Callable[..., Found]
 
@@ -51,10 +49,10 @@ Maker = Callable[..., Found]
 def make(tmp_path: Path) -> Maker:
     """Write a fixture and find what lies there."""
 
-    def made(*traps: str, subjects: int = 3, layout: str | None = None) -> Found:
+    def made(*corruptions: str, subjects: int = 3, layout: str | None = None) -> Found:
         root = tmp_path / f"lgg {len(list(tmp_path.iterdir()))}"
-        testing.write_fixture("lgg", root, subjects=subjects, traps=traps, layout=layout)
-        return datasets.find("lgg", root)
+        testing.write_fixture("lgg", root, subjects=subjects, corruptions=corruptions, layout=layout)
+        return datasets.find_sessions("lgg", root)
 
     return made
 
@@ -106,15 +104,15 @@ def test_a_patient_is_a_whole_stack_and_its_lesion_free_slices(layout: str, make
 
 def test_the_table_may_have_commas_and_points(make: Maker) -> None:
     plain, *others = (
-        [(s.age, s.sex) for s in make(*traps).sessions]
-        for traps in ((), ("commas",), ("semicolons",), ("unicode_text",), ("remark_lines",))
+        [(s.age, s.sex) for s in make(*corruptions).sessions]
+        for corruptions in ((), ("commas",), ("semicolons",), ("unicode_text",), ("remark_lines",))
     )
     assert others == [plain] * 4
 
 
-@pytest.mark.parametrize("trap", ["contradicting_rows", "impossible_age"])
-def test_an_age_that_cannot_be_true_is_unknown(trap: str, make: Maker) -> None:
-    found = make(trap)
+@pytest.mark.parametrize("corruption", ["contradicting_rows", "impossible_age"])
+def test_an_age_that_cannot_be_true_is_unknown(corruption: str, make: Maker) -> None:
+    found = make(corruption)
     assert [s.id for s in found.sessions if s.age is None] == [PATIENT, f"{PATIENT}_lesion-free"]
     assert PATIENT.rpartition("_")[0] in found.remarks[0].reason
 
@@ -125,7 +123,7 @@ def test_a_patient_without_a_row_has_neither_age_nor_sex(make: Maker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trap", "item", "reason"),
+    ("corruption", "item", "reason"),
     [
         ("missing_sequence", f"{PATIENT} T1post", "missing and replaced by FLAIR"),
         ("no_mask", f"{PATIENT} slice 3", "has no mask"),
@@ -133,8 +131,10 @@ def test_a_patient_without_a_row_has_neither_age_nor_sex(make: Maker) -> None:
         ("row_without_file", "data.csv", "rows without an image: 1, TCGA_ZZ_7002"),
     ],
 )
-def test_what_is_not_used_is_named_with_the_reason(trap: str, item: str, reason: str, make: Maker) -> None:
-    found = make(trap)
+def test_what_is_not_used_is_named_with_the_reason(
+    corruption: str, item: str, reason: str, make: Maker
+) -> None:
+    found = make(corruption)
     assert {left.id: reason in left.reason for left in found.left_out} == {item: True}
     assert check(found).ok
 
@@ -144,7 +144,7 @@ def test_a_slice_in_two_files_is_left_out(make: Maker) -> None:
     for name, again in (("3.tif", "3.TIFF"), ("5_mask.tif", "05_mask.tif")):
         (picture,) = root.rglob(f"{PATIENT}_{name}")
         shutil.copy(picture, picture.with_name(f"{PATIENT}_{again}"))
-    found = datasets.find("lgg", root)
+    found = datasets.find_sessions("lgg", root)
     assert {item.id: item.reason for item in found.left_out} == {
         f"{PATIENT} slice 3": "is there twice",
         f"{PATIENT} slice 5": "is there twice",
@@ -180,7 +180,7 @@ def test_macos_files_and_copies_of_flair_in_single_slices_harm_nobody(make: Make
 
 
 @pytest.mark.parametrize(
-    ("trap", "sentence"),
+    ("corruption", "sentence"),
     [
         ("unknown_label", r"_3_mask.tif has the labels [7], the data set's card knows [0, 255]"),
         ("constant", "FLAIR has one value in all pixels"),
@@ -189,20 +189,22 @@ def test_macos_files_and_copies_of_flair_in_single_slices_harm_nobody(make: Make
         ("duplicate", "FLAIR is the same image voxel by voxel as TCGA_ZZ_7001_19990101 FLAIR"),
     ],
 )
-def test_a_spoilt_picture_is_a_problem_of_that_patient_alone(trap: str, sentence: str, make: Maker) -> None:
-    report = check(make(trap))
+def test_a_spoilt_picture_is_a_problem_of_that_patient_alone(
+    corruption: str, sentence: str, make: Maker
+) -> None:
+    report = check(make(corruption))
     assert {problem.subject_id for problem in report.problems} == {PATIENT}
     assert any(sentence in problem.reason for problem in report.problems)
 
 
-def test_every_trap_is_tested() -> None:
+def test_every_corruption_is_tested() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
-    assert set(testing.trap_names("lgg")) == {
-        *SLICE_TRAPS,
+    assert set(testing.corruption_names("lgg")) == {
+        *SLICE_CORRUPTIONS,
         *("commas", "downloaded_twice", "semicolons", "file_without_row", "unicode_text", "remark_lines"),
         *("contradicting_rows", "impossible_age"),
     }
-    assert all(f'"{trap}"' in text for trap in testing.trap_names("lgg"))
+    assert all(f'"{corruption}"' in text for corruption in testing.corruption_names("lgg"))
 
 
 def test_adapter_and_fixture_stay_short() -> None:
@@ -214,11 +216,11 @@ def test_adapter_and_fixture_stay_short() -> None:
 
 
 def test_pictures_are_turned_with_the_front_last_and_the_right_last(tmp_path: Path) -> None:
-    from uadbench.testing.slices import write
+    from uadbench.testing.slices import write_picture
 
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[0, 0, 1] = 9  # top left: the person's front and right
-    write(tmp_path / "1.tif", picture)
+    write_picture(tmp_path / "1.tif", picture)
     images = stacks.read_images([Slice(tmp_path / "1.tif", tmp_path / "1_mask.tif")])
     assert images.shape == (3, 6, 4, 1)
     assert np.argwhere(images).tolist() == [[1, 5, 3, 0]]
@@ -272,8 +274,8 @@ def test_empty_slices_are_no_copies() -> None:
     images = np.zeros((2, 3, 3, 3), np.uint8)
     images[:, 1, 1, 1] = 5  # equal and not empty
     images[0, 1, 1, 2] = 5
-    assert stacks.repeated(images, 0, 1).tolist() == [False, True, False]
-    assert not stacks.repeated(images, 1, 1).any()
+    assert stacks.find_repeated(images, 0, 1).tolist() == [False, True, False]
+    assert not stacks.find_repeated(images, 1, 1).any()
 
 
 def test_lesion_free_slices_are_those_of_the_whole_stack_pixel_by_pixel(make: Maker, tmp_path: Path) -> None:
@@ -291,13 +293,13 @@ def test_lesion_free_slices_are_those_of_the_whole_stack_pixel_by_pixel(make: Ma
 
 
 def test_the_brain_of_a_phantom_head_is_found_without_an_atlas(make: Maker, tmp_path: Path) -> None:
-    from uadbench.testing.heads import draw
-    from uadbench.testing.slices import SliceFolder, _sampled
+    from uadbench.testing.heads import draw_head, sample
+    from uadbench.testing.slices import SliceFolder, lay_pixels
 
     whole, _ = prepared_of(make(subjects=1), tmp_path)
     visit = testing.Visit(1, 1, 1, 50.0, "F")
     folder = SliceFolder(visit=visit, image="", mask="", channels=())
-    truth = _sampled(draw(1, "glioma", 0).brain.astype(np.float32), folder, 0) > 0
+    truth = sample(draw_head(1, "glioma", 0).brain, *lay_pixels(folder), 0) > 0
     brain = whole.brain()
     assert 2 * (brain & truth).sum() / (brain.sum() + truth.sum()) > 0.93
 
@@ -314,7 +316,7 @@ def test_bridges_to_the_scalp_do_not_let_it_into_the_brain() -> None:
         # An eighth of the way round there is no dark rim between them.
         bridge = (radius >= size) & (radius < size + 7) & (np.abs(angle - position / 3) < 0.4)
         flair[..., position] = np.where(brains[..., position] | bridge, 100, np.where(scalp, 130, 0))
-    found = slice_brains.find(flair, "a")
+    found = slice_brains.find_brains(flair, "a")
     assert (found & ~brains).sum() < 0.02 * brains.sum()
     assert (brains & ~found).sum() < 0.05 * brains.sum()
 
@@ -335,7 +337,7 @@ def test_a_brain_that_is_missed_on_one_side_is_flagged() -> None:
 
 def test_air_has_no_brain() -> None:
     with pytest.raises(SubjectError, match="shows no head"):
-        slice_brains.find(np.zeros((32, 32, 4), np.uint8), "nobody")
+        slice_brains.find_brains(np.zeros((32, 32, 4), np.uint8), "nobody")
 
 
 def test_a_slice_that_copies_flair_is_dropped_from_the_other_contrast(make: Maker, tmp_path: Path) -> None:
@@ -349,7 +351,7 @@ def test_a_slice_that_copies_flair_is_dropped_from_the_other_contrast(make: Make
 
 
 def test_model_grids_resize_slices_in_the_plane_and_keep_their_number() -> None:
-    stack = in_plane(GRIDS["g128"]).stack((256, 256), 7)
+    stack = make_frame(GRIDS["g128"]).stack((256, 256), 7)
     assert (stack.name, stack.shape, stack.spacing_mm, stack.origin_mm) == (
         "g128-2d",
         (128, 128, 7),
@@ -358,7 +360,7 @@ def test_model_grids_resize_slices_in_the_plane_and_keep_their_number() -> None:
     )
     assert stack.voxel_size == 4
     # 48 x 56 pixels: one scale for both axes, so that the whole slice is there.
-    small = in_plane(GRIDS["g48"]).stack((256, 256), 7)
+    small = make_frame(GRIDS["g48"]).stack((256, 256), 7)
     assert small.shape == (48, 56, 7)
     assert small.spacing_mm == pytest.approx(256 / 48)
     with pytest.raises(TypeError, match="no volume"):
@@ -381,7 +383,7 @@ def test_maps_come_back_to_the_pixels_slice_by_slice() -> None:
 
 
 def test_training_takes_volumes_of_differing_numbers_of_slices(make: Maker, tmp_path: Path) -> None:
-    items = prepared_of(make(subjects=2), tmp_path, on=in_plane(GRIDS["g48"]))
+    items = prepared_of(make(subjects=2), tmp_path, on=make_frame(GRIDS["g48"]))
     volumes = Volumes(items, GRIDS["g48"])
     assert len({volume.brain.shape[2] for volume in volumes}) > 1
     counted = [int(PIXELS.counted_slices(item.facts).sum()) for item in items]
@@ -453,7 +455,7 @@ def test_a_person_is_learned_from_or_tested_never_both(make: Maker, monkeypatch:
         for n in range(60)
         for free, kind in (("", "all"), ("-free", "lesion-free"))
     ]
-    parts = splits.split(people, CARD)
+    parts = splits.split_sessions(people, CARD)
     splits.check_subjects(parts)
     persons = {name: {s.subject for s in members} for name, members in parts.items()}
     assert persons["healthy-val"] == persons["lesion-val"]
@@ -479,8 +481,8 @@ def test_slices_of_one_patient_under_two_names_stop_the_run(make: Maker, tmp_pat
     items = prepared_of(make("duplicate", subjects=2), tmp_path)
     free_of_one, whole_of_two = items[1], items[2]
     with pytest.raises(UserError, match="share a slice voxel by voxel"):
-        prepare.check_voxels({"healthy-train": [free_of_one], "lesion-test": [whole_of_two]})
-    prepare.check_voxels({"healthy-test": [items[1]], "lesion-test": [items[0]]})
+        duplicates.check_voxels({"healthy-train": [free_of_one], "lesion-test": [whole_of_two]})
+    duplicates.check_voxels({"healthy-test": [items[1]], "lesion-test": [items[0]]})
 
 
 # ---- from end to end ---------------------------------------------------------------------------
@@ -539,7 +541,7 @@ def test_verify_prepare_run_and_leaderboard(here: Runtime) -> None:
 def test_slices_and_volumes_do_not_meet(changed: dict[str, str], sentence: str, runtime: Runtime) -> None:
     config = replace(RunConfig(method="ae", dataset="lgg", contrast=None, preset="ci"), **changed)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=sentence):
-        make_plan(config, runtime)
+        resolve_run(config, runtime)
 
 
 def test_a_method_that_needs_an_atlas_is_refused_with_exit_code_2(
@@ -562,9 +564,10 @@ def test_the_protocol_has_no_grid_of_its_own() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SAMPLE.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
-def test_the_real_sample_is_prepared_and_flair_intensity_beats_chance(runtime: Runtime) -> None:
-    runtime.paths.remember_root("lgg", SAMPLE)
+def test_the_real_sample_is_prepared_and_flair_intensity_beats_chance(
+    real_scans: Callable[[str], Path], runtime: Runtime
+) -> None:
+    runtime.paths.remember_root("lgg", real_scans("lgg/kaggle_3m"))
     made = prepare_dataset("lgg", ["FLAIR"], [], runtime)
     assert made.counts == {("FLAIR", "pixels"): 28}
     assert made.failures == ()

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from uadbench import methods
-from uadbench.cards import method_card
 from uadbench.data.space import GRIDS
 from uadbench.learning import scores
 from uadbench.learning.training import Batch
@@ -84,8 +83,6 @@ def test_the_rows_differ_from_the_dense_auto_encoder_in_what_their_cards_set() -
     }
     for name, settings in rows.items():
         assert methods.parameters(methods.build(name, "paper")) == dense | settings
-        assert method_card(name).reported
-        assert method_card(name).reported != method_card("ae").reported
 
 
 def test_the_spatial_code_is_8_by_8_by_16_and_nothing_is_dense() -> None:

@@ -25,7 +25,7 @@ Toy = Callable[..., list[Prepared]]
 def untrained(**settings: Any) -> Any:
     method: Any = methods.load("anoddpm")(**dict(method_card("anoddpm").smoke) | settings)
     torch.manual_seed(0)
-    method.network_, method.device_, method.noise_ = method.build().eval(), "cpu", method._noise()
+    method.network_, method.device_, method.noise_ = method.build().eval(), "cpu", method.make_noise()
     for parameter in method.network_.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return method
@@ -58,7 +58,7 @@ def test_the_loss_is_the_squared_error_of_the_predicted_noise() -> None:
         torch.testing.assert_close(noisy, share.sqrt() * 0.5 + (1 - share).sqrt() * noise)
         return noise - 0.3
 
-    assert method._loss(network, batch).item() == pytest.approx(0.09)
+    assert method.training_loss(network, batch).item() == pytest.approx(0.09)
 
 
 def test_who_knows_the_noise_restores_the_volume(volume: Volume) -> None:
@@ -127,4 +127,4 @@ def test_a_short_training_learns_to_see_the_noise(toy: Toy, tmp_path: Any) -> No
     image, brain = train.read_slices(train.slices()[::8])
     batch = Batch(torch.from_numpy(image), torch.from_numpy(brain)[:, None], train.slices()[::8])
     with torch.no_grad():
-        assert method._loss(method.network_, batch).item() < 0.6 * 0.336
+        assert method.training_loss(method.network_, batch).item() < 0.6 * 0.336

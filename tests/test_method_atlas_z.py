@@ -67,7 +67,7 @@ def test_matching_recovers_slope_and_offset_although_a_lesion_is_there() -> None
     brain = random.random(mean.shape) > 0.3
     image = 0.6 * mean + 0.1
     image[:2, :4] = 1.0  # 8 % of the volume
-    matched = module.match(mean, image, brain)
+    matched = module.match_mean(mean, image, brain)
     np.testing.assert_allclose(matched[brain], 0.6 * mean[brain] + 0.1, atol=1e-4)
     assert not matched[~brain].any()
 

@@ -28,7 +28,7 @@ def untrained(name: str = "ddpm", **settings: Any) -> Any:
     """A method whose network says something, if nothing sensible."""
     method: Any = methods.load(name)(**dict(method_card(name).smoke) | settings)
     torch.manual_seed(0)
-    method.network_, method.device_, method.noise_ = method.build().eval(), "cpu", method._noise()
+    method.network_, method.device_, method.noise_ = method.build().eval(), "cpu", method.make_noise()
     for parameter in method.network_.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return method
@@ -55,7 +55,7 @@ def test_the_loss_is_the_mean_absolute_error_of_the_predicted_image() -> None:
     def network(noisy: Tensor, level: Tensor) -> Tensor:
         return torch.full_like(noisy, 0.2)
 
-    assert method._loss(network, batch).item() == pytest.approx(0.3)
+    assert method.training_loss(network, batch).item() == pytest.approx(0.3)
 
 
 def test_the_network_is_shown_the_image_at_a_random_level_of_the_cosine_schedule() -> None:
@@ -70,7 +70,7 @@ def test_the_network_is_shown_the_image_at_a_random_level_of_the_cosine_schedule
         seen.extend(level.tolist())
         return noisy
 
-    method._loss(network, Batch(image, image > 0, np.zeros((64, 2), np.int64)))
+    method.training_loss(network, Batch(image, image > 0, np.zeros((64, 2), np.int64)))
     assert len(set(seen)) > 50
     assert min(seen) < 100
     assert max(seen) > 900
@@ -148,7 +148,7 @@ def test_a_training_that_was_cut_goes_on_to_the_same_weights(
         torch.manual_seed(3)
         method: Any = methods.load("ddpm")(**settings)
         if cut:
-            usual, steps = module.DDPM._loss, []
+            usual, steps = module.DDPM.training_loss, []
 
             def loss(self: Any, network: Any, batch: Batch) -> Tensor:
                 steps.extend([1] * network.training)
@@ -157,7 +157,7 @@ def test_a_training_that_was_cut_goes_on_to_the_same_weights(
                 value: Tensor = usual(self, network, batch)
                 return value
 
-            monkeypatch.setattr(module.DDPM, "_loss", loss)
+            monkeypatch.setattr(module.DDPM, "training_loss", loss)
             monkeypatch.setattr("uadbench.learning.checkpoint.Checkpoint.due", lambda _: True)
         try:
             return method.fit(train, val, Context(seed=3, folder=folder))

@@ -135,13 +135,13 @@ def test_one_person_alone_is_refused(toy: Toy) -> None:
 def test_patches_are_cut_at_one_place_from_all_tensors() -> None:
     torch.manual_seed(0)
     pixels = torch.arange(4.0 * 30 * 20).reshape(4, 1, 30, 20)
-    first, second = module.cut([pixels, 2 * pixels], 16)
+    first, second = module.cut_patches([pixels, 2 * pixels], 16)
     assert first.shape == (4, 1, 16, 16)
     assert torch.equal(second, 2 * first)
     assert (first[:, 0].diff(dim=1) == 20).all()  # neighbours stay neighbours
     assert (first[:, 0].diff(dim=2) == 1).all()
     assert len({int(corner) % 600 for corner in first[:, 0, 0, 0]}) > 1  # each slice has its own place
-    whole = module.cut([pixels], 128)[0]
+    whole = module.cut_patches([pixels], 128)[0]
     assert torch.equal(whole, pixels)
 
 

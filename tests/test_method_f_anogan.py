@@ -17,7 +17,7 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volumes
 from uadbench.learning import training
-from uadbench.learning.checkpoint import History
+from uadbench.learning.history import History
 from uadbench.methods import Context
 from uadbench.system.environment import seed_everything
 

@@ -21,6 +21,7 @@ from uadbench.data.prepared import Prepared, decode
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volumes
 from uadbench.learning import scores
+from uadbench.learning.features import STAGE_CHANNELS, Features
 from uadbench.methods import Context
 
 module: Any = importlib.import_module(methods.load("fae").__module__)
@@ -40,10 +41,11 @@ def test_the_weights_are_those_in_the_wheel_and_nothing_is_downloaded(
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    first, second = module.Features(2), module.Features(2)
+    first, second = Features(2), Features(2)
 
     stored = torch.load(WEIGHTS, weights_only=True)
-    stem, _, stage_two = first.stages
+    stages: Any = first.stages
+    stem, _, stage_two = stages
     assert torch.equal(stem[0].weight, stored["_conv_stem.weight"])
     assert torch.equal(stem[1].running_var, stored["_bn0.running_var"])
     assert torch.equal(stage_two[1]._project_conv.weight, stored["_blocks.2._project_conv.weight"])
@@ -58,23 +60,23 @@ def test_the_file_of_weights_is_the_one_its_name_promises() -> None:
 
 def test_stages_are_cut_where_channels_or_strides_of_the_network_change() -> None:
     """EfficientNet-lite0 (Tan & Le 2019, table 1): 1, 2, 2, 3, 3, 4 and 1 blocks."""
-    features = module.Features(7)
+    features: Any = Features(7)
     assert [len(stage) for stage in features.stages][1:] == [1, 2, 2, 3, 3, 4, 1]
     shown, shapes = torch.zeros(1, 3, 128, 128), []
     for stage in features.stages:
         shown = stage(shown)
         shapes.append(shown.shape[1:])
-    assert tuple(shape[0] for shape in shapes) == module.STAGE_CHANNELS
+    assert tuple(shape[0] for shape in shapes) == STAGE_CHANNELS
     assert [shape[1] for shape in shapes] == [64, 64, 32, 16, 8, 8, 4, 4]
 
 
 @pytest.mark.parametrize("shape", [GRIDS[name].shape[:2] for name in GRIDS] + [(45, 51)])
 def test_stem_and_two_stages_give_72_maps_of_32_by_32(shape: tuple[int, int]) -> None:
-    assert module.Features(2)(torch.rand(1, 1, *shape)).shape == (1, 72, 32, 32)
+    assert Features(2)(torch.rand(1, 1, *shape)).shape == (1, 72, 32, 32)
 
 
 def test_slices_are_shown_as_grey_photographs_between_minus_1_and_1() -> None:
-    features = module.Features(1)
+    features = Features(1)
     seen: list[torch.Tensor] = []
     features.stages[0].register_forward_hook(lambda *call: seen.append(call[1][0]))
     image = torch.rand(2, 1, 16, 16)
@@ -85,12 +87,12 @@ def test_slices_are_shown_as_grey_photographs_between_minus_1_and_1() -> None:
 def test_training_leaves_the_frozen_network_alone(toy: Toy, tmp_path: Path) -> None:
     train, val = (Volumes(toy(part, True), GRIDS["g48"]) for part in (range(2), range(2, 3)))
     method = module.FAE(grid="g48", width=10, batch=2, steps=2).fit(train, val, Context(folder=tmp_path))
-    fresh = module.Features(2).state_dict()
+    fresh = Features(2).state_dict()
     assert all(torch.equal(value, fresh[key]) for key, value in method.features_.state_dict().items())
     assert not any(parameter.requires_grad for parameter in method.features_.parameters())
     assert not any(part.training for part in method.features_.modules())
     assert set(method.state()) == set(method.network_.state_dict())
-    kept = torch.load(tmp_path / "fae.checkpoint", weights_only=True)["parts"]["network"]
+    kept = torch.load(tmp_path / "training.checkpoint", weights_only=True)["parts"]["network"]
     assert set(kept) == set(method.state())
 
 
@@ -148,8 +150,7 @@ def test_mixed_precision_leaves_the_dissimilarity_exact() -> None:
 def test_the_score_is_the_loss_of_each_place_enlarged_to_the_slice(toy: Toy) -> None:
     torch.manual_seed(0)
     method = module.FAE(grid="g48", width=10)
-    method._build(Context())
-    method.network_.eval()
+    method.features_, method.network_, method.device_ = Features(2), method.build().eval(), "cpu"
     volume = Volumes(toy(range(1), False), GRIDS["g48"])[0]
     score_map = method.score(volume).score_map
     image = equalised(volume.image[0], volume.brain)[None, None, :, :, 20]
@@ -201,4 +202,3 @@ def test_the_card_says_that_this_is_a_variant_and_whose_figures_it_quotes() -> N
     assert "lite0" in card.differences[0]
     assert "ResNet18" in card.differences[0]
     assert card.family == "feature"
-    assert all("the original" in figure["source"] for figure in card.reported)

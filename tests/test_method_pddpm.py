@@ -24,7 +24,7 @@ Toy = Callable[..., list[Prepared]]
 def untrained(**settings: Any) -> Any:
     method: Any = methods.load("pddpm")(**dict(method_card("pddpm").smoke) | settings)
     torch.manual_seed(0)
-    method.network_, method.device_, method.noise_ = method.build().eval(), "cpu", method._noise()
+    method.network_, method.device_, method.noise_ = method.build().eval(), "cpu", method.make_noise()
     for parameter in method.network_.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return method
@@ -76,7 +76,7 @@ def test_training_noises_one_random_box_of_each_slice() -> None:
             chosen.append(inside.index(True))
         return noisy
 
-    method._loss(network, Batch(image, image > 0, np.zeros((64, 2), np.int64)))
+    method.training_loss(network, Batch(image, image > 0, np.zeros((64, 2), np.int64)))
     assert set(chosen) == {0, 1, 2, 3}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from uadbench import methods
 from uadbench.data.volumes import Volume, Volumes
-from uadbench.experiment import scoring
+from uadbench.experiment.score import score_volume
 from uadbench.methods import Context
 
 BRAIN = np.ones((40, 40, 40), bool)
@@ -13,7 +13,7 @@ NOBODY = Volumes([], None)  # type: ignore[arg-type]  # never looked at
 
 
 def scores(seed: int, volume: Volume = VOLUME) -> np.ndarray:
-    return scoring.answer(methods.load("random")(), volume, seed, "random").score.score_map
+    return score_volume(methods.load("random")(), volume, seed, "random").score.score_map
 
 
 def test_scores_are_uniform_between_0_and_1() -> None:

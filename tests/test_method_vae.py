@@ -16,6 +16,7 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
+from uadbench.learning.autoencoder import VariationalAutoencoder, kl_divergence
 from uadbench.methods import Context
 
 module: Any = importlib.import_module(methods.load("vae").__module__)
@@ -25,14 +26,14 @@ def test_kl_divergence_on_values_by_hand() -> None:
     mean = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 0.0]])
     log_variance = torch.tensor([[0.0, 0.0], [0.0, 0.0], [math.log(4), 0.0]])
     expected = [0.0, 2.0, 0.5 * (4 - 1 - math.log(4))]  # mean^2 / 2, then a deviation of 2
-    assert module.kl_divergence(mean, log_variance).tolist() == pytest.approx(expected)
+    assert kl_divergence(mean, log_variance).tolist() == pytest.approx(expected)
 
 
 def test_kl_divergence_is_that_of_torch() -> None:
     mean, log_variance = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
     normal = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
     expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum(1)
-    torch.testing.assert_close(module.kl_divergence(mean, log_variance), expected)
+    torch.testing.assert_close(kl_divergence(mean, log_variance), expected)
 
 
 @pytest.mark.parametrize("beta", [0.1, 1.0, 5.0])
@@ -47,7 +48,7 @@ def test_the_loss_is_the_summed_one_over_the_number_of_pixels(beta: float) -> No
 
 
 def test_scoring_uses_the_mean_of_the_code() -> None:
-    network = module.VariationalAutoencoder(32, 32, 8, 4, 0.1).eval()
+    network = VariationalAutoencoder(32, 32, 8, 4, 0.1).eval()
     image = torch.rand(2, 1, 32, 32)
     with torch.no_grad():
         assert torch.equal(network(image), network(image))
@@ -58,7 +59,7 @@ def test_scoring_uses_the_mean_of_the_code() -> None:
 @pytest.mark.parametrize("grid", GRIDS)
 def test_slices_of_every_grid_come_back_in_their_shape(grid: str) -> None:
     rows, columns, _ = GRIDS[grid].shape
-    network = module.VariationalAutoencoder(rows, columns, 8, 4, 0.1).eval()
+    network = VariationalAutoencoder(rows, columns, 8, 4, 0.1).eval()
     mean, log_variance = network.encode(torch.zeros(1, 1, rows, columns))
     assert mean.shape == log_variance.shape == (1, 4)
     assert network(torch.zeros(1, 1, rows, columns)).shape == (1, 1, rows, columns)
@@ -91,30 +92,30 @@ def test_one_step_of_restoration_by_hand(beta: float, tv_weight: float) -> None:
     KL = (x1 + x2)^2 / 2 has (1, 1). Nothing has been changed yet: the total variation has none.
     """
     image = torch.tensor([[[[0.8, 0.2]]]])
-    restored = module.restore(TwoPixels(), image, beta, tv_weight, 1, 0.01)
+    restored = module.restore_slices(TwoPixels(), image, beta, tv_weight, 1, 0.01)
     expected = [0.8 - 0.01 * (1 + beta), 0.2 - 0.01 * (-1 + beta)]
     assert restored.flatten().tolist() == pytest.approx(expected)
     # Second step: x - x_r = .01 (1 + beta, beta - 1); its variation falls where x1 grows and x2 falls.
-    again = module.restore(TwoPixels(), image, beta, tv_weight, 2, 0.01).flatten().tolist()
+    again = module.restore_slices(TwoPixels(), image, beta, tv_weight, 2, 0.01).flatten().tolist()
     code = sum(expected)
     gradient = [1 + beta * code - tv_weight, -1 + beta * code + tv_weight]
     assert again == pytest.approx([x - 0.01 * g for x, g in zip(expected, gradient, strict=True)])
 
 
 def test_restoration_minimises_sums_so_that_slices_do_not_share_a_fate() -> None:
-    network = module.VariationalAutoencoder(16, 16, 8, 4, 0.1).eval()
+    network = VariationalAutoencoder(16, 16, 8, 4, 0.1).eval()
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    together = module.restore(network, images, 1.0, 0.5, 3, 1e-3)
-    alone = module.restore(network, images[1:2], 1.0, 0.5, 3, 1e-3)
+    together = module.restore_slices(network, images, 1.0, 0.5, 3, 1e-3)
+    alone = module.restore_slices(network, images[1:2], 1.0, 0.5, 3, 1e-3)
     torch.testing.assert_close(together[1:2], alone, atol=1e-6, rtol=0)
     assert (together - images).abs().amax((1, 2, 3)).min() > 5e-4  # each of them moves
 
 
 def test_restoration_works_where_scoring_switches_gradients_off() -> None:
-    network = module.VariationalAutoencoder(16, 16, 8, 4, 0.1).eval()
+    network = VariationalAutoencoder(16, 16, 8, 4, 0.1).eval()
     with torch.inference_mode():
         image = torch.rand(1, 1, 16, 16)
-        restored = module.restore(network, image, 1.0, 0.5, 2, 1e-3)
+        restored = module.restore_slices(network, image, 1.0, 0.5, 2, 1e-3)
     assert not torch.equal(restored, image)
     assert not restored.requires_grad
     assert all(p.grad is None for p in network.parameters())
@@ -165,7 +166,7 @@ def test_the_score_is_what_restoration_changes(toy: Callable[..., list[Prepared]
     score = method.score(volume)
     image = torch.from_numpy(volume.image[..., 20][None].copy())
     with training.repeatable(tf32=False):
-        restored = module.restore(method.network_, image, 1.0, 0.5, 2, 1e-3)[0].numpy()
+        restored = module.restore_slices(method.network_, image, 1.0, 0.5, 2, 1e-3)[0].numpy()
     expected = np.abs(volume.image[..., 20] - restored)[0] * volume.brain[..., 20]
     np.testing.assert_allclose(score.score_map[..., 20], expected, atol=1e-6)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from uadbench.experiment import record
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.system.files import sha256_file
 
 # Numbers of processes differ between the name spaces, as they do between machines.
@@ -48,7 +48,7 @@ def elsewhere(number: int, commands: list[list[str]]) -> "subprocess.Popen[str]"
 
 def records(results: Path) -> dict[str, Any]:
     """All records with their pieces, less what a clock or the machine says."""
-    made = {str(one.place): record.without_measurements(one) for one in record.read_all(results)}
+    made = {str(one.place): record.without_measurements(one) for one in record.read_records(results)}
     for place, content in made.items():
         del content["code"]
         content["pieces on disk"] = sha256_file((results / place).with_suffix(".npz"))

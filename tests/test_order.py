@@ -15,9 +15,10 @@ from uadbench.evaluation import maps
 from uadbench.evaluation.metrics import AP_BOUND
 from uadbench.evaluation.scan_facts import extent
 from uadbench.experiment.cohort import prepare_cohort
-from uadbench.experiment.collect import collect
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
-from uadbench.experiment.record import OperatingPoint, plain
+from uadbench.experiment.collect import collect_records
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
+from uadbench.experiment.facts import OperatingPoint
+from uadbench.experiment.record import plain
 from uadbench.experiment.run import run
 from uadbench.report import leaderboard
 
@@ -54,7 +55,7 @@ ENTRY = Changed
 def with_images(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """The plug-ins of the tests and a method for each image."""
     plugins = Path(__file__).parent / "plugins"
-    card = (plugins / "methods" / "brightness" / "card.toml").read_text().split("[[ablation]]")[0]
+    card = (plugins / "methods" / "brightness" / "card.toml").read_text()
     shutil.copytree(plugins / "datasets", tmp_path / "plugins" / "datasets")
     for name, expression in IMAGES.items():
         folder = tmp_path / "plugins" / "methods" / name
@@ -69,7 +70,7 @@ def pooled(
     runtime: Runtime, config: RunConfig, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """All scores and labels that the raw profile measures, from the maps as stored."""
-    cohort = prepare_cohort(make_plan(config, runtime), runtime)
+    cohort = prepare_cohort(resolve_run(config, runtime), runtime)
     scores, labels = [], []
     for item in cohort.evaluation["lesion-test"]:
         inside = extent(item) & ~item.ignored()
@@ -116,7 +117,7 @@ def test_an_increasing_image_of_a_map_is_measured_as_scikit_learn_measures_it(
     assert made["image"].summary.scan == made["huge"].summary.scan
 
     results = with_images.paths.results
-    (table,) = leaderboard.tables(collect(results).records)
+    (table,) = leaderboard.tables(collect_records(results).records)
     aps = {row.method: row.numbers["ap"] or 0.0 for row in table.rows}
     assert aps["huge"] == pytest.approx(aps["image"], abs=AP_BOUND)
     assert max(aps.values()) - min(aps.values()) < 0.05  # merged neighbours change a little

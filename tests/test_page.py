@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from uadbench.experiment.record import Exclusion, Stored
-from uadbench.report import formats, leaderboard, page, statistics
+from uadbench.experiment.facts import Exclusion
+from uadbench.experiment.record import Stored
+from uadbench.report import evidence, formats, leaderboard, page
 from uadbench.report.page import gallery
 from uadbench.system.paths import Paths
 
@@ -31,7 +32,7 @@ def tables(records: list[Stored]) -> list[leaderboard.Table]:
 
 @pytest.fixture(scope="module")
 def html(tables: list[leaderboard.Table], tmp_path_factory: pytest.TempPathFactory) -> str:
-    return page.write(tables, [("place", NASTY)], paths(tmp_path_factory.mktemp("runs")), 200)
+    return page.write_page(tables, [("place", NASTY)], paths(tmp_path_factory.mktemp("runs")), 200)
 
 
 def paths(runs: Path) -> Paths:
@@ -49,8 +50,8 @@ def content(html: str) -> dict[str, Any]:
 def test_page_markdown_csv_and_latex_agree_to_the_last_printed_digit(
     tables: list[leaderboard.Table], html: str
 ) -> None:
-    markdown, latex = formats.markdown(tables), formats.latex(tables)
-    flat = list(csv.DictReader(io.StringIO(formats.csv(tables))))
+    markdown, latex = formats.markdown(tables), formats.written(tables, "latex")
+    flat = list(csv.DictReader(io.StringIO(formats.written(tables, "csv"))))
     for shown, table in zip(content(html)["tables"], tables, strict=True):
         assert shown["notes"] == formats.notes(table)
         for row in shown["rows"]:
@@ -78,7 +79,7 @@ def test_no_text_is_read_as_markup(html: str, records: list[Stored], tmp_path: P
         variant=NASTY,
         excluded=[Exclusion(id=NASTY, partition="x", reason=NASTY)],
     )
-    text = page.write(leaderboard.tables([Stored(named, Path("x"))]), [], paths(tmp_path), 0)
+    text = page.write_page(leaderboard.tables([Stored(named, Path("x"))]), [], paths(tmp_path), 0)
 
     assert content(text)["tables"][0]["rows"][0]["method"] == NASTY
     assert "<b onclick" not in text
@@ -96,7 +97,7 @@ def test_the_page_is_one_file_that_loads_nothing(html: str) -> None:
 
 
 def test_without_pieces_the_page_still_has_all_rows(records: list[Stored], tmp_path: Path) -> None:
-    shown = content(page.write(leaderboard.tables(records), [], paths(tmp_path), 0))
+    shown = content(page.write_page(leaderboard.tables(records), [], paths(tmp_path), 0))
     assert [len(t["rows"]) for t in shown["tables"]] == [len(records)]
     assert shown["tables"][0]["rows"][0]["curve"] == []
 
@@ -110,7 +111,7 @@ def test_curves_are_short_and_rise_in_recall(html: str) -> None:
 
 
 def test_many_records_get_fewer_resamples_and_never_none() -> None:
-    assert [statistics.resamples_for(n) for n in (1, 100, 200, 501, 3000)] == [1000, 1000, 500, 200, 200]
+    assert [evidence.resamples_for(n) for n in (1, 100, 200, 501, 3000)] == [1000, 1000, 500, 200, 200]
 
 
 def test_the_gallery_shows_the_same_subjects_of_every_method(
@@ -140,7 +141,9 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
                 continue
             file = here.cache / "g48" / f"{subject.id}.safetensors"
             ill = subject.partition == "lesion-test"
-            prepared.write(file, image, brain, lesion.astype(np.uint8) if ill else None, {})
+            prepared.write_codes(
+                file, prepared.encode(image, brain), lesion.astype(np.uint8) if ill else None, {}
+            )
             who = Session(id=subject.id, cohort="phantom", subject="p", images={}, healthy=not ill)
             scan = Prepared(who, "T1", grid, file)
             stored = folder / f"{subject.id}.safetensors"
@@ -148,7 +151,7 @@ def test_the_gallery_shows_the_same_subjects_of_every_method(
             cases.append(Case(subject.partition, scan, stored, grid))
         maps.write_scans(folder, made.data_fingerprint, cases)
 
-    (shown,) = gallery.build(tables, here)
+    (shown,) = gallery.build_gallery(tables, here)
 
     kinds = {s.lesion_kind for s in tables[0].rows[0].records[0].subjects if s.lesion_kind}
     assert {s["kind"] for s in shown["subjects"]} == kinds | {"healthy"}

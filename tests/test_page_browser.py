@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from uadbench.experiment.record import Exclusion, Stored
+from uadbench.experiment.facts import Exclusion
+from uadbench.experiment.record import Stored
 from uadbench.report import formats, leaderboard, page
 from uadbench.report.page import content
 from uadbench.system.paths import Paths
@@ -45,7 +46,7 @@ def address(demo_records: list[Stored], tmp_path_factory: pytest.TempPathFactory
     tables = leaderboard.tables(demo_records, resamples=200)
     paths = Paths(folder, folder / "runs", folder, folder / "cache")
     failed = [("there", "</script><img src=x onerror=alert(1)>")]
-    shown = content.gather(tables, failed, paths, 200)
+    shown = content.gather_content(tables, failed, paths, 200)
     maps = [{"method": "vae", "variant": "demo", "train": "phantom", "score": PIXEL, "restored": PIXEL}]
     subject = {
         "id": "sub-1", "kind": "glioma", "width": 70, "height": 90, "slices": ["-10 mm", "+0 mm", "+10 mm"],
@@ -54,7 +55,7 @@ def address(demo_records: list[Stored], tmp_path_factory: pytest.TempPathFactory
     }  # fmt: skip
     shown["gallery"] = [{"table": tables[0].title, "subjects": [subject, subject | {"kind": "ms"}]}]
     file = folder / "page.html"
-    file.write_text(page.render(shown), encoding="utf-8")
+    file.write_text(page.render_page(shown), encoding="utf-8")
     return file.as_uri()
 
 
@@ -76,7 +77,9 @@ def hostile(demo_records: list[Stored], tmp_path: Path) -> str:
         excluded=[Exclusion(id=HOSTILE, partition=HOSTILE, reason=HOSTILE)], model_grid=HOSTILE,
     )  # fmt: skip
     paths = Paths(tmp_path, tmp_path / "runs", tmp_path, tmp_path / "cache")
-    shown = content.gather(leaderboard.tables([Stored(named, tmp_path)]), [(HOSTILE, HOSTILE)], paths, 0)
+    shown = content.gather_content(
+        leaderboard.tables([Stored(named, tmp_path)]), [(HOSTILE, HOSTILE)], paths, 0
+    )
     picture = {"method": HOSTILE, "variant": HOSTILE, "train": HOSTILE, "score": PIXEL, "restored": PIXEL}
     subject = {
         "id": HOSTILE, "kind": HOSTILE, "width": 7, "height": 9, "slices": [HOSTILE], "start": 0,
@@ -88,7 +91,7 @@ def hostile(demo_records: list[Stored], tmp_path: Path) -> str:
         "link": "javascript:alert(1)",
     }  # fmt: skip
     file = tmp_path / "page.html"
-    file.write_text(page.render(shown), encoding="utf-8")
+    file.write_text(page.render_page(shown), encoding="utf-8")
     return file.as_uri()
 
 
@@ -114,7 +117,7 @@ def test_numbers_on_the_page_are_those_of_the_markdown(shown: Any, demo_records:
             f"return [...{ROWS}[arguments[0]].children].map(c => c.innerText.trim())", place
         )
         rank, method, _family, variant, *rest = cells
-        assert [rank, method, variant, *rest[: len(line) - 3]] == line
+        assert [rank, method, variant, *rest[: len(line) - 3]] == list(line)
 
 
 def test_a_column_sorts_by_mouse_and_by_keyboard(shown: Any) -> None:

@@ -20,8 +20,8 @@ from uadbench.phantom.anatomy import TISSUES, Anatomy, Subject, template_positio
 from uadbench.phantom.fields import Map, axes_mm, smooth_field
 from uadbench.system.progress import Silent
 
-SMALL, _ = phantom.box(GRIDS["g48"])
-FULL, _ = phantom.box(GRIDS["g96"])
+SMALL, _ = phantom.crop_box(GRIDS["g48"])
+FULL, _ = phantom.crop_box(GRIDS["g96"])
 Patient = tuple[phantom.Lesion, dict[str, Map]]
 
 
@@ -194,7 +194,7 @@ def test_mass_effect_keeps_volumes_and_the_surface(patients: dict[str, Patient])
     anatomy = patients["mimic"][0].anatomy
     point, radius, share = np.array([22.0, -10.0, 24.0]), 15.0, 0.5
     moved = lesions.mass_effect(anatomy, point, radius, share)
-    steps = np.stack(np.broadcast_arrays(*lesions.offsets(anatomy, point)))
+    steps = np.stack(np.broadcast_arrays(*lesions.offsets(anatomy.grid, point)))
     distance = np.sqrt((steps**2).sum(0))
     before = np.sqrt(((steps + moved) ** 2).sum(0))
     free = (anatomy.depth_mm > 15) & (distance > radius)
@@ -222,14 +222,14 @@ def _around(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def test_the_default_cohort_is_what_the_card_says() -> None:
-    everyone, card = phantom.members(), dataset_card("phantom")
+    everyone, card = phantom.make_members(), dataset_card("phantom")
     assert set(card.contrasts) == set(phantom.CONTRASTS)
     assert set(card.expected.values()) == {len(everyone)}
     assert len({m.id for m in everyone}) == len(everyone)
     parts: dict[str, list[str | None]] = {"train": [], "val": [], "test": []}
     for member in everyone:
         fractions = card.lesion_split if member.kind else card.healthy_split
-        place = splits.position("phantom", member.id)
+        place = splits.hash_position("phantom", member.id)
         train, val = fractions.get("train", 0.0), fractions["val"]
         parts["train" if place < train else "val" if place < train + val else "test"].append(member.kind)
     assert {name: members.count(None) for name, members in parts.items()} == {
@@ -251,12 +251,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_files_come_back_through_the_adapter(written: Path) -> None:
-    found = datasets.find("phantom", written)
+    found = datasets.find_sessions("phantom", written)
     assert [(item.id, item.reason) for item in found.left_out] == [
         ("sub-0102", "not named in participants.tsv")
     ]
     (session,) = found.sessions
-    member = phantom.members(1, 0)[0]
+    member = phantom.make_members(1, 0)[0]
     assert (session.age, session.sex, session.site) == (
         member.subject.age,
         member.subject.sex,
@@ -282,7 +282,7 @@ def test_the_environment_can_ask_for_another_number_of_healthy_members(
     shutil.copytree(written, root)
     monkeypatch.setenv(phantom.HEALTHY_VARIABLE, "2")
     datasets.load("phantom").generate(root, Silent(), lesions_per_kind=0)
-    assert [s.id for s in datasets.find("phantom", root).sessions] == ["sub-0101", "sub-0102"]
+    assert [s.id for s in datasets.find_sessions("phantom", root).sessions] == ["sub-0101", "sub-0102"]
 
 
 def test_an_interrupted_generation_goes_on(written: Path, tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_small_scattered_lesions_keep_their_volume_on_every_grid(seed: int, part
     transform = np.diag([scale, scale, scale, 1.0])
     for grid in (G48, G96):
         to_file = np.linalg.inv(transform @ affine) @ grid.affine
-        voxels = int(resampling.nearest(lesion, to_file, grid.shape).sum())
+        voxels = int(resampling.sample_nearest(lesion, to_file, grid.shape).sum())
         plausibility.check_lesion_on_grid(Scan(lesion, affine), voxels, transform, grid, "a")
 
 
@@ -226,12 +226,12 @@ def test_small_scattered_lesions_keep_their_volume_on_every_grid(seed: int, part
 def test_a_background_of_noise_instead_of_one_value_shows_the_brain(size: float) -> None:
     """Noise of 1e-7 made every scan "could not be registered, Dice .37"."""
     noise = np.random.default_rng(1).normal(0, size, SHAPE).astype(np.float32)
-    found = background.standing_out(Scan(np.where(BRAIN, IMAGE, noise).astype(np.float32), AFFINE), "a")
+    found = background.find_standing_out(Scan(np.where(BRAIN, IMAGE, noise).astype(np.float32), AFFINE), "a")
     assert (found ^ BRAIN).mean() < 2e-4
     padded = np.where(BRAIN, IMAGE, noise)
     padded[:5], padded[-5:], padded[:, :5], padded[..., :5] = 0, 0, 0, 0  # noise near the brain alone
     if size < 1e-2:
-        found = background.standing_out(Scan(padded.astype(np.float32), AFFINE), "a")
+        found = background.find_standing_out(Scan(padded.astype(np.float32), AFFINE), "a")
         assert (found ^ BRAIN).mean() < 2e-4
 
 
@@ -250,5 +250,5 @@ def test_a_stripped_brain_is_found_at_every_level_and_scale(level: float, scale:
     if dtype == "int16":
         level, scale = round(level), max(1.0, round(min(scale, 40)))
     image = np.where(BRAIN, level + scale * IMAGE, level).astype(dtype)
-    found = background.standing_out(Scan(image, AFFINE), "a")
+    found = background.find_standing_out(Scan(image, AFFINE), "a")
     np.testing.assert_array_equal(found, BRAIN)

@@ -1,4 +1,4 @@
-"""Preparation: geometry by hand, the traps of reference/datasets.md, the cache, and who fails alone."""
+"""Preparation: geometry by hand, what is wrong in real files, the cache, and who fails alone."""
 
 import operator
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,15 @@ from uadbench.cards import DatasetCard
 from uadbench.data import prepared
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS, Grid
-from uadbench.preprocessing import background, bias, intensities, prepare, prepare_scan, resampling, scan
+from uadbench.preprocessing import (
+    background,
+    duplicates,
+    intensities,
+    prepare,
+    prepare_scan,
+    resampling,
+    scan,
+)
 from uadbench.preprocessing.prepare import Cohort
 from uadbench.preprocessing.register import Registration
 from uadbench.preprocessing.scan import Scan
@@ -33,7 +42,6 @@ from uadbench.system.progress import Silent
 G48 = GRIDS["g48"]
 LATTICE = Grid("scan", (44, 52, 44), 4.0, (-88.0, -122.0, -72.0))  # of the scans below: g48, cut
 BALL_MM = (28.0, -30.0, 20.0)  # a voxel centre of LATTICE and of g48
-DATA = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent")
 
 
 def card(**facts: Any) -> DatasetCard:
@@ -162,11 +170,11 @@ def test_smoothing_before_a_coarser_grid_has_the_documented_width() -> None:
     for lean in (0.0, 0.001):  # the separable and the general way
         to_source = np.diag([2.0, 2, 2, 1])
         to_source[0, 1] = lean
-        found = resampling.linear(point, to_source, (21, 21, 21))
+        found = resampling.sample_linear(point, to_source, (21, 21, 21))
         # By hand: the variance is (2² - 1²) / (8 ln 2) voxels²; the neighbour is 2 voxels away.
         neighbour = np.exp(-(2.0**2) / (2 * 3 / (8 * np.log(2))))
         assert found[11, 10, 10] / found[10, 10, 10] == pytest.approx(neighbour, rel=0.02)
-        inner = resampling.linear(np.ones_like(point), to_source, (21, 21, 21))[3:-3, 3:-3, 3:-3]
+        inner = resampling.sample_linear(np.ones_like(point), to_source, (21, 21, 21))[3:-3, 3:-3, 3:-3]
         np.testing.assert_allclose(inner, 1, atol=1e-5)
 
 
@@ -179,10 +187,14 @@ def test_both_ways_of_resampling_agree() -> None:
     leaning[0, 1] = 1.1e-4  # too much to be taken as straight, too little to matter
     shape = (18, 30, 14)
     np.testing.assert_allclose(
-        resampling.linear(array, straight, shape), resampling.linear(array, leaning, shape), atol=5e-3
+        resampling.sample_linear(array, straight, shape),
+        resampling.sample_linear(array, leaning, shape),
+        atol=5e-3,
     )
     labels = (array * 5).astype(np.uint8)
-    same = resampling.nearest(labels, straight, shape) == resampling.nearest(labels, leaning, shape)
+    same = resampling.sample_nearest(labels, straight, shape) == resampling.sample_nearest(
+        labels, leaning, shape
+    )
     assert same.mean() > 0.999
 
 
@@ -191,14 +203,14 @@ def test_linear_interpolation_by_hand() -> None:
     array[1, 0, 0], array[1, 1, 0] = 8, 16
     to_source = np.eye(4)
     to_source[:3, 3] = 0.5, 0.25, 0
-    found = resampling.linear(array, to_source, (1, 1, 1))
+    found = resampling.sample_linear(array, to_source, (1, 1, 1))
     assert found[0, 0, 0] == 0.5 * (0.75 * 8 + 0.25 * 16)
 
 
 # ---- brain and intensities ---------------------------------------------------------------------
 
 
-def test_trap_1_a_z_scored_volume_keeps_its_dark_brain(tmp_path: Path) -> None:
+def test_a_z_scored_volume_keeps_its_dark_brain(tmp_path: Path) -> None:
     image, brain, _ = head()
     scored = np.where(brain, (image - image[brain].mean()) / image[brain].std(), -3.6).astype(np.float32)
     scored[20:24, 26, 22] = -3.6  # a hole that has the background's value
@@ -211,7 +223,7 @@ def test_trap_1_a_z_scored_volume_keeps_its_dark_brain(tmp_path: Path) -> None:
     assert 0 <= found.image().min() < found.image().max() <= 1
 
 
-def test_trap_1_a_mask_whose_maximum_is_just_below_one_is_a_mask(tmp_path: Path) -> None:
+def test_a_mask_whose_maximum_is_just_below_one_is_a_mask(tmp_path: Path) -> None:
     image, brain, _ = head()
     full_head = image + np.float32(50)  # nothing shows where the brain ends
     images = {"T1": save(tmp_path / "head.nii.gz", full_head)}
@@ -228,7 +240,7 @@ def test_an_extractor_that_is_not_installed_or_not_known_says_so(
     for extractor, message in (("hd-bet", "needs the program `hd-bet`, which is not on"), ("x", "There are")):
         with pytest.raises(UserError, match=message):
             prepare.prepare(
-                [], "T1", G48, card(), tmp_path, 1, Silent(), prepare.Options(extractor=extractor)
+                [], "T1", G48, card(), tmp_path, 1, Silent(), prepare_scan.Options(extractor=extractor)
             )
 
 
@@ -246,7 +258,7 @@ def test_small_negative_background_and_islands_are_not_brain() -> None:
     image, brain, _ = head()
     image[~brain] = 0
     image[0:2, 0:2, 0:2] = -4  # an island in the corner, on a border that is 0 for the most part
-    found = background.standing_out(Scan(image, LATTICE.affine), "a")
+    found = background.find_standing_out(Scan(image, LATTICE.affine), "a")
     np.testing.assert_array_equal(found, brain)
 
 
@@ -316,7 +328,7 @@ def test_lesion_and_ignored_labels_follow_the_card(tmp_path: Path) -> None:
     assert not (found.lesion() & found.ignored()).any()
 
 
-def test_trap_5_labels_outside_the_card_are_named(tmp_path: Path) -> None:
+def test_labels_outside_the_card_are_named(tmp_path: Path) -> None:
     _, _, ball = head()
     stored = ball.astype(np.uint8) * 7
     stored[ball.nonzero()[0][0]] = 3  # two labels: nobody can say which of them is meant
@@ -341,14 +353,14 @@ def test_a_plainly_binary_mask_is_a_mask_whatever_stands_for_lesion(value: float
             assert f"has the labels [{value}]" in several
 
 
-def test_trap_5_an_empty_lesion_mask_is_legal_and_an_empty_brain_mask_is_not(tmp_path: Path) -> None:
+def test_an_empty_lesion_mask_is_legal_and_an_empty_brain_mask_is_not(tmp_path: Path) -> None:
     empty = save(tmp_path / "empty.nii.gz", np.zeros(LATTICE.shape, np.uint8))
     assert not only(run([session(tmp_path, lesion_mask=empty)], tmp_path / "cache")).lesion().any()
     found = reason(run([session(tmp_path, brain_mask=empty)], tmp_path / "cache"))
     assert "covers 0 ml of the scan" in found
 
 
-def test_trap_3_a_mask_on_another_grid_is_brought_over_through_the_world(tmp_path: Path) -> None:
+def test_a_mask_on_another_grid_is_brought_over_through_the_world(tmp_path: Path) -> None:
     affine, shape = GRIDS["g96"].affine, GRIDS["g96"].shape
     _, brain, ball = head(affine, shape)
     made = session(
@@ -515,11 +527,13 @@ def test_n4_takes_a_slow_brightening_away_and_is_part_of_the_key(tmp_path: Path)
     slope = np.linspace(0.6, 1.4, image.shape[1], dtype=np.float32)[None, :, None]
     tissue = brain & ~ball
     for offset in (0, -300):  # negative values, as z-scored volumes have them
-        found = bias.corrected(Scan(image * slope + np.float32(offset), LATTICE.affine), brain).array[tissue]
+        found = intensities.correct_bias(
+            Scan(image * slope + np.float32(offset), LATTICE.affine), brain
+        ).array[tissue]
         assert found.std() < 0.4 * (image * slope)[tissue].std()
     made = [session(tmp_path)]
     for n4 in (False, True):
-        options = prepare.Options(n4=n4)
+        options = prepare_scan.Options(n4=n4)
         cohort = prepare.prepare(made, "T1", G48, card(), tmp_path / "cache", 1, Silent(), options)
         assert only(cohort).facts["n4"] is n4
     assert len(list((tmp_path / "cache/g48").iterdir())) == 2
@@ -527,11 +541,11 @@ def test_n4_takes_a_slow_brightening_away_and_is_part_of_the_key(tmp_path: Path)
 
 def test_the_field_of_a_large_scan_is_read_while_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """A field of some megabytes goes back to the system with its image: reading it later ends the process."""
-    monkeypatch.setattr(bias, "ITERATIONS", [1])
+    monkeypatch.setattr(intensities, "ITERATIONS", [1])
     brain = np.zeros((160, 160, 160), np.bool_)
     brain[20:140, 20:140, 20:140] = True
     image = brain * np.linspace(50, 100, 160, dtype=np.float32)
-    one, other = (bias.corrected(Scan(image, np.eye(4)), brain).array for _ in range(2))
+    one, other = (intensities.correct_bias(Scan(image, np.eye(4)), brain).array for _ in range(2))
     assert np.isfinite(one).all()
     np.testing.assert_array_equal(one, other)
 
@@ -554,7 +568,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return Registration(matrix, 0.9, 0.8, 1.0)
 
-    monkeypatch.setattr(prepare_scan, "register", register)
+    monkeypatch.setattr(prepare_scan, "register_brain", register)
     return names
 
 
@@ -588,20 +602,19 @@ def test_contrasts_in_native_space_are_registered_each_on_its_own(
 # ---- duplicates --------------------------------------------------------------------------------
 
 
-def test_trap_7_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_run(tmp_path: Path) -> None:
+def test_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_run(tmp_path: Path) -> None:
     made = [session(tmp_path, "a"), session(tmp_path, "b", seed=1), session(tmp_path, "twin")]
     a, b, twin = run(made, tmp_path / "cache").prepared
-    prepare.check_voxels({"healthy-train": [a, b], "healthy-test": []})
+    duplicates.check_voxels({"healthy-train": [a, b], "healthy-test": []})
     for parts in ({"x": [a, b, twin], "y": []}, {"x": [a, b], "y": [twin]}, {"x": [a], "y": [a]}):
         with pytest.raises(UserError, match=r"^a of made \(x\) and (twin|a) of made"):
-            prepare.check_voxels(parts)
+            duplicates.check_voxels(parts)
 
 
 # ---- real scans --------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="UADBENCH_TEST_DATA names no folder with the real samples")
 @pytest.mark.parametrize(
     ("name", "folder", "contrast", "least_dice"),
     [
@@ -611,11 +624,16 @@ def test_trap_7_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_
     ],
 )
 def test_real_scans_are_brought_to_the_template(
-    name: str, folder: str, contrast: str, least_dice: float, tmp_path: Path
+    name: str,
+    folder: str,
+    contrast: str,
+    least_dice: float,
+    real_scans: Callable[[str], Path],
+    tmp_path: Path,
 ) -> None:
     from uadbench import datasets
 
-    found = datasets.find(name, DATA / folder)
+    found = datasets.find_sessions(name, real_scans(folder))
     card = cards.dataset_card(name)
     grid = GRIDS["g96"]
     cohort = prepare.prepare(found.sessions[:3], contrast, grid, card, tmp_path, 2, Silent())

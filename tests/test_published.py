@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from uadbench import methods
 from uadbench.experiment.record import RunRecord, Stored
-from uadbench.report import published
+from uadbench.report import beside, published
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def measured(demo_records: list[Stored]) -> RunRecord:
 
 
 def test_every_table_of_the_collection_is_there_with_a_source() -> None:
-    assert {figure.table for figure in published.figures()} == set("ABCDEFGHIJKL")
+    assert {figure.table for figure in published.read_figures()} == set("ABCDEFGHIJKL")
     known = methods.names()
-    for figure in published.figures():
+    for figure in published.read_figures():
         assert figure.source
         assert figure.label
         assert figure.status in ("own", "re-run", "second hand")
@@ -46,7 +46,7 @@ def test_figures_are_those_that_were_printed(
     wanted = (table, label, test, contrast, metric, threshold)
     found = [
         f.value
-        for f in published.figures()
+        for f in published.read_figures()
         if (f.table, f.label, f.test, f.contrast, f.metric, f.threshold) == wanted
     ]
     assert value in found
@@ -54,7 +54,7 @@ def test_figures_are_those_that_were_printed(
 
 def test_a_figure_of_the_same_definition_is_comparable(measured: RunRecord) -> None:
     found = {
-        (b.figure.table, b.figure.metric): b for b in published.beside([measured]) if b.figure.table == "A"
+        (b.figure.table, b.figure.metric): b for b in beside.find_beside([measured]) if b.figure.table == "A"
     }
     dsc = found["A", "DSC"]
     assert dsc.verdict == "comparable"
@@ -69,28 +69,28 @@ def test_a_figure_of_the_same_definition_is_comparable(measured: RunRecord) -> N
         ({"regime": "synthetic", "train": "labelmaps"}, "regime synthetic, published cross"),
         ({"train": "camcan"}, "trained on camcan, published ixi"),
         ({"protocol": "uad-1", "model_grid": "g192"}, "resolution 1 mm, published 2 mm"),
-        ({"limit": 3}, "at most 3 persons"),
+        ({"limit": 3}, "at most 3 subjects"),
         ({"model_grid": "g48"}, "resolution 4 mm, published 2 mm"),
     ],
 )
 def test_what_differs_is_said(measured: RunRecord, changed: dict[str, object], reason: str) -> None:
-    for found in published.beside([replace(measured, **changed)]):
+    for found in beside.find_beside([replace(measured, **changed)]):
         assert found.verdict.startswith("not comparable: ")
         assert reason in found.verdict
 
 
 def test_a_map_made_at_2_mm_is_never_called_1_mm(measured: RunRecord) -> None:
     made = replace(measured, protocol="uad-1", model_grid="g96")
-    assert published.resolution(made) == "2 mm"
-    assert published.resolution(replace(made, model_grid="g192")) == "1 mm"
-    assert published.resolution(replace(made, model_grid="g128")) == "128 x 128 slices"
-    assert published.resolution(replace(made, model_grid="g192", protocol="uad-1-2mm")) == "2 mm"
+    assert beside.resolution(made) == "2 mm"
+    assert beside.resolution(replace(made, model_grid="g192")) == "1 mm"
+    assert beside.resolution(replace(made, model_grid="g128")) == "128 x 128 slices"
+    assert beside.resolution(replace(made, model_grid="g192", protocol="uad-1-2mm")) == "2 mm"
 
 
 def test_a_record_is_judged_against_its_band(measured: RunRecord) -> None:
-    (judgement,) = published.judge(measured)
+    (judgement,) = beside.judge_record(measured)
     inside = "inside" if 0.28 <= (judgement.ours or 0) <= 0.36 else "outside"
     assert judgement.verdict.startswith(f"{inside} band: ")
-    (other,) = published.judge(replace(measured, protocol="uad-1", train="camcan"))
+    (other,) = beside.judge_record(replace(measured, protocol="uad-1", train="camcan"))
     assert other.verdict.startswith("not comparable (trained on camcan, the band is for ixi; protocol uad-1")
-    assert published.judge(replace(measured, test="phantom")) == []
+    assert beside.judge_record(replace(measured, test="phantom")) == []

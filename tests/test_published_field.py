@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from uadbench.cards import method_cards
 from uadbench.cli import app
-from uadbench.report import published
+from uadbench.report import published, screen
 from uadbench.report.field import findings, formats, views, words
 from uadbench.report.field.collection import collection, narrowed
 from uadbench.system.errors import UserError
@@ -41,7 +41,7 @@ def test_the_collection_lies_in_the_package_and_has_the_values_of_both_rounds(
     whole: pandas.DataFrame,
 ) -> None:
     assert (files("uadbench.report") / "published.csv").is_file()
-    assert len(whole) == len(published.figures()) >= 465
+    assert len(whole) == len(published.read_figures()) >= 467
 
 
 def test_values_are_fractions_within_their_interval(whole: pandas.DataFrame) -> None:
@@ -106,7 +106,7 @@ def test_what_moved_between_versions_stands_with_both(whole: pandas.DataFrame) -
 
 def test_every_value_is_a_row_of_its_test_set_with_its_source(whole: pandas.DataFrame) -> None:
     sheets = views.by_test(whole)
-    shown = [(sheet, row) for sheet in sheets for row in sheet.rows]
+    shown = [(sheet, row) for sheet in sheets for row in sheet.lines]
     assert len(shown) == len(whole)
     for sheet, row in shown:
         assert len(row) == len(sheet.headers)
@@ -127,7 +127,7 @@ def test_a_key_stands_for_one_source(whole: pandas.DataFrame) -> None:
 
 
 def test_no_cell_mixes_settings(whole: pandas.DataFrame) -> None:
-    found = views.cells(whole)
+    found = views.find_cells(whole)
     for cell in found:
         for column in ("family", "kind", "regime", "contrast", "threshold", "quantity", "averaged"):
             assert cell.values[column].nunique() == 1, (column, cell)
@@ -144,14 +144,14 @@ def test_best_and_median_of_a_cell_worked_out_by_hand(whole: pandas.DataFrame) -
     """Features on BraTS20 T1, AP: DFR .252 and FAE .536."""
     (cell,) = [
         cell
-        for cell in views.cells(whole)
+        for cell in views.find_cells(whole)
         if (cell.family, cell.quantity, cell.contrast) == ("feature", "AP", "T1")
     ]
     assert (cell.best["label"], cell.best["value"]) == ("FAE", 0.536)
     assert (cell.median, len(cell.values), cell.keys) == (0.394, 2, ["9"])
     (atlas,) = [
         cell
-        for cell in views.cells(whole)
+        for cell in views.find_cells(whole)
         if (cell.family, cell.kind, cell.threshold) == ("feature", "stroke", "val")
     ]
     assert (len(atlas.values), atlas.methods) == (9, 3), "FAE, RD and PatchCore on three parts of ATLAS"
@@ -164,7 +164,7 @@ def test_eight_families_have_values_on_four_kinds_of_lesion(whole: pandas.DataFr
     assert len(complete) >= 8
     sheet = views.overview(whole)
     assert sheet.headers[1:5] == words.LESIONS
-    assert sum(int(cell) for row in sheet.rows for cell in row[1:] if cell != "-") == len(whole)
+    assert sum(int(cell) for row in sheet.lines for cell in row[1:] if cell != "-") == len(whole)
 
 
 def test_gains_of_one_method_over_another_stand_in_no_cell(whole: pandas.DataFrame) -> None:
@@ -182,7 +182,7 @@ def test_filters_narrow_and_a_mistake_lists_what_there_is(whole: pandas.DataFram
         "VAE", "spatial VAE", "VAE 2-D", "VAE 3-D with spatial erasing", "VAE restoration", "FDP + VAE",
     }  # fmt: skip
     assert set(narrowed(whole, contrast="not stated")["contrast"]) == {""}
-    with pytest.raises(UserError, match="--family NN fits none of the 465 .* expected one of AE, GAN,"):
+    with pytest.raises(UserError, match="--family NN fits none of the 467 .* expected one of AE, GAN,"):
         narrowed(whole, family="NN")
 
 
@@ -224,7 +224,7 @@ def test_csv_and_json_have_every_value(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     rows = list(csv.DictReader(io.StringIO(command("--by", "test", "--format", "csv"))))
     facts = json.loads(command("--by", "test", "--format", "json"))
-    assert len(rows) == len(facts) == len(published.figures())
+    assert len(rows) == len(facts) == len(published.read_figures())
     assert all(row["source"] and float(row["value"]) == fact["value"] for row, fact in zip(rows, facts))  # noqa: B905
     assert not list(tmp_path.iterdir())
 
@@ -261,10 +261,13 @@ def test_latex_is_balanced_and_as_wide_as_the_text(by: str) -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 @pytest.mark.parametrize("by", views.BY)
-def test_a_terminal_shows_every_name_within_its_width(whole: pandas.DataFrame, by: str, width: int) -> None:
+def test_a_terminal_shows_every_name_within_its_width(
+    whole: pandas.DataFrame, by: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sheets = views.by_test(whole) if by == "test" else [views.overview(whole), *views.by_family(whole)]
     console = Console(width=width, file=io.StringIO(), highlight=False)
-    formats.terminal(sheets, findings.summary(whole), findings.findings(whole), console)
+    monkeypatch.setattr(screen, "console", console)
+    formats.print_comparison(sheets, findings.summary(whole), findings.findings(whole))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert ("Left out at 80 columns: family." in text) == (by == "test" and width == 80)

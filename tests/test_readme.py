@@ -1,8 +1,9 @@
 """The README is executed: what it shows must work, and its table must be that of the records.
 
 A comment above each block says what becomes of it: `test` and `slow` (its commands run, one after the
-other, in an empty folder), `not run: <reason>` (its commands must at least be understood), or `file: <path>`
-(it shows that file), or `slurm: <part>` (followed on a real Slurm by `tests/grid/test_slurm.py`).
+other, in an empty folder; Python after them), `not run: <reason>` (its commands must at least be
+understood), or `file: <path>` (it shows that file), or `slurm: <part>` (followed on a real Slurm by
+`tests/sweep/test_slurm.py`).
 """
 
 import os
@@ -17,8 +18,8 @@ import typer
 from typer.core import TyperGroup
 
 from uadbench.cli import app
-from uadbench.experiment.collect import collect
-from uadbench.report import formats, leaderboard, statistics
+from uadbench.experiment.collect import collect_records
+from uadbench.report import evidence, formats, leaderboard
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -31,7 +32,7 @@ BLOCKS = re.findall(
 
 def commands(fate: str) -> list[str]:
     """The shell lines of the blocks of one fate (a whole one, or that before the colon), without comments."""
-    blocks = [content for said, _, content in BLOCKS if fate in (said, said.split(":")[0])]
+    blocks = [text for said, kind, text in BLOCKS if kind == "sh" and fate in (said, said.split(":")[0])]
     return [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
 
 
@@ -42,13 +43,19 @@ def mentioned() -> list[str]:
     return [command.replace("<name>", "NAME") for command in found if "..." not in command]
 
 
+def without_settings() -> dict[str, str]:
+    """The environment of a user who has set nothing of this program."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("UADBENCH_")}
+
+
 def run(line: str, folder: Path) -> None:
     """A command line of this program, as a user without settings types it."""
     program, *arguments = shlex.split(line)
     assert program == "uadbench"
-    plain = {key: value for key, value in os.environ.items() if not key.startswith("UADBENCH_")}
     command = [sys.executable, "-m", "uadbench", *arguments]
-    done = subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=without_settings(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
@@ -57,7 +64,7 @@ def test_every_block_says_what_becomes_of_it() -> None:
     for fate, language, content in BLOCKS:
         if language == "sh":
             assert re.fullmatch(r"test|slow|slurm: \w+|not run: \w+ .+", fate), content
-        else:
+        elif (language, fate) != ("python", "slow"):
             kind, _, name = fate.partition(": ")
             assert kind == "file", content
             assert content == (ROOT / name).read_text(), name
@@ -74,6 +81,8 @@ def test_commands_that_take_their_time_work_one_after_the_other(tmp_path: Path) 
     assert commands("slow")
     for line in commands("slow"):
         run(line, tmp_path)
+    (code,) = (text for said, kind, text in BLOCKS if (said, kind) == ("slow", "python"))
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=without_settings(), check=True)
 
 
 @pytest.mark.parametrize("line", [*commands("not run"), *mentioned()])
@@ -93,8 +102,8 @@ def test_a_command_that_is_not_run_is_understood(line: str) -> None:
 
 
 def test_the_table_is_that_of_the_committed_records() -> None:
-    found = collect(ROOT / "results", leaderboard.public)
-    tables = leaderboard.tables(found.records, resamples=statistics.resamples_for(len(found.records)))
+    found = collect_records(ROOT / "results", leaderboard.is_public)
+    tables = leaderboard.tables(found.records, resamples=evidence.resamples_for(len(found.records)))
     expected = formats.markdown(tables, (), found.left_out)
 
     assert (ROOT / "results" / "LEADERBOARD.md").read_text() == expected

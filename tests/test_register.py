@@ -24,7 +24,7 @@ def known_matrix() -> NDArray[np.float64]:
 
 def template_as_scan(inverted: bool) -> tuple[Scan, NDArray[np.bool_]]:
     """The template with a header that says it lies elsewhere: the truth is then known exactly."""
-    image, brain = register.template()
+    image, brain = register.load_template()
     if inverted:
         image = np.where(brain, 1.25 - image, 0).astype(np.float32)
     return Scan(image, np.linalg.inv(known_matrix()) @ register.WORKING.affine), brain
@@ -32,7 +32,7 @@ def template_as_scan(inverted: bool) -> tuple[Scan, NDArray[np.bool_]]:
 
 @cache
 def registered(inverted: bool) -> register.Registration:
-    return register.register(*template_as_scan(inverted), "template")
+    return register.register_brain(*template_as_scan(inverted), "template")
 
 
 @pytest.mark.parametrize("inverted", [False, True], ids=["same contrast", "inverted contrast"])
@@ -48,7 +48,7 @@ def test_a_known_affine_is_recovered_within_two_millimetres(inverted: bool) -> N
 
 
 def test_the_same_scan_gives_the_same_bits() -> None:
-    again = register.register(*template_as_scan(inverted=False), "template")
+    again = register.register_brain(*template_as_scan(inverted=False), "template")
     assert again.matrix.tobytes() == registered(inverted=False).matrix.tobytes()
 
 
@@ -58,7 +58,7 @@ def test_what_is_no_brain_is_refused_with_the_figures() -> None:
     plate[5:55, 5:55, 28:32] = True
     image = Scan(random.random(plate.shape).astype(np.float32), np.diag([3.0, 3, 3, 1]))
     with pytest.raises(SubjectError, match=r"plate could not be registered.*Dice of the brain masks 0\."):
-        register.register(image, plate, "plate")
+        register.register_brain(image, plate, "plate")
 
 
 def test_a_flip_is_refused() -> None:

@@ -14,7 +14,7 @@ from uadbench.data.volumes import Volume
 from uadbench.evaluation import evaluate
 from uadbench.evaluation.metrics import Curve, measure
 from uadbench.experiment import record
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import run
 from uadbench.methods import Method, Score
 from uadbench.report import regress
@@ -36,11 +36,11 @@ def changed(score: Callable[[Method, Volume], Score], change: Callable[[np.ndarr
 
 
 def regressed(reference: Path, runtime: Runtime) -> set[str]:
-    return {c.metric for c in regress.rerun(reference, "ci", [], runtime) if c.regressed}
+    return {c.metric for c in regress.rerun_records(reference, "ci", [], runtime) if c.regressed}
 
 
 def test_nothing_moves_when_nothing_changed(reference: Path, runtime: Runtime) -> None:
-    assert not any(change.moved for change in regress.rerun(reference, "ci", [], runtime))
+    assert not any(change.moved for change in regress.rerun_records(reference, "ci", [], runtime))
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_a_perturbed_metric_is_a_regression(
 
 def test_no_reference_is_a_users_mistake(runtime: Runtime) -> None:
     with pytest.raises(UserError, match="no phantom record of preset 'ci'"):
-        regress.rerun(runtime.paths.results, "ci", [], runtime)
+        regress.rerun_records(runtime.paths.results, "ci", [], runtime)
 
 
 def test_other_subjects_are_not_compared(reference: Path, runtime: Runtime) -> None:
-    (made,) = record.read_all(reference)
+    (made,) = record.read_records(reference)
     splits = made.splits | {"lesion-test": replace(made.splits["lesion-test"], hash="0" * 64)}
 
     with pytest.raises(UserError, match="other subjects than the reference in lesion-test"):
-        regress.compare(replace(made, splits=splits), made)
+        regress.find_changes(replace(made, splits=splits), made)
     shutil.rmtree(reference)

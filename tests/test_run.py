@@ -19,12 +19,12 @@ from uadbench import methods
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.data.volumes import Volume
 from uadbench.experiment import record
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
 from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
 from uadbench.experiment.run import evaluate_again, run, run_recording_failure
-from uadbench.experiment.scoring import checked
+from uadbench.experiment.score import check_score
 from uadbench.methods import Score
-from uadbench.preprocessing import bias
+from uadbench.preprocessing import intensities
 from uadbench.preprocessing.prepare_scan import Options
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import UserError
@@ -174,7 +174,7 @@ def test_a_row_prepared_otherwise_is_another_row_with_another_fit(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = lambda image, _: Scan(image.array * np.linspace(1, 1.1, 48, dtype=np.float32), image.affine)  # noqa: E731
-    monkeypatch.setattr(bias, "corrected", quick)  # N4 takes its seconds
+    monkeypatch.setattr(intensities, "correct_bias", quick)  # N4 takes its seconds
     config = replace(CELL, method="pca")
     plain = run(config, runtime)
     corrected = run(replace(config, preparation=Options(n4=True)), runtime)
@@ -193,7 +193,7 @@ def test_a_record_made_before_preparation_was_stated_asks_for_the_defaults(runti
     del written["preparation"], written["split"]
     path.write_text(json.dumps(written))
 
-    config = RunConfig.of(record.read(path))
+    config = RunConfig.of(record.read_record(path))
     assert (config.preparation, config.split) == (Options(), "published")
 
 
@@ -241,7 +241,7 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
     volume = Volume(np.zeros((1, 4, 4, 4), np.float32), np.ones((4, 4, 4), bool), 2.0, ("T1",))
 
     with pytest.raises(ValueError, match=complaint):
-        checked(Score(score_map), volume, "it")
+        check_score(Score(score_map), volume, "it")
 
 
 # ---- mistakes ----------------------------------------------------------------------------------
@@ -269,12 +269,12 @@ def test_an_unknown_name_lists_the_known_ones(
     runtime: Runtime, change: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UserError, match=complaint):
-        make_plan(replace(CELL, **change), runtime)
+        resolve_run(replace(CELL, **change), runtime)
 
 
 def test_a_missing_data_root_says_where_to_apply_and_what_is_expected(runtime: Runtime) -> None:
     with pytest.raises(UserError, match=r"get the data at .*expected is: "):
-        make_plan(replace(CELL, dataset="mslub"), runtime)
+        resolve_run(replace(CELL, dataset="mslub"), runtime)
 
 
 @pytest.fixture
@@ -309,23 +309,25 @@ def test_a_healthy_partner_that_is_not_here_is_said(
     runtime: Runtime, mslub: Path, method: str, contrast: str, complaint: str
 ) -> None:
     with pytest.raises(UserError, match=complaint):
-        make_plan(RunConfig(method=method, dataset="mslub", contrast=contrast), runtime)
+        resolve_run(RunConfig(method=method, dataset="mslub", contrast=contrast), runtime)
 
 
 def test_the_regime_does_not_depend_on_what_lies_on_the_disk(runtime: Runtime, mslub: Path) -> None:
     flair = RunConfig(method="intensity", dataset="mslub", contrast="FLAIR")
-    assert make_plan(flair, runtime).train is None
+    assert resolve_run(flair, runtime).train is None
     for name in ("labelmaps", "camcan"):  # partners of the card that nobody has asked for
         (runtime.paths.data / name).mkdir()
-    assert make_plan(flair, runtime).train is None
+    assert resolve_run(flair, runtime).train is None
     with pytest.raises(UserError, match="ixi, .*name another with --train .oasis1, camcan"):
-        make_plan(RunConfig(method="intensity", dataset="mslub", contrast="T1"), runtime)
-    alone = make_plan(RunConfig(method="intensity", dataset="mslub", contrast="T1", train="none"), runtime)
+        resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1"), runtime)
+    alone = resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1", train="none"), runtime)
     assert alone.train is None
-    assert alone.place().parts[1] == "none-to-mslub"
-    assert make_plan(RunConfig(method="intensity", dataset="mslub", contrast="T1post"), runtime).train is None
+    assert alone.place.parts[1] == "none-to-mslub"
+    assert (
+        resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1post"), runtime).train is None
+    )
     with pytest.raises(UserError, match="ae must be trained: name a healthy data set"):
-        make_plan(RunConfig(method="ae", dataset="mslub", contrast="T1", train="none"), runtime)
+        resolve_run(RunConfig(method="ae", dataset="mslub", contrast="T1", train="none"), runtime)
 
 
 # ---- being killed ------------------------------------------------------------------------------
@@ -360,9 +362,9 @@ def test_killed_at_ten_random_moments_a_rerun_gives_the_same_record(runtime: Run
     subprocess.run(_command(runtime), check=True, capture_output=True)
 
     place = Path("uad-1-4mm/balls-to-balls/T1/pca/ci/seed-0.json")
-    ours, theirs = (record.read(folder / place) for folder in (runtime.paths.results, undisturbed))
+    ours, theirs = (record.read_record(folder / place) for folder in (runtime.paths.results, undisturbed))
     assert content(ours) == content(theirs)
-    assert len(record.read_all(runtime.paths.results)) == 1
+    assert len(record.read_records(runtime.paths.results)) == 1
     assert not list(runtime.paths.results.rglob("*.failed.json"))
 
 

@@ -1,4 +1,4 @@
-"""Reading: every trap of reference/datasets.md that concerns a single file."""
+"""Reading: everything in single files that surprises a reader, see `uadbench.testing.corruptions`."""
 
 import gzip
 import os
@@ -32,7 +32,7 @@ def stored_as(codes: str, array: NDArray[np.generic]) -> nibabel.Nifti1Image:
 
 
 @pytest.mark.parametrize("codes", ["RAS", "PSR", "LAS", "LPS", "LIA", "SPL"])
-def test_trap_4_every_orientation_comes_out_as_ras_with_its_voxels_in_their_places(
+def test_every_orientation_comes_out_as_ras_with_its_voxels_in_their_places(
     codes: str, tmp_path: Path
 ) -> None:
     image = stored_as(codes, COUNTING)
@@ -57,7 +57,7 @@ def test_a_voxel_keeps_its_world_coordinates_through_an_oblique_affine(tmp_path:
     np.testing.assert_allclose(found.spacing_mm, [2, 4, 3], rtol=1e-6)
 
 
-def test_trap_3_a_last_axis_of_one_is_dropped_and_a_series_is_refused(tmp_path: Path) -> None:
+def test_a_last_axis_of_one_is_dropped_and_a_series_is_refused(tmp_path: Path) -> None:
     found = scan.read_image(save(tmp_path / "one.nii.gz", COUNTING[..., None]))
     np.testing.assert_array_equal(found.array, COUNTING)
     series = save(tmp_path / "series.nii.gz", np.stack([COUNTING, COUNTING], -1))
@@ -66,21 +66,21 @@ def test_trap_3_a_last_axis_of_one_is_dropped_and_a_series_is_refused(tmp_path: 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_trap_5_nan_and_infinity_are_refused(value: float, tmp_path: Path) -> None:
+def test_nan_and_infinity_are_refused(value: float, tmp_path: Path) -> None:
     array = COUNTING.astype(np.float32)
     array[1, 2, 3] = value
     with pytest.raises(SubjectError, match="1 voxels that are NaN or infinite"):
         scan.read_image(save(tmp_path / "scan.nii", array))
 
 
-def test_trap_5_a_constant_volume_is_no_image_but_may_be_a_mask(tmp_path: Path) -> None:
+def test_a_constant_volume_is_no_image_but_may_be_a_mask(tmp_path: Path) -> None:
     path = save(tmp_path / "scan.nii", np.zeros((4, 5, 6), np.uint8))
     with pytest.raises(SubjectError, match="the one value 0"):
         scan.read_image(path)
     assert not scan.read_labels(path).array.any()
 
 
-def test_trap_5_damaged_files_are_refused_with_the_path(tmp_path: Path) -> None:
+def test_damaged_files_are_refused_with_the_path(tmp_path: Path) -> None:
     whole = save(tmp_path / "whole.nii.gz", COUNTING).read_bytes()
     plain = save(tmp_path / "whole.nii", COUNTING).read_bytes()
     damaged = {
@@ -100,7 +100,7 @@ def test_trap_5_damaged_files_are_refused_with_the_path(tmp_path: Path) -> None:
         scan.read_image(tmp_path / "absent.nii")
 
 
-def test_trap_5_a_nii_that_is_really_gzip_and_the_reverse_are_read(tmp_path: Path) -> None:
+def test_a_nii_that_is_really_gzip_and_the_reverse_are_read(tmp_path: Path) -> None:
     plain = save(tmp_path / "plain.nii", COUNTING).read_bytes()
     (tmp_path / "zipped.nii").write_bytes(gzip.compress(plain))
     (tmp_path / "not_zipped.nii.gz").write_bytes(plain)
@@ -152,7 +152,7 @@ def test_a_nifti_pair_is_read_through_either_file(tmp_path: Path) -> None:
         scan.read_image(tmp_path / "scan.img")
 
 
-def test_trap_3_qform_and_sform_that_disagree_are_named(tmp_path: Path) -> None:
+def test_qform_and_sform_that_disagree_are_named(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(COUNTING, AFFINE)
     moved = AFFINE.copy()
     moved[0, 3] += 0.9  # less than half of the smallest voxel side, 2 mm
@@ -186,7 +186,7 @@ def test_an_affine_that_flattens_the_volume_is_refused(tmp_path: Path) -> None:
         scan.read_image(tmp_path / "scan.nii")
 
 
-def test_trap_1_labels_stored_as_float_are_rounded_and_others_refused(tmp_path: Path) -> None:
+def test_labels_stored_as_float_are_rounded_and_others_refused(tmp_path: Path) -> None:
     labels = (COUNTING % 3).astype(np.float32)
     found = scan.read_labels(save(tmp_path / "near.nii", labels * np.float32(0.9999999)))
     np.testing.assert_array_equal(found.array, COUNTING % 3)
@@ -194,7 +194,7 @@ def test_trap_1_labels_stored_as_float_are_rounded_and_others_refused(tmp_path: 
         scan.read_labels(save(tmp_path / "far.nii", labels * np.float32(0.5)))
 
 
-def test_trap_7_the_voxel_hash_does_not_depend_on_how_the_file_was_stored(tmp_path: Path) -> None:
+def test_the_voxel_hash_does_not_depend_on_how_the_file_was_stored(tmp_path: Path) -> None:
     paths = [save(tmp_path / "a.nii", COUNTING), save(tmp_path / "b.nii.gz", COUNTING.astype(np.float64))]
     nibabel.save(stored_as("PSR", COUNTING), tmp_path / "c.nii")
     hashes = {scan.voxel_hash(scan.read_image(p).array) for p in [*paths, tmp_path / "c.nii"]}
@@ -206,7 +206,7 @@ def test_trap_7_the_voxel_hash_does_not_depend_on_how_the_file_was_stored(tmp_pa
     assert scan.voxel_hash(COUNTING + np.float32(0.5)) not in hashes
 
 
-def test_trap_3_lattices_equal_in_shape_but_not_in_affine_are_told_apart() -> None:
+def test_lattices_equal_in_shape_but_not_in_affine_are_told_apart() -> None:
     moved = AFFINE.copy()
     moved[2, 3] += 1
     one = scan.Scan(COUNTING, AFFINE)
@@ -328,4 +328,4 @@ def test_a_pipe_and_a_folder_are_no_scans_and_nobody_waits_for_them(tmp_path: Pa
 def test_the_lattice_of_a_file_is_that_of_its_voxels(tmp_path: Path) -> None:
     nibabel.save(stored_as("LPS", COUNTING), tmp_path / "scan.nii.gz")
     lattice = scan.read_lattice(tmp_path / "scan.nii.gz")
-    assert lattice.same_lattice(scan.read(tmp_path / "scan.nii.gz"))
+    assert lattice.same_lattice(scan.read_scan(tmp_path / "scan.nii.gz"))

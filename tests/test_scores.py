@@ -70,7 +70,8 @@ def volume(value: float) -> Volume:
 def test_zres_standardises_by_the_healthy_residuals() -> None:
     """Residuals .1 and .3 of two healthy volumes: mean .2, deviation .1, which is the floor as well."""
     healthy = [volume(0.1), volume(0.3)]
-    statistics = scores.HealthyResiduals.of(healthy, lambda v: np.zeros_like(v.image), Silent())  # type: ignore[arg-type]
+    found = scores.HealthyResiduals.by_contrast(healthy, lambda v: np.zeros_like(v.image), Silent())  # type: ignore[arg-type]
+    statistics = found[scores.ANY]
     np.testing.assert_allclose(statistics.mean, 0.2, rtol=1e-5)
     np.testing.assert_allclose(statistics.deviation, 0.1, rtol=1e-4)
     patient = volume(0.5)
@@ -80,4 +81,4 @@ def test_zres_standardises_by_the_healthy_residuals() -> None:
 
 def test_zres_of_one_volume_is_refused() -> None:
     with pytest.raises(UserError, match="at least two"):
-        scores.HealthyResiduals.of([volume(0.1)], lambda v: v.image, Silent())  # type: ignore[arg-type]
+        scores.HealthyResiduals.by_contrast([volume(0.1)], lambda v: v.image, Silent())  # type: ignore[arg-type]

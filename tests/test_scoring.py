@@ -20,12 +20,12 @@ from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.evaluation import maps
-from uadbench.experiment import scoring
 from uadbench.experiment.cohort import prepare_cohort
-from uadbench.experiment.plan import RunConfig, Runtime, make_plan
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
 from uadbench.experiment.predict import _score
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.run import evaluate_again, run
+from uadbench.experiment.score import check_calibration, divide_folds, score_volume
 from uadbench.learning.reconstruction import Reconstruction
 from uadbench.methods import Context
 from uadbench.report import show
@@ -42,7 +42,7 @@ CELL = RunConfig(method="random", dataset="balls", preset="ci")
 def test_a_score_is_the_mean_of_its_draws(toy: Toy) -> None:
     volume = Volumes(toy([1], True), GRIDS["g48"])[0]
     once, thrice = (methods.load("random")(draws=count) for count in (1, 3))  # type: ignore[call-arg]
-    alone, several = (scoring.answer(method, volume, 7, "random") for method in (once, thrice))
+    alone, several = (score_volume(method, volume, 7, "random") for method in (once, thrice))
 
     assert alone.draws == ()
     assert len(several.draws) == 3
@@ -57,11 +57,11 @@ def test_a_score_is_the_mean_of_its_draws(toy: Toy) -> None:
 def test_no_global_state_leaks_into_a_score(toy: Toy) -> None:
     volume, other = Volumes(toy([1, 2], True), GRIDS["g48"])
     method = methods.load("random")()
-    first = scoring.answer(method, volume, 7, "random").score.score_map
+    first = score_volume(method, volume, 7, "random").score.score_map
     seed_everything(99)
-    scoring.answer(method, other, 7, "random")
-    np.testing.assert_array_equal(scoring.answer(method, volume, 7, "random").score.score_map, first)
-    elsewhere = scoring.answer(method, other, 7, "random").score.score_map
+    score_volume(method, other, 7, "random")
+    np.testing.assert_array_equal(score_volume(method, volume, 7, "random").score.score_map, first)
+    elsewhere = score_volume(method, other, 7, "random").score.score_map
     both = volume.brain & other.brain
     assert abs(np.corrcoef(first[both], elsewhere[both])[0, 1]) < 0.05
 
@@ -112,7 +112,7 @@ def test_no_healthy_scan_is_standardised_by_itself(toy: Toy, count: int) -> None
     val, ill = toy(range(count), True), toy(range(20, 22), False)
     wanted = [*val, *ill]
     done: list[str] = []
-    for members, healthy in scoring.folds(settings_of("zres"), wanted, val):
+    for members, healthy in divide_folds(settings_of("zres"), wanted, val):
         own = {item.session.subject for item in members}
         shown = {item.session.subject for item in healthy}
         assert not own & shown
@@ -127,20 +127,20 @@ def test_no_healthy_scan_is_standardised_by_itself(toy: Toy, count: int) -> None
 def test_repeat_scans_of_a_person_stay_in_one_fold(toy: Toy) -> None:
     val = toy(range(6), True)
     again = [replace(p, session=replace(p.session, id=p.session.id + "b")) for p in val]
-    for members, healthy in scoring.folds(settings_of("zres"), [*val, *again], [*val, *again]):
+    for members, healthy in divide_folds(settings_of("zres"), [*val, *again], [*val, *again]):
         assert not {p.session.subject for p in members} & {p.session.subject for p in healthy}
 
 
 def test_what_is_not_calibrated_is_scored_in_one_go(toy: Toy) -> None:
     val = toy(range(3), True)
-    assert [members for members, _ in scoring.folds(settings_of("l1"), val, val)] == [val]
+    assert [members for members, _ in divide_folds(settings_of("l1"), val, val)] == [val]
 
 
 def test_too_few_healthy_persons_are_said_before_anything_is_fitted(toy: Toy) -> None:
-    scoring.check_calibration(settings_of("l1"), [], "it")
-    scoring.check_calibration(settings_of("zres"), toy(range(3), True), "it")
+    check_calibration(settings_of("l1"), [], "it")
+    check_calibration(settings_of("zres"), toy(range(3), True), "it")
     with pytest.raises(UserError, match="it measures each scan .* at least 3 of them, and there are 2"):
-        scoring.check_calibration(settings_of("zres"), toy(range(2), True), "it")
+        check_calibration(settings_of("zres"), toy(range(2), True), "it")
 
 
 def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
@@ -165,7 +165,7 @@ def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
         assert set(people) <= parts["healthy-val"]
     assert any(set(people) < parts["healthy-val"] for people in shown)  # the folds
 
-    plan = make_plan(RunConfig.of(made.record), runtime)
+    plan = resolve_run(RunConfig.of(made.record), runtime)
     patient = prepare_cohort(plan, runtime).model["lesion-test"][0]
     alone = _score(plan, made.record, patient, runtime).score_map
     np.testing.assert_array_equal(maps.read_map(made.maps / f"{patient.key}.safetensors").score_map, alone)
@@ -235,23 +235,23 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
     for number in range(14, 24):  # of ten patients the first one alone, whose place in the split is val
         ball = f"ball-{number:02d}"
         card = dataset_card("balls")
-        if splits.position("balls", ball) < card.lesion_split["val"]:
+        if splits.hash_position("balls", ball) < card.lesion_split["val"]:
             break
     run(replace(CELL, method="intensity"), runtime).path.unlink()
     module = datasets.load("balls")
-    everybody = module.subjects
+    everybody = module.sessions
 
     def few(folder: Path) -> Iterator[Session]:
         return (s for s in everybody(folder) if s.healthy or s.id == ball)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "subjects", few)
-        show.prepared(prepare_dataset("balls", ["T1"], [], runtime))
+        patched.setattr(module, "sessions", few)
+        show.show_prepared(prepare_dataset("balls", ["T1"], [], runtime))
         said = " ".join(capsys.readouterr().out.split())
         assert "nobody to test on: all patients (1) fall into lesion-val" in said
         assert "--split all-test" in said
         with pytest.raises(UserError, match="lesion-test partition of balls is empty.*--split all-test"):
-            make_plan(replace(CELL, method="intensity"), runtime)
+            resolve_run(replace(CELL, method="intensity"), runtime)
         made = run(replace(CELL, method="intensity", split="all-test"), runtime).record
     assert made.variant == "ci,split=all-test"
     assert [s.id for s in made.subjects if s.partition == "lesion-test"] == [ball]
@@ -264,7 +264,7 @@ def test_a_run_without_a_healthy_cohort_is_asked_for_again_without_one(runtime: 
     made = run(replace(CELL, method="intensity", train="none"), runtime)
     assert (made.record.train, made.record.train_contrasts) == (None, [])
     assert made.path.parts[-5] == "none-to-balls"
-    assert make_plan(RunConfig.of(made.record), runtime).train is None
+    assert resolve_run(RunConfig.of(made.record), runtime).train is None
     assert evaluate_again(made.path, runtime).path == made.path
     assert made.record.model_grid == "g48"  # the evaluation grid of the set's protocol
     assert made.record.headline == "baur5"

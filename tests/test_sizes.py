@@ -24,8 +24,8 @@ from uadbench.evaluation.maps import Case
 from uadbench.evaluation.postprocess import PROFILES, drop_components
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file
-from uadbench.experiment.plan import RunConfig, Runtime
-from uadbench.experiment.predict import predict
+from uadbench.experiment.config import RunConfig, Runtime
+from uadbench.experiment.predict import predict_scan
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.run import Outcome, run
 from uadbench.methods import Score
@@ -217,13 +217,13 @@ def test_run_and_predict_state_the_volumes_of_the_files(
         assert whole == pytest.approx(own_lesion_ml(small_heads, subject.id), rel=0.02)
 
     first = made.subjects[0]
-    arrays = pieces_file.read(Stored(made, scaled.path)).voxels["baur5"]
+    arrays = pieces_file.read_pieces(Stored(made, scaled.path)).voxels["baur5"]
     marked = int(arrays[0, 0, 0] + arrays[0, 0, 1])  # at the oracle's threshold
     stated = marked * GRIDS["g48"].voxel_ml / first.template_scale
     (folder,) = (f for f in small_heads.rglob(f"*{first.id}*") if f.is_dir())
     scan, brain = folder / "T1c_subtrMeanDivStd.nii.gz", folder / "brainmask.nii.gz"
     threshold = str(made.thresholds["baur5"]["oracle"])
-    found = predict(scaled.path, scan, tmp_path / "out", runtime, brain, point=threshold)
+    found = predict_scan(scaled.path, scan, tmp_path / "out", runtime, brain, point=threshold)
     assert found.operating_point == "given"
     assert found.suspicious_ml == pytest.approx(stated, rel=1e-4)
     mask = nibabel.load(tmp_path / "out" / "mask.nii.gz")
@@ -232,7 +232,7 @@ def test_run_and_predict_state_the_volumes_of_the_files(
     outside = nibabel.load(brain).get_fdata() == 0
     assert not nibabel.load(tmp_path / "out" / "score_map.nii.gz").get_fdata()[outside].any()
 
-    bare = predict(scaled.path, scan, tmp_path / "bare", runtime, brain)  # no threshold is frozen
+    bare = predict_scan(scaled.path, scan, tmp_path / "bare", runtime, brain)  # no threshold is frozen
     assert (bare.operating_point, bare.threshold, bare.suspicious_ml) == (None, None, None)
     assert (tmp_path / "bare" / "score_map.nii.gz").exists()
     assert not (tmp_path / "bare" / "mask.nii.gz").exists()

@@ -9,7 +9,7 @@ import pytest
 from uadbench import source
 from uadbench.cards import method_card, method_names
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.methods import source_hash
+from uadbench.source import source_hash
 
 PLAIN = """
 from uadbench.learning import training
@@ -71,9 +71,9 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_comment_a_docstring_and_the_layout_change_nothing(folder: Path) -> None:
-    before = source.of_method("blurring")
+    before = source.hash_method_files("blurring")
     (folder / "method.py").write_text(SAME)
-    assert source.of_method("blurring") == before
+    assert source.hash_method_files("blurring") == before
 
 
 @pytest.mark.parametrize(
@@ -89,36 +89,38 @@ def test_a_comment_a_docstring_and_the_layout_change_nothing(folder: Path) -> No
     ],
 )
 def test_a_real_change_changes_the_file_that_has_it(folder: Path, old: str, new: str) -> None:
-    before = source.of_method("blurring")
+    before = source.hash_method_files("blurring")
     (folder / "method.py").write_text(PLAIN.replace(old, new))
-    after = source.of_method("blurring")
+    after = source.hash_method_files("blurring")
     assert [place for place in after if after[place] != before[place]] == ["methods/blurring/method.py"]
 
 
 def test_imports_are_followed_and_nothing_else(folder: Path) -> None:
-    found = source.of_method("blurring")
+    found = source.hash_method_files("blurring")
     assert {"methods/blurring/helper.py", "uadbench/learning/training.py", "uadbench/data/volumes.py"} <= set(
         found
     )
     assert "methods/blurring/other.py" not in found
     assert not {"uadbench/cards.py", "uadbench/protocol.py", "uadbench/learning/simplex.py"} & set(found)
     (folder / "helper.py").write_text("def double(x):\n    return x + x\n")
-    changed = source.of_method("blurring")
+    changed = source.hash_method_files("blurring")
     assert [place for place in changed if changed[place] != found[place]] == ["methods/blurring/helper.py"]
 
 
 def test_a_comment_in_shared_code_changes_no_method(copy: Path) -> None:
-    before = {name: source_hash(method_card(name)) for name in method_names()}
+    before = {name: source_hash(method_card(name).folder) for name in method_names()}
     for file in (copy / "learning").glob("*.py"):
         file.write_text('"""Something else."""\n# a remark\n' + file.read_text())
-    assert {name: source_hash(method_card(name)) for name in method_names()} == before
+    assert {name: source_hash(method_card(name).folder) for name in method_names()} == before
 
 
 def test_a_change_in_shared_code_changes_exactly_the_methods_that_import_it(copy: Path) -> None:
-    before = {name: source.of_method(method_card(name).folder) for name in method_names()}
+    before = {name: source.hash_method_files(method_card(name).folder) for name in method_names()}
     file = copy / "learning/diffusion.py"
     file.write_text(file.read_text() + "\nMORE = 1\n")
-    changed = {name for name, files in before.items() if source.of_method(method_card(name).folder) != files}
+    changed = {
+        name for name, files in before.items() if source.hash_method_files(method_card(name).folder) != files
+    }
     assert changed == {name for name, files in before.items() if "uadbench/learning/diffusion.py" in files}
     assert "ddpm" in changed
     assert not changed & {"random", "vae", "pca"}
@@ -127,7 +129,7 @@ def test_a_change_in_shared_code_changes_exactly_the_methods_that_import_it(copy
 def test_what_is_for_types_only_is_not_followed(folder: Path) -> None:
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from uadbench.learning import simplex\n"
     (folder / "method.py").write_text(text + PLAIN)
-    assert "uadbench/learning/simplex.py" not in source.of_method("blurring")
+    assert "uadbench/learning/simplex.py" not in source.hash_method_files("blurring")
 
 
 def test_a_tree_reads_the_same_in_every_version_of_python() -> None:

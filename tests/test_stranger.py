@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from uadbench.cli import app
 from uadbench.experiment import record
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="only a checkout has the README")
@@ -40,7 +40,7 @@ def test_the_four_boxes_of_the_readme_are_enough(runtime: Runtime, tmp_path: Pat
     assert "what is used is in order (1 left out, see above)" in verified
     assert "own mask 4" in prepared
     assert "failed" not in prepared
-    (made,) = record.read_all(runtime.paths.results)
+    (made,) = record.read_records(runtime.paths.results)
     assert (made.test, made.regime, made.contrast) == ("mine", "phantom", "FLAIR")
     assert [item.id for item in made.excluded] == ["patient05"]
     assert made.summary.subjects["lesion-test"] > 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uadbench.data import sheets, tables
-from uadbench.data.tables import Form, Participant, People
+from uadbench.data.tables import Form, Participant, Participants
 from uadbench.system.errors import UserError
 
 ROWS = [["participant_id", "age", "sex"], ["P1", "35.5", "F"], ["P2", "61", "male"]]
@@ -23,12 +23,12 @@ def person(cell: str) -> str | None:
 FORM = Form("participant_id", person)
 
 
-def read(root: Path, content: bytes | str, name: str = "people.csv", form: Form = FORM) -> People:
+def read(root: Path, content: bytes | str, name: str = "people.csv", form: Form = FORM) -> Participants:
     (root / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return tables.people(root, {r"people.*": form})
+    return tables.read_participants(root, {r"people.*": form})
 
 
-def said(found: People) -> dict[str, tuple[float | None, str | None]]:
+def said(found: Participants) -> dict[str, tuple[float | None, str | None]]:
     return {name: (one.age, one.sex) for name, one in found.by_id.items()}
 
 
@@ -69,7 +69,7 @@ def test_a_spreadsheet_may_have_its_table_on_any_sheet_below_a_remark(first: str
     for row in (["a remark"], *ROWS[:2], ["P2", 61, "male"]):
         sheet.append(row)
     book.save(tmp_path / "people.xls")  # the name may be wrong: the first bytes count
-    assert said(tables.people(tmp_path, {r"people.*": FORM})) == KNOWN
+    assert said(tables.read_participants(tmp_path, {r"people.*": FORM})) == KNOWN
 
 
 def test_words_for_nothing_in_a_spreadsheet_stay_words(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_words_for_nothing_in_a_spreadsheet_stay_words(tmp_path: Path) -> None:
     for row in (["participant_id", "cdr"], ["P1", "N/A"], ["P2", None], ["P3", 0.5], ["P4", "#DIV/0!"]):
         book.active.append(row)
     book.save(tmp_path / "people.xlsx")
-    found = tables.people(tmp_path, {r"people.*": FORM})
+    found = tables.read_participants(tmp_path, {r"people.*": FORM})
     assert [one.rows[0]["cdr"] for one in found.by_id.values()] == ["N/A", "", "0.5", "#DIV/0!"]
 
 
@@ -117,7 +117,7 @@ def test_a_table_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pyte
     book.save(tmp_path / "people.csv")
     monkeypatch.setattr(sheets, "LARGEST_BYTES", (tmp_path / "people.csv").stat().st_size)
     with pytest.raises(UserError, match="people.csv unpacks to more than"):
-        tables.people(tmp_path, {r"people.*": FORM})
+        tables.read_participants(tmp_path, {r"people.*": FORM})
 
 
 def test_a_column_that_is_needed_is_missed(tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_rows_of_one_person_that_contradict_say_nothing_and_no_row_wins(tmp_path
             "P3": (40.2, "F"),  # within a year: rounded, or of two scans
         }
         assert {remark.reason for remark in found.remarks} == {
-            "rows of one person contradict each other, the age is unknown: 1 (P1: 30 and 50)",
-            "rows of one person contradict each other, the sex is unknown: 1 (P1: F and M)",
+            "rows of one subject contradict each other, the age is unknown: 1 (P1: 30 and 50)",
+            "rows of one subject contradict each other, the sex is unknown: 1 (P1: F and M)",
         }
 
 
@@ -234,11 +234,11 @@ def test_control_characters_of_a_table_are_not_shown(tmp_path: Path) -> None:
 
 @given(st.text(max_size=12))
 def test_a_number_is_what_a_person_would_read_as_one(word: str) -> None:
-    value = tables.number(word)
+    value = tables.parse_number(word)
     if value is not None:
         assert re.fullmatch(r"[0-9+\-.,eE\s]+", word)
         assert abs(value) < float("inf")
 
 
 def test_numbers_in_tables() -> None:
-    assert [tables.number(t) for t in ("3.5", "3,5", "", None, "n/a", "nan")] == [3.5, 3.5, *[None] * 4]
+    assert [tables.parse_number(t) for t in ("3.5", "3,5", "", None, "n/a", "nan")] == [3.5, 3.5, *[None] * 4]

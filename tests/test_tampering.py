@@ -16,8 +16,8 @@ from uadbench.data.sizes import VOLUMES
 from uadbench.evaluation.evaluate import Evaluation
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file, recompute, record
-from uadbench.experiment.check_record import check
-from uadbench.experiment.collect import collect
+from uadbench.experiment.check_record import check_record
+from uadbench.experiment.collect import collect_records
 from uadbench.experiment.record import Stored
 from uadbench.protocol import protocol
 from uadbench.system.errors import UserError
@@ -39,7 +39,7 @@ def path(results: Path) -> Path:
 def wrong_with(path: Path) -> list[str]:
     """What is found wrong; a refusal to read counts."""
     try:
-        return check(path)
+        return list(check_record(path).wrong)
     except UserError as error:
         return [str(error)]
 
@@ -64,15 +64,15 @@ def change_pieces(path: Path, edit: Callable[[dict[str, Any]], object]) -> list[
 
 def evaluation(path: Path) -> Evaluation:
     """What a record was made of, to be changed and written anew."""
-    stored = Stored(record.read(path), path)
-    return recompute.evaluation(stored.record, pieces_file.read(stored))
+    stored = Stored(record.read_record(path), path)
+    return recompute.evaluation(stored.record, pieces_file.read_pieces(stored))
 
 
 def write_anew(
     path: Path, changed: Evaluation, edit: Callable[[Content], object] = lambda made: None
 ) -> list[str]:
     """What is found wrong when everything that follows from an evaluation is made again: a careful forger."""
-    digest = pieces_file.write(path.with_suffix(".npz"), changed)
+    digest = pieces_file.write_pieces(path.with_suffix(".npz"), changed)
     grid = protocol("uad-1-4mm").grid
     summary = record.typed_summary(summarise(changed, grid.voxel_size, VOLUMES))  # type: ignore[union-attr]
 
@@ -150,7 +150,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Content], object], str]] = {
     ),
     "a subject moved into the test set": (
         lambda m: first(m, "lesion-val").update(partition="lesion-test"),
-        "but the split puts its person into lesion-val",
+        "but the split puts its subject into lesion-val",
     ),
     "a subject removed": (lambda m: m["subjects"].pop(), "are damaged"),
     "a subject twice": (
@@ -164,15 +164,15 @@ TAMPERINGS: dict[str, tuple[Callable[[Content], object], str]] = {
     "fewer voxels": (lambda m: first(m, "lesion-test").update(voxels=3), "other numbers of voxels"),
     "a shrunken split": (
         lambda m: m["splits"]["lesion-test"].update(subjects=3),
-        "lesion-test has 3 subjects in the split",
+        "lesion-test has 3 scans in the split",
     ),
     "another split hash": (
         lambda m: m["splits"]["lesion-test"].update(hash="0" * 64),
-        "the hash of lesion-test is not that of the persons",
+        "the hash of lesion-test is not that of the subjects",
     ),
     "more persons than there are": (
         lambda m: m["splits"]["lesion-test"].update(persons=23),
-        "has 23 persons in the split",
+        "has 23 subjects in the split",
     ),
     "another regime": (lambda m: m.update(regime="cross"), "regime is cross"),
     "another training set": (lambda m: m.update(train="ixi"), "another folder than its facts say"),
@@ -333,7 +333,7 @@ def test_a_copy_under_another_name_is_refused_and_counts_once(path: Path, facts:
     shutil.copy(path.with_suffix(".npz"), copy.with_suffix(".npz"))
 
     assert any("one of the two is a copy" in one for one in wrong_with(copy))
-    found = collect(results)
+    found = collect_records(results)
     assert len(found.records) == 1
     assert len(found.copies) == 1
 
@@ -346,7 +346,7 @@ def test_a_copy_whose_pieces_are_packed_otherwise_counts_once(path: Path) -> Non
     content = json.loads(path.read_text()) | {"seed": 1, "score_hash": "d" * 64, "fit_hash": "d" * 64}
     content["pieces"] = {"file": "seed-1.npz", "sha256": sha256(copy.with_suffix(".npz").read_bytes())}
     copy.write_text(json.dumps(content))
-    found = collect(results)
+    found = collect_records(results)
     assert [one.path for one in found.records] == [path]
     assert len(found.copies) == 1
 
@@ -356,7 +356,7 @@ def test_a_copy_whose_pieces_are_packed_otherwise_counts_once(path: Path) -> Non
 )
 def test_a_forged_record_is_named_and_not_shown(results: Path, name: str) -> None:
     change(results / PLACE, TAMPERINGS[name][0])
-    found = collect(results)
+    found = collect_records(results)
     assert "pca" not in {one.record.method for one in found.records}
     ((place, reason),) = found.bad
     assert place == PLACE.as_posix()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from uadbench.report import formats, listing, show
-from uadbench.report.listing import Listing
+from uadbench.report import formats, screen, sheets, show
+from uadbench.report.sheets import Sheet
 from uadbench.system.text import (
     CONTROL,
     all_visible,
@@ -70,28 +70,28 @@ def test_no_cell_begins_like_a_formula(text: str) -> None:
     assert not cell.startswith(("+", "-")) or re.fullmatch(r"[+-][\d.eE+ %-]*", cell)
 
 
-def test_listings_are_safe_in_every_format() -> None:
-    found = [Listing(NASTY, ("name", "value"), ((NASTY, "=HYPERLINK(1)"),), (NASTY,), (NASTY,))]
-    text = listing.markdown(found)
+def test_sheets_are_safe_in_every_format() -> None:
+    found = [Sheet(NASTY, ("name", "value"), ((NASTY, "=HYPERLINK(1)"),), (NASTY,), (NASTY,))]
+    text = sheets.written(found, "markdown")
     assert [line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("|")] == [
         3,
         3,
         3,
     ]
     assert not HIDDEN.search(text.replace("\n", ""))
-    (row,) = csv.DictReader(io.StringIO(listing.csv(found)))
+    (row,) = csv.DictReader(io.StringIO(sheets.written(found, "csv")))
     assert row["value"] == "'=HYPERLINK(1)"
-    assert not HIDDEN.search(listing.csv(found).replace("\n", ""))
-    assert not HIDDEN.search(listing.latex(found).replace("\n", ""))
+    assert not HIDDEN.search(sheets.written(found, "csv").replace("\n", ""))
+    assert not HIDDEN.search(sheets.written(found, "latex").replace("\n", ""))
 
 
 def test_the_terminal_shows_control_characters_and_does_not_obey_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream = io.StringIO()
-    monkeypatch.setattr(show, "console", Console(file=stream, width=200))
-    show.listings([Listing(NASTY, (NASTY, "b"), ((NASTY, "[bold]x[/bold]"),), (NASTY,))])
-    show.leaderboard([], [(NASTY, NASTY)], [(NASTY, NASTY)])
+    monkeypatch.setattr(screen, "console", Console(file=stream, width=200))
+    screen.print_sheets([Sheet(NASTY, (NASTY, "b"), ((NASTY, "[bold]x[/bold]"),), (NASTY,))])
+    show.show_leaderboard([], [(NASTY, NASTY)], [(NASTY, NASTY)])
     told = stream.getvalue()
     assert "\x1b" not in told
     assert "\u202e" not in told

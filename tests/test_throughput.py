@@ -81,7 +81,7 @@ def test_a_training_is_timed_without_its_warm_up_and_ends_by_the_clock(
 
     with throughput.clocked(0.1, count=False) as rates:
         training.loop(
-            update, {"network": network}, network, None, training.Slices(train, "cpu"),
+            update, {"network": network}, network, lambda: 0.0, training.Slices(train, "cpu"),
             methods.Context(folder=tmp_path), Schedule(steps=5, batch=4, learning_rate=0.0), "short",
         )  # fmt: skip
     (rate,) = rates

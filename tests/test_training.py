@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from uadbench import methods
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volumes
 from uadbench.learning import layout, training
-from uadbench.learning.checkpoint import History
+from uadbench.learning.history import History
 from uadbench.learning.training import Batch, Schedule
 from uadbench.methods import Context
 from uadbench.system.errors import UserError
@@ -232,12 +233,18 @@ def test_prediction_puts_slices_back_in_their_place(volumes: tuple[Volumes, Volu
     np.testing.assert_array_equal(filled[0], volume.brain)
 
 
-def test_weights_come_back_under_a_prefix() -> None:
+def test_weights_come_back() -> None:
     first, second = Blur(), Blur()
-    state = training.weights(first, "generator.") | {"other": np.zeros(3)}
-    training.load_weights(second, state, "cpu", "generator.")
+    training.load_weights(second, training.weights(first), "cpu")
     np.testing.assert_equal(training.weights(second), training.weights(first))
     assert not second.training
+
+
+def test_a_schedule_takes_what_a_methods_options_say() -> None:
+    method = methods.build("ae", "paper", {"cosine": "true"})
+    schedule = Schedule.of(method, batch=3, clip=math.inf)
+    assert (schedule.steps, schedule.batch, schedule.patience) == (500_000, 3, 5)
+    assert (schedule.cosine, schedule.ema, schedule.clip) == (True, 0.0, math.inf)
 
 
 def test_the_learning_rate_falls_along_half_a_cosine() -> None:

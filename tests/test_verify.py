@@ -17,7 +17,7 @@ from uadbench.cards import DatasetCard
 from uadbench.cli import app
 from uadbench.data.session import LeftOut, Session
 from uadbench.datasets import Found
-from uadbench.experiment.plan import Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.preprocessing import scan
 from uadbench.preprocessing.verify import Report, verify
 from uadbench.system.progress import Silent
@@ -119,7 +119,7 @@ def test_nan_constant_volumes_and_unknown_labels_are_problems(tmp_path: Path) ->
     )
 
 
-def test_trap_3_another_shape_is_remarked_and_another_affine_of_the_same_shape_is_a_problem(
+def test_another_shape_is_remarked_and_another_affine_of_the_same_shape_is_a_problem(
     tmp_path: Path,
 ) -> None:
     small = save(tmp_path / "small.nii.gz", ball((12, 13, 11), 2).astype(np.uint8), np.diag([8.0, 8, 8, 1]))
@@ -152,9 +152,9 @@ def test_a_full_head_without_a_mask_is_remarked(tmp_path: Path) -> None:
     assert "full head" in found.remarks[0].reason
 
 
-def test_trap_7_duplicates_are_problems_between_subjects_and_remarks_within_one(tmp_path: Path) -> None:
+def test_duplicates_are_problems_between_subjects_and_remarks_within_one(tmp_path: Path) -> None:
     first = session(tmp_path, "a")
-    copy = save(tmp_path / "copy.nii", scan.read(first.images["T1"]).array, AFFINE)
+    copy = save(tmp_path / "copy.nii", scan.read_scan(first.images["T1"]).array, AFFINE)
     twin = session(tmp_path, "b", images={"T1": copy})
     found = report(tmp_path, [first, twin])
     assert [str(p) for p in found.problems] == [
@@ -166,10 +166,10 @@ def test_trap_7_duplicates_are_problems_between_subjects_and_remarks_within_one(
     assert "same image voxel by voxel" in found.remarks[0].reason
 
 
-def test_trap_7_a_duplicate_across_partitions_names_both(tmp_path: Path) -> None:
+def test_a_duplicate_across_partitions_names_both(tmp_path: Path) -> None:
     published = {"training": "lesion-val", "test": "lesion-test"}
     first = session(tmp_path, "a", part="training")
-    copy = save(tmp_path / "copy.nii", scan.read(first.images["T1"]).array, AFFINE)
+    copy = save(tmp_path / "copy.nii", scan.read_scan(first.images["T1"]).array, AFFINE)
     twin = session(tmp_path, "b", images={"T1": copy}, part="test")
     made = Found(replace(card(), published_split=published), tmp_path, (first, twin), ())
     found = verify(made, 1, Silent())
@@ -180,7 +180,7 @@ def test_trap_7_a_duplicate_across_partitions_names_both(tmp_path: Path) -> None
     assert found.partitions["lesion-val"]["subjects"] == found.partitions["lesion-test"]["subjects"] == 1
 
 
-def test_trap_2_a_person_in_two_partitions_is_a_problem(tmp_path: Path) -> None:
+def test_a_person_in_two_partitions_is_a_problem(tmp_path: Path) -> None:
     healthy = replace(session(tmp_path, "a", lesion_mask=None), healthy=True, subject="anna")
     found = report(tmp_path, [healthy, replace(session(tmp_path, "b"), subject="anna")])
     assert [str(p) for p in found.problems] == [
@@ -189,12 +189,12 @@ def test_trap_2_a_person_in_two_partitions_is_a_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trap", "code"), [("", 0), ("duplicate", 1), ("truncated", 1), ("unknown_label", 1)]
+    ("corruption", "code"), [("", 0), ("duplicate", 1), ("truncated", 1), ("unknown_label", 1)]
 )
 def test_the_exit_code_is_1_when_something_is_wrong_and_the_json_says_all(
-    trap: str, code: int, runtime: Runtime, tmp_path: Path
+    corruption: str, code: int, runtime: Runtime, tmp_path: Path
 ) -> None:
-    write_fixture("atlas2", tmp_path / "made", subjects=2, traps=[trap] if trap else [])
+    write_fixture("atlas2", tmp_path / "made", subjects=2, corruptions=[corruption] if corruption else [])
     said = tmp_path / "report.json"
     arguments = ["verify", "atlas2", "--root", str(tmp_path / "made"), "--report", str(said), "--quiet"]
     done = CliRunner().invoke(app, [*arguments, "--workers", "1"])

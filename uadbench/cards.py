@@ -3,12 +3,11 @@
 Reading a card imports no plug-in code, so that listing methods stays fast and never loads torch.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 from msgspec import Meta
 
@@ -39,18 +38,6 @@ Count = Annotated[int, Meta(ge=0, le=10**6)]
 Label = Annotated[int, Meta(ge=1, le=2**16)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Sentence = Annotated[str, Meta(min_length=1, max_length=300)]
-
-
-class Reported(TypedDict):
-    """A published figure with its source."""
-
-    train: str
-    test: str
-    contrast: str
-    metric: str
-    value: float
-    origin: str
-    source: str
 
 
 class Needs(TypedDict, total=False):
@@ -86,9 +73,8 @@ class MethodCard:
     synthetic: bool = False  # trained with synthetic anomalies
     patient_slices: bool = False  # trained on lesion-free slices of patients
     set: Mapping[str, Any] = field(default_factory=dict)  # field values that make the row
-    preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values by preset
+    preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values; absent: defaults
     smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
-    reported: tuple[Reported, ...] = ()
     exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by preset
 
@@ -101,6 +87,9 @@ class _Options:
     preset: Mapping[Preset, Mapping[str, Value]] = field(default_factory=dict)
     needs: Mapping[Preset, Needs] = field(default_factory=dict)
     smoke: Mapping[str, Value] = field(default_factory=dict)
+
+
+_OPTIONS = tuple(one.name for one in fields(_Options))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +155,6 @@ class DatasetCard:
             raise ValueError("lesion_labels, ignore_labels and other_labels give one label two meanings")
 
 
-Card = TypeVar("Card", MethodCard, DatasetCard)
-
-
 def spelled(name: str, there: Iterable[str]) -> str | None:
     """A name as it is spelled there, whatever its case; None where it is not there."""
     return next((one for one in there if one.lower() == name.lower()), None)
@@ -182,8 +168,11 @@ def contrast_of(card: DatasetCard, name: str) -> str:
     return found
 
 
+# ---- reading -----------------------------------------------------------------------------------
+
+
 def _state(path: Path) -> tuple[int, int]:
-    """When a file was changed (ns), and its bytes."""
+    """When a file was changed (ns), and its bytes: a card is read again when one of them is another."""
     try:
         state = path.stat()
     except OSError as error:
@@ -192,108 +181,97 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @cache
-def _as_it_was(kind: str, name: str, path: Path, changed_ns: int, size: int) -> Any:
-    """The card of a row of methods or of a data set, as its file was then; a mistake in it names the file."""
-    if not re.fullmatch(r"[\w-]+", name):
-        raise UserError(f"{path}: a name expects letters, digits, _ and -, but {name!a} came.")
-    facts = toml.parse(path) | {"name": name}
-    if kind == "datasets":
-        return toml.typed(DatasetCard, facts, str(path))
-    return toml.typed(MethodCard, _row(_checked(facts, path), name) | {"folder": path.parent.name}, str(path))
-
-
-def _checked(facts: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The facts of a folder of methods, their tables of the form that `_row` relies on."""
-    rows = toml.typed(dict[str, dict[str, Any]], facts.get("row", {}), f"[row] of {path}")
-    for where, table in (("", facts), *((f"[row.{name}] of ", own) for name, own in rows.items())):
-        chosen = {f.name: table[f.name] for f in fields(_Options) if f.name in table}
-        toml.typed(_Options, chosen, f"{where}{path}")
-    return facts
-
-
-def _row(facts: dict[str, Any], name: str) -> dict[str, Any]:
-    """The facts of one row of a folder: the folder's, and over them the row's own."""
-    rows = facts.pop("row", {})
-    own: dict[str, Any] = rows.get(name, {})
-    chosen = own.get("set", {})
-    presets = {
-        preset: values | chosen | own.get("preset", {}).get(preset, {})
-        for preset, values in facts.get("preset", {}).items()
-    }
-    smoke = facts.get("smoke", {}) | chosen | own.get("smoke", {})
-    return facts | ({"reported": []} if own else {}) | own | {"preset": presets, "smoke": smoke}
-
-
-def _rows() -> tuple[dict[str, Path], dict[str, UserError]]:
-    """The card file of every row, and what is wrong with the others."""
-    rows: dict[str, Path] = {}
-    wrong: dict[str, UserError] = {}
-    for folder, home in sorted(catalog.there("methods").items()):
-        path = home / "card.toml"
-        try:
-            others = _other_rows(path, *_state(path))
-        except UserError as error:
-            wrong[folder] = error
-            continue
-        for name in (folder, *others):
-            if rows.setdefault(name, path) != path:
-                text = f"{path} and {rows[name]} both have a row '{name}': rename one of them."
-                wrong[name] = UserError(text)
-    return {name: path for name, path in rows.items() if name not in wrong}, wrong
+def _read_dataset(path: Path, changed_ns: int, size: int) -> DatasetCard:
+    """The card of a data set; a mistake in it is a UserError that names the file."""
+    return toml.typed(DatasetCard, toml.parse(path) | {"name": path.parent.name}, str(path))
 
 
 @cache
-def _other_rows(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
-    """The names of a folder's rows besides the first, as its card was then."""
-    return tuple(_checked(toml.parse(path), path).get("row", {}))
+def _read_methods(path: Path, changed_ns: int, size: int) -> dict[str, MethodCard]:
+    """The cards of all rows of a folder; a mistake in one of them is a UserError that names the file."""
+    facts, folder = toml.parse(path), path.parent.name
+    rows = toml.typed(dict[str, dict[str, Any]], facts.pop("row", {}), f"[row] of {path}")
+    for where, table in (("", facts), *((f"[row.{name}] of ", own) for name, own in rows.items())):
+        toml.typed(_Options, {k: v for k, v in table.items() if k in _OPTIONS}, f"{where}{path}")
+    for name in rows:
+        if not catalog.NAME.fullmatch(name):
+            raise UserError(f"{path}: a name expects letters, digits, _ and -, but {name!a} came.")
+    return {
+        name: toml.typed(MethodCard, _row(facts, own) | {"name": name, "folder": folder}, str(path))
+        for name, own in {folder: {}, **rows}.items()
+    }
 
 
-def method_names() -> list[str]:
-    """All rows of all method folders, sorted."""
-    return sorted(_rows()[0])
+def _row(facts: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of one row of a folder: the folder's, and over them the row's own."""
+    chosen = own.get("set", {})
+    presets = {
+        preset: facts.get("preset", {}).get(preset, {}) | chosen | own.get("preset", {}).get(preset, {})
+        for preset in PRESETS
+    }
+    smoke = facts.get("smoke", {}) | chosen | own.get("smoke", {})
+    return {**facts, **own, "preset": presets, "smoke": smoke}
+
+
+def _all_methods() -> tuple[dict[str, MethodCard], dict[str, UserError]]:
+    """The card of every row, and what is wrong with the others, by the name of row or folder."""
+    found: dict[str, MethodCard] = {}
+    wrong: dict[str, UserError] = {}
+    folders = catalog.there("methods")
+    for folder in sorted(folders):
+        path = folders[folder] / "card.toml"
+        try:
+            rows = _read_methods(path, *_state(path))
+        except UserError as error:
+            wrong[folder] = error
+            continue
+        for name, card in rows.items():
+            first = found.setdefault(name, card)
+            if first.folder != folder:
+                other = folders[first.folder] / "card.toml"
+                wrong[name] = UserError(f"{path} and {other} both have a row '{name}': rename one of them.")
+    return {name: card for name, card in sorted(found.items()) if name not in wrong}, wrong
 
 
 def method_card(name: str) -> MethodCard:
     """The card of a row; an unknown name lists what there is."""
-    rows, wrong = _rows()
+    found, wrong = _all_methods()
     if name in wrong:
         raise wrong[name]
-    if name not in rows:
-        raise unknown("method", name, sorted(rows))
-    card: MethodCard = _as_it_was("methods", name, rows[name], *_state(rows[name]))
-    return card
+    if name not in found:
+        raise unknown("method", name, found)
+    return found[name]
+
+
+def method_cards() -> dict[str, MethodCard]:
+    """The cards of all rows of all method folders by name, without those that cannot be read."""
+    return _all_methods()[0]
+
+
+def method_names() -> list[str]:
+    """All rows of all method folders, sorted."""
+    return list(method_cards())
+
+
+def all_methods() -> tuple[dict[str, MethodCard], list[str]]:
+    """The cards of all rows by name, and what is wrong with the others."""
+    found, wrong = _all_methods()
+    return found, sorted({str(error) for error in wrong.values()})
 
 
 def dataset_card(name: str) -> DatasetCard:
     """The card of a data set; an unknown name lists what there is."""
     path = catalog.locate("datasets", name) / "card.toml"
-    card: DatasetCard = _as_it_was("datasets", name, path, *_state(path))
-    return card
-
-
-def method_cards() -> dict[str, MethodCard]:
-    """The cards of all rows by name, without those that cannot be read."""
-    return all_methods()[0]
-
-
-def all_methods() -> tuple[dict[str, MethodCard], list[str]]:
-    """The cards of all rows by name, and what is wrong with the others."""
-    rows, wrong = _rows()
-    found, more = _sorted_out(rows, method_card)
-    return found, sorted({*map(str, wrong.values()), *more})
+    return _read_dataset(path, *_state(path))
 
 
 def all_datasets() -> tuple[dict[str, DatasetCard], list[str]]:
     """The cards of all data sets by name, and what is wrong with the others."""
-    return _sorted_out(catalog.names("datasets"), dataset_card)
-
-
-def _sorted_out(names: Iterable[str], read: Callable[[str], Card]) -> tuple[dict[str, Card], list[str]]:
-    found: dict[str, Card] = {}
-    wrong: list[str] = []
-    for name in sorted(names):
+    found: dict[str, DatasetCard] = {}
+    wrong: set[str] = set()
+    for name in catalog.names("datasets"):
         try:
-            found[name] = read(name)
+            found[name] = dataset_card(name)
         except UserError as error:
-            wrong.append(str(error))
-    return found, sorted(set(wrong))
+            wrong.add(str(error))
+    return found, sorted(wrong)

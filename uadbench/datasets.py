@@ -1,15 +1,15 @@
-"""Data sets: found by name, and asked for their subjects.
+"""Data sets: found by name, and asked for their sessions.
 
 A data set is a folder `datasets/<name>/` with a `card.toml` (facts) and a `dataset.py` with the
-function `subjects(root) -> Iterator[Subject | LeftOut | Remark]`. One that makes its own files has
+function `sessions(root) -> Iterator[Session | LeftOut | Remark]`. One that makes its own files has
 `generate(root, progress)` too. One that draws scans from what was downloaded has
-`draw(root, folder, workers, progress)`, and `subjects` is given the folder they were drawn into; its
+`draw(root, folder, workers, progress)`, and `sessions` is given the folder they were drawn into; its
 `survey(root, workers, progress)` answers the same without drawing anything.
 """
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +18,9 @@ from uadbench import catalog
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.data import layout
 from uadbench.data.session import LeftOut, Remark, Session
+from uadbench.system import locks
 from uadbench.system.errors import UserError
+from uadbench.system.paths import Paths
 from uadbench.system.progress import Progress
 
 # `datasets/x/dataset.py` is imported as `uadbench.datasets.x.dataset`; see uadbench/methods.py.
@@ -31,7 +33,7 @@ FIXTURE_NOTE = "FIXTURE.txt"
 
 @dataclass(frozen=True)
 class Found:
-    """What lies under a root: the subjects, sorted by id, what is left out, and what is worth knowing."""
+    """What lies under a root: the sessions, sorted by id, what is left out, and what is worth knowing."""
 
     card: DatasetCard
     root: Path
@@ -40,7 +42,7 @@ class Found:
     remarks: tuple[Remark, ...] = ()
 
     def with_contrast(self, contrast: str) -> Sequence[Session]:
-        """The subjects that have a contrast; a contrast that none has lists those there are."""
+        """The sessions that have a contrast; a contrast that none has lists those there are."""
         chosen = [session for session in self.sessions if contrast in session.images]
         if not chosen:
             there = sorted({c for session in self.sessions for c in session.images})
@@ -69,61 +71,56 @@ def can_generate(name: str) -> bool:
     return hasattr(load(name), "generate")
 
 
-def generate(name: str, root: Path, progress: Progress) -> None:
-    """Let a data set write its files under `root`, where they are not there yet."""
-    load(name).generate(root, progress)
-
-
 def can_draw(name: str) -> bool:
     """Whether a data set draws its scans from what was downloaded."""
     return hasattr(load(name), "draw")
 
 
-def draw(name: str, root: Path, folder: Path, workers: int, progress: Progress) -> None:
-    """Let a data set draw into `folder` the scans that are not there yet; `root` is only read."""
-    load(name).draw(root, folder, workers, progress)
+def find_or_make(name: str, paths: Paths, workers: int, progress: Progress) -> Found:
+    """Everything a data set has; one that makes or draws its own files makes those that are missing."""
+    root, drawn = paths.root(name), None
+    if can_generate(name):
+        with locks.held(paths.lock(f"generate-{name}")):
+            load(name).generate(root, progress)
+    elif can_draw(name) and root.is_dir():
+        drawn = paths.drawn(name)
+        with locks.held(paths.lock(f"draw-{name}")):
+            load(name).draw(root, drawn, workers, progress)
+    return find_sessions(name, root, drawn)
 
 
-def find(name: str, root: Path, drawn: Path | None = None) -> Found:
+def find_sessions(name: str, root: Path, drawn: Path | None = None) -> Found:
     """Everything a data set has under `root`; an absent or empty root says where to apply.
 
     `drawn` is the folder into which a data set has drawn what it made of the root's files.
     """
-    _check_root(name, root)
-    return _found(name, root, load(name).sessions(drawn or root))
+    return _found(name, root, lambda: load(name).sessions(drawn or root))
 
 
 def survey(name: str, root: Path, workers: int, progress: Progress) -> Found:
-    """What `find` would answer once a data set had drawn its scans: no file is written."""
-    _check_root(name, root)
-    return _found(name, root, load(name).survey(root, workers, progress))
+    """What `find_or_make` would answer once a data set had drawn its scans: no file is written."""
+    return _found(name, root, lambda: load(name).survey(root, workers, progress))
 
 
-def _check_root(name: str, root: Path) -> None:
+def _found(name: str, root: Path, items: Callable[[], Iterable[Session | LeftOut | Remark]]) -> Found:
+    """What an adapter says lies under a root, and what no adapter sees: content that is not here."""
     card = dataset_card(name)
     if not root.is_dir():
         raise UserError(f"The root of {name}, {root}, is not a folder; {_how_to_get(card)}")
-
-
-def _found(name: str, root: Path, items: Iterable[Session | LeftOut | Remark]) -> Found:
-    """What an adapter says lies under a root, and what no adapter sees: content that is not here."""
-    card = dataset_card(name)
     if (root / FIXTURE_NOTE).exists():
         card = replace(card, population="synthetic")
     sessions: list[Session] = []
     left_out: list[LeftOut] = []
     remarks: list[Remark] = []
-    for item in (*items, *layout.surprises(root)):
+    for item in (*items(), *layout.find_unseen(root)):
         if isinstance(item, LeftOut):
             left_out.append(item)
         elif isinstance(item, Remark):
             remarks.append(item)
         elif item.id in card.exclusions:
             left_out.append(LeftOut(item.id, card.exclusions[item.id]))
-        elif item.orientation is None and card.analyze_orientation is not None:
-            sessions.append(replace(item, orientation=card.analyze_orientation))
         else:
-            sessions.append(item)
+            sessions.append(replace(item, orientation=item.orientation or card.analyze_orientation))
     if not sessions:
         raise UserError(_nobody(card, root, left_out))
     _check_sessions(name, root, sessions)
@@ -149,9 +146,9 @@ def _nobody(card: DatasetCard, root: Path, left_out: Sequence[LeftOut]) -> str:
     reasons = [words for words, _ in by_reason(item for item in left_out if item.id not in unmasked)]
     if unmasked:
         reasons.insert(0, f"{len(unmasked)} subjects, none with a lesion mask: {', '.join(unmasked[:5])}")
-    packed = [path.name for path in layout.walk(root).files if layout.ARCHIVE.search(path.name)]
+    packed = [path.name for path in layout.walk_tree(root).files if layout.ARCHIVE.search(path.name)]
     if packed:
-        reasons.append(f"{layout.listed(packed)} to be unpacked")
+        reasons.append(f"{layout.count_names(packed)} to be unpacked")
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return f"No subject of {card.name} that can be used was found under {root}{why}; {_how_to_get(card)}"
 
@@ -162,7 +159,7 @@ def by_reason(items: Iterable[LeftOut]) -> list[tuple[str, int]]:
     for item in items:
         members.setdefault(item.reason, []).append(item.id)
     return [
-        (f"{ids[0]}: {reason}" if len(ids) == 1 else f"{layout.listed(ids)}: {reason}", len(ids))
+        (f"{ids[0]}: {reason}" if len(ids) == 1 else f"{layout.count_names(ids)}: {reason}", len(ids))
         for reason, ids in members.items()
     ]
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench import catalog, source
+from uadbench import catalog
 from uadbench.cards import PRESETS, MethodCard, method_card, method_names
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.system import ranges
@@ -71,7 +71,8 @@ class Method(ABC):
     """Learns what healthy brains look like, then says how far a volume is from that.
 
     The fields are the hyper-parameters, each a `fit_option` or a `score_option`; the constructor
-    stores them and does nothing else. What is learned lives in attributes that end in `_`.
+    stores them and does nothing else. What is learned lives in attributes that end in `_`. `score` works
+    right after `fit` (and `calibrate`), and right after `load_state`.
     """
 
     grid: str = fit_option("g96", "model grid: volumes are handed over on it")
@@ -127,9 +128,10 @@ class Stochastic(Method):
     )
 
 
-def load(name: str) -> type[Method]:
-    """The class of a method by the name of its row."""
-    folder = method_card(name).folder
+def load(row: str | MethodCard) -> type[Method]:
+    """The class of a method by its row: the name, or the card."""
+    card = _card_of(row)
+    folder = card.folder
     __path__[:] = [str(folder) for folder in catalog.folders("methods")]
     importlib.invalidate_caches()
     try:
@@ -137,10 +139,14 @@ def load(name: str) -> type[Method]:
         hints(entry)
     except Exception as error:  # whatever the code of a plug-in does
         raise UserError(
-            f"The code of method '{name}', {catalog.locate('methods', folder) / 'method.py'}, cannot be "
+            f"The code of method '{card.name}', {catalog.locate('methods', folder) / 'method.py'}, cannot be "
             f"loaded: {type(error).__name__}: {visible(str(error))}."
         ) from error
     return entry
+
+
+def _card_of(row: str | MethodCard) -> MethodCard:
+    return method_card(row) if isinstance(row, str) else row
 
 
 def names() -> list[str]:
@@ -148,19 +154,19 @@ def names() -> list[str]:
     return method_names()
 
 
-def build(name: str, preset: str, settings: Mapping[str, str] = {}) -> Method:
+def build(row: str | MethodCard, preset: str, settings: Mapping[str, str] = {}) -> Method:
     """A method with the values of a preset and, over them, settings given as text (`--set`).
 
     Each value is held against its option's range, and all of them against each other: what cannot be
     carried out is a UserError here, before anything is prepared.
     """
-    card, kind = method_card(name), load(name)
+    card = _card_of(row)
+    name, kind = card.name, load(card)
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
-    chosen = card.preset.get(preset, {})
     values = {
         key: _value(kind, name, key, value, f"{value} in its preset {preset}")
-        for key, value in chosen.items()
+        for key, value in card.preset[preset].items()
     }
     values |= {key: _value(kind, name, key, _parse(kind, key, text), text) for key, text in settings.items()}
     method = kind(**values)
@@ -220,13 +226,8 @@ def parameters(method: Method, stage: str | None = None) -> dict[str, Any]:
     }
 
 
-def variant(name: str, method: Method, preset: str) -> str:
+def variant(row: str | MethodCard, method: Method, preset: str) -> str:
     """Name of a row: the preset and the sorted options that differ from it."""
-    usual = parameters(build(name, preset))
+    usual = parameters(build(row, preset))
     changed = {k: v for k, v in parameters(method).items() if v != usual[k]}
     return ",".join([preset, *[f"{key}={changed[key]}" for key in sorted(changed)]])
-
-
-def source_hash(card: MethodCard) -> str:
-    """Hash of the code that decides what a method learns and answers, see `uadbench.source`."""
-    return source.source_hash(card.folder)

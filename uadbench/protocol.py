@@ -6,7 +6,7 @@ The numbered rules are the project's evaluation protocol (README, "What the numb
 from dataclasses import dataclass
 
 from uadbench.cards import HEADLINES, DatasetCard
-from uadbench.data.space import EVALUATION, GRIDS, NATIVE, Frame, Target, grid, in_plane
+from uadbench.data.space import EVALUATION, GRIDS, NATIVE, Frame, Target, find_grid, make_frame
 from uadbench.system.errors import unknown
 
 METRIC_VERSION = 2  # raised whenever a number would change for the same score maps
@@ -41,7 +41,7 @@ class Protocol:
         """
         if name == EVALUATION:
             return self.grid
-        return in_plane(grid(name)) if self.flat else grid(name)
+        return make_frame(find_grid(name)) if self.flat else find_grid(name)
 
 
 PROTOCOLS = {

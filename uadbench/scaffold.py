@@ -1,4 +1,4 @@
-"""New: a folder for a method or a data set of one's own, which works before its first change.
+"""Scaffold: a folder for a method or a data set of one's own, which works before its first change.
 
 What is written is a copy of a plug-in in `uadbench/templates`, itself a plug-in folder, under another name.
 """
@@ -18,26 +18,26 @@ PLACEHOLDERS = {"methods": "my_method", "datasets": "my_dataset"}  # kind -> the
 NEXT = {
     "methods": """\
 uadbench methods {name}                                         # what its card says
+uadbench check-method {name}                                    # what every method promises
 uadbench run --method {name} --dataset phantom --preset ci      # it learns, scores and has a record
-pytest tests/test_methods.py -k {name}                          # in a checkout: what every method promises
 """,
     "datasets": """\
+uadbench check-dataset {name}                      # what every data set promises
 uadbench fixture {name} --out {name}-fixture       # phantom people in its layout
 uadbench verify {name} --root {name}-fixture       # later: --root of the real files
 uadbench run --method intensity --dataset {name} --preset ci --protocol uad-1-4mm
-pytest tests/test_datasets.py -k {name}            # in a checkout: what every data set promises
 """,
 }
 
 
-def write(kind: str, name: str, folder: Path | None = None) -> Path:
+def write_template(kind: str, name: str, folder: Path | None = None) -> Path:
     """Write `<folder>/<kind>/<name>/` and return its path; `kind` is `methods` or `datasets`.
 
     Without a `folder` it is written among the plug-ins that the environment names, else into the checkout,
     else into the current folder. A name that is taken or cannot be a module's is a UserError.
     """
     _check_name(kind, name)
-    target = (folder or default_folder()) / kind / name
+    target = (folder or find_folder()) / kind / name
     if target.exists():
         raise UserError(f"{target} is there already: choose another name, or --folder.")
     source = TEMPLATES / kind / PLACEHOLDERS[kind]
@@ -48,12 +48,9 @@ def write(kind: str, name: str, folder: Path | None = None) -> Path:
     return target
 
 
-def default_folder() -> Path:
+def find_folder() -> Path:
     """The last plug-in folder that the environment names, else the checkout, else the current folder."""
-    if plugins := catalog.plugins():
-        return plugins[-1]
-    checkout = catalog.checkout()
-    return checkout if checkout is not None else Path()
+    return [catalog.checkout() or Path(), *catalog.plugins()][-1]
 
 
 def _check_name(kind: str, name: str) -> None:
@@ -62,13 +59,12 @@ def _check_name(kind: str, name: str) -> None:
             f"A name becomes a Python module: expected are small letters, digits and _, a letter first, "
             f"and no word of the language, but '{name}' came."
         )
-    taken = cards.method_names() if kind == "methods" else catalog.names("datasets")
-    if name in taken:
+    if name in (cards.method_names() if kind == "methods" else catalog.names("datasets")):
         raise UserError(f"There is a {kind[:-1]} '{name}' already: choose another name.")
 
 
-def next_steps(kind: str, target: Path) -> str:
-    """What to type after `write`, as lines of a shell."""
+def list_next_steps(kind: str, target: Path) -> str:
+    """What to type after `write_template`, as lines of a shell."""
     steps = NEXT[kind].format(name=target.name)
     folder = target.parent.parent.resolve()
     if folder in [*(path.resolve() for path in catalog.plugins()), catalog.checkout()]:

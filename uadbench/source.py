@@ -25,7 +25,7 @@ HARNESS = frozenset(
 )  # fmt: skip
 
 
-def of_method(folder: str) -> dict[str, str]:
+def hash_method_files(folder: str) -> dict[str, str]:
     """Hash of the syntax of every file that a method depends on, by its place, such as
     `uadbench/learning/scores.py`.
     """
@@ -113,4 +113,4 @@ def _does_nothing(node: Any) -> bool:
 
 def source_hash(folder: str) -> str:
     """One hash of all the code that a method depends on."""
-    return sha256("".join(f"{place} {digest}\n" for place, digest in of_method(folder).items()))
+    return sha256("".join(f"{place} {digest}\n" for place, digest in hash_method_files(folder).items()))

@@ -18,13 +18,13 @@ OTHERS = {
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:
-    """One subject for each scan with a lesion mask beside it."""
-    sessions, surplus = layout.by_session(root, NAME, {"t1w": "T1"})
-    yield from [*surplus, *layout.foreign(root, OTHERS)]
-    masks = layout.own_masks(root)
+    """One session for each scan with a lesion mask beside it."""
+    sessions, surplus = layout.group_by_session(root, NAME, {"t1w": "T1"})
+    yield from [*surplus, *layout.find_foreign(root, OTHERS)]
+    masks = layout.find_own_masks(root)
     for (subject, label), images in sessions.items():
         name, folder = f"sub-{subject.lower()}_ses-{label}", images["T1"].parent
-        lesion = layout.volume(folder, rf"{name}_{SPACE}_label-L_desc-T1lesion_mask")
+        lesion = layout.find_volume(folder, rf"{name}_{SPACE}_label-L_desc-T1lesion_mask")
         if lesion is None:
             yield LeftOut(name, f"{layout.NO_MASK} beside it (the part Testing has none)")
             continue
@@ -35,7 +35,7 @@ def sessions(root: Path) -> Iterator[Session | LeftOut]:
             label=label,
             images=images,
             healthy=False,
-            contrast_masks=layout.own_masks_of(masks, images),
+            contrast_masks=layout.match_own_masks(masks, images),
             lesion_mask=lesion,
             lesion_kind="stroke",
             site=subject.split("S")[0],

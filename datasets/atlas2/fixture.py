@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 
-from uadbench.testing import Lattice, Picture, Scene, Trap, Visit
+from uadbench.testing import Corruption, Lattice, Picture, Scene, Visit
 
 KIND = "stroke"
 LAYOUTS = ("R001", "no site folders")
@@ -29,7 +29,7 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
 
 
 def _testing(scene: Scene) -> None:
-    """The victim belongs to the part Testing, which has no masks."""
+    """The target belongs to the part Testing, which has no masks."""
     scene.mask("lesion").unlink()
     (image,) = scene.images()
     part = next(folder for folder in image.parents if folder.name == "Training")
@@ -38,4 +38,4 @@ def _testing(scene: Scene) -> None:
     shutil.move(image, target)
 
 
-TRAPS = {"testing": Trap(_testing, frozenset({"lesion"}), "a scan of the part Testing, without a mask")}
+CORRUPTIONS = {"testing": Corruption(_testing, "lesion")}

@@ -11,13 +11,13 @@ CONTRASTS = {"FLAIR": "Flair", "T1ce": "T1c"}  # contrast -> how the file names 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:
     """One session for each folder, the subject being the patient's number."""
-    for folder, name in layout.folders(root, r"brats_2013_(pat\d{4})_(\d+)"):
-        files = {c: layout.volume(folder, rf"{n}_subtrMeanDivStd") for c, n in CONTRASTS.items()}
+    for folder, name in layout.find_folders(root, r"brats_2013_(pat\d{4})_(\d+)"):
+        files = {c: layout.find_volume(folder, rf"{n}_subtrMeanDivStd") for c, n in CONTRASTS.items()}
         images = {contrast: path for contrast, path in files.items() if path}
-        lesion = layout.volume(folder, "OTMultiClass")
+        lesion = layout.find_volume(folder, "OTMultiClass")
         if not images or lesion is None:
             reason = f"{layout.NO_MASK} (label file OTMultiClass)"
-            bare = layout.lacking(folder, "has no image", ".*_subtrMeanDivStd")
+            bare = layout.explain_lack(folder, "has no image", ".*_subtrMeanDivStd")
             yield LeftOut(folder.name, reason if images else bare)
             continue
         yield Session(
@@ -27,7 +27,7 @@ def sessions(root: Path) -> Iterator[Session | LeftOut]:
             label=name[2],
             images=images,
             healthy=False,
-            brain_mask=layout.volume(folder, "brainmask"),
+            brain_mask=layout.find_volume(folder, "brainmask"),
             lesion_mask=lesion,
             lesion_kind="glioma",
             space="SRI24",

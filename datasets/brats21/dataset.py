@@ -24,8 +24,8 @@ CONTRASTS = {"T1": "t1n?", "T1ce": "t1ce?", "T2": "t2w?", "FLAIR": "flair|t2f"}
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:
-    """One subject for each patient folder of one release."""
-    folders = {release: list(layout.folders(root, pattern)) for release, pattern in RELEASES.items()}
+    """One session for each patient folder of one release."""
+    folders = {release: list(layout.find_folders(root, pattern)) for release, pattern in RELEASES.items()}
     used = next((release for release, found in folders.items() if found), None)
     for release, found in folders.items():
         if release != used and found:
@@ -33,7 +33,7 @@ def sessions(root: Path) -> Iterator[Session | LeftOut]:
                 f"BraTS {release}",
                 f"{len(found)} patients; BraTS {used} is used, and may hold the same under other ids",
             )
-    yield from layout.foreign(root, OTHERS)
+    yield from layout.find_foreign(root, OTHERS)
     for folder, name in folders.get(used or "", []):
         yield _subject(folder, name, LABELS.get(used or "", ()))
 
@@ -42,13 +42,13 @@ def _subject(folder: Path, name: re.Match[str], values: tuple[int, ...]) -> Sess
     """One patient, or what the folder lacks."""
 
     def file(names: str) -> Path | None:
-        return layout.volume(folder, rf"{re.escape(folder.name)}[-_]({names})")
+        return layout.find_volume(folder, rf"{re.escape(folder.name)}[-_]({names})")
 
     images = {contrast: path for contrast, names in CONTRASTS.items() if (path := file(names))}
     if not images:
-        return LeftOut(folder.name, layout.lacking(folder, "has no image", r".*[-_](t1\w*|t2\w*|flair)"))
+        return LeftOut(folder.name, layout.explain_lack(folder, "has no image", r".*[-_](t1\w*|t2\w*|flair)"))
     # The segmentation of one patient in a mirror of 2020 is named otherwise.
-    lesion = file("seg") or layout.volume(folder, r".*segm?(entation)?")
+    lesion = file("seg") or layout.find_volume(folder, r".*segm?(entation)?")
     if lesion is None:
         return LeftOut(folder.name, f"{layout.NO_MASK} (segmentation; validation patients have none)")
     return Session(

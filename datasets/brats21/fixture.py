@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.testing import Lattice, Picture, Scene, Trap, Visit
+from uadbench.testing import Corruption, Lattice, Picture, Scene, Visit
 
 KIND = "glioma"
 LAYOUTS = ("2021", "2020", "2023")
@@ -52,7 +52,7 @@ def _two_releases(scene: Scene) -> None:
         (folder / path.name).write_bytes(path.read_bytes())
 
 
-TRAPS = {
-    "irregular_name": Trap(_irregular_name, frozenset({"lesion"}), "an irregular name of a segmentation"),
-    "two_releases": Trap(_two_releases, frozenset({"image"}), "a patient of another year's release"),
+CORRUPTIONS = {
+    "irregular_name": Corruption(_irregular_name, "lesion"),
+    "two_releases": Corruption(_two_releases, "image"),
 }

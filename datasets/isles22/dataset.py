@@ -16,20 +16,20 @@ OTHERS = {
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:
-    """One subject for each session with a lesion mask."""
+    """One session for each session with a lesion mask."""
     contrasts = {"dwi": "DWI", "adc": "ADC", "flair": "FLAIR"}
-    sessions, surplus = layout.by_session(root, NAME, contrasts)
-    lesions, surplus_masks = layout.by_session(root, MASK, {"msk": "lesion"})
+    sessions, surplus = layout.group_by_session(root, NAME, contrasts)
+    lesions, surplus_masks = layout.group_by_session(root, MASK, {"msk": "lesion"})
     twice = [replace(item, contrast=None) for item in surplus_masks]  # whatever contrast is looked at
-    masks = layout.own_masks(root)
-    yield from [*surplus, *twice, *layout.foreign(root, OTHERS)]
+    masks = layout.find_own_masks(root)
+    yield from [*surplus, *twice, *layout.find_foreign(root, OTHERS)]
     for (subject, label), images in sessions.items():
         name = f"sub-{subject.lower()}_ses-{label}"
         lesion = lesions.pop((subject, label), None)
         if lesion is None:
             yield LeftOut(name, f"{layout.NO_MASK} (..._msk.nii.gz in derivatives)")
             continue
-        own = layout.own_masks_of(masks, images)
+        own = layout.match_own_masks(masks, images)
         yield Session(
             id=name,
             cohort="isles22",

@@ -32,7 +32,7 @@ class Job:
 
     def files(self, number: int) -> dict[str, Path]:
         """Where the files of one draw lie: its contrasts and "brain"."""
-        return phantom.paths(self.folder, f"{self.name}-{number}", lesion=False)
+        return phantom.list_files(self.folder, f"{self.name}-{number}", lesion=False)
 
     @property
     def done(self) -> bool:
@@ -40,7 +40,7 @@ class Job:
         return all(path.exists() for n in range(1, self.draws + 1) for path in self.files(n).values())
 
 
-def write(root: Path, folder: Path, draws: int, workers: int, progress: Progress) -> None:
+def write_drawn(root: Path, folder: Path, draws: int, workers: int, progress: Progress) -> None:
     """Draw every segmentation under `root` that is not drawn yet, and write the index.
 
     A segmentation's scans lie in a folder named by its name and its voxels, so that another root, or one
@@ -49,16 +49,7 @@ def write(root: Path, folder: Path, draws: int, workers: int, progress: Progress
     memory = FileMemory(folder / "files.json")
     jobs, left_out = _jobs(root, folder, draws, memory)
     memory.keep()
-    todo = [job for job in jobs if not job.done]
-    lost = set()
-    with progress.stage("draw label maps", len(todo)) as stage:
-        for position, reason in pool.results(draw_one, todo, workers):
-            job = todo[position]
-            if reason is not None:
-                lost.add(job.name)
-                why = reason.reason if isinstance(reason, pool.Died) else reason
-                left_out[str(job.path.relative_to(root))] = why
-            stage.advance(1, job.name)
+    lost = _draw([job for job in jobs if not job.done], root, left_out, workers, progress)
     drawn = {job.name: job.folder.name for job in jobs if job.name not in lost}
     write_json(folder / INDEX, {"drawn": drawn, "left_out": left_out})
 
@@ -66,16 +57,24 @@ def write(root: Path, folder: Path, draws: int, workers: int, progress: Progress
 def survey(root: Path, workers: int, progress: Progress) -> tuple[list[str], dict[str, str]]:
     """The segmentations under `root` that can be drawn, and why others cannot; nothing is written."""
     jobs, left_out = _jobs(root, root, 0, FileMemory(root / "no memory"))
+    lost = _draw(jobs, root, left_out, workers, progress)
+    return [job.name for job in jobs if job.name not in lost], left_out
+
+
+def _draw(
+    jobs: list[Job], root: Path, left_out: dict[str, str], workers: int, progress: Progress
+) -> set[str]:
+    """Read and draw segmentations; the names of those that cannot be, whose reasons go to `left_out`."""
     lost = set()
-    with progress.stage("read label maps", len(jobs)) as stage:
-        for position, reason in pool.results(check_one, jobs, workers):
+    with progress.stage("label maps", len(jobs)) as stage:
+        for position, reason in pool.results(draw_one, jobs, workers):
             job = jobs[position]
             if reason is not None:
                 lost.add(job.name)
                 why = reason.reason if isinstance(reason, pool.Died) else reason
                 left_out[str(job.path.relative_to(root))] = why
             stage.advance(1, job.name)
-    return [job.name for job in jobs if job.name not in lost], left_out
+    return lost
 
 
 def _jobs(root: Path, folder: Path, draws: int, memory: FileMemory) -> tuple[list[Job], dict[str, str]]:
@@ -83,10 +82,10 @@ def _jobs(root: Path, folder: Path, draws: int, memory: FileMemory) -> tuple[lis
     jobs: dict[str, Job] = {}
     seen: dict[str, str] = {}
     left_out = {}
-    for path, match in layout.volumes(root, "(.+)"):
+    for path, match in layout.find_volumes(root, "(.+)"):
         name, place = match[1].lower(), str(path.relative_to(root))
         try:
-            voxels = memory.word(path, lambda p: scan.voxel_hash(drawing.read(p).array))
+            voxels = memory.word(path, lambda p: scan.voxel_hash(drawing.read_segmentation(p).array))
         except SubjectError as error:
             left_out[place] = str(error)
             continue
@@ -100,27 +99,14 @@ def _jobs(root: Path, folder: Path, draws: int, memory: FileMemory) -> tuple[lis
     return list(jobs.values()), left_out
 
 
-def check_one(job: Job) -> str | None:
-    """The reason why a segmentation cannot be drawn; None where it can."""
-    brain = _brain(job)
-    return brain if isinstance(brain, str) else None
-
-
-def _brain(job: Job) -> drawing.Brain | str:
-    """The brain of a segmentation, or the reason why there is none."""
-    try:
-        return drawing.brain_of(drawing.read(job.path), job.path.name)
-    except (SubjectError, MemoryError) as error:
-        return str(error) or "not enough memory for this segmentation: use fewer --workers."
-
-
 def draw_one(job: Job) -> str | None:
     """Draw a segmentation as often as it is wanted; the reason where that is not possible."""
-    brain = _brain(job)
-    if isinstance(brain, str):
-        return brain
+    try:
+        brain = drawing.brain_of(drawing.read_segmentation(job.path), job.path.name)
+    except (SubjectError, MemoryError) as error:
+        return str(error) or "not enough memory for this segmentation: use fewer --workers."
     for number in range(1, job.draws + 1):
-        drawn = drawing.draw(brain, (SEED, int(sha256(job.name)[:12], 16), number))
+        drawn = drawing.draw_scans(brain, (SEED, int(sha256(job.name)[:12], 16), number))
         files = job.files(number)
         for contrast, image in drawn.images.items():
             phantom.write_volume(files[contrast], image, drawn.grid, "scanner")

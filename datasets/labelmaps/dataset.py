@@ -15,7 +15,7 @@ DRAWS = 6  # scans of each segmentation
 
 def draw(root: Path, folder: Path, workers: int, progress: Progress) -> None:
     """Draw every segmentation under `root` that is not drawn yet; what is wrong with one is noted."""
-    cohort.write(root, folder, DRAWS, workers, progress)
+    cohort.write_drawn(root, folder, DRAWS, workers, progress)
 
 
 def survey(root: Path, workers: int, progress: Progress) -> Iterator[Session | LeftOut]:
@@ -38,7 +38,7 @@ def sessions(drawn: Path) -> Iterator[Session | LeftOut]:
 def _draws(subject: str, folder: Path) -> Iterator[Session]:
     """The scans of one segmentation, which lie in a folder, or will."""
     for number in range(1, DRAWS + 1):
-        files = phantom.paths(folder, f"{subject}-{number}", lesion=False)
+        files = phantom.list_files(folder, f"{subject}-{number}", lesion=False)
         brain = files.pop("brain")
         yield Session(
             id=f"{subject}-{number}",

@@ -37,7 +37,7 @@ WHITE, VENTRICLE = NAMES.index("white matter"), NAMES.index("lateral ventricle")
 
 TURN_DEGREES, SCALE, SHEAR = 4.0, 0.03, 0.02  # deviations of the affine
 VENTRICLE_PULL_MM = (-2.0, 2.5)  # by which ventricles narrow or widen
-STRUCTURE_DEVIATION = 0.03  # of a structure's intensity between people, as a share
+STRUCTURE_DEVIATION = 0.03  # of a structure's intensity between subjects, as a share
 TISSUE_DEVIATION = {"CSF": 0.12, "GM": 0.04, "deep GM": 0.04, "WM": 0.03}
 MARGIN_MM = (-2.0, 1.5)  # from the brain's closed surface to where a scan was stripped
 RIM_MM = (0.5, 2.5)  # over which a stripped scan fades, having been interpolated since
@@ -64,15 +64,15 @@ class Brain:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Scans of one imagined session, each (R, A, S) on `grid`."""
+    """Scans of one simulated session, each (R, A, S) on `grid`."""
 
     grid: Grid
     images: Mapping[str, NDArray[np.int16]]  # 0 outside the brain
     brain: NDArray[np.bool_]
 
 
-def read(path: Path) -> Scan:
-    """A segmentation as it is stored; label numbers that nobody knows are a SubjectError."""
+def read_segmentation(path: Path) -> Scan:
+    """A segmentation as it is stored; unknown label numbers are a SubjectError."""
     labels = scan.read_labels(path)
     there = np.unique(labels.array)
     unknown = sorted(set(there.tolist()) - KNOWN)
@@ -97,7 +97,7 @@ def brain_of(labels: Scan, name: str) -> Brain:
     lattice = np.diag([spacing] * 3 + [1.0])
     lattice[:3, 3] = low
     to_labels = np.asarray(np.linalg.inv(labels.affine) @ lattice, np.float64)
-    picked = resampling.nearest(structures, to_labels, (right, front, up))
+    picked = resampling.sample_nearest(structures, to_labels, (right, front, up))
     first = np.array(CENTRE_MM) - (high - low) / 2
     grid = Grid("labelmap", (right, front, up), spacing, (float(first[0]), float(first[1]), float(first[2])))
     step = max(1, round(COARSE_MM / spacing))
@@ -164,27 +164,29 @@ def _narrow(structures: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(fluid & (beside | ~ndimage.binary_opening(fluid)))
 
 
-def draw(brain: Brain, key: tuple[int, ...]) -> Drawn:
+def draw_scans(brain: Brain, key: tuple[int, ...]) -> Drawn:
     """Scans in every contrast; the brain and the key decide every voxel."""
     random = np.random.default_rng([*key, STREAM])
     subject = Subject(key, float(random.uniform(*AGES)), "F")
     site = _site(random)
     wide, position = brain.coarse, _position(brain, subject)
     margin = random.uniform(*MARGIN_MM) + 0.6 * smooth_field(subject.random(STREAM + 1), wide, 12.0)
-    depth = _sampled(brain.depth_mm, brain.coarse, position) + margin.astype(np.float32)
+    depth = fields.sample(brain.depth_mm, brain.coarse, position) + margin.astype(np.float32)
     grid = _around(depth > -wide.spacing_mm, wide, brain.grid.spacing_mm)
     depth = resample(depth, wide, grid)
     inside = depth > 0
     near = depth > -3 * grid.spacing_mm  # from where the point spread reaches the brain
     rim = np.minimum(0.5 + depth[near] / np.float32(random.uniform(*RIM_MM)), 1).clip(0)
-    points = _voxels(brain.grid, np.stack([resample(component, wide, grid)[near] for component in position]))
+    points = fields.find_voxels(
+        brain.grid, np.stack([resample(component, wide, grid)[near] for component in position])
+    )
     narrowness = float(random.uniform(*NARROWNESS))
     images = {}
     for name in CONTRASTS:
         signal = np.zeros(grid.shape, np.float32)
         source = _signal(brain, subject, site, name, narrowness)
         signal[near] = rim * ndimage.map_coordinates(source, points, np.float32, 1, "nearest")
-        image = contrast.exposed(subject, site, name, signal, inside, grid)
+        image = contrast.expose(subject, site, name, signal, inside, grid)
         images[name] = np.rint(site.scale * image).clip(0, 32767).astype(np.int16)
     return Drawn(grid, images, inside)
 
@@ -280,16 +282,3 @@ def _smooth(random: np.random.Generator, brain: Brain, lattice_mm: float) -> Map
     if lattice_mm < 2 * brain.coarse.spacing_mm:
         return smooth_field(random, brain.grid, lattice_mm)
     return resample(smooth_field(random, brain.coarse, lattice_mm), brain.coarse, brain.grid)
-
-
-def _sampled(source: Map, lattice: Grid, position: Map) -> Map:
-    """A map at positions (3, ...) in mm, trilinear; the border value continues outside."""
-    return np.asarray(
-        ndimage.map_coordinates(source, _voxels(lattice, position), np.float32, 1, "nearest"), np.float32
-    )
-
-
-def _voxels(grid: Grid, position: Map) -> Map:
-    """Positions (3, ...) in mm as voxel indices of a grid."""
-    origin = np.asarray(grid.origin_mm, np.float32).reshape(3, *[1] * (position.ndim - 1))
-    return (position - origin) / np.float32(grid.spacing_mm)

@@ -1,8 +1,8 @@
-"""How a fixture of label maps looks: segmentations of phantom people, named as in SynthSeg's release."""
+"""How a fixture of label maps looks: segmentations of simulated subjects, named as in SynthSeg's release."""
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.testing import Lattice, Picture, Scene, Trap, Visit, heads
+from uadbench.testing import Corruption, Lattice, Picture, Scene, Visit, heads
 
 KIND = None
 LAYOUTS = ("training_seg",)
@@ -20,13 +20,13 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
 
 
 def _unknown_number(scene: Scene) -> None:
-    """The victim has a label number that is not of the whole brain."""
+    """The target has a label number that is not of the whole brain."""
     path = scene.images()[0]
-    stored = heads.read(path)
+    stored = heads.read_scan(path)
     stored.array[stored.array == 3] = UNKNOWN_NUMBER
-    heads.save(path, stored)
+    heads.write_scan(path, stored)
 
 
-TRAPS = {
-    "unknown_number": Trap(_unknown_number, frozenset({"image"}), "a label number of another atlas"),
+CORRUPTIONS = {
+    "unknown_number": Corruption(_unknown_number, "image"),
 }

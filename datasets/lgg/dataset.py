@@ -14,32 +14,32 @@ CHANNELS = {"T1": 0, "FLAIR": 1, "T1post": 2}
 
 def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
     """Of each patient the whole stack and the lesion-free slices, and what is not used."""
-    people = tables.people(root, {r"data\.csv": TABLE})
+    participants = tables.read_participants(root, {r"data\.csv": TABLE})
     seen: dict[str, Path] = {}
-    for folder, name in layout.folders(root, r"(TCGA_\w\w_\w{4})_(\d{8})"):
+    for folder, name in layout.find_folders(root, r"(TCGA_\w\w_\w{4})_(\d{8})"):
         stem, subject = name[0].upper(), name[1].upper()
         if stem in seen:
             yield LeftOut(f"{folder.parent.name}/{stem}", f"a second copy beside {seen[stem].parent.name}")
             continue
         seen[stem] = folder
-        yield from _patient(stem, subject, name[2], folder, people[subject])
-    yield from people.beside(stem.rpartition("_")[0] for stem in seen)
+        yield from _patient(stem, subject, name[2], folder, participants[subject])
+    yield from participants.beside(stem.rpartition("_")[0] for stem in seen)
 
 
-def _person(cell: str) -> str | None:
+def _subject_of(cell: str) -> str | None:
     name = re.fullmatch(r"TCGA_\w\w_\w{4}", cell.replace("-", "_"), re.ASCII | re.IGNORECASE)
     return name[0].upper() if name else None
 
 
 # The table does not say what its numbers mean; see the card.
-TABLE = tables.Form("Patient", _person, age=("age_at_initial_pathologic",), codes={"1": "F", "2": "M"})
+TABLE = tables.Form("Patient", _subject_of, age=("age_at_initial_pathologic",), codes={"1": "F", "2": "M"})
 
 
 def _patient(
     stem: str, subject: str, date: str, folder: Path, known: tables.Participant
 ) -> Iterator[Session | LeftOut]:
     """Everything in one folder."""
-    stack, lone = layout.slices(folder, stem)
+    stack, lone = layout.find_slices(folder, stem)
     yield from lone
     if not stack:
         yield LeftOut(stem, f"{folder} has no slice with a mask")

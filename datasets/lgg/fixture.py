@@ -4,8 +4,8 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 
-from uadbench.testing import Scene, SliceFolder, Table, Trap, Visit
-from uadbench.testing.slice_traps import SLICE_TRAPS
+from uadbench.testing import Corruption, Scene, SliceFolder, Table, Visit
+from uadbench.testing.slices import SLICE_CORRUPTIONS
 
 KIND = "glioma"
 LAYOUTS = ("kaggle_3m", "nested")
@@ -39,7 +39,7 @@ def _commas(scene: Scene) -> None:
         table.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-TRAPS = SLICE_TRAPS | {
-    "downloaded_twice": Trap(_downloaded_twice, frozenset(), "the folder inside itself"),
-    "commas": Trap(_commas, frozenset(), "a table separated by commas"),
+CORRUPTIONS = SLICE_CORRUPTIONS | {
+    "downloaded_twice": Corruption(_downloaded_twice),
+    "commas": Corruption(_commas),
 }

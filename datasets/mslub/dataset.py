@@ -16,9 +16,9 @@ ENDING = r"(_N4_.*_regtoMNI)?"
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
-    """One subject for each patient, and the copies and patients that are not used."""
+    """One session for each patient, and the copies and patients that are not used."""
     copies: dict[str, dict[str, Path]] = {}
-    for folder, name in layout.folders(root, r"patient(\d+)"):
+    for folder, name in layout.find_folders(root, r"patient(\d+)"):
         inside = [part.lower() for part in folder.relative_to(root.absolute().parent).parts[:-1]]
         copy = next((part for part in reversed(inside) if part in COPIES), "official")
         if "longitudinal" in inside:
@@ -28,11 +28,13 @@ def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
         first = copies.setdefault(patient, {}).setdefault(copy, folder)
         if first != folder:
             yield LeftOut(str(folder.relative_to(root.absolute())), f"a second copy of {patient}")
-    people = tables.people(root, {r"participants\.(csv|tsv)": tables.Form("participant_id", _patient)})
+    participants = tables.read_participants(
+        root, {r"participants\.(csv|tsv)": tables.Form("participant_id", _patient)}
+    )
     for patient, found in sorted(copies.items()):
         copy = min(found, key=COPIES.index)
-        yield _subject(patient, found[copy], copy, people[patient])
-    yield from people.beside(copies)
+        yield _subject(patient, found[copy], copy, participants[patient])
+    yield from participants.beside(copies)
 
 
 def _patient(cell: str) -> str | None:
@@ -46,12 +48,12 @@ def _subject(patient: str, folder: Path, copy: str, subject: tables.Participant)
     def pattern(names: str) -> str:
         return rf"({re.escape(folder.name)}_)?({names}){ENDING}"
 
-    files = {contrast: layout.volume(folder, pattern(names)) for contrast, names in CONTRASTS.items()}
+    files = {contrast: layout.find_volume(folder, pattern(names)) for contrast, names in CONTRASTS.items()}
     images = {contrast: path for contrast, path in files.items() if path}
     if not images:
         every = pattern("|".join(CONTRASTS.values()))
-        return LeftOut(patient, layout.lacking(folder, "has no image", every))
-    lesion = layout.volume(folder, pattern("consensus_gt|GOLD_STANDARD"))
+        return LeftOut(patient, layout.explain_lack(folder, "has no image", every))
+    lesion = layout.find_volume(folder, pattern("consensus_gt|GOLD_STANDARD"))
     if lesion is None:
         return LeftOut(patient, f"{layout.NO_MASK} (consensus_gt or GOLD_STANDARD)")
     return Session(
@@ -60,7 +62,7 @@ def _subject(patient: str, folder: Path, copy: str, subject: tables.Participant)
         subject=patient,
         images=images,
         healthy=False,
-        brain_mask=layout.volume(folder, pattern("brainmask")),
+        brain_mask=layout.find_volume(folder, pattern("brainmask")),
         lesion_mask=lesion,
         lesion_kind="ms",
         site="Ljubljana",

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 
-from uadbench.testing import Lattice, Picture, Scene, Trap, Visit
+from uadbench.testing import Corruption, Lattice, Picture, Scene, Visit
 
 KIND = "ms"
 LAYOUTS = ("official", "coregistered", "coregistered_resampled", "MNI", "raw")
@@ -44,13 +44,11 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
 
 
 def _longitudinal(scene: Scene) -> None:
-    """A later study of the victim, whose `gt` is the change of lesions."""
+    """A later study of the target, whose `gt` is the change of lesions."""
     folder = scene.root / "longitudinal" / "coregistered" / "patient01"
     folder.mkdir(parents=True)
     shutil.copy(scene.images()[0], folder / "study2_FLAIR.nii.gz")
     shutil.copy(scene.mask("lesion"), folder / "gt.nii.gz")
 
 
-TRAPS = {
-    "longitudinal": Trap(_longitudinal, frozenset({"lesion"}), "a later study with the change of lesions")
-}
+CORRUPTIONS = {"longitudinal": Corruption(_longitudinal, "lesion")}

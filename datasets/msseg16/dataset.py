@@ -13,9 +13,9 @@ CONTRASTS = {"FLAIR": "FLAIR", "T1": "T1", "T1post": "GADO", "T2": "T2", "PD": "
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:
-    """One subject for each patient with pre-processed scans and a consensus mask."""
-    yield from layout.foreign(root, OTHERS)
-    for folder, name in layout.folders(root, r"Patient_(\w+)"):
+    """One session for each patient with pre-processed scans and a consensus mask."""
+    yield from layout.find_foreign(root, OTHERS)
+    for folder, name in layout.find_folders(root, r"Patient_(\w+)"):
         above = [part.capitalize() for part in folder.absolute().parts[-3:-1]]
         part = above[0] if above[0] in ("Training", "Testing") else ""
         centre = above[1] if above[1].startswith("Center_") else ""
@@ -29,12 +29,12 @@ def _subject(name: str, centre: str | None, part: str | None, folder: Path) -> S
     inside = {path.name.lower(): path for path in folder.iterdir()}
     scans = inside.get("preprocessed_data", folder / "Preprocessed_Data")
     masks = inside.get("masks", folder / "Masks")
-    files = {c: layout.volume(scans, rf"{n}_preprocessed") for c, n in CONTRASTS.items()}
+    files = {c: layout.find_volume(scans, rf"{n}_preprocessed") for c, n in CONTRASTS.items()}
     images = {contrast: path for contrast, path in files.items() if path}
-    lesion = layout.volume(masks, "Consensus")
+    lesion = layout.find_volume(masks, "Consensus")
     if not images:
         bare = "has no pre-processed scan, and the masks belong to these"
-        return LeftOut(name, layout.lacking(folder, bare, ".*_preprocessed"))
+        return LeftOut(name, layout.explain_lack(folder, bare, ".*_preprocessed"))
     if lesion is None:
         return LeftOut(name, f"{layout.NO_MASK} (Consensus.nii.gz)")
     return Session(
@@ -43,7 +43,7 @@ def _subject(name: str, centre: str | None, part: str | None, folder: Path) -> S
         subject=name,
         images=images,
         healthy=False,
-        brain_mask=layout.volume(masks, "Brain_Mask"),
+        brain_mask=layout.find_volume(masks, "Brain_Mask"),
         lesion_mask=lesion,
         part=part,
         lesion_kind="ms",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.testing import Lattice, Picture, Scene, Trap, Visit
+from uadbench.testing import Corruption, Lattice, Picture, Scene, Visit
 
 KIND = "ms"
 LAYOUTS = ("Training and Testing", "centres", "patients")
@@ -27,11 +27,11 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[Picture]:
 
 
 def _raw_only(scene: Scene) -> None:
-    """The victim has raw scans only."""
+    """The target has raw scans only."""
     scans = scene.images()[0].parent
     scans.rename(scans.with_name("Raw_Data"))
     for path in sorted(scans.with_name("Raw_Data").iterdir()):
         path.rename(path.with_name(path.name.replace("_preprocessed", "")))
 
 
-TRAPS = {"raw_only": Trap(_raw_only, frozenset({"image"}), "a patient with raw scans only")}
+CORRUPTIONS = {"raw_only": Corruption(_raw_only, "image")}

@@ -19,18 +19,18 @@ HIGHEST_CDR = 3.0
 
 def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
     """One session for each visit of a subject without dementia."""
-    sessions, surplus = layout.by_session(root, NAME, {"mpr": "T1"})
-    yield from [*surplus, *layout.foreign(root, OTHERS)]
+    sessions, surplus = layout.group_by_session(root, NAME, {"mpr": "T1"})
+    yield from [*surplus, *layout.find_foreign(root, OTHERS)]
     if not sessions:
         return
-    people = tables.people(root, {r"oasis_cross-sectional.*\.(csv|xlsx?)": TABLE})
-    if not people.tables:
+    participants = tables.read_participants(root, {r"oasis_cross-sectional.*\.(csv|xlsx?)": TABLE})
+    if not participants.tables:
         raise UserError(
             f"{root} has no oasis_cross-sectional.csv: without its column CDR nobody can be told from "
             "people with dementia; fetch the table from the data set's pages."
         )
     cells: dict[str, list[str | None]] = {}
-    for name, row in people.by_id.items():
+    for name, row in participants.by_id.items():
         cells.setdefault(name.split("_MR")[0], []).extend(one.get("cdr") for one in row.rows)
     for (subject, label), images in sessions.items():
         name, header = f"{subject}_{label}", images["T1"]
@@ -47,12 +47,12 @@ def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
                 label=label.removeprefix("MR"),
                 images=images,
                 healthy=True,
-                age=people[name].age,
-                sex=people[name].sex,
+                age=participants[name].age,
+                sex=participants[name].sex,
                 space="Talairach",
                 skull_stripped=True,
             )
-    yield from people.beside(f"{subject}_{label}" for subject, label in sessions)
+    yield from participants.beside(f"{subject}_{label}" for subject, label in sessions)
 
 
 def _dementia(cells: Sequence[str | None]) -> str:
@@ -64,10 +64,10 @@ def _dementia(cells: Sequence[str | None]) -> str:
         return "has no row in the table: its CDR is unknown"
     if None in cells:
         return "its row in the table is broken: its CDR is unknown"
-    ratings = {text: tables.number(text) for text in cells if text}
+    ratings = {text: tables.parse_number(text) for text in cells if text}
     for text, rating in ratings.items():
         if rating is None or not 0 <= rating <= HIGHEST_CDR:
-            return f"CDR {tables.shown(text)} is no rating: whether it is dementia is unknown"
+            return f"CDR {tables.quote_cell(text)} is no rating: whether it is dementia is unknown"
     highest = max([rating for rating in ratings.values() if rating is not None], default=0.0)
     return f"CDR {highest:g}: dementia" if highest > 0 else ""
 

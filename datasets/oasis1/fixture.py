@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from uadbench.testing import Lattice, Picture, Scene, Table, Trap, Visit
+from uadbench.testing import Corruption, Lattice, Picture, Scene, Table, Visit
 
 KIND = None
 LAYOUTS = ("discs", "sessions", "one folder")
@@ -40,19 +40,19 @@ def _row(visit: Visit) -> dict[str, str]:
 
 
 def _dementia(scene: Scene) -> None:
-    """The victim's CDR is 0.5."""
+    """The target's CDR is 0.5."""
     (table,) = scene.tables
     lines = table.read_text(encoding="utf-8").splitlines()
-    lines[scene.victim] = lines[scene.victim].rpartition(",")[0] + ",0.5"
+    lines[scene.target] = lines[scene.target].rpartition(",")[0] + ",0.5"
     table.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 def _no_voxels(scene: Scene) -> None:
-    """The .img of the victim's pair is missing."""
+    """The .img of the target's pair is missing."""
     scene.images()[0].with_suffix(".img").unlink()
 
 
-TRAPS = {
-    "dementia": Trap(_dementia, frozenset({"table"}), "a subject with CDR above 0"),
-    "no_voxels": Trap(_no_voxels, frozenset({"image"}), "a .hdr without its .img"),
+CORRUPTIONS = {
+    "dementia": Corruption(_dementia, "table"),
+    "no_voxels": Corruption(_no_voxels, "image"),
 }

@@ -1,4 +1,4 @@
-"""Phantom: synthetic brain MRI that the program makes itself, in a BIDS-like layout."""
+"""Phantom: synthetic brain MRI, generated where it is needed, in a BIDS-like layout."""
 
 import os
 import re
@@ -23,18 +23,18 @@ def generate(
     """
     if healthy is None:
         healthy = int(os.environ.get(phantom.HEALTHY_VARIABLE, phantom.HEALTHY))
-    phantom.write_cohort(root, phantom.members(healthy, lesions_per_kind), progress)
+    phantom.write_cohort(root, phantom.make_members(healthy, lesions_per_kind), progress)
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:
     """Every participant of the table, and every folder that the table does not name."""
-    people = tables.people(root, {r"participants\.tsv": TABLE})
-    for name, subject in people.by_id.items():
+    participants = tables.read_participants(root, {r"participants\.tsv": TABLE})
+    for name, subject in participants.by_id.items():
         yield _subject(root, name, subject)
-    for folder in sorted(root.glob("sub-*")) if people.tables else []:
-        if folder.name not in people.by_id:
+    for folder in sorted(root.glob("sub-*")) if participants.tables else []:
+        if folder.name not in participants.by_id:
             yield LeftOut(folder.name, "not named in participants.tsv")
-    yield from people.remarks
+    yield from participants.remarks
 
 
 def _subject(root: Path, name: str, subject: tables.Participant) -> Session | LeftOut:
@@ -44,7 +44,7 @@ def _subject(root: Path, name: str, subject: tables.Participant) -> Session | Le
     if len(said) > 1 or group not in ("healthy", "lesion"):
         return LeftOut(name, "whether it is healthy participants.tsv does not say, or in two ways")
     healthy = group == "healthy"
-    files = phantom.paths(root, name, lesion=not healthy)
+    files = phantom.list_files(root, name, lesion=not healthy)
     images = {contrast: files[contrast] for contrast in phantom.CONTRASTS if files[contrast].is_file()}
     masks = [files[mask] for mask in ("brain", "lesion") if mask in files]
     if not images:

@@ -19,9 +19,9 @@ NAMES = {"pre": {"FLAIR": "FLAIR", "T1": "T1"}, "orig": {"FLAIR": "FLAIR", "T1":
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:
-    """One subject for each patient with a lesion mask; `pre` is preferred to `orig`."""
+    """One session for each patient with a lesion mask; `pre` is preferred to `orig`."""
     patients: dict[str, dict[str, Path]] = {}
-    for folder, kind in layout.folders(root, "pre|orig"):
+    for folder, kind in layout.find_folders(root, "pre|orig"):
         patient = folder.parent
         if folder == root.absolute():  # its name says nothing
             continue
@@ -35,7 +35,7 @@ def sessions(root: Path) -> Iterator[Session | LeftOut]:
             found[kind[0].lower()] = folder
         else:
             yield LeftOut(where, f"a second patient of this name beside {found['patient']}")
-    masks = layout.own_masks(root)
+    masks = layout.find_own_masks(root)
     for name, found in patients.items():
         yield _subject(name, found, masks)
 
@@ -43,15 +43,15 @@ def sessions(root: Path) -> Iterator[Session | LeftOut]:
 def _subject(name: str, found: Mapping[str, Path], masks: Mapping[str, Path]) -> Session | LeftOut:
     """One patient, or what the folder lacks."""
     kind = "pre" if "pre" in found else "orig"
-    files = {c: layout.volume(found[kind], n) for c, n in NAMES[kind].items()}
+    files = {c: layout.find_volume(found[kind], n) for c, n in NAMES[kind].items()}
     images = {contrast: path for contrast, path in files.items() if path}
-    lesion = layout.volume(found["patient"], "wmh")
+    lesion = layout.find_volume(found["patient"], "wmh")
     if not images or lesion is None:
         reason = f"{layout.NO_MASK} (wmh.nii.gz)"
         return LeftOut(
-            name, reason if images else layout.lacking(found[kind], "has no image", "FLAIR|(3D)?T1")
+            name, reason if images else layout.explain_lack(found[kind], "has no image", "FLAIR|(3D)?T1")
         )
-    own = {c: mask for c in images if (mask := layout.own_mask(masks, f"{name}_{c}"))}
+    own = {c: mask for c in images if (mask := layout.find_own_mask(masks, f"{name}_{c}"))}
     return Session(
         id=name,
         cohort="wmh17",

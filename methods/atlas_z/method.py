@@ -42,7 +42,7 @@ class Moments:
         return np.sqrt(self._squares / (self.count - 1))
 
 
-def match(mean: Array, image: Array, brain: NDArray[np.bool_]) -> Array:
+def match_mean(mean: Array, image: Array, brain: NDArray[np.bool_]) -> Array:
     """The mean image a * mean + b in the intensities of `image`, 0 outside the brain.
 
     Least squares in the brain, three times, each time without the tenth of the voxels that fitted
@@ -101,7 +101,9 @@ class AtlasZ(Method):
             mean, deviation = self._of(contrast)
             z = (smooth(image, volume.spacing_mm, self.sigma_mm) - mean) / deviation
             maps.append({"both": np.abs(z), "bright": z, "dark": -z}[self.sided])
-            matched.append(match(mean, image, volume.brain) if volume.brain.any() else np.zeros_like(image))
+            matched.append(
+                match_mean(mean, image, volume.brain) if volume.brain.any() else np.zeros_like(image)
+            )
         return Score(np.mean(maps, axis=0, dtype=np.float32) * volume.brain, np.stack(matched))
 
     def _of(self, contrast: str) -> tuple[Array, Array]:

@@ -133,37 +133,11 @@ class DAE(NetworkReconstruction):
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Minimise the error of denoised healthy slices."""
-        schedule = Oscillating(
-            self.steps,
-            self.batch,
-            self.learning_rate,
-            validate_every=self.validate_every,
-            weight_decay=self.weight_decay,
-            half_period=self.half_period,
-        )
-        network = self.build().to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = torch.optim.Adam(network.parameters(), weight_decay=self.weight_decay, amsgrad=True)
+        self.network_, self.device_ = self.build(), context.device
         loss = partial(denoising_loss, sigma=self.noise_sigma, cells=self.noise_cells)
-
-        def update(batch: training.Batch, step: int) -> Tensor:
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.rate(step)
-            optimiser.zero_grad(set_to_none=True)
-            with training.autocast(context):
-                value = loss(network, batch)
-            value.backward()  # type: ignore[no-untyped-call]
-            if torch.isfinite(value):  # else the loop stops here
-                optimiser.step()
-            return value.detach()
-
-        healthy = training.Slices(val, context.device) if len(val) else None
-        validate = (
-            partial(training.mean_loss, loss, network, healthy, context, self.batch) if healthy else None
-        )
-        parts = {"network": network, "optimiser": optimiser}
-        slices = training.Slices(train, context.device)
-        training.loop(update, parts, network, validate, slices, context, schedule, "dae")
-        self.network_, self.device_ = network.eval(), context.device
+        schedule = Oscillating.of(self, clip=math.inf)  # the published code clips no gradient
+        adam = partial(torch.optim.Adam, amsgrad=True)
+        training.train(self.network_, loss, train, val, context, schedule, make_optimiser=adam)
         return self
 
     def score(self, volume: Volume) -> Score:

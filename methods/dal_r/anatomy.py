@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 ONE_HOT = ("straight_through", "soft", "gumbel")
-EDGES = ("per_class", "agnostic", "laplace", "sobel")
-TISSUES = ("background", "CSF", "GM", "WM")
-# Which of the tissues a class may stand for (rows sum to 1). The two free classes of K = 6 are what lies
-# between grey and white matter (their border, deep grey nuclei) and between CSF and grey matter.
+EDGES = ("laplace", "agnostic", "per_class")
+# Which of the tissues (background, CSF, GM, WM) a class may stand for; rows sum to 1. The two free classes of
+# K = 6 are what lies between grey and white matter (their border, deep grey nuclei) and between CSF and grey.
 MEANING = torch.tensor(
     [[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 0]]
 )
@@ -50,7 +49,7 @@ class AnatomyEncoder(nn.Module):
         """Logits (B, K, R, A); image and brain (B, 1, R, A), prior (B, 4, R, A).
 
         What the U-Net says is evidence beyond that of the atlas' own segmentation, which it sees too. In
-        training a fifth of the slices come without both, so that they are not merely copied (design).
+        training a fifth of the slices come without both, so that they are not merely copied.
         """
         if not self.with_prior:
             return only_in_brain(self.unet(image), brain)
@@ -76,7 +75,7 @@ def one_hot(logits: Tensor, kind: str, temperature: float, training: bool) -> Te
     """The differentiable one-hot operator: (B, K, R, A) -> (B, K, R, A).
 
     `straight_through`: hard forwards, the gradient of the softmax backwards. `gumbel`: drawn in training
-    only (HACA3's code draws at test time too). `soft`: the softmax itself, an ablation.
+    only (HACA3's code draws at test time too). `soft`: the softmax itself.
     """
     if kind == "gumbel" and training:
         return functional.gumbel_softmax(logits, temperature, hard=True, dim=1)
@@ -138,33 +137,20 @@ def erode(maps: Tensor) -> Tensor:
 def edges(anatomy: Tensor, kind: str) -> Tensor:
     """High-frequency part of an anatomy (B, K, R, A): the only thing that the restorer sees of it.
 
-    `per_class` (B, K, R, A): inner boundary of each class, one pixel wide. `agnostic` (B, 1, R, A): the
-    same without saying whose boundary it is. `laplace`, `sobel` (B, 1, R, A): sums over classes of
-    |4-neighbour Laplacian| / 8 and of gradient magnitudes / 8.
+    `laplace` (B, 1, R, A): sum over classes of |4-neighbour Laplacian| / 8. `per_class` (B, K, R, A): inner
+    boundary of each class, one pixel wide. `agnostic` (B, 1, R, A): the same without saying whose it is.
     """
-    if kind in ("per_class", "agnostic"):
-        boundary = anatomy - erode(anatomy)
-        return boundary if kind == "per_class" else boundary.amax(1, keepdim=True)
-    return (laplace(anatomy) if kind == "laplace" else sobel(anatomy)).sum(1, keepdim=True)
-
-
-def _filtered(image: Tensor, kernel: list[list[float]]) -> Tensor:
-    """Each channel correlated with a 3 x 3 kernel, borders repeated."""
-    weight = torch.tensor(kernel, device=image.device)[None, None]
-    flat = functional.pad(image.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
-    return functional.conv2d(flat, weight).view(image.shape)
+    if kind == "laplace":
+        return laplace(anatomy).sum(1, keepdim=True)
+    boundary = anatomy - erode(anatomy)
+    return boundary if kind == "per_class" else boundary.amax(1, keepdim=True)
 
 
 def laplace(image: Tensor) -> Tensor:
-    """|Laplacian| / 8 of each channel."""
-    return _filtered(image, [[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).abs() / 8
-
-
-def sobel(image: Tensor) -> Tensor:
-    """Gradient magnitude of each channel by Sobel's kernels, / 8: 1 on a unit ramp."""
-    down = _filtered(image, [[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]])
-    across = _filtered(image, [[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-    return (down**2 + across**2 + 1e-12).sqrt() / 8
+    """|Laplacian| / 8 of each channel, borders repeated."""
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], device=image.device)[None, None]
+    flat = functional.pad(image.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
+    return functional.conv2d(flat, kernel).view(image.shape).abs() / 8
 
 
 def edge_channels(kind: str, classes: int) -> int:

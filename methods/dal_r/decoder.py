@@ -16,7 +16,7 @@ class Decoder(nn.Module):
     """D: a table of class intensities by code, a little texture, and a smooth bias field."""
 
     def __init__(self, classes: int, width: int) -> None:
-        """`width` filters in each of the three layers of texture; 32 is the design's."""
+        """`width` filters in each of the three layers of texture."""
         super().__init__()
         self.table = nn.Sequential(nn.Linear(CODE, 32), nn.LeakyReLU(0.2), nn.Linear(32, classes))
         inputs = [classes + 1, width, width]

@@ -10,16 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uadbench.data.volumes import Volumes
+from uadbench.learning.autoencoder import draw_code, kl_divergence
 from uadbench.learning.training import Batch, Slices
 from uadbench.methods.dal_r.anatomy import AnatomyEncoder, one_hot, tissue_log_probability
 from uadbench.methods.dal_r.decoder import Decoder
 from uadbench.methods.dal_r.imaging import ImagingEncoder
 from uadbench.methods.dal_r.prior import in_brain
-from uadbench.methods.dal_r.synthesis import Synthetic, draw, other_contrast
+from uadbench.methods.dal_r.synthesis import Synthetic, draw_slices, other_contrast
 
 END_TEMPERATURE = 0.5  # of the one-hot operator, from 1 at the beginning of stage 1
 FIRST_PRIOR, LAST_PRIOR = 0.25, 0.05  # weight of agreement with the prior; falls in stage 1, never to 0
-# Weights of the terms of stage 1 (design); the first are those of the reconstructions of the four views.
+# Weights of the terms of stage 1, our choice; the first are those of the reconstructions of the four views.
 WEIGHTS = (10.0, 5.0, 5.0, 2.0)
 STRUCTURE, INVARIANCE, PAIRED, CODE_KL, CODE_CYCLE, VARIATION = 1.0, 1.0, 1.0, 1e-4, 0.05, 0.01
 
@@ -82,11 +83,6 @@ def label_loss(logits: Tensor, labels: Tensor, brain: Tensor) -> Tensor:
     return masked_mean(functional.cross_entropy(logits, labels, reduction="none")[:, None], brain)
 
 
-def code_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL of N(mean, exp(log_variance)) from N(0, 1), summed over the code, mean over slices."""
-    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()
-
-
 def variation(maps: Tensor) -> Tensor:
     """Mean absolute difference of neighbours."""
     return maps.diff(dim=2).abs().mean() + maps.diff(dim=3).abs().mean()
@@ -139,7 +135,9 @@ class Losses:
         count = max(1, round(self.synthetic_share * len(batch.image)))
         reach = max(1, round(4 / self.spacing_mm))
         part = Batch(batch.image[:count], batch.brain[:count], batch.which[:count])
-        drawn = draw(self.at(part, int(np.random.randint(-reach, reach + 1))), self.classes, self.spacing_mm)
+        drawn = draw_slices(
+            self.at(part, int(np.random.randint(-reach, reach + 1))), self.classes, self.spacing_mm
+        )
         return drawn, in_brain(self.at(part), drawn.brain)
 
     def warm_up(self, network: AnatomyEncoder, batch: Batch) -> Tensor:
@@ -206,12 +204,11 @@ class Losses:
     def imaging_loss(self, network: Disentangler, anatomy: Tensor, views: Views) -> Tensor:
         """Reconstruction of every view; those of a subject from one and the same anatomy."""
         mean, log_variance = network.imaging(views.source, views.source_brain)
-        noise = torch.randn_like(mean) if network.training else torch.zeros_like(mean)
-        code = mean + (0.5 * log_variance).exp() * noise
+        code = draw_code(mean, log_variance, network.training)
         own, _, _, drawn = views.split(anatomy)
         shown = torch.cat([own, own, own[views.rows], drawn])
         made = network.decoder(shown, code, views.image, views.brain)
-        loss: Tensor = CODE_KL * code_kl(mean, log_variance)
+        loss: Tensor = CODE_KL * kl_divergence(mean, log_variance).mean()
         error = (made - views.image).abs()
         for weight, part, inside in zip(WEIGHTS, views.split(error), views.split(views.brain), strict=True):
             loss = loss + weight * masked_mean(part, inside)

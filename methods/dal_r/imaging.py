@@ -18,7 +18,7 @@ class ImagingEncoder(nn.Module):
     """
 
     def __init__(self, width: int) -> None:
-        """`width` is that of the first layer; 16 is the design's."""
+        """`width` is that of the first layer."""
         super().__init__()
         channels = [1, *(width * c // CHANNELS[0] for c in CHANNELS)]
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels))

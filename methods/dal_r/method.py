@@ -5,6 +5,7 @@ x -> a = E_A(x, P), theta = E_I(x); edges of a -> R -> restored a -> x' = D(rest
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Self
 
 import numpy as np
@@ -25,8 +26,6 @@ from uadbench.methods.dal_r.imaging import robust_code
 from uadbench.methods.dal_r.prior import in_brain, tissue_prior
 from uadbench.system.ranges import Decay, Depth, Rate, Share, Size, Steps, Weight, Width
 
-INPUTS = ("edges", "anatomy", "image_edges")
-CODES = ("robust", "per_slice", "other_subject", "other_contrast")
 BATCH = 32  # slices at once when scoring
 
 
@@ -49,70 +48,72 @@ class DalR(NetworkReconstruction):
     """Explains a slice as healthy anatomy in this scan's contrast; what it cannot explain is anomalous."""
 
     score_kind: str = score_option(
-        "zres",
-        "residual; zres first, for K classes leave a residual in healthy tissue (design)",
-        scores.KINDS,
+        "zres", "residual; zres, because K classes leave a residual in healthy tissue too", scores.KINDS
     )
-    grid: str = fit_option("g192", "model grid; design: edges say something at 1 mm only")
+    grid: str = fit_option("g192", "model grid; 1 mm, where a boundary of one pixel does not fill the cortex")
     classes: Depth = fit_option(
-        4, "anatomical classes K: background, CSF, GM, WM (design); 6: two free ones more", (4, 6)
+        4, "anatomical classes K: background, CSF, GM, WM; 6: two free ones more", (4, 6)
     )
     width: Width = fit_option(32, "first width of the U-Nets E_A and R (MONAI BasicUNet's own)")
-    decoder_width: Width = fit_option(32, "filters of D's texture layers (design)")
-    one_hot: str = fit_option("straight_through", "differentiable one-hot operator (design)", anatomy.ONE_HOT)
-    prior: bool = fit_option(True, "ICBM152 tissue maps as input of E_A and R and as a loss (design)")
-    restorer_prior: bool = fit_option(True, "R sees the tissue maps too (design: optional)")
-    restorer_input: str = fit_option(
-        "edges", "what R sees: `edges` of a, a itself, or the image's edges", INPUTS
+    decoder_width: Width = fit_option(32, "filters of D's texture layers; our choice")
+    one_hot: str = fit_option(
+        "straight_through", "differentiable one-hot operator, of which the abstract speaks", anatomy.ONE_HOT
     )
-    edges: str = fit_option(
-        "laplace", "edge operator (design); all but per_class hide the class", anatomy.EDGES
-    )
-    corruption: bool = fit_option(True, "train R on spoilt anatomies (design); makes it synthetic")
-    synthetic_share: Weight = fit_option(0.5, "synthetic slices for each real one in training (design)")
+    prior: bool = fit_option(True, "ICBM152 tissue maps as input of E_A and R and as a loss")
+    restorer_prior: bool = fit_option(True, "R sees the tissue maps too")
+    restorer_input: str = fit_option("edges", "what R sees: `edges` of a, or a itself", ("edges", "anatomy"))
+    edges: str = fit_option("laplace", "edge operator; all but per_class hide the class", anatomy.EDGES)
+    corruption: bool = fit_option(True, "train R on spoilt anatomies; makes it synthetic")
+    synthetic_share: Weight = fit_option(0.5, "synthetic slices for each real one in training; our choice")
     ssim_window: Annotated[int, Meta(ge=0, le=31)] = fit_option(
-        11, "window of the SSIM term of stage 1; 0: no such term (design)"
+        11, "window of the SSIM term of stage 1; 0: no such term"
     )
-    steps: Steps = fit_option(82_000, "training steps of all stages; 2,000 + 40,000 + 40,000 in the design")
-    warmup_share: Share = fit_option(0.0244, "share of the steps that is stage 0 (design)")
-    restore_share: Share = fit_option(0.4878, "share of the steps that is stage 2 (design)")
-    batch: Size = fit_option(16, "slices per step (design)")
-    learning_rate: Rate = fit_option(2e-4, "of Adam, falling to 0 along half a cosine (design)")
-    restore_learning_rate: Rate = fit_option(2e-4, "the same in stage 2 (design)")
-    ema: Decay = fit_option(0.999, "decay of the averaged weights that are kept; 0: none (design)")
+    steps: Steps = fit_option(82_000, "training steps of all stages: 2,000 + 40,000 + 40,000; our choice")
+    warmup_share: Share = fit_option(0.0244, "share of the steps that is stage 0; our choice")
+    restore_share: Share = fit_option(0.4878, "share of the steps that is stage 2; our choice")
+    batch: Size = fit_option(16, "slices per step; our choice")
+    learning_rate: Rate = fit_option(2e-4, "of Adam, falling to 0 along half a cosine; our choice")
+    restore_learning_rate: Rate = fit_option(2e-4, "the same in stage 2; our choice")
+    ema: Decay = fit_option(0.999, "decay of the averaged weights that are kept; 0: none; our choice")
     validate_every: Steps = fit_option(2000, "steps between validations")
-    restore: bool = score_option(True, "restore the anatomy; without, x' = D(a, theta) (ablation a)")
+    restore: bool = score_option(True, "restore the anatomy; without, x' = D(a, theta)")
     expected: bool = score_option(True, "paint R's class probabilities, not its likeliest class")
-    theta: str = score_option("robust", "imaging code: of the volume, of each slice, or a wrong one", CODES)
-    disagreement: Weight = score_option(0.0, "weight of d beside the residual (design; .5 did harm)")
+    theta: str = score_option("robust", "imaging code: the volume's or each slice's", ("robust", "per_slice"))
+    disagreement: Weight = score_option(0.0, "weight of d beside the residual; .5 did harm")
+
+    # ---- networks --------------------------------------------------------------------------------
+
+    def build(self) -> nn.ModuleDict:
+        """The networks with fresh weights."""
+        channels = anatomy.edge_channels(self.edges, self.classes)
+        if self.restorer_input == "anatomy":
+            channels = self.classes
+        apart = disentangle.Disentangler(self.classes, self.width, self.decoder_width, self.prior)
+        with_prior = self.prior and self.restorer_prior
+        healer = restorer.Restorer(channels, self.classes, self.width, with_prior)
+        return nn.ModuleDict({"disentangler": apart, "restorer": healer})
+
+    def check(self) -> None:
+        """Stages 0 and 2 leave steps for stage 1."""
+        super().check()
+        if self.warmup_share + self.restore_share > 1:
+            raise ValueError("warmup_share and restore_share are more than 1 together")
+
+    # ---- training --------------------------------------------------------------------------------
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Stage 0: classes get their meaning; stage 1: disentangle; stage 2: restore. Each resumes."""
         self.network_, self.device_ = self.build().to(context.device), context.device
-        steps = self.stage_steps()
-        if self.restorer_input != "image_edges":
-            losses = self._losses(train, val, context, steps[1])
-            training.train(
-                self.disentangler.anatomy,
-                losses.warm_up,
-                train,
-                val,
-                context,
-                self._schedule(steps[0]),
-                "warm-up",
-            )
-            training.train(
-                self.disentangler,
-                losses.disentangle,
-                train,
-                val,
-                context,
-                self._schedule(steps[1]),
-                "disentangle",
-            )
-        self.disentangler.requires_grad_(False).eval()
-        schedule = self._schedule(steps[2], self.restore_learning_rate)
-        training.train(self.restorer, self._restore_loss, train, val, context, schedule, "restore")
+        apart, first, second, third = self.disentangler, *self.stage_steps()
+        losses = self._losses(train, val, context, second)
+        schedule = partial(training.Schedule.of, self, cosine=True)
+        # Classes have to mean tissues before any image is to be explained by them.
+        training.train(apart.anatomy, losses.warm_up, train, val, context, schedule(steps=first), "warm-up")
+        training.train(apart, losses.disentangle, train, val, context, schedule(steps=second), "disentangle")
+        # What R learns to restore stands still, and is not made easier to restore.
+        apart.requires_grad_(False).eval()
+        last = schedule(steps=third, learning_rate=self.restore_learning_rate)
+        training.train(self.restorer, self._restore_loss, train, val, context, last, "restore")
         return self
 
     def stage_steps(self) -> tuple[int, int, int]:
@@ -120,20 +121,10 @@ class DalR(NetworkReconstruction):
         first, last = round(self.steps * self.warmup_share), round(self.steps * self.restore_share)
         return first, self.steps - first - last, last
 
-    def _schedule(self, steps: int, rate: float | None = None) -> training.Schedule:
-        return training.Schedule(
-            steps,
-            self.batch,
-            self.learning_rate if rate is None else rate,
-            validate_every=self.validate_every,
-            cosine=True,
-            ema=self.ema,
-        )
-
     def _losses(self, train: Volumes, val: Volumes, context: Context, steps: int) -> disentangle.Losses:
         return disentangle.Losses(
             prior=tissue_prior(self.grid).to(context.device),
-            spacing_mm=space.grid(self.grid).spacing_mm,
+            spacing_mm=space.find_grid(self.grid).spacing_mm,
             classes=self.classes,
             one_hot=self.one_hot,
             with_prior=self.prior,
@@ -148,112 +139,49 @@ class DalR(NetworkReconstruction):
         """Stage 2: CE + Dice of the restored anatomy, 5 |D(restored, theta) - x|; E_A, E_I, D frozen."""
         image, brain = batch.image, batch.brain.float()
         prior = self._prior(batch.which[:, 1], brain)
-        spacing = space.grid(self.grid).spacing_mm
-        if self.restorer_input == "image_edges":
-            spoilt = restorer.spoil_image(image, brain, spacing) if self.corruption else image
-            made = torch.sigmoid(network(anatomy.sobel(spoilt), brain, prior))
-            loss: Tensor = disentangle.masked_mean((made - image).abs(), brain)
-            return loss
         with torch.no_grad():
-            logits = self.disentangler.anatomy(image, brain, prior)
-            labels, code = logits.argmax(1), self.disentangler.imaging(image, brain)[0]
-            seen = anatomy.one_hot(logits, self.one_hot, disentangle.END_TEMPERATURE, training=False)
-            if self.corruption:
-                spoilt = restorer.spoil(labels, brain, self.classes, spacing)
-                wrong = functional.one_hot(spoilt, self.classes).movedim(-1, 1).to(seen.dtype)
-                seen = torch.where((spoilt != labels)[:, None], wrong, seen)
-            seen = self._seen(seen)
-            if self.corruption and self.restorer_input == "edges":
-                seen = restorer.drop_edges(seen, brain, spacing)
+            logits, code = (
+                self.disentangler.anatomy(image, brain, prior),
+                self.disentangler.imaging(image, brain)[0],
+            )
+            labels = logits.argmax(1)  # (B, R, A): what is to be restored, whatever R is shown
+            seen = self._spoil(self._one_hot(logits), labels, brain)
         restored = anatomy.only_in_brain(network(seen, brain, prior), brain)
-        made = self.disentangler.decoder(
-            anatomy.one_hot(restored, "straight_through", 1.0, network.training), code, image, brain
-        )
+        # The gradient passes through D: a wrong class counts by how wrong it looks in this contrast, too.
+        shown = anatomy.one_hot(restored, "straight_through", 1.0, network.training)
+        made = self.disentangler.decoder(shown, code, image, brain)
         error = disentangle.masked_mean((made - image).abs(), brain)
-        loss = disentangle.label_loss(restored, labels, brain)
-        total: Tensor = loss + restorer.dice_loss(restored, labels) + 5 * error
+        loss = disentangle.label_loss(restored, labels, brain) + restorer.dice_loss(restored, labels)
+        total: Tensor = loss + 5 * error
         return total
 
-    # ---- scoring ---------------------------------------------------------------------------------
+    def _spoil(self, seen: Tensor, labels: Tensor, brain: Tensor) -> Tensor:
+        """What R is shown in training: with wrong regions, and edges that got lost."""
+        if not self.corruption:
+            return self._edges(seen)
+        spacing = space.find_grid(self.grid).spacing_mm
+        spoilt = restorer.spoil_labels(labels, brain, self.classes, spacing)
+        wrong = functional.one_hot(spoilt, self.classes).movedim(-1, 1).to(seen.dtype)
+        # Where nothing was spoilt `seen` stays as it is: it may be soft.
+        seen = self._edges(torch.where((spoilt != labels)[:, None], wrong, seen))
+        return restorer.drop_edges(seen, brain, spacing) if self.restorer_input == "edges" else seen
 
-    def calibrate(self, healthy: Volumes, context: Context) -> Self:
-        """For wrong codes (ablation f), those of a healthy volume of each contrast; else as usual."""
-        if self.theta.startswith("other"):
-            first = {
-                contrast: healthy.contrasts.index(contrast) for contrast in sorted(set(healthy.contrasts))
-            }
-            self.codes_ = {contrast: self.findings(healthy[index]).code for contrast, index in first.items()}
-        return super().calibrate(healthy, context)
+    # ---- what is seen ----------------------------------------------------------------------------
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether scores need another subject's code, or healthy residuals."""
-        return self.theta.startswith("other") or super().calibrated
+    def _one_hot(self, logits: Tensor) -> Tensor:
+        """a (B, K, R, A) as it is after training."""
+        maps: Tensor = anatomy.one_hot(logits, self.one_hot, disentangle.END_TEMPERATURE, training=False)
+        return maps
 
-    def score(self, volume: Volume) -> Score:
-        """Residual, and if asked for the disagreement of seen and restored anatomy."""
-        answer = super().score(volume)
-        if not self.disagreement:
-            return answer
-        found = self.findings(volume)
-        extra = np.zeros_like(answer.score_map)
-        extra[..., found.slices] = found.disagreement[:, 0].permute(1, 2, 0).cpu().numpy()
-        return Score(answer.score_map + np.float32(self.disagreement) * extra, answer.pseudo_healthy)
+    def _edges(self, seen: Tensor) -> Tensor:
+        """What the restorer is shown of an anatomy."""
+        return seen if self.restorer_input == "anatomy" else anatomy.edges(seen, self.edges)
 
-    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
-        """D(restored anatomy, code), its intensities matched to the volume's where the anatomies agree."""
-        result = np.zeros_like(volume.image)
-        for channel, image in enumerate(volume.image):
-            one = Volume(
-                image[None], volume.brain, volume.spacing_mm, volume.contrasts[channel : channel + 1]
-            )
-            if volume.brain.any():
-                found = self.findings(one)
-                result[channel][..., found.slices] = self._image(found, one.contrasts[0])
-        return result * volume.brain
-
-    @torch.inference_mode()
-    def _image(self, found: Findings, contrast: str) -> NDArray[np.float32]:
-        """Pseudo-healthy slices (R, A, N)."""
-        agree = found.brain.bool()
-        with training.repeatable(tf32=False):
-            if self.restorer_input == "image_edges":
-                slices = self._from_image_edges(found.image, found.brain, self.atlas(found))
-            else:
-                shown = found.restored if self.restore else found.anatomy
-                agree = agree & (found.anatomy.argmax(1) == shown.argmax(1))[:, None]
-                if self.restore and not self.expected:
-                    shown = anatomy.hard(shown)
-                slices = self.paint(shown, self._code(found, contrast), found)
-        matched = match(slices.cpu().numpy(), found.image.cpu().numpy(), agree.cpu().numpy())
-        return matched[:, 0].transpose(1, 2, 0)
-
-    def paint(self, shown: Tensor, code: Tensor, found: Findings) -> Tensor:
-        """D(anatomy (N, K, R, A), code (16,) or (N, 16)); `found` lends masks and bias fields."""
-        codes = code.expand(len(shown), -1)
-        parts = zip(*(torch.split(p, BATCH) for p in (shown, codes, found.image, found.brain)), strict=True)
-        with torch.inference_mode(), training.repeatable(tf32=False):
-            return torch.cat([self.disentangler.decoder(*part) for part in parts])
-
-    def _from_image_edges(self, image: Tensor, brain: Tensor, prior: Tensor) -> Tensor:
-        """Ablation c: images (N, 1, R, A) straight from the edges of the image."""
-        parts = zip(*(torch.split(part, BATCH) for part in (image, brain, prior)), strict=True)
-        made = [torch.sigmoid(self.restorer(anatomy.sobel(x), m, p)) * m for x, m, p in parts]
-        return torch.cat(made)
-
-    def atlas(self, found: Findings) -> Tensor:
-        """The prior (N, 4, R, A) of the slices."""
-        return self._prior(found.slices, found.brain)
-
-    def _code(self, found: Findings, contrast: str) -> Tensor:
-        """The imaging code to be used: of all slices (16,), or of each (N, 16)."""
-        if self.theta == "per_slice":
-            return found.codes
-        if self.theta == "other_subject":
-            return self.codes_.get(contrast, next(iter(self.codes_.values())))
-        if self.theta == "other_contrast":
-            return next((code for name, code in self.codes_.items() if name != contrast), found.code)
-        return found.code
+    def _prior(self, positions: NDArray[np.integer], brain: Tensor) -> Tensor:
+        """The prior (B, 4, R, A) of slices at these positions, for their masks."""
+        maps = tissue_prior(self.grid)[torch.from_numpy(positions)].to(brain.device)
+        known: Tensor = in_brain(maps, brain)
+        return known
 
     @torch.inference_mode()
     def findings(self, volume: Volume) -> Findings:
@@ -278,71 +206,70 @@ class DalR(NetworkReconstruction):
 
     def _slices(self, image: Tensor, brain: Tensor, prior: Tensor) -> Sequence[Tensor]:
         """a, restored a, d and codes of some slices."""
-        logits = self.disentangler.anatomy(image, brain, prior)
-        seen = anatomy.one_hot(logits, self.one_hot, disentangle.END_TEMPERATURE, training=False)
+        seen = self._one_hot(self.disentangler.anatomy(image, brain, prior))
         codes = self.disentangler.imaging(image, brain)[0]
-        if self.restorer_input == "image_edges":
-            return seen, seen, torch.zeros_like(brain), codes
-        answer = anatomy.only_in_brain(self.restorer(self._seen(seen), brain, prior), brain)
+        answer = anatomy.only_in_brain(self.restorer(self._edges(seen), brain, prior), brain)
         restored = functional.softmax(answer, 1)
         agreement = (seen * restored).sum(1, keepdim=True)
         return seen, restored, (1 - agreement) * brain, codes
 
-    def _seen(self, seen: Tensor) -> Tensor:
-        """What the restorer is shown of an anatomy."""
-        return seen if self.restorer_input == "anatomy" else anatomy.edges(seen, self.edges)
+    # ---- scoring ---------------------------------------------------------------------------------
 
-    def _prior(self, positions: NDArray[np.integer], brain: Tensor) -> Tensor:
-        """The prior (B, 4, R, A) of slices at these positions, for their masks."""
-        maps = tissue_prior(self.grid)[torch.from_numpy(positions)].to(brain.device)
-        known: Tensor = in_brain(maps, brain)
-        return known
+    def score(self, volume: Volume) -> Score:
+        """Residual, and if asked for the disagreement of seen and restored anatomy."""
+        answer = super().score(volume)
+        if not self.disagreement:
+            return answer
+        found = self.findings(volume)
+        extra = np.zeros_like(answer.score_map)
+        extra[..., found.slices] = found.disagreement[:, 0].permute(1, 2, 0).cpu().numpy()
+        return Score(answer.score_map + np.float32(self.disagreement) * extra, answer.pseudo_healthy)
 
-    # ---- networks --------------------------------------------------------------------------------
+    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
+        """D(restored anatomy, code), its intensities matched to the volume's where the anatomies agree."""
+        result = np.zeros_like(volume.image)
+        for channel, image in enumerate(volume.image if volume.brain.any() else ()):
+            contrast = volume.contrasts[channel : channel + 1]
+            found = self.findings(Volume(image[None], volume.brain, volume.spacing_mm, contrast))
+            result[channel][..., found.slices] = self._image(found)
+        return result * volume.brain
+
+    def _image(self, found: Findings) -> NDArray[np.float32]:
+        """Pseudo-healthy slices (R, A, N)."""
+        shown = found.restored if self.restore else found.anatomy
+        agree = found.brain.bool() & (found.anatomy.argmax(1) == shown.argmax(1))[:, None]
+        if self.restore and not self.expected:
+            shown = anatomy.hard(shown)
+        slices = self.paint(shown, found.codes if self.theta == "per_slice" else found.code, found)
+        matched = match_intensities(slices.cpu().numpy(), found.image.cpu().numpy(), agree.cpu().numpy())
+        return matched[:, 0].transpose(1, 2, 0)
+
+    @torch.inference_mode()
+    def paint(self, shown: Tensor, code: Tensor, found: Findings) -> Tensor:
+        """D(anatomy (N, K, R, A), code (16,) or (N, 16)); `found` lends masks and bias fields."""
+        codes = code.expand(len(shown), -1)
+        parts = zip(*(torch.split(p, BATCH) for p in (shown, codes, found.image, found.brain)), strict=True)
+        with training.repeatable(tf32=False):
+            return torch.cat([self.disentangler.decoder(*part) for part in parts])
 
     @property
     def disentangler(self) -> disentangle.Disentangler:
         """E_A, E_I and D."""
-        part: disentangle.Disentangler = self.network_.get_submodule("disentangler")
-        return part
+        return self.network_["disentangler"]
 
     @property
     def restorer(self) -> restorer.Restorer:
         """R."""
-        part: restorer.Restorer = self.network_.get_submodule("restorer")
-        return part
-
-    def check(self) -> None:
-        """Stages 0 and 2 leave steps for stage 1."""
-        super().check()
-        if self.warmup_share + self.restore_share > 1:
-            raise ValueError("warmup_share and restore_share are more than 1 together")
-
-    def build(self) -> nn.ModuleDict:
-        """The networks with fresh weights."""
-        channels = {
-            "edges": anatomy.edge_channels(self.edges, self.classes),
-            "anatomy": self.classes,
-            "image_edges": 1,
-        }[self.restorer_input]
-        outputs = 1 if self.restorer_input == "image_edges" else self.classes
-        with_prior = self.prior and self.restorer_prior
-        return nn.ModuleDict(
-            {
-                "disentangler": disentangle.Disentangler(
-                    self.classes, self.width, self.decoder_width, self.prior
-                ),
-                "restorer": restorer.Restorer(channels, outputs, self.width, with_prior),
-            }
-        )
+        return self.network_["restorer"]
 
 
-def match(
+def match_intensities(
     made: NDArray[np.float32], image: NDArray[np.float32], where: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """`made` * slope + offset as close to the image as Huber's loss has it where the anatomies agree.
 
-    The two numbers are of the whole volume and found by reweighted least squares (design).
+    The two numbers are of the whole volume and found by reweighted least squares, which a lesion does not
+    bend.
     """
     x, y = made[where].astype(np.float64), image[where].astype(np.float64)
     slope, offset = 1.0, 0.0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uadbench.data import space
 
-SMOOTHING_MM = 1.5  # design
+SMOOTHING_MM = 1.5  # our choice
 
 
 @lru_cache(maxsize=2)
@@ -17,7 +17,7 @@ def tissue_prior(grid_name: str) -> Tensor:
     """Probabilities of background, CSF, grey and white matter on a model grid, (S, 4, R, A), sum 1."""
     from nilearn import datasets
 
-    grid = space.grid(grid_name)
+    grid = space.find_grid(grid_name)
     # Beyond 1 mm the maps are smoothed to what a voxel averages over.
     sigma = float(np.hypot(SMOOTHING_MM, 0.35 * grid.spacing_mm))
     maps = []

@@ -15,21 +15,22 @@ FLIPPED = 0.05  # share of the edge pixels that are lost
 class Restorer(nn.Module):
     """R: logits of the healthy anatomy from edges and brain mask: no intensities, no filled regions."""
 
-    def __init__(self, channels: int, outputs: int, width: int, with_prior: bool) -> None:
+    def __init__(self, channels: int, classes: int, width: int, with_prior: bool) -> None:
         """`channels` of edges; with the four prior maps beside them, or without."""
         super().__init__()
-        self.outputs, self.with_prior = outputs, with_prior
-        self.unet = UNet(channels + 1 + 4 * with_prior, outputs, width)
+        self.classes, self.with_prior = classes, with_prior
+        self.unet = UNet(channels + 1 + 4 * with_prior, classes, width)
 
     def forward(self, seen: Tensor, brain: Tensor, prior: Tensor) -> Tensor:
-        """(B, outputs, R, A) from edges (B, channels, R, A), mask (B, 1, R, A) and prior (B, 4, R, A)."""
-        if not self.with_prior:
-            return self.unet(torch.cat([seen, brain], 1))  # type: ignore[no-any-return]
-        logits: Tensor = self.unet(torch.cat([seen, brain, prior], 1))
-        return logits if self.outputs == 1 else logits + class_log_prior(prior, self.outputs)
+        """(B, K, R, A) from edges (B, channels, R, A), mask (B, 1, R, A) and prior (B, 4, R, A)."""
+        maps = [seen, brain, prior] if self.with_prior else [seen, brain]
+        logits: Tensor = self.unet(torch.cat(maps, 1))
+        if self.with_prior:
+            logits = logits + class_log_prior(prior, self.classes)
+        return logits
 
 
-def spoil(labels: Tensor, brain: Tensor, classes: int, spacing_mm: float) -> Tensor:
+def spoil_labels(labels: Tensor, brain: Tensor, classes: int, spacing_mm: float) -> Tensor:
     """Label maps (B, R, A) with up to three wrong regions of radius 3 to 25 mm each; a fifth are left alone.
 
     A region takes a random class, or the anatomy that another slice of the batch has there, or the class
@@ -47,17 +48,6 @@ def spoil(labels: Tensor, brain: Tensor, classes: int, spacing_mm: float) -> Ten
         here = region[:, 0] & (number < how_many) & (content > 0)
         spoilt = torch.where(here, content, spoilt)
     return spoilt
-
-
-def spoil_image(image: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:
-    """Images (B, 1, R, A) with up to three regions of one random intensity; a fifth are left alone."""
-    how_many = torch.randint(0, BLOBS + 1, (len(image), 1, 1, 1), device=image.device)
-    how_many = how_many * (torch.rand(len(image), 1, 1, 1, device=image.device) >= UNSPOILT)
-    for number in range(BLOBS):
-        region, _ = blobs(brain, 3, 25, spacing_mm)
-        grey = torch.rand(len(image), 1, 1, 1, device=image.device)
-        image = torch.where(region & (number < how_many), grey, image)
-    return image
 
 
 def drop_edges(seen: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:

@@ -49,12 +49,12 @@ def warped(maps: Tensor, spacing_mm: float) -> Tensor:
     return functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
 
 
-def draw(prior: Tensor, classes: int, spacing_mm: float) -> Synthetic:
+def draw_slices(prior: Tensor, classes: int, spacing_mm: float) -> Synthetic:
     """A synthetic slice for each slice of the prior (B, 4, R, A), which may come from its neighbourhood."""
     maps = warped(prior, spacing_mm)
     brain = (maps[:, :1] < 0.5).float()
     tissues = draw_tissues(maps[:, 1:], spacing_mm)
-    return Synthetic(draw_labels(tissues, brain, classes), paint(tissues, brain, spacing_mm), brain)
+    return Synthetic(draw_labels(tissues, brain, classes), paint_tissues(tissues, brain, spacing_mm), brain)
 
 
 def draw_tissues(maps: Tensor, spacing_mm: float) -> Tensor:
@@ -76,7 +76,7 @@ def draw_labels(tissues: Tensor, brain: Tensor, classes: int) -> Tensor:
     return labels * brain[:, 0].long()
 
 
-def paint(tissues: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:
+def paint_tissues(tissues: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:
     """Images (B, 1, R, A) in [0, 1] of tissue shares (B, 3, R, A) in a random contrast."""
     count, _, rows, columns = tissues.shape
     device = tissues.device

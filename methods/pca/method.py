@@ -65,9 +65,8 @@ class PCA(Reconstruction):
                 model = IncrementalPCA(self.components, pixels)
                 own = np.random.default_rng(context.seed).permutation(which[slab_of == slab])
                 for chunk in np.array_split(own, -(-len(own) // CHUNK)):
-                    model.add(
-                        train.read_slices(chunk)[0].reshape(len(chunk), -1)
-                    )  # (B, 1, R, A) -> (B, R * A)
+                    images, _ = train.read_slices(chunk)
+                    model.add(images.reshape(len(chunk), -1))  # (B, 1, R, A) -> (B, R * A)
                 basis = model.basis()
                 self.mean_[row], self.components_[row, : len(basis)] = model.mean, basis
                 stage.advance()

@@ -23,12 +23,13 @@ from uadbench.data.session import Session
 from uadbench.data.space import Grid
 from uadbench.evaluation import maps
 from uadbench.evaluation.maps import Case
-from uadbench.learning.checkpoint import Checkpoint, History
+from uadbench.learning.checkpoint import Checkpoint
+from uadbench.learning.history import History
 from uadbench.methods import Context, Score
 from uadbench.preprocessing import brains
 from uadbench.preprocessing.filememory import FileMemory
 from uadbench.system.files import read_json, read_sealed, write_json, write_sealed
-from uadbench.system.locks import OWNER, holder, trying
+from uadbench.system.locks import OWNER, owner_of, trying
 from uadbench.system.paths import Paths
 
 GRID = Grid("tiny", (6, 7, 5), 4.0, (0.0, 0.0, 0.0))
@@ -95,7 +96,9 @@ def _volume(folder: Path) -> Kept:
     image = numbers.random(GRID.shape).astype(np.float32)
     path = folder / "volume.safetensors"
     labels = (image > 0.5).astype(np.uint8)
-    prepared.write(path, image, image > 0.1, labels, {"slice_area_mm2": [1.0] * 5, "p99": 0.25})
+    prepared.write_codes(
+        path, prepared.encode(image, image > 0.1), labels, {"slice_area_mm2": [1.0] * 5, "p99": 0.25}
+    )
 
     def read() -> Any:
         if not prepared.is_whole(path, GRID):
@@ -172,20 +175,20 @@ def _list_of_scans(folder: Path) -> Kept:
     )
 
 
-def _lease(folder: Path) -> Kept:
-    with trying(folder / "lease"):
+def _lock(folder: Path) -> Kept:
+    with trying(folder / "lock"):
         pass
-    place = next(folder.glob("lease.*"))
-    write_json(place / OWNER, {"host": "h", "boot": "b", "pid": 7, "ticks": 3, "job": ""})
+    place = next(folder.glob("lock.*"))
+    write_json(place / OWNER, {"host": "h", "place": "b", "pid": 7, "ticks": 3, "job": ""})
 
     def read() -> Any:
-        found = holder(folder / "lease")
+        found = owner_of(folder / "lock")
         return None if found is None else str(found)
 
     return Kept(place / OWNER, read, exact=False)
 
 
-MAKERS = (_checkpoint, _volume, _map, _sealed, _mask, _roots, _memory, _list_of_scans, _lease)
+MAKERS = (_checkpoint, _volume, _map, _sealed, _mask, _roots, _memory, _list_of_scans, _lock)
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:

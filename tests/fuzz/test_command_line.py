@@ -74,13 +74,12 @@ SETTINGS = [
 RUN = "--train --contrast --preset --seed --set --device --limit --workers --results"
 OPTIONS = {
     "run": f"{RUN} -m -d --train-contrast --precision --protocol --split --extractor --n4",
-    "ablate": f"{RUN} -d --letter",
     "reproduce": f"{RUN} -d",
     "prepare": "--root --contrast --grid --extractor --n4 --workers",
     "verify": "--root --workers --quiet",
     "methods": "--plugins",
     "datasets": "--plugins",
-    "grid": "--jobs --timeout --on --results --retry-failed",
+    "sweep": "--jobs --timeout --on --results --retry-failed",
     "score": "--workers --results",
     "predict": "--out --point --device --brain-mask",
 }
@@ -94,8 +93,8 @@ def line(dice: random.Random, folder: Path) -> list[str]:
     words = [command]
     if command == "run":
         words += ["-m", dice.choice(["vae", "pca", "vea"]), "-d", dice.choice(["mslub", "bratz21"])]
-    elif command == "grid":
-        words += [str(folder / "grid.toml"), "--dry-run"]
+    elif command == "sweep":
+        words += [str(folder / "sweep.toml"), "--dry-run"]
     else:
         words += dice.choices([*NAMES[:9], *ODD], k=dice.randint(0, 2))
     for _ in range(dice.randint(0, 6)):
@@ -120,7 +119,7 @@ def ended(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[object, st
 
 
 def drive(cases: range, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "grid.toml").write_text("methods = ['pca', 'vea']\ndatasets = ['mslub']\nseeds = [0, 1]\n")
+    (folder / "sweep.toml").write_text("methods = ['pca', 'vea']\ndatasets = ['mslub']\nseeds = [0, 1]\n")
     for number in cases:
         words = line(random.Random(number), folder)
         begun = time.monotonic()

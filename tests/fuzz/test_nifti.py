@@ -137,7 +137,7 @@ BOMB = gzip.compress(bytes(2**28), 9) * 4  # a gigabyte in a megabyte
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     root = tmp_path_factory.mktemp("scans") / "atlas2"
     testing.write_fixture("atlas2", root, subjects=2)
-    return datasets.find("atlas2", root)
+    return datasets.find_sessions("atlas2", root)
 
 
 def _drive(found: Found, folder: Path, cases: range) -> None:
@@ -170,7 +170,7 @@ def _drive(found: Found, folder: Path, cases: range) -> None:
 
 def _read(path: Path, case: int) -> None:
     """Read a damaged file in every way: a plausible scan or a SubjectError, in little memory and time."""
-    for reader in (scan.read, scan.read_image, scan.read_labels, scan.read_lattice):
+    for reader in (scan.read_scan, scan.read_image, scan.read_labels, scan.read_lattice):
         began = time.monotonic()
         tracemalloc.start()
         try:

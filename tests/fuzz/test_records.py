@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 from uadbench.cli import app
 from uadbench.experiment import pieces_file, record
-from uadbench.experiment.check_record import check_all
-from uadbench.experiment.collect import collect
+from uadbench.experiment.check_record import check_records
+from uadbench.experiment.collect import collect_records
 from uadbench.experiment.record import Stored
-from uadbench.report import formats, leaderboard, statistics
+from uadbench.report import formats, leaderboard
+from uadbench.report.compare import compare_records
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256
 
@@ -135,7 +136,7 @@ def mutated_npz(arrays: dict[str, np.ndarray], chance: random.Random) -> bytes:
 def read_every_way(path: Path) -> str:
     """ "" where every reader takes the record or says in words why not; else the traceback."""
     results = path.parents[len(PLACE.parts) - 1]
-    for read in (lambda: check_all([path]), lambda: shown(results), lambda: compared(path)):
+    for read in (lambda: check_records([path]), lambda: shown(results), lambda: compared(path)):
         try:
             read()
         except UserError as error:
@@ -147,14 +148,14 @@ def read_every_way(path: Path) -> str:
 
 
 def shown(results: Path) -> None:
-    found = collect(results)
+    found = collect_records(results)
     tables = leaderboard.tables(found.records, resamples=20)
     failed = [(str(place), reason) for place, reason in record.failures(results)]
     formats.markdown(tables, failed, found.left_out)
 
 
 def compared(path: Path) -> None:
-    statistics.compare(path, path)
+    compare_records(path, path)
 
 
 def drive(alone: Path, cases: int, write: Callable[[Path, random.Random], None]) -> None:
@@ -233,7 +234,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked(
     path.write_text(json.dumps(content))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match="unpacks to 21.. MB"):
-        pieces_file.read(Stored(record.read(path), path))
+        pieces_file.read_pieces(Stored(record.read_record(path), path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
     told = CliRunner().invoke(app, ["leaderboard", "--preset", "ci", "--results", str(alone)])
     assert "unpacks to" in told.output

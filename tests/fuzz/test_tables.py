@@ -173,16 +173,16 @@ def place(
     """A data set of a few people and the table beside it; the voxels do not matter."""
     name, root = request.param, tmp_path / "root"
     if name == "phantom":
-        for member in phantom.members(4, 1):
-            for path in phantom.paths(root, member.id, member.kind is not None).values():
+        for member in phantom.make_members(4, 1):
+            for path in phantom.list_files(root, member.id, member.kind is not None).values():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
-        rows = [member.row() for member in phantom.members(4, 1)]
+        rows = [member.row() for member in phantom.make_members(4, 1)]
         lines = ["\t".join(rows[0]), *("\t".join(row.values()) for row in rows)]
         (root / "participants.tsv").write_text("\n".join(lines) + "\n")
     else:
         few = heads.Stored(np.zeros((2, 2, 2), np.uint8), np.eye(4))
-        monkeypatch.setattr(heads, "see", lambda *_: few)
+        monkeypatch.setattr(heads, "show_picture", lambda *_: few)
         testing.write_fixture(name, root, subjects=2 if name == "lgg" else 4)
     if name == "mslub":  # whose table is the user's own
         text = "participant_id,age,sex\npatient01,39.5,F\npatient02,41,M\npatient03,30,F\n"
@@ -213,7 +213,7 @@ def _cases(name: str, table: Path, count: int) -> Iterator[str]:
         if path != table:
             table.unlink(missing_ok=True)
         try:
-            _check(datasets.find(name, root))
+            _check(datasets.find_sessions(name, root))
             yield "read"
         except UserError as error:
             yield str(error)

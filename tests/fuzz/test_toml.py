@@ -1,4 +1,4 @@
-"""Cards and grids that were spoilt at random: each is read, or refused with one sentence, at once."""
+"""Cards and sweeps that were spoilt at random: each is read, or refused with one sentence, at once."""
 
 import os
 import random
@@ -21,7 +21,7 @@ CARDS = {
     kind: [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob(f"**/{kind}/*/card.toml"))]
     for kind in ("methods", "datasets")
 }
-GRIDS = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("tests/grid/*.toml"))]
+SWEEPS = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("tests/sweep/*.toml"))]
 VALUES = [
     *[
         '""',
@@ -71,7 +71,7 @@ TABLES = [
         "[[variant]]",
         "[variant]",
     ],
-    *["[row.'a/b']", "[[exclude]]", "[smoke.a]", "[[reported]]", "[needs.ci]", "[partners]"],
+    *["[row.'a/b']", "[[exclude]]", "[smoke.a]", "[needs.ci]", "[partners]"],
 ]
 KEYS = ("a", "version", "headline", "set", "x.y", "year", "contrasts")
 SECONDS = 5.0
@@ -129,10 +129,10 @@ def read_dataset(folder: Path, content: bytes, number: int) -> None:
         shutil.rmtree(home)
 
 
-def read_grid(folder: Path, content: bytes, number: int) -> None:
+def read_sweep(folder: Path, content: bytes, number: int) -> None:
     path = folder / f"case{number}.toml"
     path.write_bytes(content)
-    asked = description.read(path)
+    asked = description.read_description(path)
     assert len(asked.cells()) <= description.MOST_CELLS
     asked.left_out()
 
@@ -140,7 +140,7 @@ def read_grid(folder: Path, content: bytes, number: int) -> None:
 READERS: dict[str, tuple[Callable[[Path, bytes, int], None], list[str]]] = {
     "methods": (read_method, CARDS["methods"]),
     "datasets": (read_dataset, CARDS["datasets"]),
-    "grids": (read_grid, GRIDS),
+    "sweeps": (read_sweep, SWEEPS),
 }
 
 

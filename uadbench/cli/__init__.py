@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from uadbench import __version__
-from uadbench.cli import data, listing, new, published, reading, running, sweep
+from uadbench.cli import contracts, data, listing, new, published, reading, running, sweep
 from uadbench.cli.options import Plugins
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
 
 COMMANDS = (
     # make records
-    running.run, running.score, running.reproduce, running.ablate, running.predict, running.regress,
+    running.run, running.evaluate, running.reproduce, running.predict, running.regress,
     # read records
     reading.leaderboard, reading.compare, reading.check_record,
     # read what others have printed
@@ -23,6 +23,8 @@ COMMANDS = (
     listing.methods, listing.datasets, listing.doctor,
     # data
     data.verify, data.prepare, data.fixture,
+    # what methods and data sets promise
+    contracts.check_method, contracts.check_dataset,
 )  # fmt: skip
 
 
@@ -51,13 +53,19 @@ app.callback()(_common)
 for command in COMMANDS:
     app.command()(command)
 
-grid = _group(
-    "Many methods, data sets and seeds from one file: `grid FILE`, and `grid status FILE` to watch.",
+# Earlier names say what they are called now.
+anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+app.command(hidden=True, context_settings=anything)(running.ablate)
+app.command(hidden=True)(running.score)
+
+sweeps = _group(
+    "Many methods, data sets and seeds from one file: `sweep FILE`, and `sweep status FILE` to watch.",
     cls=sweep.FileFirst,
 )
-grid.command()(sweep.run)
-grid.command()(sweep.status)
-app.add_typer(grid, name="grid")
+sweeps.command()(sweep.run)
+sweeps.command()(sweep.status)
+app.add_typer(sweeps, name="sweep")
+app.add_typer(sweeps, name=sweep.EARLIER, hidden=True)
 
 begin = _group("Begin a method or a data set of your own.")
 begin.command()(new.method)

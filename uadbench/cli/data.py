@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uadbench.cli.options import N4, Extractor, Plugins, Quiet, Workers, machine_for
+from uadbench.api import make_runtime
+from uadbench.cli.options import N4, Extractor, Plugins, Quiet, Workers
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,21 +25,21 @@ def verify(
 ) -> None:
     """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
     from uadbench import datasets
-    from uadbench.experiment.plan import find
+    from uadbench.experiment.config import find_dataset
     from uadbench.preprocessing.verify import verify as verify_dataset
     from uadbench.report import show
     from uadbench.system.files import write_json
 
-    machine = machine_for("cpu", workers, quiet, None)
-    _remember(machine.paths, dataset, root)
+    machine = make_runtime("cpu", workers, quiet, None)
+    remember_root(machine.paths, dataset, root)
     drawn = datasets.can_draw(dataset)  # then its segmentations are looked at, and no scan is drawn
     there = (
         datasets.survey(dataset, machine.paths.root(dataset), machine.workers, machine.progress)
         if drawn
-        else find(dataset, machine)
+        else find_dataset(dataset, machine)
     )
     found = verify_dataset(there, machine.workers, machine.progress, opening=not drawn)
-    show.report(found)
+    show.show_verified(found)
     if report is not None:
         write_json(report, found.as_dict())
     if not found.ok:
@@ -60,22 +61,25 @@ def prepare(
 ) -> None:
     """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
     from uadbench.experiment.prepare_dataset import prepare_dataset
-    from uadbench.preprocessing.prepare import Options
+    from uadbench.preprocessing.prepare_scan import Options
     from uadbench.report import show
     from uadbench.system.files import check_writable
 
-    machine = machine_for("cpu", workers, quiet, None)
+    machine = make_runtime("cpu", workers, quiet, None)
     check_writable(machine.paths.cache, "UADBENCH_RUNS")
-    _remember(machine.paths, dataset, root)
+    remember_root(machine.paths, dataset, root)
     options = Options(extractor, n4)
-    show.prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
+    show.show_prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
 
 def fixture(
     dataset: Annotated[str, typer.Argument(help="Data set whose layout is written.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
     subjects: Annotated[int, typer.Option(min=1, max=10_000, help="How many phantom people.")] = 6,
-    trap: Annotated[list[str] | None, typer.Option(help="A fault that real files have. Repeatable.")] = None,
+    corruption: Annotated[
+        list[str] | None, typer.Option(help="A fault that real files have. Repeatable.")
+    ] = None,
+    trap: Annotated[list[str] | None, typer.Option(hidden=True)] = None,  # as it was called
     layout: Annotated[str | None, typer.Option(help="A variant of the layout; default: the first.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the phantom people.")] = 0,
     plugins: Plugins = None,
@@ -83,11 +87,12 @@ def fixture(
     """Write phantom people in the layout of a data set: to try every command without a download."""
     from uadbench.testing import write_fixture
 
-    write_fixture(dataset, out, subjects, trap or (), seed, layout)
+    write_fixture(dataset, out, subjects, [*(corruption or []), *(trap or [])], seed, layout)
     typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")
 
 
-def _remember(paths: "Paths", dataset: str, root: Path | None) -> None:
+def remember_root(paths: "Paths", dataset: str, root: Path | None) -> None:
+    """Keep the raw folder that `--root` names for a data set."""
     from uadbench.cards import dataset_card
 
     dataset_card(dataset)

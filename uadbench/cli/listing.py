@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from uadbench.cli.options import Plugins, places_for
+from uadbench.api import find_paths
+from uadbench.cli.options import Plugins
 
 
 def methods(
@@ -13,14 +14,14 @@ def methods(
 ) -> None:
     """List the methods, or show one: source, differences from its paper, options, presets."""
     from uadbench.cards import all_methods, method_card
-    from uadbench.report import show
+    from uadbench.report import show_cards
 
     if name is None:
         cards, wrong = all_methods()
-        show.methods(list(cards.values()))
+        show_cards.show_methods(list(cards.values()))
         _name(wrong)
     else:
-        show.method(method_card(name))
+        show_cards.show_method(method_card(name))
 
 
 def datasets(
@@ -29,22 +30,23 @@ def datasets(
 ) -> None:
     """List the data sets, or show one: where to apply, licence, layout, labels."""
     from uadbench.cards import all_datasets, dataset_card
-    from uadbench.report import show
+    from uadbench.report import show_cards
 
-    places = places_for(None)
+    places = find_paths(None)
     if name is None:
         cards, wrong = all_datasets()
-        show.datasets(list(cards.values()), places)
+        show_cards.show_datasets(list(cards.values()), places)
         _name(wrong)
     else:
-        show.dataset(dataset_card(name), places)
+        show_cards.show_dataset(dataset_card(name), places)
 
 
 def doctor(plugins: Plugins = None) -> None:
     """Versions, device, memory, caches and the data found: what to send with a question."""
-    from uadbench.report import show
 
-    show.doctor(places_for(None))
+    from uadbench.report import show_cards
+
+    show_cards.show_doctor(find_paths(None))
 
 
 def _name(wrong: list[str]) -> None:

@@ -34,8 +34,9 @@ def dataset(
 
 
 def _write(kind: str, name: str, folder: Path | None) -> None:
-    from uadbench.scaffold import next_steps, write
+    from uadbench.scaffold import list_next_steps, write_template
 
-    target = write(kind, name, folder)
+    target = write_template(kind, name, folder)
     files = ", ".join(sorted(file.name for file in target.iterdir()))
-    typer.echo(f"{target} holds {files}; it works as it is. Next:\n\n{next_steps(kind, target)}", nl=False)
+    steps = list_next_steps(kind, target)
+    typer.echo(f"{target} holds {files}; it works as it is. Next:\n\n{steps}", nl=False)

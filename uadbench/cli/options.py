@@ -3,18 +3,13 @@
 Here and in the commands, heavy modules are imported inside functions, so that `--help` stays fast.
 """
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from uadbench import catalog
 from uadbench.system.errors import UserError
-
-if TYPE_CHECKING:
-    from uadbench.experiment.plan import Runtime
-    from uadbench.system.paths import Paths
 
 
 def _add_plugins(paths: list[Path] | None) -> list[Path] | None:
@@ -52,30 +47,10 @@ Force = Annotated[bool, typer.Option("--force", help="Fit, score and record agai
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")]
 
 
-def settings_from(texts: list[str] | None) -> dict[str, str]:
-    """Options of a method from `--set key=value`."""
+def settings_from(texts: list[str] | None, option: str = "--set") -> dict[str, str]:
+    """Options of a method from `--set key=value`, or what another option names so."""
     pairs = [text.partition("=") for text in texts or []]
     for key, equals, value in pairs:
         if not (key and equals):
-            raise UserError(f"--set expects key=value, but '{key}{equals}{value}' came.")
+            raise UserError(f"{option} expects key=value, but '{key}{equals}{value}' came.")
     return {key: value for key, _, value in pairs}
-
-
-def places_for(results: Path | None) -> "Paths":
-    """Where data, runs and records lie."""
-    from dataclasses import replace
-
-    from uadbench.system.paths import Paths
-
-    paths = Paths.default()
-    return paths if results is None else replace(paths, results=results.expanduser())
-
-
-def machine_for(device: str, workers: int, quiet: bool, results: Path | None) -> "Runtime":
-    """What a command works with."""
-    from uadbench.experiment.plan import Runtime
-    from uadbench.system.environment import resolve_device
-    from uadbench.system.progress import Bars, Silent
-
-    progress = Silent() if quiet else Bars()
-    return Runtime(places_for(results), progress, resolve_device(device), workers or os.cpu_count() or 1)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from uadbench.cli.options import Plugins
+from uadbench.cli.reading import write_output
 from uadbench.system.errors import UserError
 
 
@@ -30,27 +31,22 @@ def published(
     plugins: Plugins = None,
 ) -> None:
     """What the field has published, each value with its source; needs no data and no records."""
+    from uadbench.report import sheets
     from uadbench.report.field import findings, formats, views
-    from uadbench.report.field.collection import collection, narrowed
-    from uadbench.system.files import write_text
+    from uadbench.report.field.collection import collection, narrowed, rows
 
-    for name, value, expected in (("--by", by, views.BY), ("--format", format_, formats.FORMATS)):
+    for name, value, expected in (("--by", by, views.BY), ("--format", format_, sheets.FORMATS)):
         if value not in expected:
             raise UserError(f"{name} expects one of {', '.join(expected)}, got '{value}'.")
     whole = collection()
     chosen = narrowed(whole, test=test, contrast=contrast, family=family, metric=metric, method=method)
-    if format_ in ("csv", "json"):
-        lines = formats.lines(chosen) if by == "test" else formats.cell_lines(views.cells(chosen))
-        text = formats.csv(lines) if format_ == "csv" else formats.as_json(lines)
-    else:
-        sheets = views.by_test(chosen) if by == "test" else [views.overview(chosen), *views.by_family(chosen)]
-        lead = findings.summary(chosen)
-        missing = findings.findings(whole) if len(chosen) == len(whole) else []
-        if format_ == "table" and output is None:
-            formats.terminal(sheets, lead, missing)
-            return
-        text = (formats.latex if format_ == "latex" else formats.markdown)(sheets, lead, missing)
-    if output is None:
-        typer.echo(text, nl=False)
-    else:
-        write_text(output, text)
+    lead = findings.summary(chosen)
+    missing = findings.findings(whole) if len(chosen) == len(whole) else []
+    found = views.by_test(chosen) if by == "test" else [views.overview(chosen), *views.by_family(chosen)]
+    if format_ == "table" and output is None:
+        formats.print_comparison(found, lead, missing)
+        return
+    cells = [cell.row(flat=format_ == "csv") for cell in views.find_cells(chosen)]
+    lines = rows(chosen) if by == "test" else cells
+    text = formats.markdown(found, lead, missing)
+    write_output(sheets.written(found, format_, lines, text, (lead, *missing)), output)

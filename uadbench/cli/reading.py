@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from uadbench.cli.options import Plugins, Results, places_for
+from uadbench.api import find_paths
+from uadbench.cli.options import Plugins, Results
 from uadbench.system.errors import UserError
 
 
@@ -33,50 +34,46 @@ def leaderboard(
 ) -> None:
     """Tables of all records, ranked only where a comparison means something."""
     from uadbench.experiment import collect, record
-    from uadbench.report import formats, listing, page, show, statistics, views
+    from uadbench.report import beside, evidence, formats, page, sheets, show, views
     from uadbench.report import leaderboard as board
-    from uadbench.report import published as figures
+    from uadbench.report.screen import print_sheets
 
-    if format_ not in formats.FORMATS:
-        raise UserError(f"--format expects one of {', '.join(formats.FORMATS)}, but '{format_}' came.")
+    if format_ not in (*sheets.FORMATS, "html"):
+        raise UserError(f"--format expects one of {', '.join(sheets.FORMATS)}, html, but '{format_}' came.")
     if by not in ("method", *views.BY):
         raise UserError(f"--by expects one of method, {', '.join(views.BY)}, but '{by}' came.")
     if format_ == "html" and (by != "method" or published):
         raise UserError("The page holds all views and the published figures: leave --by and --published out.")
-    places = places_for(results)
+    places = find_paths(results)
     folder = places.results
-    found = collect.collect(folder, board.Wanted(dataset, contrast, preset))
+    found = collect.collect_records(folder, lambda r: board.is_wanted(r, dataset, contrast, preset))
     chosen, left_out = found.records, found.left_out
-    drawn = statistics.resamples_for(len(chosen)) if resamples is None else resamples
+    drawn = evidence.resamples_for(len(chosen)) if resamples is None else resamples
     if not chosen:
         _say(formats.left_out_lines(left_out))
         raise UserError(
-            f"There is no such record under {folder}; `uadbench run --method ae --dataset phantom` makes one."
+            f"There is no such record under {places.results}; `uadbench run --method ae --dataset phantom` "
+            "makes one."
         )
     on_screen = format_ == "table" and output is None
     if by != "method" or published:
-        listings = views.listings(by, board.tables(chosen, sort), drawn) if by != "method" else []
-        listings += figures.listings([one.record for one in chosen]) if published else []
+        listed = views.sheets_by(by, board.tables(chosen, sort), drawn) if by != "method" else []
+        listed += beside.write_sheets([one.record for one in chosen]) if published else []
         if on_screen:
-            show.listings(listings)
+            print_sheets(listed)
         else:
-            _write(listing.FORMATS[format_](listings), output)
+            write_output(sheets.written(listed, format_), output)
         _say(formats.left_out_lines(left_out))
     else:
         tables = board.tables(chosen, sort, drawn)
-        failed = [(str(place), reason) for place, reason in record.failures(folder)]
+        failed = [(str(place), reason) for place, reason in record.failures(places.results)]
         if on_screen:
-            show.leaderboard(tables, failed, left_out)
+            show.show_leaderboard(tables, failed, left_out)
+        elif format_ == "html":
+            write_output(page.write_page(tables, [*failed, *left_out], places, drawn), output)
         else:
-            text = {
-                "table": lambda: formats.markdown(tables, failed, left_out),
-                "markdown": lambda: formats.markdown(tables, failed, left_out),
-                "csv": lambda: formats.csv(tables),
-                "json": lambda: formats.as_json(tables),
-                "latex": lambda: formats.latex(tables),
-                "html": lambda: page.write(tables, [*failed, *left_out], places, drawn),
-            }[format_]()
-            _write(text, output)
+            write_output(formats.written(tables, format_, failed, left_out), output)
+        if not on_screen:
             _say(formats.left_out_lines(left_out))
     if found.bad:
         raise typer.Exit(1)
@@ -88,7 +85,8 @@ def _say(lines: list[str]) -> None:
         typer.echo(line, err=True)
 
 
-def _write(text: str, output: Path | None) -> None:
+def write_output(text: str, output: Path | None) -> None:
+    """Write a text to a file, or else to the standard output."""
     from uadbench.system.files import write_text
 
     if output is None:
@@ -103,21 +101,23 @@ def compare(
     plugins: Plugins = None,
 ) -> None:
     """Two runs on the same subjects: every figure's difference with its interval and test."""
-    from uadbench.report import show
-    from uadbench.report.statistics import compare as compare_records
+    from uadbench.report.compare import compare_records
+    from uadbench.report.show import show_comparison
 
-    show.comparison(compare_records(first, second))
+    show_comparison(compare_records(first, second))
 
 
 def check_record(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Records (seed-*.json), with pieces.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Records (seed-*.json), each with its .npz.")
+    ],
     plugins: Plugins = None,
 ) -> None:
     """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
-    from uadbench.experiment.check_record import CANNOT_SEE, check_all
+    from uadbench.experiment.check_record import CANNOT_SEE, check_records
     from uadbench.system.text import visible
 
-    found = check_all(files)
+    found = check_records(files)
     for file, verdict in found.items():
         for reason in verdict.wrong:
             typer.echo(visible(f"{file}: {reason}"))

@@ -1,10 +1,13 @@
-"""Commands that fit, score and record: run, ablate, reproduce, score, regress, predict."""
+"""Commands that make records or apply them: run, reproduce, evaluate, regress, predict."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from uadbench import api
+from uadbench.api import make_runtime
 from uadbench.cli.options import (
     N4,
     Device,
@@ -19,14 +22,14 @@ from uadbench.cli.options import (
     Seed,
     Train,
     Workers,
-    machine_for,
     settings_from,
 )
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
 
 if TYPE_CHECKING:
-    from uadbench.experiment.plan import RunConfig, Runtime
+    from uadbench.experiment.config import RunConfig, Runtime
+    from uadbench.sweep.run_all import Ended
 
 
 def run(
@@ -64,8 +67,9 @@ def run(
     plugins: Plugins = None,
 ) -> None:
     """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
-    from uadbench.experiment.plan import RunConfig
+    from uadbench.experiment.config import RunConfig
     from uadbench.preprocessing.prepare_scan import Options
+    from uadbench.report import show
 
     settings = settings_from(set_)
     configs = [
@@ -87,76 +91,45 @@ def run(
         for one_method in dict.fromkeys(method)
         for one_dataset in dict.fromkeys(dataset)
     ]
-    _run_all(configs, machine_for(device, workers, quiet, results), force)
+    ends = _run_all(configs, make_runtime(device, workers, quiet, results), force)
+    outcomes = [end.outcome for end in ends if end.outcome is not None]
+    if outcomes:
+        show.show_outcomes(outcomes)
+    _tell(ends)
 
 
-def _run_all(configs: "list[RunConfig]", runtime: "Runtime", force: bool) -> None:
-    """Run every cell; one that fails is recorded and the others go on."""
-    from uadbench.experiment.run import run_recording_failure
-    from uadbench.report import show
+def _run_all(configs: "Sequence[RunConfig]", runtime: "Runtime", force: bool) -> "list[Ended]":
+    """Carry out runs; a mistake in the only one that was asked for is a UserError."""
+    from uadbench.sweep.run_all import run_all
 
     runtime.paths.check_writable()
-    outcomes, mistakes, failed = [], [], []
-    for config in configs:
-        name = f"{config.method} on {config.dataset}"
-        try:
-            outcome = run_recording_failure(config, runtime, force)
-        except UserError as error:
-            if len(configs) == 1:
-                raise
-            mistakes.append(f"{name}: {error}")
-            continue
-        if isinstance(outcome, str):
-            failed.append(f"{name} failed and is recorded as failed: {outcome}")
-        else:
-            outcomes.append(outcome)
-    if outcomes:
-        show.outcomes(outcomes)
-    for line in mistakes + failed:
-        typer.echo(f"uadbench: {line}", err=True)
-    if failed or mistakes:
+    ends = run_all(configs, runtime, force=force)
+    if len(ends) == 1 and ends[0].kind == "refused":
+        raise UserError(ends[0].reason)
+    return ends
+
+
+def _tell(ends: "Sequence[Ended]") -> None:
+    """Say of each run that is not done why; the exit code is 1 where one has failed."""
+    names = [f"{end.config.method} on {end.config.dataset}" for end in ends]
+    refused = [f"{name}: {e.reason}" for name, e in zip(names, ends, strict=True) if e.kind == "refused"]
+    failed = [
+        f"{name} failed and is recorded as failed: {e.reason}"
+        for name, e in zip(names, ends, strict=True)
+        if e.kind == "failed"
+    ]
+    for line in refused + failed:
+        typer.echo(f"uadbench: {visible(line)}", err=True)
+    if refused or failed:
         raise typer.Exit(1 if failed else 2)
 
 
-def ablate(
-    method: Annotated[str, typer.Argument(help="Method whose folder has an ablations.toml.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set to test on.")] = "phantom",
-    train: Train = None,
-    letter: Annotated[
-        list[str] | None, typer.Option("--letter", "-l", help="Only these questions. Repeatable.")
-    ] = None,
-    contrast: Annotated[
-        list[str] | None, typer.Option(help="Test on these contrasts only. Repeatable.")
-    ] = None,
-    preset: Preset = "demo",
-    seed: Seed = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of full model and variants. Repeatable."),
-    ] = None,
-    device: Device = "auto",
-    limit: Limit = None,
-    force: Force = False,
-    results: Results = None,
-    workers: Workers = 0,
-    quiet: Quiet = False,
-    plugins: Plugins = None,
-) -> None:
-    """Run a method without each of its parts and decide whether the part has earned its place."""
-    from uadbench.ablation import ablate as ablation
-    from uadbench.ablation.questions import read
-    from uadbench.ablation.tables import markdown, write
-    from uadbench.experiment.plan import RunConfig
-
-    runtime = machine_for(device, workers, quiet, results)
-    settings = settings_from(set_)
-    config = RunConfig(
-        method=method, dataset=dataset, train=train, preset=preset, seed=seed, settings=settings, limit=limit
+def ablate(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+    """Replaced by sweeps with variants."""
+    raise UserError(
+        "`uadbench ablate` has become a sweep with variants: `uadbench sweep methods/dal_r/sweep.toml`, then "
+        "`uadbench compare A B` for two of its records."
     )
-    report = ablation.ablate(read(method), config, runtime, letter or (), contrast or (), force=force)
-    path = write(report, ablation.place(runtime, method))
-    typer.echo(markdown(report))
-    typer.echo(f"records and tables: {path.parent}")
 
 
 def reproduce(
@@ -176,24 +149,30 @@ def reproduce(
     plugins: Plugins = None,
 ) -> None:
     """Run what the published figures of a method on a test set need, and say which are met."""
-    from uadbench.experiment.run import run_recording_failure
-    from uadbench.report import show
-    from uadbench.report.reproduce import verdicts, wanted
+    from uadbench.report.reproduce import find_wanted, judge_records
+    from uadbench.report.screen import print_sheets
 
-    asked = wanted(method, dataset, train, contrast, preset, seed)
+    asked = find_wanted(method, dataset, train, contrast, preset, seed)
     if not asked.configs:
         raise UserError(
             f"No published figure of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
         )
-    runtime = machine_for(device, workers, quiet, results)
-    done = [run_recording_failure(config, runtime, force) for config in asked.configs]
-    show.listings([verdicts(asked, [outcome.record for outcome in done if not isinstance(outcome, str)])])
-    failed = [outcome for outcome in done if isinstance(outcome, str)]
-    for reason in failed:
-        said = f"uadbench: {method} on {dataset} failed and is recorded as failed: {visible(reason)}"
-        typer.echo(said, err=True)
-    if failed:
-        raise typer.Exit(1)
+    ends = _run_all(asked.configs, make_runtime(device, workers, quiet, results), force)
+    print_sheets([judge_records(asked, [end.outcome.record for end in ends if end.outcome is not None])])
+    _tell(ends)
+
+
+def evaluate(
+    run: Run,
+    results: Results = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    plugins: Plugins = None,
+) -> None:
+    """Recompute the metrics of a record from its stored score maps."""
+    from uadbench.report import show
+
+    show.show_outcomes([api.evaluate(run, runtime=make_runtime("cpu", workers, quiet, results))])
 
 
 def score(
@@ -203,11 +182,9 @@ def score(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Recompute the metrics of a record from its stored score maps."""
-    from uadbench.experiment.run import evaluate_again
-    from uadbench.report import show
-
-    show.outcomes([evaluate_again(run, machine_for("cpu", workers, quiet, results))])
+    """Earlier name of evaluate."""
+    typer.echo("`uadbench score` is called `uadbench evaluate` now.", err=True)
+    evaluate(run, results, workers, quiet)
 
 
 def regress(
@@ -222,12 +199,12 @@ def regress(
 ) -> None:
     """Run the phantom records anew and compare them with the committed ones, metric by metric."""
     from uadbench.report import show
-    from uadbench.report.regress import committed, rerun
+    from uadbench.report.regress import committed_results, rerun_records
 
-    folder = committed() if reference is None else reference
+    folder = committed_results() if reference is None else reference
     typer.echo(f"reference: {folder.resolve()}")
-    changes = rerun(folder, preset, method or [], machine_for("cpu", workers, quiet, None))
-    show.changes(changes)
+    changes = rerun_records(folder, preset, method or [], make_runtime("cpu", workers, quiet, None))
+    show.show_changes(changes)
     if any(change.regressed for change in changes):
         raise typer.Exit(1)
 
@@ -247,8 +224,8 @@ def predict(
     plugins: Plugins = None,
 ) -> None:
     """Apply a trained method to a scan of your own; the maps lie in the scan's own space."""
-    from uadbench.experiment.predict import predict as predict_scan
     from uadbench.report import show
 
-    runtime = machine_for(device, 1, quiet, None)
-    show.prediction(predict_scan(run, scan, out, runtime, brain_mask, stripped, point), out)
+    runtime = make_runtime(device, 1, quiet)
+    made = api.predict(run, scan, out, runtime=runtime, brain_mask=brain_mask, stripped=stripped, point=point)
+    show.show_prediction(made, out)

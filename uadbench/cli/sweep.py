@@ -1,4 +1,4 @@
-"""`uadbench grid`: many runs from one file."""
+"""`uadbench sweep`: many runs from one file."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,20 +6,26 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from uadbench.cli.options import Plugins, Results, machine_for
+from uadbench.api import make_runtime
+from uadbench.cli.data import remember_root
+from uadbench.cli.options import Plugins, Results, settings_from
+
+EARLIER = "grid"  # how the command was called
 
 
 class FileFirst(TyperGroup):
-    """`uadbench grid FILE` without the word `run`: what is no command of the group is an argument of it."""
+    """`uadbench sweep FILE` without the word `run`: what is no command of the group is an argument of it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the word in."""
+        """Put the word in; the command's earlier name says the one it has now."""
+        if ctx.info_name == EARLIER:
+            typer.echo("`uadbench grid` is called `uadbench sweep` now.", err=True)
         if args and args[0] not in (*self.commands, "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
 
-Description = Annotated[Path, typer.Argument(metavar="FILE", help="The grid's description, a TOML file.")]
+Description = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's description, a TOML file.")]
 
 
 def run(
@@ -39,17 +45,28 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(metavar="MINUTES", min=0, help="The longest that a cell may take.")
     ] = None,
+    for_minutes: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", min=0, help="Stop after so long; the same command goes on then."),
+    ] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Raw folder of a data set; remembered. Repeatable."),
+    ] = None,
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Carry out the cells of a grid that are not done; kill it at any moment and start it again."""
-    from uadbench.sweep import run_sweep as grids
+    """Carry out the cells of a sweep that are not done; kill it at any moment and start it again."""
+    from uadbench.sweep.run_sweep import Sweep, Wish
 
-    machine = grids.absolute(machine_for("cpu", 1, True, results))
-    wish = grids.Wish(on, jobs, force, retry_failed, timeout)
+    wish = Wish(on, jobs, force, retry_failed, timeout, for_minutes)
+    runtime = make_runtime("cpu", 1, True, results)
+    for name, folder in settings_from(root, "--root").items():
+        remember_root(runtime.paths, name, Path(folder))
+    sweep = Sweep(file, runtime, wish)
     if dry_run:
-        grids.show_dry_run(file, machine, wish)
-    elif code := grids.run_grid(file, machine, wish):
+        sweep.show_dry_run()
+    elif code := sweep.run():
         raise typer.Exit(code)
 
 
@@ -60,6 +77,6 @@ def status(
     plugins: Plugins = None,
 ) -> None:
     """Show what is done, running, failed (with the reason and the log) and the time left, live."""
-    from uadbench.sweep import run_sweep as grids
+    from uadbench.sweep.run_sweep import Sweep
 
-    grids.show_status(file, grids.absolute(machine_for("cpu", 1, True, results)), once)
+    Sweep(file, make_runtime("cpu", 1, True, results)).show_status(once)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uadbench.data.session import LeftOut, Remark, Slice
-from uadbench.data.suffixes import is_data, pair_of, volume_stem
+from uadbench.data.suffixes import files_of, is_data, pair_of, volume_stem
 
 OWN_MASKS = "masks"  # the folder with brain masks that the user has made
-NO_MASK = "has no lesion mask"  # how the reason begins of a subject that cannot be tested on
+NO_MASK = "has no lesion mask"  # how the reason begins of a session that cannot be tested on
 POINTERS = (b"version https://git-lfs.github.com/", b"/annex/objects/")  # files that stand for their content
 LONGEST_POINTER = 1024  # bytes
 ARCHIVE = re.compile(r"\.(zip|tar|tar\.\w+|tgz|7z|rar)$", re.IGNORECASE)
@@ -30,11 +30,11 @@ class Tree:
     closed: list[Path] = field(default_factory=list)  # folders that may not be read
 
 
-def walk(root: Path) -> Tree:
+def walk_tree(root: Path) -> Tree:
     """Everything under a root, sorted; linked folders are entered, each real folder once.
 
-    A link to a folder that holds the root or the link itself is a cycle and is not followed. Passed over are
-    hidden folders (`.git`), and the `._` files that macOS leaves beside the real ones.
+    Passed over are links to a folder that holds the root or the link itself, hidden folders (`.git`), and the
+    `._` files that macOS leaves beside the real ones.
     """
     tree = Tree()
     entered = {os.path.realpath(root)}
@@ -43,7 +43,7 @@ def walk(root: Path) -> Tree:
         folder = waiting.popleft() if waiting else linked.popleft()  # a real folder before a link to it
         if folder.is_symlink() and folder != root:
             real = os.path.realpath(folder)
-            if real in entered or _holds(real, os.path.realpath(root)):
+            if real in entered or os.path.commonpath([real, os.path.realpath(root)]) == real:
                 continue
             entered.add(real)
         tree.folders.append(folder)
@@ -62,11 +62,6 @@ def walk(root: Path) -> Tree:
     for found in (tree.files, tree.folders, tree.absent, tree.closed):
         found.sort()
     return tree
-
-
-def _holds(folder: str, inner: str) -> bool:
-    """Whether a real folder is above another."""
-    return os.path.commonpath([folder, inner]) == folder
 
 
 def _entries(folder: Path, tree: Tree) -> list[Path]:
@@ -98,74 +93,72 @@ def is_here(path: Path) -> bool:
     return path.is_file() and not is_absent(path)
 
 
-def surprises(root: Path) -> Iterator[LeftOut | Remark]:
+def find_unseen(root: Path) -> Iterator[LeftOut | Remark]:
     """What no adapter sees: content that was not fetched, folders without leave, one volume in two files."""
-    tree = walk(root)
+
+    def count(paths: list[Path]) -> str:
+        return count_names([str(path.relative_to(root)) for path in paths])
+
+    tree = walk_tree(root)
     stems: dict[tuple[Path, str], list[Path]] = {}
     for path in tree.files:
         stem = volume_stem(path)
-        if stem is not None and (pair_of(path) or (path,))[0] == path:
+        if stem is not None and files_of(path)[0] == path:
             stems.setdefault((path.parent, stem.lower()), []).append(path)
-    double = [path for alike in stems.values() if len(alike) > 1 for path in alike]
-    if double:
-        said = f"{listed(_inside(double, root))}: only one of each is used; remove those that are not meant"
+    if double := [path for alike in stems.values() if len(alike) > 1 for path in alike]:
+        said = f"{count(double)}: only one of each is used; remove those that are not meant"
         yield Remark("files that differ in case or suffix only", said)
     if tree.absent:
         reason = (
-            f"the content of {listed(_inside(tree.absent, root))} is not here, only links or pointers to it: "
+            f"the content of {count(tree.absent)} is not here, only links or pointers to it: "
             f"`datalad get .` (or `git annex get .`, `git lfs pull`) in {root} fetches it"
         )
         yield LeftOut("links without content", reason)
     if tree.closed:
-        yield LeftOut("folders that may not be read", listed(_inside(tree.closed, root)))
+        yield LeftOut("folders that may not be read", count(tree.closed))
 
 
-def _inside(paths: list[Path], root: Path) -> list[str]:
-    return [str(path.relative_to(root)) for path in paths]
-
-
-def listed(names: list[str], most: int = 5) -> str:
+def count_names(names: list[str], most: int = 5) -> str:
     """How many names there are, and the first of them, without control characters."""
     first = [name if name.isprintable() else ascii(name)[1:-1] for name in names[:most]]
     rest = ", ..." if len(names) > most else ""
     return f"{len(names)} ({', '.join(first)}{rest})"
 
 
-def files(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+def find_files(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
     """Files anywhere under `root` whose name matches a regular expression, in either case, sorted."""
     compiled = re.compile(pattern, re.IGNORECASE)
-    for path in walk(root).files:
+    for path in walk_tree(root).files:
         if match := compiled.fullmatch(path.name):
             yield path, match
 
 
-def volumes(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+def find_volumes(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
     """Volumes anywhere under `root` whose name without the suffix matches, in either case, sorted.
 
     Of a pair the header stands for both files, or the one that is there.
     """
     compiled = re.compile(pattern, re.IGNORECASE)
-    for path in walk(root).files:
+    for path in walk_tree(root).files:
         if match := _matched(path, compiled):
             yield path, match
 
 
 def _matched(path: Path, stem: re.Pattern[str]) -> re.Match[str] | None:
     name = volume_stem(path)
-    pair = pair_of(path) if name is not None and stem.fullmatch(name) else None
-    if name is None or (pair is not None and path != pair[0] and pair[0].exists()):
-        return None
-    return stem.fullmatch(name)
+    match = None if name is None else stem.fullmatch(name)
+    pair = pair_of(path) if match else None
+    return None if pair and path != pair[0] and pair[0].exists() else match
 
 
-def folders(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+def find_folders(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
     """Folders anywhere under `root` (and `root` itself) whose name matches, in either case, sorted.
 
     A folder that holds nothing but a folder of its own name was unpacked one level deeper: the inner one
     is meant.
     """
     compiled = re.compile(pattern, re.IGNORECASE)
-    tree = walk(root.absolute())
+    tree = walk_tree(root.absolute())
     inside: dict[Path, set[str]] = {}
     for path in [*tree.files, *tree.folders, *tree.absent]:
         inside.setdefault(path.parent, set()).add(path.name.lower())
@@ -175,13 +168,7 @@ def folders(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
             yield path, match
 
 
-def one(folder: Path, pattern: str) -> Path | None:
-    """The file right in a folder whose name matches, in either case; the first of several."""
-    compiled = re.compile(pattern, re.IGNORECASE)
-    return next((path for path in _here(folder) if compiled.fullmatch(path.name)), None)
-
-
-def volume(folder: Path, pattern: str) -> Path | None:
+def find_volume(folder: Path, pattern: str) -> Path | None:
     """The volume right in a folder whose name without the suffix matches, in either case."""
     compiled = re.compile(pattern, re.IGNORECASE)
     return next((path for path in _here(folder) if _matched(path, compiled)), None)
@@ -194,32 +181,29 @@ def _here(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def lacking(folder: Path, what: str, pattern: str) -> str:
+def explain_lack(folder: Path, what: str, pattern: str) -> str:
     """The reason why a folder is of no use, saying where volumes of the pattern lie deeper inside."""
-    deeper = sorted({path.parent for path, _ in volumes(folder, pattern)} - {folder})
+    deeper = sorted({path.parent for path, _ in find_volumes(folder, pattern)} - {folder})
     where = f"; found deeper, under {deeper[0].relative_to(folder)}: move it up" if deeper else ""
     return f"{what}{where}"
 
 
-def foreign(root: Path, releases: Mapping[str, tuple[str, str]]) -> Iterator[LeftOut]:
+def find_foreign(root: Path, releases: Mapping[str, tuple[str, str]]) -> Iterator[LeftOut]:
     """What lies under a root and is of another release whose names are alike, one item for each.
 
     `releases` gives for each its pattern of folder names or of file names without suffix, and the reason.
     """
-    tree = walk(root.absolute())
-    stems = sorted({path.name for path in tree.folders} | {_stem(path) for path in tree.files})
+    tree = walk_tree(root.absolute())
+    files = {volume_stem(path) or path.name for path in tree.files}
+    stems = sorted({path.name for path in tree.folders} | files)
     for release, (pattern, reason) in releases.items():
         compiled = re.compile(pattern, re.IGNORECASE)
         found = [stem for stem in stems if compiled.fullmatch(stem)]
         if found:
-            yield LeftOut(release, f"{listed(found)}: {reason}")
+            yield LeftOut(release, f"{count_names(found)}: {reason}")
 
 
-def _stem(path: Path) -> str:
-    return volume_stem(path) or path.name
-
-
-def by_session(
+def group_by_session(
     root: Path, pattern: str, contrasts: Mapping[str, str]
 ) -> tuple[dict[tuple[str, ...], dict[str, Path]], list[LeftOut]]:
     """Images by who and when, then by contrast, and the second copies of an image.
@@ -230,7 +214,7 @@ def by_session(
     """
     sessions: dict[tuple[str, ...], dict[str, Path]] = {}
     surplus = []
-    for path, name in volumes(root, pattern):
+    for path, name in find_volumes(root, pattern):
         if path.parent.name.lower() == OWN_MASKS:
             continue
         *who, contrast = name.groups()
@@ -243,25 +227,27 @@ def by_session(
     return sessions, surplus
 
 
-def own_masks(root: Path) -> dict[str, Path]:
+def find_own_masks(root: Path) -> dict[str, Path]:
     """The brain masks that the user has made: the volumes in folders named `masks`, by name in lower case."""
-    found = [path for path, _ in volumes(root, ".+") if path.parent.name.lower() == OWN_MASKS]
+    found = [path for path, _ in find_volumes(root, ".+") if path.parent.name.lower() == OWN_MASKS]
     return {path.name.lower(): path for path in found}
 
 
-def own_mask(masks: Mapping[str, Path], stem: str) -> Path | None:
+def find_own_mask(masks: Mapping[str, Path], stem: str) -> Path | None:
     """The mask whose name is a stem, or begins with it and goes on with neither letter nor digit."""
     named = re.compile(re.escape(stem.lower()) + r"[^0-9a-z].*")
     return next((path for name, path in masks.items() if named.fullmatch(name)), None)
 
 
-def own_masks_of(masks: Mapping[str, Path], images: Mapping[str, Path]) -> dict[str, Path]:
+def match_own_masks(masks: Mapping[str, Path], images: Mapping[str, Path]) -> dict[str, Path]:
     """The user's mask of each contrast: `masks/<name of the image file>`, with any ending."""
-    found = {contrast: own_mask(masks, volume_stem(path) or path.name) for contrast, path in images.items()}
+    found = {
+        contrast: find_own_mask(masks, volume_stem(path) or path.name) for contrast, path in images.items()
+    }
     return {contrast: path for contrast, path in found.items() if path is not None}
 
 
-def slices(folder: Path, stem: str) -> tuple[list[Slice], list[LeftOut]]:
+def find_slices(folder: Path, stem: str) -> tuple[list[Slice], list[LeftOut]]:
     """The slices of a stack by their numbers, and those that lack picture or mask, or are there twice.
 
     The pictures right in a folder are named by the stem, `_`, the number, and `_mask` where they are masks.

@@ -1,10 +1,10 @@
-"""Prepared: one contrast of one subject on one grid, in a file of its own.
+"""Prepared: one contrast of one session on one grid, in a file of its own.
 
 The file is a safetensors file with at most two tensors, axial slices first so that a slice is one
 contiguous read:
 
 * `codes` (S, R, A) uint16: 0 outside the brain mask, else 1 + 65534 * intensity;
-* `labels` (S, R, A) uint8: 1 lesion, 2 ignored; only where the subject has a lesion or ignore mask.
+* `labels` (S, R, A) uint8: 1 lesion, 2 ignored; only where the session has a lesion or ignore mask.
 
 and its facts as JSON in the header, with a checksum over all of it (`uadbench.system.tensors`). Background is
 exactly 0 and the brain mask is `codes > 0`.
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.data.session import Session
-from uadbench.data.space import Frame, Grid, Target
+from uadbench.data.space import Grid, Target
 from uadbench.system import tensors
 from uadbench.system.tensors import Stored
 
@@ -44,7 +44,7 @@ def decode(codes: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One contrast of one subject on one grid; opened when first used."""
+    """One contrast of one session on one grid; opened when first used."""
 
     session: Session
     contrast: str
@@ -94,7 +94,7 @@ class Prepared:
         return np.ascontiguousarray((labels & bit > 0).transpose(1, 2, 0))
 
     def lesion(self) -> NDArray[np.bool_]:
-        """Lesion mask (R, A, S); all False for a healthy subject. For evaluation only."""
+        """Lesion mask (R, A, S); all False for a healthy session. For evaluation only."""
         return self._label(LESION)
 
     def ignored(self) -> NDArray[np.bool_]:
@@ -102,43 +102,36 @@ class Prepared:
         return self._label(IGNORED)
 
 
-def opened(session: Session, contrast: str, on: Target, path: Path) -> Prepared:
-    """A prepared file of a subject; its grid, if it is one of slices, has as many as the file holds."""
-    if isinstance(on, Frame):
-        stored = tensors.open_stored(path)
-        right, front = stored.facts["stored_pixels"]
-        on = on.stack((right, front), stored.shape("codes")[0])
-    return Prepared(session, contrast, on, path)
+def open_prepared(session: Session, contrast: str, on: Target, path: Path) -> Prepared:
+    """A prepared file of a session; its grid, if it is one of slices, has as many as the file holds."""
+    return Prepared(session, contrast, _grid(path, on), path)
 
 
 def is_whole(path: Path, on: Target) -> bool:
     """Whether a prepared file is there, on a grid, and to the bit as it was written. Reads all of it."""
     try:
         stored = tensors.open_stored(path)
-        right, front, slices = opened(_NOBODY, "", on, path).grid.shape
+        right, front, slices = _grid(path, on).shape
         return stored.shape("codes") == (slices, right, front) and tensors.is_whole(stored)
     except (OSError, ValueError, KeyError, TypeError):  # whatever a damaged header leads to
         return False
 
 
-_NOBODY = Session(id="", cohort="", subject="", images={}, healthy=True)
-
-
-def write(
-    path: Path,
-    image: NDArray[np.float32],
-    brain: NDArray[np.bool_],
-    labels: NDArray[np.uint8] | None,
-    facts: Mapping[str, Any],
-) -> None:
-    """Write a prepared file atomically; all arrays are (R, A, S), equal content gives equal bytes."""
-    write_codes(path, encode(image, brain), labels, facts)
+def _grid(path: Path, on: Target) -> Grid:
+    if isinstance(on, Grid):
+        return on
+    stored = tensors.open_stored(path)
+    right, front = stored.facts["stored_pixels"]
+    return on.stack((right, front), stored.shape("codes")[0])
 
 
 def write_codes(
     path: Path, codes: NDArray[np.uint16], labels: NDArray[np.uint8] | None, facts: Mapping[str, Any]
 ) -> None:
-    """Write a prepared file atomically: codes (S, R, A) as `encode` makes them, labels (R, A, S)."""
+    """Write a prepared file atomically: codes (S, R, A) as `encode` makes them, labels (R, A, S).
+
+    Equal content gives equal bytes.
+    """
     arrays: dict[str, NDArray[Any]] = {"codes": codes}
     if labels is not None:
         arrays["labels"] = np.ascontiguousarray(labels.transpose(2, 0, 1))

@@ -19,7 +19,7 @@ class Session:
 
     `id` is unique within the cohort; the `subject` is the unit of splits and of the bootstrap.
     Masks are files on any grid; which label values count as lesion or as ignored is a fact of the
-    data set's card. A lesion subject without a lesion mask file cannot be tested on.
+    data set's card. A lesion session without a lesion mask file cannot be tested on.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Session:
 class LeftOut:
     """Something a data set holds or names that is not used, with the reason in words.
 
-    `contrast`: what is left out is that contrast of a subject alone, so that a run on another one does not
+    `contrast`: what is left out is that contrast of a session alone, so that a run on another one does not
     care.
     """
 

@@ -1,6 +1,6 @@
 """Sheets: tables as downloads have them, read into rows of cells: text in any usual encoding, and Excel.
 
-Nothing is made of the cells here; what they say about people is read in `uadbench.data.tables`.
+Nothing is made of the cells here; what they say about subjects is read in `uadbench.data.tables`.
 """
 
 import csv
@@ -37,7 +37,7 @@ MARKS = {  # byte order marks, the longer ones first
 PAGE = re.compile(r"\s*<(!|\?|html|head|body|meta|style|script|table|div|p|tr)", re.IGNORECASE)
 
 
-def read(path: Path) -> list[Sheet]:
+def read_sheets(path: Path) -> list[Sheet]:
     """The sheets of an Excel file, or a text parted at each of the usual separators in turn.
 
     What a file is, its first bytes say and not its name. One that is no table is a UserError that says what

@@ -104,14 +104,14 @@ GRIDS = {
 }
 
 
-def grid(name: str) -> Grid:
+def find_grid(name: str) -> Grid:
     """The grid of that name; an unknown name lists the known ones."""
     if name not in GRIDS:
         raise unknown("grid", name, GRIDS)
     return GRIDS[name]
 
 
-def in_plane(on: Grid) -> Frame:
+def make_frame(on: Grid) -> Frame:
     """The frame that gives slices as many pixels as those of a model grid."""
     return Frame(f"{on.name}-2d", on.shape[:2])
 

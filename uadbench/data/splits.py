@@ -8,7 +8,8 @@ that a partial copy of a release gives a subset of the whole release's split.
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,13 @@ RULES = ("published", "hash", ALL_TEST)
 PARTITIONS = ("healthy-train", "healthy-val", "healthy-test", "lesion-val", "lesion-test")
 
 
-def position(cohort: str, subject: str) -> float:
+def hash_position(cohort: str, subject: str) -> float:
     """A number in [0, 1) that belongs to a subject for good."""
     digest = hashlib.sha256(f"{SALT}:{cohort}:{subject}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def partition(session: Session, card: DatasetCard) -> str | None:
+def find_partition(session: Session, card: DatasetCard) -> str | None:
     """The partition of a session: that of its part of the release, else that of its subject.
 
     None for a patient who is learned from (`within`).
@@ -42,7 +43,7 @@ def partition(session: Session, card: DatasetCard) -> str | None:
         if published not in PARTITIONS:
             raise unknown("partition", published, PARTITIONS, of=f"the published_split of {card.name}'s card")
         return published
-    place = position(session.cohort, session.subject)
+    place = hash_position(session.cohort, session.subject)
     group = "healthy" if session.healthy else "lesion"
     fractions: Mapping[str, float] = (
         card.healthy_split if session.healthy or card.within else card.lesion_split
@@ -55,7 +56,7 @@ def partition(session: Session, card: DatasetCard) -> str | None:
     return f"{group}-test"
 
 
-def under(card: DatasetCard, asked: str) -> DatasetCard:
+def apply_rule(card: DatasetCard, asked: str) -> DatasetCard:
     """The card as it splits under one of the RULES; healthy subjects go where they always go."""
     if asked == "hash":
         return replace(card, published_split={})
@@ -65,7 +66,7 @@ def under(card: DatasetCard, asked: str) -> DatasetCard:
     return card
 
 
-def split(
+def split_sessions(
     sessions: Iterable[Session], card: DatasetCard, limit: int | None = None
 ) -> dict[str, list[Session]]:
     """Sessions by partition, sorted by id; `limit` keeps that many subjects of each partition.
@@ -74,11 +75,11 @@ def split(
     """
     parts: dict[str, list[Session]] = {name: [] for name in PARTITIONS}
     for session in sorted(sessions, key=lambda s: s.id):
-        place = partition(session, card)
+        place = find_partition(session, card)
         if place is not None:
             parts[place].append(session)
     for name, members in parts.items():
-        subjects = sorted({s.subject for s in members}, key=lambda p: position(card.name, p))[:limit]
+        subjects = sorted({s.subject for s in members}, key=lambda p: hash_position(card.name, p))[:limit]
         parts[name] = [s for s in members if s.subject in subjects]
     return parts
 
@@ -88,17 +89,23 @@ def split_hash(sessions: Sequence[Session]) -> str:
     return sha256_json(sorted([s.cohort, s.subject, s.label, s.id] for s in sessions))
 
 
-def check_subjects(parts: Mapping[str, Sequence[Session]]) -> None:
-    """Stop where one subject is in two partitions, for example as healthy and with a lesion."""
+def find_torn(parts: Mapping[str, Sequence[Session]]) -> Iterator[tuple[Session, str, str]]:
+    """Sessions whose subject is in another partition already, with their own and the other partition."""
     seen: dict[tuple[str, str], tuple[str, Session]] = {}
     for name, members in parts.items():
         for session in members:
             first_name, first = seen.setdefault((session.cohort, session.subject), (name, session))
             if not may_share(first_name, first, name, session):
-                raise UserError(
-                    f"Subject {session.subject} of {session.cohort} is in {first_name} and in {name}: "
-                    "a subject may be in one partition only; correct the adapter or the table of subjects."
-                )
+                yield session, name, first_name
+
+
+def check_subjects(parts: Mapping[str, Sequence[Session]]) -> None:
+    """Stop where one subject is in two partitions, for example as healthy and with a lesion."""
+    for session, name, first_name in find_torn(parts):
+        raise UserError(
+            f"Subject {session.subject} of {session.cohort} is in {first_name} and in {name}: "
+            "a subject may be in one partition only; correct the adapter or the table of subjects."
+        )
 
 
 def may_share(part: str, session: Session, other_part: str, other: Session) -> bool:
@@ -112,7 +119,7 @@ def may_share(part: str, session: Session, other_part: str, other: Session) -> b
     return part == other_part or (whole and len(stages) == 1)
 
 
-def balance(parts: Mapping[str, Sequence[Session]]) -> dict[str, dict[str, object]]:
+def count_balance(parts: Mapping[str, Sequence[Session]]) -> dict[str, dict[str, object]]:
     """Counts, sites, sexes, kinds of lesion and ages by partition."""
     report: dict[str, dict[str, object]] = {}
     for name, members in parts.items():
@@ -131,47 +138,55 @@ def balance(parts: Mapping[str, Sequence[Session]]) -> dict[str, dict[str, objec
 
 
 def _counts(values: Iterable[str | None]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value or "unknown"] = counts.get(value or "unknown", 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(value or "unknown" for value in values).items()))
 
 
 # ---- the list that anybody can check ----
 
-COLUMNS = ("partition", "subject", "id", "session", "part", "site", "sex", "age", "contrasts")
+COLUMNS = ("partition", "person", "subject", "session", "part", "site", "sex", "age", "contrasts")
 
 
-def write(
+def write_list(
     sessions: Sequence[Session], left_out: Sequence[LeftOut], card: DatasetCard, folder: Path
 ) -> dict[str, str]:
     """Write who of a data set is in which partition (CSV), and beside it the rule, hashes and balance (JSON).
 
-    They lie with what can be made again and not with the results: what they say about people may not be
-    passed on everywhere.
-
-    Answers the rule and the SHA-256 of the CSV. The hash of a partition in a record is that of `hashes` for
-    the tested contrast (lesion) or for "all" (healthy), unless the run was limited to some subjects.
+    Not a part of the results: what they say about subjects may not be passed on everywhere. Answers the rule
+    and the SHA-256 of the CSV. The hash of a partition in a record is that of `hashes` for the tested
+    contrast (lesion) or for "all" (healthy), unless the run was limited to some subjects.
     """
-    parts, path = split(sessions, card), list_path(card, folder)
-    text = _list(parts)
-    update_text(path, text)
-    facts = {"rule": rule(card), "sha256": sha256(text)}
-    about: dict[str, Any] = {"dataset": card.name, "list": path.name, **facts, "salt": SALT}
-    about |= {"fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)}}
-    about |= {"published": dict(card.published_split), "partitions": _described(parts)}
-    about |= {"left_out": [item.as_dict() for item in left_out]}
+    parts, path = split_sessions(sessions, card), list_path(card, folder)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for name, members in parts.items():
+        for s in members:
+            contrasts = " ".join(sorted(s.images))
+            line = [name, s.subject, s.id, s.label, s.part, s.site, s.sex, s.age, contrasts]
+            writer.writerow(map(csv_cell, line))
+    update_text(path, text.getvalue())
+    facts = {"rule": find_rule(card), "sha256": sha256(text.getvalue())}
+    about = {
+        "dataset": card.name,
+        "list": path.name,
+        **facts,
+        "salt": SALT,
+        "fractions": {"healthy": dict(card.healthy_split), "lesion": dict(card.lesion_split)},
+        "published": dict(card.published_split),
+        "partitions": _described(parts),
+        "left_out": [item.as_dict() for item in left_out],
+    }
     update_text(path.with_suffix(".json"), as_json(about))
     return facts
 
 
 def list_path(card: DatasetCard, folder: Path) -> Path:
     """Where the list of a data set is written; one that does not follow the published parts is another."""
-    usual = rule(card) in ("published", rule(dataset_card(card.name)))
-    return folder / f"{card.name}{'' if usual else f'-{rule(card)}'}.csv"
+    usual = find_rule(card) in ("published", find_rule(dataset_card(card.name)))
+    return folder / f"{card.name}{'' if usual else f'-{find_rule(card)}'}.csv"
 
 
-def rule(card: DatasetCard) -> str:
+def find_rule(card: DatasetCard) -> str:
     """By which of the RULES a data set is split."""
     if _tests_all(card) and not _tests_all(dataset_card(card.name)):
         return ALL_TEST
@@ -184,23 +199,10 @@ def _tests_all(card: DatasetCard) -> bool:
     return not (card.within or elsewhere or any(card.lesion_split.values()))
 
 
-def _list(parts: Mapping[str, Sequence[Session]]) -> str:
-    """One line for each subject, by partition and id."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for name, members in parts.items():
-        for s in members:
-            contrasts = " ".join(sorted(s.images))
-            line = [name, s.subject, s.id, s.label, s.part, s.site, s.sex, s.age, contrasts]
-            writer.writerow(map(csv_cell, line))
-    return text.getvalue()
-
-
 def _described(parts: Mapping[str, Sequence[Session]]) -> dict[str, dict[str, Any]]:
     """Balance and hashes of the partitions that have subjects."""
     described = {}
-    for name, facts in balance({name: members for name, members in parts.items() if members}).items():
+    for name, facts in count_balance({name: members for name, members in parts.items() if members}).items():
         hashes = {"all": split_hash(parts[name])}
         for contrast in sorted({contrast for s in parts[name] for contrast in s.images}):
             hashes[contrast] = split_hash([s for s in parts[name] if contrast in s.images])

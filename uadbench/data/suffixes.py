@@ -41,3 +41,8 @@ def _partner(path: Path, found: re.Match[str], suffix: str) -> Path:
     lower = partner.name.lower()
     others = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
     return next((other for other in others if other.name.lower() == lower), partner)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that hold a scan: one, or header and image of an Analyze or NIfTI pair."""
+    return pair_of(path) or (path,)

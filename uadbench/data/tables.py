@@ -1,4 +1,4 @@
-"""Tables: what the table beside the scans says about people, and what in it cannot be true.
+"""Tables: what the table beside the scans says about subjects, and what in it cannot be true.
 
 No row ever wins over another: where the rows of a subject contradict each other, the fact is unknown and a
 remark says so. A value that no human can have is unknown too, with a remark.
@@ -15,32 +15,23 @@ from uadbench.data import layout, sheets
 from uadbench.data.session import LeftOut, Remark
 from uadbench.system.errors import UserError
 
+Notes = dict[tuple[str, str], list[str]]  # (table, what is the matter) -> examples: one remark each
 Row = Mapping[str, str]  # column in lower case -> cell; columns beyond the end of a short row are not there
 
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 SILENT = {"", "n/a", "na", "unknown", "not available", "missing", "-", "--", ".", "?"}  # says nothing
-WORDS = {
-    "F": ("f", "female", "woman", "women", "girl", "w", "weiblich", "frau", "femme", "feminin", "femenino"),
-    "M": (
-        "m",
-        "male",
-        "man",
-        "men",
-        "boy",
-        "männlich",
-        "maennlich",
-        "mann",
-        "homme",
-        "masculin",
-        "masculino",
-    ),
-}
-SEXES = {word: sex for sex, words in WORDS.items() for word in words}
+SEXES = dict.fromkeys(
+    ["f", "female", "woman", "women", "girl", "w", "weiblich", "frau", "femme", "feminin", "femenino"], "F"
+)
+SEXES |= dict.fromkeys(
+    ["m", "male", "man", "men", "boy", "männlich", "maennlich", "mann", "homme", "masculin", "masculino"], "M"
+)
 YEARS = re.compile(r"\s*(y|yr|yrs|year|years)\.?$", re.IGNORECASE)  # after an age; DICOM writes "035Y"
 AGES = ("age", "age_years", "age (years)", "age_at_scan")
 SEX_COLUMNS = ("sex", "gender", "gender_text", "m/f")
 OLDEST_YEARS = 120.0
 APART_YEARS = 1.0  # ages of one subject may differ by this much: rounded, or of two scans
+CONTRADICTION = "rows of one subject contradict each other, the"
 LONGEST_CELL = 40  # characters of a cell that are shown
 
 
@@ -70,8 +61,8 @@ class Participant:
 
 
 @dataclass(frozen=True)
-class People:
-    """The people whom the tables under a root name, and what is the matter with the tables."""
+class Participants:
+    """The subjects that the tables under a root name, and what is the matter with the tables."""
 
     tables: tuple[Path, ...] = ()
     by_id: Mapping[str, Participant] = field(default_factory=dict)
@@ -92,31 +83,57 @@ class People:
             yield LeftOut(name, f"rows without an image: {len(rest)}, {', '.join(rest[:5])} ...")
         unnamed = sorted(scanned - self.by_id.keys())
         if unnamed:
-            yield Remark(name, f"has no row of {layout.listed(unnamed)}: nothing is known of them")
+            yield Remark(name, f"has no row of {layout.count_names(unnamed)}: nothing is known of them")
         yield from self.remarks
 
 
-def people(root: Path, forms: Mapping[str, Form]) -> People:
-    """Everybody named in the tables under a root whose file names match a key of `forms`; all are read.
+def read_participants(root: Path, forms: Mapping[str, Form]) -> Participants:
+    """All subjects named in the tables under a root whose file names match a key of `forms`.
 
     A table without its columns, or a file that is none, is a UserError.
     """
-    found = [(path, form) for pattern, form in forms.items() for path, _ in layout.files(root, pattern)]
-    notes = _Notes()
+    found = [(path, form) for pattern, form in forms.items() for path, _ in layout.find_files(root, pattern)]
+    notes: Notes = defaultdict(list)
     rows: dict[str, list[Row]] = defaultdict(list)
     meanings: dict[str, tuple[set[float], set[str]]] = defaultdict(lambda: (set(), set()))
     for path, form in found:
         for subject, row in _rows(path, form, notes):
             rows[subject].append(row)
             ages, sexes = meanings[subject]
-            ages |= _ages(row, form, notes, path.name, subject)
-            sexes |= _sexes(row, form, notes, path.name, subject)
+            for text in (row[column] for column in form.age if column in row):
+                if (age := _age(text)) is not None:
+                    ages.add(age)
+                elif text.lower() not in SILENT:
+                    strange = notes[path.name, "ages that nobody can have, taken as unknown"]
+                    strange.append(f"{subject}: {quote_cell(text)}")
+            for column in row:
+                if column in form.sex or column.split("(")[0].strip() in form.sex:
+                    text = row[column].lower().rstrip(".")
+                    if sex := _sex(text, column, form):
+                        sexes.add(sex)
+                    elif text not in SILENT:
+                        strange = notes[path.name, "sexes that are not understood, taken as unknown"]
+                        strange.append(f"{subject}: {quote_cell(text)}")
     name = " and ".join(dict.fromkeys(path.name for path, _ in found))
-    by_id = {subject: _person(subject, rows[subject], *meanings[subject], notes, name) for subject in rows}
-    return People(tuple(path for path, _ in found), by_id, tuple(notes.remarks()))
+    by_id = {}
+    for subject, (ages, sexes) in meanings.items():
+        age, sex = min(ages, default=None), next(iter(sexes), None)
+        if ages and max(ages) - min(ages) > APART_YEARS:
+            words = " and ".join(f"{one:g}" for one in sorted(ages))
+            notes[name, f"{CONTRADICTION} age is unknown"].append(f"{subject}: {words}")
+            age = None
+        if len(sexes) > 1:
+            notes[name, f"{CONTRADICTION} sex is unknown"].append(f"{subject}: F and M")
+            sex = None
+        by_id[subject] = Participant(age, sex, tuple(rows[subject]))
+    remarks = (
+        Remark(table, f"{kind}: {layout.count_names(list(dict.fromkeys(examples)))}")
+        for (table, kind), examples in notes.items()
+    )
+    return Participants(tuple(path for path, _ in found), by_id, tuple(remarks))
 
 
-def number(text: str | None) -> float | None:
+def parse_number(text: str | None) -> float | None:
     """The number that a cell holds, with a decimal point or comma; None of anything else."""
     if text is None or not NUMBER.fullmatch(text.strip()):
         return None
@@ -124,85 +141,25 @@ def number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def shown(text: str) -> str:
+def quote_cell(text: str) -> str:
     """A cell as a message quotes it: without control characters, and not long."""
     return ascii(text[:LONGEST_CELL]) if not text.isprintable() else repr(text[:LONGEST_CELL])
 
 
-class _Notes:
-    """What is the matter with tables, gathered so that a fault of every row is one remark."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], list[str]] = defaultdict(list)
-
-    def add(self, table: str, kind: str, example: str) -> None:
-        self._found[table, kind].append(example)
-
-    def remarks(self) -> Iterator[Remark]:
-        for (table, kind), examples in self._found.items():
-            yield Remark(table, f"{kind}: {layout.listed(list(dict.fromkeys(examples)))}")
+def _age(text: str) -> float | None:
+    """The age in years that a cell states."""
+    age = parse_number(YEARS.sub("", text))
+    return age if age is not None and 0 <= age <= OLDEST_YEARS else None
 
 
-def _person(
-    subject: str, rows: Sequence[Row], ages: set[float], sexes: set[str], notes: _Notes, table: str
-) -> Participant:
-    """What all rows of a subject say together."""
-    age, sex = min(ages, default=None), next(iter(sexes), None)
-    if ages and max(ages) - min(ages) > APART_YEARS:
-        words = " and ".join(f"{one:g}" for one in sorted(ages))
-        notes.add(
-            table, "rows of one subject contradict each other, the age is unknown", f"{subject}: {words}"
-        )
-        age = None
-    if len(sexes) > 1:
-        notes.add(
-            table, "rows of one subject contradict each other, the sex is unknown", f"{subject}: F and M"
-        )
-        sex = None
-    return Participant(age, sex, tuple(rows))
+def _sex(text: str, column: str, form: Form) -> str | None:
+    """The sex that a cell states, by its words or by the codes of the column."""
+    titles = {code: SEXES[word] for code, word in re.findall(r"(\d)\s*=\s*(\w+)", column) if word in SEXES}
+    value = parse_number(text)
+    return SEXES.get(text) or (None if value is None else {**form.codes, **titles}.get(f"{value:g}"))
 
 
-def _ages(row: Row, form: Form, notes: _Notes, table: str, subject: str) -> set[float]:
-    """The ages that a row states, in years."""
-    ages = set()
-    for text in _cells(row, form.age):
-        age = number(YEARS.sub("", text))
-        if age is not None and 0 <= age <= OLDEST_YEARS:
-            ages.add(age)
-        elif text.lower() not in SILENT:
-            notes.add(table, "ages that nobody can have, taken as unknown", f"{subject}: {shown(text)}")
-    return ages
-
-
-def _sexes(row: Row, form: Form, notes: _Notes, table: str, subject: str) -> set[str]:
-    """The sexes that a row states, by its words or by the codes of the column."""
-    sexes = set()
-    for column in row:
-        title = column.split("(")[0].strip()
-        if column not in form.sex and title not in form.sex:
-            continue
-        codes = dict(form.codes)
-        codes |= {
-            code: SEXES[word] for code, word in re.findall(r"(\d)\s*=\s*(\w+)", column) if word in SEXES
-        }
-        text = row[column].lower().rstrip(".")
-        value = number(text)
-        sex = SEXES.get(text) or (codes.get(f"{value:g}") if value is not None else None)
-        if sex:
-            sexes.add(sex)
-        elif text not in SILENT:
-            notes.add(table, "sexes that are not understood, taken as unknown", f"{subject}: {shown(text)}")
-    return sexes
-
-
-def _cells(row: Row, columns: Iterable[str]) -> Iterator[str]:
-    return (row[column] for column in columns if column in row)
-
-
-# ---- rows ----
-
-
-def _rows(path: Path, form: Form, notes: _Notes) -> Iterator[tuple[str, Row]]:
+def _rows(path: Path, form: Form, notes: Notes) -> Iterator[tuple[str, Row]]:
     """The rows that name a subject; remarks above and below the table are no rows."""
     sheet, start = _table(path, form)
     columns = [_title(cell) for cell in sheet[start]]
@@ -213,9 +170,9 @@ def _rows(path: Path, form: Form, notes: _Notes) -> Iterator[tuple[str, Row]]:
         text = row.get(form.id.lower(), "")
         subject = form.subject(text) if text else None
         if subject is None:
-            notes.add(path.name, "lines that name nobody", shown(" ".join(filter(None, cells))))
+            notes[path.name, "lines that name nobody"].append(quote_cell(" ".join(filter(None, cells))))
         elif any(cells[len(columns) :]):
-            notes.add(path.name, "rows with more cells than there are columns, not read", subject)
+            notes[path.name, "rows with more cells than there are columns, not read"].append(subject)
             yield subject, {}
         else:
             yield subject, row
@@ -229,7 +186,7 @@ def _table(path: Path, form: Form) -> tuple[sheets.Sheet, int]:
     """The sheet that holds the column of the ids, and the number of the row with the titles."""
     best: tuple[int, sheets.Sheet, int] | None = None
     widest: list[str] = []
-    for sheet in sheets.read(path):
+    for sheet in sheets.read_sheets(path):
         for place, cells in enumerate(sheet):
             filled = [cell for cell in cells if cell]
             if form.id.lower() in map(_title, cells):
@@ -238,7 +195,7 @@ def _table(path: Path, form: Form) -> tuple[sheets.Sheet, int]:
                 break
             widest = max(widest, filled, key=len) if place == 0 else widest
     if best is None:
-        titles = ", ".join(map(_unquoted, widest[:12])) or "none"
+        titles = ", ".join(quote_cell(title)[1:-1] for title in widest[:12]) or "none"
         raise UserError(
             f"{path} has the columns {titles}; expected is one named {form.id}: "
             "use the table as it was published."
@@ -250,7 +207,3 @@ def _table(path: Path, form: Form) -> tuple[sheets.Sheet, int]:
             there = "lacks the" if wanted.lower() not in titles_there else "has twice the"
             raise UserError(f"{path} {there} column {wanted}: use the table as it was published.")
     return sheet, place
-
-
-def _unquoted(text: str) -> str:
-    return shown(text)[1:-1]

@@ -27,8 +27,8 @@ class Volume:
 class Volumes(Sequence[Volume]):
     """Prepared scans of a cohort: a volume or a slice is read when it is asked for.
 
-    With several contrasts each contrast of a subject is a volume of its own;
-    `groups[i] == groups[j]` says that i and j show the same person at the same session.
+    With several contrasts each contrast of a session is a volume of its own;
+    `groups[i] == groups[j]` says that i and j show the same subject at the same session.
     `depths[i]` is the number of axial slices of i.
     """
 

@@ -60,7 +60,7 @@ class Curve:
             if error > bound and name in (figures or (name,)):
                 raise UncertainFigureError(
                     f"The {name} of these counts is certain within {error:.1e} only, {bound} is promised: it "
-                    "is not shown; evaluate the maps again (uadbench score)."
+                    "is not shown; evaluate the maps again (uadbench evaluate)."
                 )
         return self
 

@@ -297,4 +297,4 @@ def holm(p_values: Sequence[float]) -> list[float]:
     scaled = (values.size - np.arange(values.size)) * values[order]
     corrected = np.empty_like(values)
     corrected[order] = np.maximum.accumulate(np.minimum(scaled, 1.0))
-    return [float(p) for p in corrected]
+    return [float(value) for value in corrected]

@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uadbench import methods
-from uadbench.cards import DatasetCard, dataset_card, method_card
+from uadbench.cards import DatasetCard, MethodCard, dataset_card, method_card
 from uadbench.data import splits
+from uadbench.data.session import Session
 from uadbench.experiment import record
-from uadbench.experiment.collect import is_in_place
+from uadbench.experiment.config import RunConfig, name_variant
+from uadbench.experiment.facts import SubjectResult
 from uadbench.experiment.recompute import wrong_figures
-from uadbench.experiment.record import NONE_OF, Exclusion, RunRecord, Stored, SubjectResult
+from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.phantom import KINDS, make_member
 from uadbench.phantom.cohort import FIRST_HEALTHY, FIRST_LESION, FIRST_MEMBER, Member
-from uadbench.protocol import METRIC_VERSION, protocol, regime
+from uadbench.protocol import regime
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
 
 PHANTOM = "phantom"
-ALL_TEST = "all-test"  # the split that tests on every patient
 MOST_EXCLUDED = 0.1  # of the lesion-test scans of a split, and one in any case
 SURELY = 0.9  # share of the subjects with a known age that are members of the phantom
 
@@ -49,37 +50,29 @@ class Checked:
     remarks: Sequence[str] = ()
 
 
-def check_all(files: Sequence[Path]) -> dict[Path, Checked]:
+def check_records(files: Sequence[Path]) -> dict[Path, Checked]:
     """Every file with what is wrong with it; what is no record at all is that file's fault alone."""
     found: dict[Path, Checked] = {}
     for file in files:
         try:
-            found[file] = examine(file)
+            found[file] = check_record(file)
         except UserError as error:
             found[file] = Checked([str(error)])
     return found
 
 
-def check(path: Path) -> list[str]:
-    """Everything that is wrong with a record, in words; empty: it is consistent.
+def check_record(path: Path) -> Checked:
+    """What is wrong with a record and what is remarkable.
 
-    A file that is no record, or whose pieces are not those it names, is a UserError.
+    Raises:
+        UserError: the file is no record, or its pieces are not those it names.
     """
-    return list(examine(path).wrong)
-
-
-def examine(path: Path) -> Checked:
-    """What is wrong with a record and what is remarkable; raises as `check` does."""
-    stored = Stored(record.read(path), path)
+    made = record.read_record(path)
+    stored = Stored(made, path)
     wrong = list(_names(stored))
     if wrong:
         return Checked(wrong)  # nothing else can be recomputed
-    made = stored.record
-    wrong = [*_people(made), *_exclusions(made), *_phantom(made)]
-    try:
-        wrong += wrong_figures(stored)
-    except UserError as error:  # the pieces are damaged
-        wrong.append(str(error))
+    wrong = [*_people(made), *_exclusions(made), *_phantom(made), *wrong_figures(stored)]
     remarks = list(_remarks(made))
     for other in _beside(stored):
         of_copies, honest = _copies(made, other)
@@ -92,20 +85,16 @@ def examine(path: Path) -> Checked:
 
 
 def _names(stored: Stored) -> Iterator[str]:
-    """Whether the protocol, the data sets, the method and the place are what they are said to be."""
+    """Whether the data sets, the method and the place are what they are said to be."""
     made = stored.record
     try:
-        protocol(made.protocol)
         test = dataset_card(made.test)
         train = dataset_card(made.train) if made.train else None
         card = method_card(made.method)
-        usual = methods.parameters(methods.build(made.method, made.preset))
     except UserError as error:
         yield str(error)
         return
-    if made.metric_version != METRIC_VERSION:
-        yield f"metric_version is {made.metric_version}, expected {METRIC_VERSION}: score the run again"
-    if not is_in_place(stored):
+    if not stored.in_place:
         yield f"the file lies at {stored.path.name} in another folder than its facts say: {made.place}"
     if made.contrast not in test.contrasts:
         yield f"{made.test} has no contrast {made.contrast}"
@@ -117,31 +106,27 @@ def _names(stored: Stored) -> Iterator[str]:
         if getattr(made, name) != expected:
             yield f"{name} is {getattr(made, name)}, the card says {expected}"
     homes = {f"{NONE_OF}{made.test}", f"{NONE_OF}{made.train}", *splits.PARTITIONS}
-    for item in made.excluded:
-        if item.partition not in homes:
-            yield f"{item.id} is excluded of {item.partition}, which is no partition"
-            break
-    yield from _options(made, usual)
+    stray = next((item for item in made.excluded if item.partition not in homes), None)
+    if stray is not None:
+        yield f"{stray.id} is excluded of {stray.partition}, which is no partition"
+    yield from _variant(made, card, [one for one in (test, train) if one is not None])
 
 
-def _options(made: RunRecord, usual: dict[str, object]) -> Iterator[str]:
-    """Whether the variant's name says which options differ from the preset."""
-    unknown = sorted(set(made.parameters) - set(usual))  # a method may have got options since
-    if unknown:
-        yield f"{made.method} has no option {', '.join(unknown)}"
+def _variant(made: RunRecord, card: MethodCard, cards: Sequence[DatasetCard]) -> Iterator[str]:
+    """Whether the variant's name says in what the row differs from its preset."""
+    try:
+        config = RunConfig.of(made)
+        method = methods.build(card, config.preset, config.settings)
+    except UserError as error:
+        yield str(error)
         return
-    words = made.variant.split(",")
-    for key, value in sorted(made.parameters.items()):
-        expected = usual[key]
-        if value == (list(expected) if isinstance(expected, tuple) else expected):
-            continue
-        said = [word for word in words if word.startswith(f"{key}=")]
-        if not said or (not isinstance(value, list) and said != [f"{key}={value}"]):
-            yield f"option {key} differs from preset {made.preset}, which '{made.variant}' does not say"
-    if made.split.asked not in ("published", "hash") and f"split={made.split.asked}" not in words:
-        yield f"the split is {made.split.asked}, which '{made.variant}' does not say"
-    if words[0] != made.preset:
-        yield f"variant '{made.variant}' does not begin with its preset {made.preset}"
+    expected = name_variant(config, card, method, cards, made.contrast, tuple(made.train_contrasts))
+    if made.variant != expected:
+        missing = [word for word in expected.split(",") if word not in made.variant.split(",")]
+        for word in missing or [expected]:
+            key, _, value = word.partition("=")
+            what = f"option {key} differs from preset {made.preset}" if value else f"the row is of {word}"
+            yield f"{what}, which '{made.variant}' does not say"
 
 
 # ---- people ------------------------------------------------------------------------------------
@@ -149,41 +134,36 @@ def _options(made: RunRecord, usual: dict[str, object]) -> Iterator[str]:
 
 def _people(made: RunRecord) -> Iterator[str]:
     """Who was tested: each once, in the partition that the rule gives, and as many as were planned."""
-    by_partition: dict[str, list[SubjectResult]] = {}
+    scored: dict[str, list[SubjectResult]] = {}
     for subject in made.subjects:
-        by_partition.setdefault(subject.partition, []).append(subject)
-    for partition, members in by_partition.items():
+        scored.setdefault(subject.partition, []).append(subject)
+    if "lesion-test" not in scored:
+        yield "no scan of lesion-test was scored"
+    for partition, members in scored.items():
         if partition not in made.splits:
             yield f"{partition} was scored, but the split has no such partition"
             continue
         if len({s.id for s in members}) < len(members):
             yield f"a subject is listed twice in {partition}"
         yield from _homes(made, partition, members)
-    if "lesion-test" not in by_partition:
-        yield "no scan of lesion-test was scored"
     for partition, planned in made.splits.items():
         if partition == "healthy-train":
             continue
+        there = scored.get(partition, [])
         left_out = [item for item in made.excluded if item.partition == partition]
-        there = by_partition.get(partition, [])
-        if len(there) + len(left_out) != planned.subjects:
+        # As `uadbench.data.splits.split_hash` lists them.
+        who = [[s.cohort, s.person, s.session, s.id] for s in there]
+        who += [[e.cohort or "", e.person or "", e.session or "", e.id] for e in left_out]
+        if len(who) != planned.subjects:
             yield (
-                f"{partition} has {planned.subjects} subjects in the split, but {len(there)} were scored and "
+                f"{partition} has {planned.subjects} scans in the split, but {len(there)} were scored and "
                 f"{len(left_out)} are listed as excluded"
             )
-        elif _hash(there, left_out) != planned.hash:
+        elif sha256_json(sorted(who)) != planned.hash:
             yield f"the hash of {partition} is not that of the subjects who were scored or excluded"
-        everyone: list[SubjectResult | Exclusion] = [*there, *left_out]
-        persons = {(one.cohort, one.person) for one in everyone}
-        if len(persons) != planned.persons:
-            yield f"{partition} has {planned.persons} subjects in the split, but {len(persons)} are listed"
-
-
-def _hash(scored: Sequence[SubjectResult], left_out: Sequence[Exclusion]) -> str:
-    """The hash of a partition, as `uadbench.data.splits.split_hash` makes it."""
-    everyone: list[SubjectResult | Exclusion] = [*scored, *left_out]
-    who = [[one.cohort or "", one.person or "", one.session or "", one.id] for one in everyone]
-    return sha256_json(sorted(who))
+        persons = len({(cohort, person) for cohort, person, _, _ in who})
+        if persons != planned.persons:
+            yield f"{partition} has {planned.persons} subjects in the split, but {persons} are listed"
 
 
 def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) -> Iterator[str]:
@@ -192,26 +172,19 @@ def _homes(made: RunRecord, partition: str, members: Sequence[SubjectResult]) ->
         if subject.cohort != supplier:
             yield f"{subject.id} of {partition} is of {subject.cohort}, but the partition is of {supplier}"
             return
-        card = dataset_card(subject.cohort)
-        expected = _partition_by_hash(subject, card, partition)
-        if made.split.asked == ALL_TEST and partition.startswith("lesion"):
-            expected = "lesion-test"
-        elif card.published_split and made.split.asked != "hash":
-            expected = partition  # as published; which part a subject is in, the record does not say
-        if expected != partition:
-            yield f"{subject.id} is in {partition}, but the split puts its subject into {expected}"
+        home = _home(made, subject)
+        if home != partition:
+            yield f"{subject.id} is in {partition}, but the split puts its subject into {home}"
 
 
-def _partition_by_hash(subject: SubjectResult, card: DatasetCard, partition: str) -> str:
-    """The partition of a subject by the hash rule."""
-    group = partition.split("-")[0]
-    fractions = card.healthy_split if group == "healthy" or card.within else card.lesion_split
-    place = splits.position(subject.cohort, subject.person)
-    for name in ("train", "val"):
-        place -= fractions.get(name, 0.0)
-        if place < 0:
-            return f"{group}-{name}"
-    return f"{group}-test"
+def _home(made: RunRecord, one: SubjectResult) -> str | None:
+    """The partition of a subject by the split that was asked for; None: none of those that are scored."""
+    card = splits.apply_rule(dataset_card(one.cohort), made.split.asked)
+    if card.published_split:
+        return one.partition  # which part of the release a subject is in, the record does not say
+    healthy = one.partition.startswith("healthy")
+    session = Session(id=one.id, cohort=one.cohort, subject=one.person, images={}, healthy=healthy)
+    return splits.find_partition(session, card)
 
 
 def _exclusions(made: RunRecord) -> Iterator[str]:
@@ -229,31 +202,31 @@ def _exclusions(made: RunRecord) -> Iterator[str]:
 def _phantom(made: RunRecord) -> Iterator[str]:
     """Whether the phantom's members are who they are, and nobody else's subjects are the phantom's."""
     by_age = [s for s in made.subjects if s.age is not None and s.cohort != PHANTOM]
-    known = {(m.subject.age, m.subject.sex) for m in _members()}
+    known = {(m.subject.age, m.subject.sex) for m in map(_member, _MEMBERS)}
     alike = sum((s.age, s.sex) in known for s in by_age)
     if made.regime != "phantom" and len(by_age) >= 5 and alike >= SURELY * len(by_age):
         yield f"{alike} of {len(by_age)} subjects have the ages and sexes of the phantom, not of {made.test}"
     for s in made.subjects:
-        number = re.fullmatch(r"sub-(\d{4})", s.id)
         if s.cohort != PHANTOM:
             continue
+        number = re.fullmatch(r"sub-(\d{4})", s.id)
         if number is None or s.person != s.id:
             yield f"{s.id} is no member of the phantom"
             continue
-        kinds, place = list(KINDS), int(number[1]) - FIRST_LESION
-        kind = kinds[place % len(kinds)] if place >= 0 else None
-        member = make_member(int(number[1]), kind)
-        facts = (member.subject.age, member.subject.sex, member.site.name, kind)
+        member = _member(int(number[1]))
+        facts = (member.subject.age, member.subject.sex, member.site.name, member.kind)
         if facts != (s.age, s.sex, s.site, s.lesion_kind):
             yield f"{s.id} is not the member of the phantom that bears its name"
 
 
-def _members() -> Iterator[Member]:
-    """Members of the phantom, and of what fixtures are made of."""
-    kinds = list(KINDS)
-    for first, count in ((FIRST_HEALTHY, 200), (FIRST_MEMBER, 200)):
-        yield from (make_member(first + number) for number in range(count))
-    yield from (make_member(FIRST_LESION + n, kinds[n % len(kinds)]) for n in range(200))
+# Of the phantom, and of what fixtures are made of.
+_MEMBERS = [first + n for first in (FIRST_HEALTHY, FIRST_MEMBER, FIRST_LESION) for n in range(200)]
+
+
+def _member(number: int) -> Member:
+    """The member with a number; among the patients of the phantom the kinds of lesion take turns."""
+    ill, kinds = FIRST_LESION <= number < FIRST_MEMBER, list(KINDS)
+    return make_member(number, kinds[(number - FIRST_LESION) % len(kinds)] if ill else None)
 
 
 # ---- beside other records ----------------------------------------------------------------------
@@ -268,7 +241,7 @@ def _beside(stored: Stored) -> Iterator[Stored]:
         if path == stored.path.absolute():
             continue
         try:
-            other = record.parse(path)
+            other = record.parse_record(path)
         except UserError:
             continue  # that is its own fault
         if (other.test, other.contrast, other.protocol) == (made.test, made.contrast, made.protocol):
@@ -278,14 +251,14 @@ def _beside(stored: Stored) -> Iterator[Stored]:
 def _copies(made: RunRecord, other: Stored) -> tuple[list[str], list[str]]:
     """Whether the pieces are those of another record, as a fault, or as a remark where that may be honest."""
     twin = other.record
-    if made.pieces.sha256 != twin.pieces.sha256 and made.score_hash != twin.score_hash:
-        return [], []
     where = f"{twin.method} {twin.variant} seed {twin.seed}"
     row = (made.method, made.variant, made.train, made.model_grid)
     same_row = row == (twin.method, twin.variant, twin.train, twin.model_grid)
-    if made.seed == twin.seed and same_row:
-        return [], []  # the same run, made or copied twice: it counts once
-    if record.equal_presets(made, twin):
+    if (
+        (made.pieces.sha256 != twin.pieces.sha256 and made.score_hash != twin.score_hash)
+        or (made.seed == twin.seed and same_row)  # the same run, made or copied twice: it counts once
+        or record.equal_presets(made, twin)
+    ):
         return [], []
     if made.timing == twin.timing or made.score_hash == twin.score_hash or not same_row:
         return [f"its pieces or scores are those of {where} ({other.path}): one of the two is a copy"], []

@@ -7,8 +7,9 @@ from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import Target
 from uadbench.evaluation.scan_facts import extent
-from uadbench.experiment.plan import ResolvedRun, Runtime
-from uadbench.preprocessing.prepare import Failure, check_voxels, copies, prepare
+from uadbench.experiment.config import ResolvedRun, Runtime
+from uadbench.preprocessing.duplicates import check_voxels, find_copies
+from uadbench.preprocessing.prepare import Failure, prepare
 from uadbench.system.environment import measured
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
@@ -40,23 +41,26 @@ class Cohort:
         return sha256_json([tested, sorted(p.key for p in [*self.train, *self.val])])
 
 
-def prepare_cohort(plan: ResolvedRun, runtime: Runtime) -> Cohort:
+def prepare_cohort(resolved: ResolvedRun, runtime: Runtime) -> Cohort:
     """Prepare every partition on the grids that need it; subjects that fail are kept as failures."""
     lists = {
-        found.card.name: splits.write(
+        found.card.name: splits.write_list(
             found.sessions, found.left_out, found.card, runtime.paths.runs / "splits"
         )
-        for found in (plan.train, plan.test)
+        for found in (resolved.train, resolved.test)
         if found is not None
     }
     with measured() as cost:
         failures: dict[str, list[Failure]] = {}
-        evaluation = _prepared(plan, EVALUATED, plan.contrast, plan.protocol.grid, failures, runtime)
-        model_on = plan.model_target
-        model = _prepared(plan, EVALUATED, plan.contrast, model_on, failures, runtime)
+        evaluation = _prepared(
+            resolved, EVALUATED, resolved.contrast, resolved.protocol.grid, failures, runtime
+        )
+        model_on = resolved.model_target
+        model = _prepared(resolved, EVALUATED, resolved.contrast, model_on, failures, runtime)
         learned: dict[str, list[Prepared]] = {"healthy-train": [], "healthy-val": []}
-        for contrast in plan.train_contrasts:
-            more = _prepared(plan, tuple(learned), contrast, model_on, failures, runtime)
+        for contrast in resolved.train_contrasts:
+            on = resolved.model_target
+            more = _prepared(resolved, tuple(learned), contrast, on, failures, runtime)
             for partition, members in more.items():
                 learned[partition] += members.values()
         learned["healthy-train"], flagged = _unflagged(learned["healthy-train"])
@@ -67,8 +71,8 @@ def prepare_cohort(plan: ResolvedRun, runtime: Runtime) -> Cohort:
     }
     _leave_copies_out(scored, learned, failures)
     check_voxels({**scored, "healthy-train": learned["healthy-train"]})
-    _check_not_empty(plan, scored, learned["healthy-train"], failures)
-    _check_measurable(plan.test.card.name, scored["lesion-test"])
+    _check_not_empty(resolved, scored, learned["healthy-train"], failures)
+    _check_measurable(resolved.test.card.name, scored["lesion-test"])
     return Cohort(
         evaluation=scored,
         model={part: [model[part][item.session.id] for item in items] for part, items in scored.items()},
@@ -98,7 +102,7 @@ def _unflagged(members: Sequence[Prepared]) -> tuple[list[Prepared], list[Failur
 
 
 def _prepared(
-    plan: ResolvedRun,
+    resolved: ResolvedRun,
     partitions: Sequence[str],
     contrast: str,
     on: Target,
@@ -107,18 +111,20 @@ def _prepared(
 ) -> dict[str, dict[str, Prepared]]:
     """Prepared scans by partition and subject id; one pass over each data set that fills partitions."""
     by_partition: dict[str, dict[str, Prepared]] = {partition: {} for partition in partitions}
-    cards = {plan.card_of(part).name: plan.card_of(part) for part in partitions if plan.parts[part]}
+    cards = {
+        resolved.card_of(part).name: resolved.card_of(part) for part in partitions if resolved.parts[part]
+    }
     for card in cards.values():
         home = {
             session.id: part
             for part in partitions
-            for session in plan.parts[part]
+            for session in resolved.parts[part]
             if session.cohort == card.name and contrast in session.images
         }
-        sessions = [s for part in partitions for s in plan.parts[part] if home.get(s.id) == part]
+        sessions = [s for part in partitions for s in resolved.parts[part] if home.get(s.id) == part]
         cohort = prepare(
             sessions, contrast, on, card, runtime.paths.cache, runtime.workers, runtime.progress,
-            plan.config.preparation,
+            resolved.config.preparation,
         )  # fmt: skip
         for item in cohort.prepared:
             by_partition[home[item.session.id]][item.session.id] = item
@@ -136,7 +142,7 @@ def _leave_copies_out(
 ) -> None:
     """Take out of the partitions whoever shows the voxels of another subject of the data set."""
     together = {part: [*scored.get(part, []), *learned.get(part, [])] for part in {*scored, *learned}}
-    for part, found in copies(together).items():
+    for part, found in find_copies(together).items():
         failures.setdefault(part, []).extend(found)
         lost = {failure.subject_id for failure in found}
         for paths in (scored, learned):
@@ -145,18 +151,18 @@ def _leave_copies_out(
 
 
 def _check_not_empty(
-    plan: ResolvedRun,
+    resolved: ResolvedRun,
     evaluation: Mapping[str, Sequence[Prepared]],
     train: Sequence[Prepared],
     failures: Mapping[str, Sequence[Failure]],
 ) -> None:
     reasons = "; ".join(f"{f.subject_id}: {f.reason}" for part in failures.values() for f in part[:3])
     if not evaluation["lesion-test"]:
-        raise UserError(f"No lesion-test subject of {plan.test.card.name} could be prepared ({reasons}).")
-    if plan.card.trained and not train:
+        raise UserError(f"No lesion-test subject of {resolved.test.card.name} could be prepared ({reasons}).")
+    if resolved.card.trained and not train:
         raise UserError(
-            f"{plan.card.name} must be trained, but no healthy-train volume with "
-            f"{' or '.join(plan.train_contrasts) or plan.contrast} could be prepared "
+            f"{resolved.card.name} must be trained, but no healthy-train volume with "
+            f"{' or '.join(resolved.train_contrasts) or resolved.contrast} could be prepared "
             f"({reasons or 'none was found'})."
         )
 

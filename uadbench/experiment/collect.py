@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uadbench.experiment import record
-from uadbench.experiment.recompute import examined
+from uadbench.experiment.recompute import examine_figures
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.system.errors import UserError
 
@@ -32,28 +32,27 @@ class Collection:
         return (*self.bad, *self.copies)
 
 
-def collect(results: Path, wanted: Callable[[RunRecord], bool] = lambda made: True) -> Collection:
+def collect_records(results: Path, wanted: Callable[[RunRecord], bool] = lambda made: True) -> Collection:
     """The records of a folder that are wanted; whatever cannot be read at all is named in any case."""
-    found = read_all(results)
+    found = collect_readable(results)
     there = [stored for stored in found.records if wanted(stored.record)]
     with ThreadPoolExecutor() as pool:
-        verdicts = list(pool.map(_examined, there))
+        verdicts = list(pool.map(examine_figures, there))
     good, bad, copies = [], list(found.bad), list(found.copies)
-    first_of: dict[str, Stored] = {}
-    for stored, (wrong, digest) in zip(there, verdicts, strict=True):
-        if wrong:
-            bad.append((_shown(stored.path, results), _few(wrong)))
-        elif (
-            (first := first_of.setdefault(digest, stored)) is not stored
-            and not record.equal_presets(first.record, stored.record)
-        ):  # fmt: skip
+    known: dict[object, Stored] = {}
+    for stored, verdict in zip(there, verdicts, strict=True):
+        if verdict.wrong:
+            more = f" (and {len(verdict.wrong) - 1} more)" if len(verdict.wrong) > 1 else ""
+            bad.append((_shown(stored.path, results), f"not shown: {verdict.wrong[0]}{more}"))
+        elif first := _first_of(stored, [verdict.digest], known):
             copies.append(_copy(stored, first, results))
         else:
+            known[verdict.digest] = stored
             good.append(stored)
     return Collection(tuple(good), tuple(sorted(bad)), tuple(sorted(copies)))
 
 
-def read_all(results: Path) -> Collection:
+def collect_readable(results: Path) -> Collection:
     """Every record that can be read and lies at its place, each once; its figures are not looked at."""
     paths = record.paths_of_records(results)
     with ThreadPoolExecutor() as pool:  # most of the time is waiting for the disk
@@ -61,28 +60,19 @@ def read_all(results: Path) -> Collection:
     pairs = list(zip(paths, read, strict=True))
     bad = [(_shown(path, results), made) for path, made in pairs if isinstance(made, str)]
     stored = [Stored(made, path) for path, made in pairs if isinstance(made, RunRecord)]
-    # Of several copies the one that lies least deep counts.
-    in_place = sorted(filter(is_in_place, stored), key=lambda one: (len(one.path.parts), one.path))
     good, copies = [], []
-    first_of: dict[object, Stored] = {}
-    for one in [*in_place, *(one for one in stored if not is_in_place(one))]:
-        first = next((first_of[key] for key in _identities(one.record) if key in first_of), None)
-        if first is not None and record.equal_presets(first.record, one.record):
-            first = None
+    known: dict[object, Stored] = {}
+    # Of several copies the one that lies least deep counts.
+    for one in sorted(stored, key=lambda one: (not one.in_place, len(one.path.parts), one.path)):
+        first = _first_of(one, _identities(one.record), known)
         if first is not None:
             copies.append(_copy(one, first, results))
-        elif not is_in_place(one):
+        elif not one.in_place:
             bad.append((_shown(one.path, results), f"its facts say another place: {one.record.place}"))
         else:
-            first_of |= dict.fromkeys(_identities(one.record), one)
+            known |= dict.fromkeys(_identities(one.record), one)
             good.append(one)
     return Collection(tuple(good), tuple(sorted(bad)), tuple(sorted(copies)))
-
-
-def is_in_place(stored: Stored) -> bool:
-    """Whether the path of a record ends as its facts say."""
-    parts = stored.record.place.parts
-    return stored.path.parts[-len(parts) :] == parts
 
 
 def _identities(made: RunRecord) -> Sequence[object]:
@@ -92,19 +82,19 @@ def _identities(made: RunRecord) -> Sequence[object]:
     return made.pieces.sha256, run, scored
 
 
+def _first_of(stored: Stored, keys: Sequence[object], known: dict[object, Stored]) -> Stored | None:
+    """The record of which this is a copy, if there is one."""
+    first = next((known[key] for key in keys if key in known), None)
+    if first is None or record.equal_presets(first.record, stored.record):
+        return None
+    return first
+
+
 def _read(path: Path) -> RunRecord | str:
     try:
-        return record.read(path)
+        return record.read_record(path)
     except UserError as error:
         return str(error).removeprefix(f"{path} ")
-
-
-def _examined(stored: Stored) -> tuple[Sequence[str], str]:
-    try:
-        verdict = examined(stored)
-    except UserError as error:
-        return [str(error)], ""
-    return verdict.wrong, verdict.digest
 
 
 def _copy(stored: Stored, first: Stored, results: Path) -> Named:
@@ -114,8 +104,3 @@ def _copy(stored: Stored, first: Stored, results: Path) -> Named:
 
 def _shown(path: Path, results: Path) -> str:
     return path.relative_to(results).as_posix()
-
-
-def _few(reasons: Sequence[str]) -> str:
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return f"not shown: {reasons[0]}{more}"

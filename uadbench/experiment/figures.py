@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 SLICES = 3  # subjects by slices would not fit a page: one subject, three slices through its lesions
 OUTLINE = "#ffd54a"
+Column = tuple[str, NDArray[np.float32], str, bool]  # title, volume (R, A, S), colours, mask is outlined
 
 
-def draw(record: RunRecord, evaluation: Evaluation, cases: Sequence[Case], folder: Path) -> list[Path]:
+def draw_pictures(
+    record: RunRecord, evaluation: Evaluation, cases: Sequence[Case], folder: Path
+) -> list[Path]:
     """One PNG per lesion kind and a precision-recall plot; returns their paths."""
     written = []
     kinds = sorted(
@@ -31,8 +34,8 @@ def draw(record: RunRecord, evaluation: Evaluation, cases: Sequence[Case], folde
     )
     for kind in kinds:
         row = _typical(evaluation.subjects, kind)
-        written.append(_save(_page(record, cases[row], kind), folder / f"{kind}.png"))
-    written.append(_save(_curves(record, evaluation), folder / "precision_recall.png"))
+        written.append(save_figure(_page(record, cases[row], kind), folder / f"{kind}.png"))
+    written.append(save_figure(_curves(record, evaluation), folder / "precision_recall.png"))
     return written
 
 
@@ -46,54 +49,64 @@ def _typical(subjects: Sequence[dict[str, Any]], kind: str) -> int:
     return chosen[len(chosen) // 2][1]
 
 
-def _lesion_slices(lesion: NDArray[np.bool_]) -> list[int]:
-    """Slices at the largest lesion area and at the quarter points of the lesion's extent."""
-    area = lesion.sum((0, 1))
+def _slices_through(mask: NDArray[np.bool_]) -> list[int]:
+    """Slices at the largest area of a mask and at the quarter points of its extent."""
+    area = mask.sum((0, 1))
     if not area.any():
         return [int(n) for n in np.linspace(0.35, 0.65, SLICES) * len(area)]
     low, high = np.flatnonzero(area)[[0, -1]]
-    wanted = {int(area.argmax()), int(low + (high - low) / 4), int(low + 3 * (high - low) / 4)}
-    return sorted(wanted)
+    return sorted({int(area.argmax()), int(low + (high - low) / 4), int(low + 3 * (high - low) / 4)})
 
 
 def _page(record: RunRecord, case: Case, kind: str) -> "Figure":
-    from matplotlib.figure import Figure
-
     stored, grid = maps.read_map(case.map_file), case.prepared.grid
-    brain, lesion = case.prepared.brain(), case.prepared.lesion()
+    brain, image = case.prepared.brain(), case.prepared.image()
     score_map = resample(stored.score_map, case.map_grid, grid) * brain
-    columns = [("image", case.prepared.image(), "gray", 0.0, 1.0)]
+    columns = [("image", image, "gray", False)]
     if stored.pseudo_healthy is not None:
         restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
-        columns.append(("pseudo-healthy", restored * brain, "gray", 0.0, 1.0))
-    low, high = np.percentile(score_map[brain], [1, 99.5])
-    columns.append(
-        ("score map", np.where(brain, score_map, low), "magma", float(low), float(max(high, low + 1e-6)))
-    )
-    columns.append(("lesion outline", case.prepared.image(), "gray", 0.0, 1.0))
-    slices = _lesion_slices(lesion)
+        columns.append(("pseudo-healthy", restored * brain, "gray", False))
+    columns += [("score map", score_map, "magma", True), ("lesion outline", image, "gray", True)]
+    pair = f"{record.train or 'none'} to {record.test} {record.contrast}"
+    title = f"{record.method} ({record.variant}) · {pair} · {kind}"
+    return draw_sheet(title, columns, brain, case.prepared.lesion(), sides=not grid.flat)
+
+
+def draw_sheet(
+    title: str, columns: Sequence[Column], brain: NDArray[np.bool_], mask: NDArray[np.bool_], sides: bool
+) -> "Figure":
+    """Axial slices through a mask: a row for each slice, a column for each volume, outlines of the mask."""
+    from matplotlib.figure import Figure
+
+    slices = _slices_through(mask)
     figure = Figure(
         figsize=(2.3 * len(columns), 2.75 * len(slices) + 0.6), facecolor="white", layout="constrained"
     )
-    pair = f"{record.train or 'none'} to {record.test} {record.contrast}"
-    figure.suptitle(f"{record.method} ({record.variant}) · {pair} · {kind}", fontsize=9)
+    figure.suptitle(title, fontsize=9)
     axes = figure.subplots(len(slices), len(columns), squeeze=False)
     window = _window(brain)
-    for line, position in zip(axes, slices, strict=True):
-        for ax, (title, volume, colours, least, most) in zip(line, columns, strict=True):
+    for column, (name, volume, colours, outlined) in enumerate(columns):
+        least, most = (0.0, 1.0) if colours == "gray" else _range(volume[brain])
+        shown = np.where(brain, volume, least)
+        axes[0][column].set_title(name, fontsize=9)
+        for ax, position in zip(axes[:, column], slices, strict=True):
             ax.imshow(
-                volume[..., position][window].T, cmap=colours, vmin=least, vmax=most, origin="lower",
+                shown[..., position][window].T, cmap=colours, vmin=least, vmax=most, origin="lower",
                 interpolation="nearest",
             )  # fmt: skip
             ax.set_axis_off()
-            ax.set_title(title if position == slices[0] else "", fontsize=9)
-            if title in ("score map", "lesion outline") and lesion[..., position].any():
-                ax.contour(
-                    lesion[..., position][window].T.astype(float), [0.5], colors=OUTLINE, linewidths=0.8
-                )
-        if not grid.flat:  # nobody has written down which side of a picture is which
-            _mark_sides(line[0])
+            if outlined and mask[..., position].any():
+                ax.contour(mask[..., position][window].T.astype(float), [0.5], colors=OUTLINE, linewidths=0.8)
+    if sides:  # of slices without geometry nobody has written down which side of a picture is which
+        for ax in axes[:, 0]:
+            _mark_sides(ax)
     return figure
+
+
+def _range(scores: NDArray[np.float32]) -> tuple[float, float]:
+    """Between which scores the colours change."""
+    low, high = np.percentile(scores, [1, 99.5])
+    return float(low), float(max(high, low + 1e-6))
 
 
 def _window(brain: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -134,7 +147,8 @@ def _curves(record: RunRecord, evaluation: Evaluation) -> "Figure":
     return figure
 
 
-def _save(figure: "Figure", path: Path) -> Path:
+def save_figure(figure: "Figure", path: Path) -> Path:
+    """Write a figure as PNG, atomically."""
     with replacing(path) as partial:
         # No software name and no date in the file: equal pictures are equal bytes.
         figure.savefig(partial, format="png", dpi=130, metadata={"Software": None})

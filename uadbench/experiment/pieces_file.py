@@ -61,16 +61,20 @@ class PiecesRead:
     digest: str  # of all of it but the ids: that of equal pieces under other names too
 
 
-def write(path: Path, evaluation: "Evaluation") -> str:
+def write_pieces(path: Path, evaluation: "Evaluation") -> str:
     """Write the pieces of all profiles; equal pieces give equal bytes. Returns their SHA-256."""
-    arrays = {f"{IMAGE_SCORES}/{name}": array for name, array in _image_scores(evaluation).items()}
+    groups = {IMAGE_SCORES: _image_scores(evaluation)}
     for profile in sorted(evaluation.pieces):
-        stored = evaluation.pieces[profile].arrays()
-        stored["ids"] = _names(stored["ids"])
-        arrays |= {f"{profile}/{name}": array for name, array in stored.items()}
-        arrays[f"{profile}/voxels"] = evaluation.voxels[profile].astype(np.uint32)
-        arrays[f"{profile}/lesions"] = evaluation.lesions[profile].astype(np.uint32)
-    content = packed(arrays)
+        groups[profile] = evaluation.pieces[profile].arrays()
+        groups[profile] |= {
+            "voxels": evaluation.voxels[profile].astype(np.uint32),
+            "lesions": evaluation.lesions[profile].astype(np.uint32),
+        }
+    for own in groups.values():  # ids as the record writes them
+        own["ids"] = np.array([visible(str(name)) for name in own["ids"]], str)
+    content = packed(
+        {f"{group}/{name}": array for group, own in groups.items() for name, array in own.items()}
+    )
     with replacing(path) as partial:
         partial.write_bytes(content)
     return sha256(content)
@@ -87,18 +91,13 @@ def packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def _names(ids: Sequence[str] | NDArray[Any]) -> NDArray[Any]:
-    """Ids as the record writes them."""
-    return np.array([visible(str(name)) for name in ids], str)
-
-
 def _image_scores(evaluation: "Evaluation") -> Arrays:
     each = [
         np.atleast_1d(np.array(s.get("scan_score", s.get("slice_scores", [])), np.float64))
         for s in evaluation.subjects
     ]
     return {
-        "ids": _names([s["id"] for s in evaluation.subjects]),
+        "ids": np.array([s["id"] for s in evaluation.subjects]),
         "scores": np.concatenate([np.zeros(0), *each]),
         "lengths": np.array([len(one) for one in each], np.uint32),
     }
@@ -107,7 +106,7 @@ def _image_scores(evaluation: "Evaluation") -> Arrays:
 # ---- reading -----------------------------------------------------------------------------------
 
 
-def read(stored: Stored) -> PiecesRead:
+def read_pieces(stored: Stored) -> PiecesRead:
     """The pieces of a record; a file that cannot be what it should is a UserError.
 
     Only what the record speaks of is read, and nothing before its name, kind and size are known.

@@ -9,18 +9,20 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.cards import dataset_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
 from uadbench.data.sizes import sizes, template_scale, voxel_size
-from uadbench.data.space import Grid, resample
+from uadbench.data.space import Grid, Target, resample
+from uadbench.data.suffixes import files_of
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.scan_facts import scan_score
-from uadbench.experiment import record, scoring
+from uadbench.experiment import record
 from uadbench.experiment.cohort import prepare_cohort
-from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
+from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
+from uadbench.experiment.figures import draw_sheet, save_figure
+from uadbench.experiment.fit import load_fit
 from uadbench.experiment.record import RunRecord
-from uadbench.experiment.run import load_fit
+from uadbench.experiment.score import calibrate_method, score_volume
 from uadbench.methods import Score
 from uadbench.preprocessing import brains, resampling
 from uadbench.preprocessing import scan as scans
@@ -54,7 +56,7 @@ class Prediction:
     note: str = "A research tool: it marks what is unusual, which is neither a finding nor a diagnosis."
 
 
-def predict(
+def predict_scan(
     run: Path,
     scan: Path,
     out: Path,
@@ -71,12 +73,16 @@ def predict(
     brain; `picture.png`; `prediction.json`. `point` is one of POINTS or a number, a threshold of one's own;
     default: the first of POINTS that the record has.
     """
-    made = record.read(run)
-    plan = make_plan(RunConfig.of(made), runtime)
-    if plan.protocol.flat:
+    made = record.read_record(run)
+    resolved = resolve_run(RunConfig.of(made), runtime)
+    targets = resolved.protocol.grid, resolved.model_target
+    if not all(isinstance(target, Grid) for target in targets):
         raise UserError(f"{run} is of slices without geometry; predict needs a run on volumes.")
     name, threshold = _threshold(made, point, run)
-    original = _opened(scan)
+    try:
+        original = read_header(scan)
+    except SubjectError as error:
+        raise UserError(str(error)) from error
     session = Session(
         id=scan.name.split(".")[0],
         cohort="own",
@@ -86,33 +92,38 @@ def predict(
         brain_mask=brain_mask,
         skull_stripped=stripped,
     )
-    evaluation, model = (
-        _prepared(session, made.contrast, _grid(on), plan, runtime)
-        for on in (plan.protocol.grid, plan.model_target)
-    )
-    answer = _score(plan, made, model, runtime)
+    evaluation, model = (_prepare(session, made.contrast, on, resolved, runtime) for on in targets)
+    answer = _score(resolved, made, model, runtime)
     score_map = resample(answer.score_map, model.grid, evaluation.grid)
     brain = evaluation.brain()
+    value = scan_score(score_map[brain])
     mask = None if threshold is None else _mask(score_map, evaluation, made.headline, threshold)
-    volumes = {"score_map": score_map * brain} | _restored(answer, model, evaluation)
-    own = _in_scan(volumes, mask, evaluation, original, _own_brain(session, plan, runtime, original))
     prediction = Prediction(
         scan=str(scan),
         method=made.method,
         variant=made.variant,
-        trained_on=made.train if plan.card.trained else None,
+        trained_on=made.train if resolved.card.trained else None,
         contrast=made.contrast,
         profile=made.headline,
         operating_point=name,
         threshold=threshold,
         suspicious_ml=None if mask is None else _volume(mask, evaluation),
-        scan_score=scan_score(score_map[brain]),
-        healthy_percentile=_percentile(made, scan_score(score_map[brain])),
-        warnings=tuple(_warnings(made, evaluation, model, answer, scan_score(score_map[brain]))),
+        scan_score=value,
+        healthy_percentile=_percentile(made, value),
+        warnings=tuple(_warnings(made, evaluation, model, answer, value)),
     )
-    _write(out, original, own)
-    shown = np.zeros_like(brain) if mask is None else mask
-    _picture(out / "picture.png", evaluation.image(), score_map * brain, shown, prediction)
+    volumes = {"score_map": score_map * brain} | _restored(answer, model, evaluation)
+    own = _in_scan(volumes, mask, evaluation, original, _own_brain(session, resolved, runtime, original))
+    _write_volumes(out, original, own)
+    outlined = mask is not None and bool(mask.any())
+    columns = [
+        ("scan", evaluation.image(), "gray", False),
+        ("score map", volumes["score_map"], "magma", False),
+        (name or "no threshold", evaluation.image(), "gray", outlined),
+    ]
+    title = f"{made.method} {made.variant}: {scan.name}"
+    shown = mask if mask is not None and outlined else brain
+    save_figure(draw_sheet(title, columns, brain, shown, sides=True), out / "picture.png")
     write_json(out / "prediction.json", asdict(prediction))
     return prediction
 
@@ -139,35 +150,25 @@ def _threshold(made: RunRecord, point: str | None, run: Path) -> tuple[str | Non
     return "given", value
 
 
-def _opened(scan: Path) -> Header:
-    """The header of the scan, from the reader that preparation uses."""
-    try:
-        return read_header(scan)
-    except SubjectError as error:
-        raise UserError(str(error)) from error
-
-
-def _grid(target: Any) -> Grid:
-    assert isinstance(target, Grid), "slices were refused"
-    return target
-
-
-def _prepared(session: Session, contrast: str, on: Grid, plan: ResolvedRun, runtime: Runtime) -> Prepared:
+def _prepare(
+    session: Session, contrast: str, on: Target, resolved: ResolvedRun, runtime: Runtime
+) -> Prepared:
     """The scan on a grid, from the same code as every cohort."""
-    card = dataset_card(plan.test.card.name)
-    options = plan.config.preparation
-    cohort = prepare([session], contrast, on, card, runtime.paths.cache, 1, runtime.progress, options)
+    cohort = prepare(
+        [session], contrast, on, resolved.test.card, runtime.paths.cache, 1, runtime.progress,
+        resolved.config.preparation,
+    )  # fmt: skip
     if cohort.failures:
         raise UserError(f"The scan could not be prepared: {cohort.failures[0].reason}")
     return cohort.prepared[0]
 
 
-def _score(plan: ResolvedRun, made: RunRecord, model: Prepared, runtime: Runtime) -> Score:
+def _score(resolved: ResolvedRun, made: RunRecord, model: Prepared, runtime: Runtime) -> Score:
     """The method's answer, from the stored fit of the record, as `run` would make it."""
-    method, context = load_fit(plan, made.fit_hash, runtime)
+    method, context = load_fit(resolved, made.fit_hash, runtime)
     if method.calibrated:
-        scoring.calibrate(method, prepare_cohort(plan, runtime).val, plan.volumes, context)
-    return scoring.answer(method, plan.volumes([model])[0], made.seed, made.method).score
+        calibrate_method(method, prepare_cohort(resolved, runtime).val, resolved.volumes, context)
+    return score_volume(method, resolved.volumes([model])[0], made.seed, made.method).score
 
 
 def _mask(
@@ -227,19 +228,18 @@ def _warnings(
     return found
 
 
-# ---- writing -----------------------------------------------------------------------------------
-
-
-def _own_brain(session: Session, plan: ResolvedRun, runtime: Runtime, original: Header) -> NDArray[np.bool_]:
+def _own_brain(
+    session: Session, resolved: ResolvedRun, runtime: Runtime, original: Header
+) -> NDArray[np.bool_]:
     """The brain mask from which the scan was prepared, in the voxels of the scan's file."""
     (contrast,) = session.images
     files = [session.images[contrast], session.mask_of(contrast)]
-    digests = {str(p): sha256_file(p) for file in files if file is not None for p in scans.files_of(file)}
-    kept = brains.Kept(runtime.paths.cache, plan.config.preparation.extractor, digests)
+    digests = {str(p): sha256_file(p) for file in files if file is not None for p in files_of(file)}
+    kept = brains.Kept(runtime.paths.cache, resolved.config.preparation.extractor, digests)
     image = scans.read_image(session.images[contrast], session.orientation)
-    brain, _ = brains.of(session, contrast, image, kept)
+    brain, _ = brains.find_brain(session, contrast, image, kept)
     to_image = np.linalg.inv(image.affine) @ original.affine
-    return resampling.nearest(brain.astype(np.uint8), to_image, original.shape) > 0
+    return resampling.sample_nearest(brain.astype(np.uint8), to_image, original.shape) > 0
 
 
 def _in_scan(
@@ -255,48 +255,17 @@ def _in_scan(
     )
     shape = original.shape
     own: dict[str, NDArray[Any]] = {
-        name: resampling.linear(volume, to_grid, shape) * brain for name, volume in volumes.items()
+        name: resampling.sample_linear(volume, to_grid, shape) * brain for name, volume in volumes.items()
     }
     if mask is not None:
-        own["mask"] = resampling.nearest(mask.astype(np.uint8), to_grid, shape) * brain
+        own["mask"] = resampling.sample_nearest(mask.astype(np.uint8), to_grid, shape) * brain
     return own
 
 
-def _write(out: Path, original: Header, volumes: dict[str, NDArray[Any]]) -> None:
+def _write_volumes(out: Path, original: Header, volumes: dict[str, NDArray[Any]]) -> None:
     """The volumes as files beside each other."""
     for name, volume in volumes.items():
         image = nibabel.Nifti1Image(volume, original.affine)
         image.header.set_xyzt_units("mm")
         with replacing(out / f"{name}.nii.gz") as partial:
             partial.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
-
-
-def _picture(
-    path: Path,
-    image: NDArray[np.float32],
-    score_map: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    prediction: Prediction,
-) -> None:
-    """Three axial slices: the scan, its score map, the outline of the mask."""
-    from matplotlib.figure import Figure
-
-    area = mask.sum((0, 1)) if mask.any() else (image > 0).sum((0, 1))
-    low, high = np.flatnonzero(area)[[0, -1]]
-    slices = sorted({int(area.argmax()), int(low + (high - low) / 4), int(low + 3 * (high - low) / 4)})
-    figure = Figure(figsize=(9, 3 * len(slices)), layout="constrained")
-    grid = figure.subplots(len(slices), 3, squeeze=False)
-    for row, position in zip(grid, slices, strict=True):
-        for axes, picture, colours in zip(
-            row, (image, score_map, image), ("gray", "inferno", "gray"), strict=True
-        ):
-            axes.imshow(picture[:, :, position].T, cmap=colours, origin="lower")
-            axes.set_axis_off()
-        if mask[:, :, position].any():
-            row[2].contour(mask[:, :, position].T, [0.5], colors="#ffd54a", linewidths=1)
-    outlined = prediction.operating_point or "no threshold"
-    for axes, title in zip(grid[0], ("scan", "score map", outlined), strict=True):
-        axes.set_title(title)
-    figure.suptitle(f"{prediction.method} {prediction.variant}: {Path(prediction.scan).name}")
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=110)

@@ -7,11 +7,12 @@ from pathlib import Path
 from uadbench.cards import contrast_of, dataset_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import LeftOut, Remark
-from uadbench.data.splits import balance, check_subjects, list_path, split, write
-from uadbench.experiment.plan import Runtime, find
-from uadbench.preprocessing import contact_sheets, external
-from uadbench.preprocessing.account import ways
-from uadbench.preprocessing.prepare import DEFAULTS, Failure, Options, copies, prepare
+from uadbench.data.splits import check_subjects, count_balance, list_path, split_sessions, write_list
+from uadbench.experiment.config import Runtime, find_dataset
+from uadbench.preprocessing import contact_sheets, extract
+from uadbench.preprocessing.duplicates import find_copies
+from uadbench.preprocessing.prepare import Failure, count_ways, prepare
+from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.protocol import protocol
 
 
@@ -43,8 +44,8 @@ def prepare_dataset(
     rules = protocol(card.protocol)
     wanted = [contrast_of(card, contrast) for contrast in contrasts]
     on = [rules.model_target(g) for g in grids] or [rules.grid]
-    external.check(options.extractor)
-    found = find(name, runtime)
+    extract.check_extractor(options.extractor)
+    found = find_dataset(name, runtime)
     there = [c for c in card.contrasts if any(c in session.images for session in found.sessions)]
     counts, brains, failures, flagged, pages = {}, {}, [], [], []
     for contrast in wanted or there:
@@ -52,20 +53,20 @@ def prepare_dataset(
         for one in on:
             cache, workers = runtime.paths.cache, runtime.workers
             cohort = prepare(sessions, contrast, one, card, cache, workers, runtime.progress, options)
-            twins = copies({"": cohort.prepared}).get("", [])
+            twins = find_copies({"": cohort.prepared}).get("", [])
             lost = {twin.subject_id for twin in twins}
             usable = [item for item in cohort.prepared if item.session.id not in lost]
             counts[contrast, one.name] = len(usable)
-            brains[contrast, one.name] = ways(usable)
+            brains[contrast, one.name] = count_ways(usable)
             failures += [failure for failure in (*cohort.failures, *twins) if failure not in failures]
             flagged += [flag for flag in _flags(usable) if flag not in flagged]
             label = f"-{options.label}" if options.label else ""
             place = runtime.paths.runs / "quality" / f"{name}-{contrast}-{one.name}{label}.png"
-            pages += contact_sheets.draw(cohort.prepared, place)
-    parts = split(found.sessions, card)
+            pages += contact_sheets.draw_sheets(cohort.prepared, place)
+    parts = split_sessions(found.sessions, card)
     check_subjects(parts)
     lists = runtime.paths.runs / "splits"
-    write(found.sessions, found.left_out, card, lists)
+    write_list(found.sessions, found.left_out, card, lists)
     return Preparation(
         dataset=name,
         counts=counts,
@@ -75,7 +76,7 @@ def prepare_dataset(
         sheets=tuple(pages),
         left_out=tuple(item for item in found.left_out if item.contrast in {None, *(contrasts or there)}),
         remarks=found.remarks,
-        balance=balance(parts),
+        balance=count_balance(parts),
         split_list=list_path(card, lists),
     )
 

@@ -6,19 +6,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from msgspec import MsgspecError
 from numpy.typing import NDArray
 
 from uadbench.data.sizes import PIXELS, VOLUMES
 from uadbench.data.space import Grid
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.evaluate import Evaluation
+from uadbench.evaluation.metrics import dice, or_none
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file, record
 from uadbench.experiment.pieces_file import PiecesRead
 from uadbench.experiment.record import RunRecord, Stored
-from uadbench.protocol import FALSE_POSITIVE_RATES, METRIC_VERSION, OPERATING_POINTS, SCAN_FRACTION, protocol
+from uadbench.protocol import (
+    FALSE_POSITIVE_RATES,
+    METRIC_VERSION,
+    OPERATING_POINTS,
+    SCAN_FRACTION,
+    protocol,
+)  # fmt: skip
 from uadbench.system.errors import UserError
 
 ROUNDING = 2e-6  # records hold six decimals
@@ -37,35 +43,33 @@ class Verdict:
 
 def wrong_figures(stored: Stored) -> Sequence[str]:
     """Every figure that does not follow from the record's pieces; empty: all do."""
-    return examined(stored).wrong
+    return examine_figures(stored).wrong
 
 
-def examined(stored: Stored) -> Verdict:
-    """Make every figure of a record again from its pieces; pieces that are damaged are a UserError."""
+def examine_figures(stored: Stored) -> Verdict:
+    """Make every figure of a record again from its pieces."""
     made = stored.record
     if made.metric_version != METRIC_VERSION:
         said = f"metric_version is {made.metric_version}, expected {METRIC_VERSION}: score the run again"
         return Verdict([said])
     try:
-        protocol(made.protocol)
-    except UserError as error:
+        wrong = list(_structure(made, protocol(made.protocol).flat))
+        if wrong:
+            return Verdict(wrong)
+        read = pieces_file.read_pieces(stored)
+    except UserError as error:  # an unknown protocol, or damaged pieces
         return Verdict([str(error)])
-    structure = list(_structure(made))
-    if structure:
-        return Verdict(structure)
-    read = pieces_file.read(stored)
-    wrong: list[str] = []
     with np.errstate(all="ignore"):
         try:
             for part in PARTS:
                 wrong.extend(part(made, read))
-        except (ArithmeticError, ValueError, LookupError, TypeError, MsgspecError) as error:
+        except (ArithmeticError, ValueError, LookupError, TypeError) as error:
             wrong.append(f"its pieces give no figures: {error}")
     return Verdict(wrong, read.digest)
 
 
-def _structure(made: RunRecord) -> Iterator[str]:
-    """Whether the same profiles and operating points are everywhere."""
+def _structure(made: RunRecord, flat: bool) -> Iterator[str]:
+    """Whether the same profiles and operating points are everywhere; of the subjects the first is named."""
     profiles, points = set(made.thresholds), set(OPERATING_POINTS)
     if made.headline not in profiles:
         yield f"the headline profile {made.headline} was not evaluated"
@@ -74,18 +78,16 @@ def _structure(made: RunRecord) -> Iterator[str]:
     if any(set(known) != points for known in made.thresholds.values()):
         yield f"each profile has a threshold, or none, at {', '.join(OPERATING_POINTS)}"
     for subject in made.subjects:
-        by_point = subject.dsc.values()
-        if set(subject.dsc) != profiles or any(set(known) != points for known in by_point):
+        at_points = all(set(known) == points for known in subject.dsc.values())
+        if set(subject.dsc) != profiles or not at_points:
             yield f"{subject.id} lacks Dice at an operating point"
-            return
-        if not set(subject.auroc) <= set(subject.ap) <= profiles:
+        elif not set(subject.auroc) <= set(subject.ap) <= profiles:
             yield f"{subject.id} has AP or AUROC of other profiles than were evaluated"
-            return
-    sizes = {"lesion_pixels"} if protocol(made.protocol).flat else {"lesion_ml"}
-    for subject in made.subjects:
-        if {name for name in ("lesion_ml", "lesion_pixels") if getattr(subject, name) is not None} != sizes:
+        elif (subject.lesion_ml is None, subject.lesion_pixels is None) != (flat, not flat):
             yield f"{subject.id} has no size of its lesion in the unit of {made.protocol}"
-            return
+        else:
+            continue
+        return
 
 
 def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
@@ -95,7 +97,8 @@ def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
             there = bool(pieces.positives[row].any())
             if there != (profile in subject.ap):
                 yield f"{subject.id} {'lacks' if there else 'has'} an AP after {profile}"
-            if not there or profile not in subject.ap:
+                continue
+            if not there:
                 continue
             curve = pieces.only([row]).curve()
             for name, said, value, open_ in (
@@ -109,61 +112,49 @@ def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
 
 
 def _counts(made: RunRecord, read: PiecesRead) -> Iterator[str]:
-    """Voxels at the operating points against the pieces, and Dice against the voxels."""
+    """Voxels and lesions at the operating points against the pieces, and Dice against the voxels."""
+    there = None  # lesions; as many at each threshold
     for profile, pieces in read.pieces.items():
-        lesion = pieces.positives.sum(1, dtype=np.int64)
+        lesion_voxels = pieces.positives.sum(1, dtype=np.int64)
         for number, point in enumerate(OPERATING_POINTS):
             threshold = made.thresholds[profile][point]
+            said = [subject.dsc[profile][point] for subject in made.subjects]
             if threshold is None:
-                if any(subject.dsc[profile][point] is not None for subject in made.subjects):
+                if any(value is not None for value in said):
                     yield f"there is Dice at {point} ({profile}), but no threshold"
                 continue
             true, false, missed = read.voxels[profile][:, number].T
-            yield from _against_pieces(made, profile, point, true + missed != lesion, "lesion voxels")
-            called = _at(pieces, threshold)
-            if called is not None:
-                more = (true > called[0]) | (false > called[1])
-                fewer = (true < called[0]) | (false < called[1])
-                # Of other profiles components may have been dropped after the threshold.
-                other = more | fewer if profile == "raw" else more
-                yield from _against_pieces(made, profile, point, other, "hits")
-            for row, subject in enumerate(made.subjects):
-                yield from _dice(subject.id, subject.dsc[profile][point], true[row], false[row], missed[row])
-
-
-def _dice(name: str, said: float | None, true: int, false: int, missed: int) -> Iterator[str]:
-    found = 2 * true / (2 * true + false + missed) if true + missed else None
-    if (said is None) != (found is None) or abs((said or 0.0) - (found or 0.0)) > ROUNDING:
-        yield f"{name} has Dice {said}, its voxels give another"
-
-
-def _at(pieces: Pieces, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    try:
-        true, false, _ = pieces.dice_at(float(np.float32(threshold)))
-    except ValueError:
-        return None  # `oracle_mean` and thresholds nobody reaches need not be edges
-    return true, false
-
-
-def _against_pieces(
-    made: RunRecord, profile: str, point: str, wrong: NDArray[np.bool_], what: str
-) -> Iterator[str]:
-    if wrong.any():
-        first = made.subjects[int(np.argmax(wrong))].id
-        yield f"the {what} of {first} at {point} ({profile}) are not those of its pieces"
-
-
-def _lesions(made: RunRecord, read: PiecesRead) -> Iterator[str]:
-    """Lesions at the operating points: as many at each, and no more found than there are."""
-    there = None
-    for profile, lesions in read.lesions.items():
-        for number, point in enumerate(OPERATING_POINTS):
-            if made.thresholds[profile][point] is None:
-                continue
-            counted = lesions[:, number]
+            counted = read.lesions[profile][:, number]
             there = counted[..., LESIONS] if there is None else there
-            wrong = (counted[..., FOUND] > counted[..., LESIONS]) | (counted[..., LESIONS] != there)
-            yield from _against_pieces(made, profile, point, wrong.any(1), "lesions")
+            surplus = (counted[..., FOUND] > counted[..., LESIONS]) | (counted[..., LESIONS] != there)
+            for what, wrong in (
+                ("lesion voxels", true + missed != lesion_voxels),
+                ("hits", _other_hits(pieces, profile, threshold, true, false)),
+                ("lesions", surplus.any(1)),
+            ):
+                if wrong.any():
+                    first = made.subjects[int(np.argmax(wrong))].id
+                    yield f"the {what} of {first} at {point} ({profile}) are not those of its pieces"
+            dices = dice(true, false, true + missed)
+            for subject, value, one in zip(made.subjects, said, dices, strict=True):
+                found = or_none(one)
+                if (value is None) != (found is None) or abs((value or 0.0) - (found or 0.0)) > ROUNDING:
+                    yield f"{subject.id} has Dice {value}, its voxels give another"
+
+
+def _other_hits(
+    pieces: Pieces, profile: str, threshold: float, true: NDArray[np.int64], false: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whose voxels above a threshold are others than the pieces say."""
+    try:
+        called, amiss, _ = pieces.dice_at(float(np.float32(threshold)))
+    except ValueError:
+        return np.zeros(len(true), bool)  # `oracle_mean` and thresholds nobody reaches need not be edges
+    if profile == "raw":
+        return np.asarray((true != called) | (false != amiss))
+    return np.asarray(
+        (true > called) | (false > amiss)
+    )  # components may have been dropped after the threshold
 
 
 def _thresholds(made: RunRecord, read: PiecesRead) -> Iterator[str]:
@@ -177,8 +168,9 @@ def _thresholds(made: RunRecord, read: PiecesRead) -> Iterator[str]:
                 continue
             own = pieces.only(chosen)
             best = own.curve().best_dice
-            true, false, missed = (part.sum() for part in own.dice_at(_edge(pieces, threshold)))
-            reached = 2 * true / max(2 * true + false + missed, 1)
+            nearest = pieces.edges[np.abs(pieces.edges - np.float32(threshold)).argmin()]
+            true, false, missed = (part.sum() for part in own.dice_at(float(nearest)))
+            reached = or_none(dice(true, false, true + missed)) or 0.0
             if best - reached > THRESHOLD_SLACK:
                 yield (
                     f"the threshold {point} of {profile} reaches Dice {reached:.4f} on {partition}, the best "
@@ -186,9 +178,10 @@ def _thresholds(made: RunRecord, read: PiecesRead) -> Iterator[str]:
                 )
         for point, rate in FALSE_POSITIVE_RATES.items():
             threshold = said[point]
-            if threshold is not None and not healthy:
+            if threshold is None:
+                continue
+            if not healthy:
                 yield f"{profile} has a threshold {point}, but no scan of healthy-val"
-            if not healthy or threshold is None:
                 continue
             realised, below = _rates(pieces.only(healthy), threshold)
             # The lowest threshold within the rate; where many voxels are tied it may lie far below the rate.
@@ -202,11 +195,6 @@ def _rates(pieces: Pieces, threshold: float) -> tuple[float, float]:
     total = max(int(pieces.negatives.sum()), 1)
     at, below = (pieces.negatives[:, first:].sum() for first in (place, max(place - 1, 0)))
     return float(at / total), float(below / total)
-
-
-def _edge(pieces: Pieces, threshold: float) -> float:
-    """The edge of the pieces nearest to a threshold."""
-    return float(pieces.edges[np.abs(pieces.edges - np.float32(threshold)).argmin()])
 
 
 def _image_scores(made: RunRecord, read: PiecesRead) -> Iterator[str]:
@@ -246,10 +234,9 @@ def _lowest(pieces: Pieces, row: int) -> float:
 
 def _summary(made: RunRecord, read: PiecesRead) -> Iterator[str]:
     """The whole summary, made again."""
-    flat = protocol(made.protocol).flat
     target = protocol(made.protocol).grid
-    voxel = target.voxel_size if isinstance(target, Grid) else 1.0
-    again = record.typed_summary(summarise(evaluation(made, read), voxel, PIXELS if flat else VOLUMES))
+    units = (target.voxel_size, VOLUMES) if isinstance(target, Grid) else (1.0, PIXELS)
+    again = record.typed_summary(summarise(evaluation(made, read), *units))
     yield from _differences("summary", record.plain(made.summary), record.plain(again))
 
 
@@ -285,7 +272,6 @@ def _differences(place: str, said: Any, again: Any) -> Iterator[str]:
 PARTS: Sequence[Callable[[RunRecord, PiecesRead], Iterator[str]]] = (
     _own_figures,
     _counts,
-    _lesions,
     _thresholds,
     _image_scores,
     _summary,

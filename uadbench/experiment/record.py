@@ -1,232 +1,46 @@
 """Record: what one run leaves behind: a JSON file, and beside it the per-subject pieces.
 
-The leaderboard is a pure function of records. A record is written whole or not at all: first the
-pieces, then the JSON that names their hash. What is read is held against the types below, with their
-bounds: a file that differs is refused by name, and never half understood.
+The leaderboard is a pure function of records. A record is written whole or not at all: first the pieces, then
+the JSON that names their hash. What is read is held against the types of `uadbench.experiment.facts`.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from uadbench.experiment.facts import (
+    Count,
+    Digest,
+    Exclusion,
+    Facts,
+    Key,
+    Name,
+    Number,
+    Option,
+    Part,
+    PiecesFile,
+    Preparation,
+    Setting,
+    SplitRule,
+    Stage,
+    SubjectResult,
+    Summary,
+    Text,
+)
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_file, write_json
-from uadbench.system.text import CONTROL, all_visible, visible
+from uadbench.system.text import all_visible, visible
 
 SCHEMA = 2
 ABLATIONS = "ablations"  # folder below the results whose records are no rows of the leaderboard
+NOBODY = "none"  # in a path, and said to --train: no healthy cohort takes part
 NONE_OF = "none of "  # before the name of a data set: the partition of who was left out of it altogether
 LARGEST_BYTES = 64_000_000  # of a record's JSON; one of 1,251 scans has about 2,000,000
-
-_SHOWN = rf"[^{CONTROL}]*\Z"
-Text: TypeAlias = Annotated[str, Meta(max_length=4000, pattern=rf"^{_SHOWN}")]
-Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=rf"^{_SHOWN}")]
-# A part of a path: no way out of the results folder.
-Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=rf"^(?![.])[^/\\{CONTROL}]+\Z")]
-Digest: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
-Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
-Size: TypeAlias = Annotated[float, Meta(ge=0, le=1e15)]  # of a volume, a time, an error
-Number: TypeAlias = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a score: any float32
-Option: TypeAlias = bool | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Number | Text | None
-# No patterns here: msgspec 0.22 frees memory twice where a union holds a text with a pattern and a list.
-# `RunRecord` looks at these texts itself.
-_Loose: TypeAlias = Annotated[str, Meta(max_length=4000)]
-_Value: TypeAlias = bool | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Number | _Loose | None
-Setting: TypeAlias = _Value | Annotated[list[_Value], Meta(max_length=1000)]
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Typed facts: nothing unknown in them; what has its default is left out of the file."""
-
-
-class Part(Facts, frozen=True, kw_only=True):
-    """A partition as it was planned."""
-
-    subjects: Count
-    persons: Count
-    hash: Digest  # of who is in it
-
-
-class Exclusion(Facts, frozen=True, kw_only=True):
-    """Who was found but takes no part, and why; of a planned partition with what its hash is made of."""
-
-    partition: Key
-    id: Key
-    reason: Text
-    cohort: Key | None = None
-    person: Key | None = None
-    session: Key | None = None
-
-
-class SplitList(Facts, frozen=True, kw_only=True):
-    """The list of who of a data set is where."""
-
-    rule: Key
-    sha256: Digest
-
-
-class SplitRule(Facts, frozen=True, kw_only=True):
-    """The rule of the split that was asked for, and the lists by data set."""
-
-    asked: Key = "published"
-    lists: dict[Key, SplitList] = {}
-
-
-class Preparation(Facts, frozen=True, kw_only=True):
-    """How the scans that take part were prepared, see `uadbench.preprocessing.account`."""
-
-    options: dict[Key, Option] = {}
-    versions: dict[Key, Option] = {}
-    brains: dict[Key, dict[Key, Count]] = {}  # by partition: in which ways, and how often
-    flagged: dict[Key, Count] = {}  # scans by partition
-
-
-class Stage(Facts, frozen=True, kw_only=True):
-    """What a stage of the run took."""
-
-    seconds: Size
-    peak_memory_mb: Size
-
-
-class PiecesFile(Facts, frozen=True, kw_only=True):
-    """The file beside the record that holds its pieces."""
-
-    file: Name
-    sha256: Digest
-
-
-class SubjectResult(Facts, frozen=True, kw_only=True):
-    """One scored scan. Sizes are in millilitres, or in pixels where slices have no geometry."""
-
-    id: Key
-    cohort: Key
-    person: Key
-    session: Key
-    partition: Key
-    site: Text | None
-    sex: Text | None
-    age: Annotated[float, Meta(ge=0, le=150)] | None
-    lesion_kind: Key | None
-    voxels: Count  # that were evaluated
-    lesion_ml: Size | None = None  # the patient's own
-    lesion_ml_outside_counted_slices: Size | None = None
-    lesion_pixels: Size | None = None
-    lesion_pixels_outside_counted_slices: Size | None = None
-    template_scale: Annotated[float, Meta(gt=0, le=1000)] = 1.0  # template volume over the patient's own
-    flags: Annotated[list[Text], Meta(max_length=100)] = []  # of the preparation
-    scan_score: Number | None = None
-    slice_scores: Annotated[list[Number], Meta(max_length=100_000)] | None = None
-    slice_lesion: Annotated[list[bool], Meta(max_length=100_000)] | None = None
-    intensity: Annotated[list[Number], Meta(max_length=100)] | None = None  # for the shortcut control
-    draw_spread: Size | None = None  # standard deviation of its AP (healthy: of its score) over draws
-    ap: dict[Key, Share]  # by profile
-    auroc: dict[Key, Share]
-    dsc: dict[Key, dict[Key, Share | None]]  # by profile and operating point
-    restoration_l1: Size | None = None
-    restoration_ssim: Annotated[float, Meta(ge=-1, le=1)] | None = None
-    residual_ratio: Size | None = None
-
-    @property
-    def lesion_size(self) -> float:
-        """Millilitres or pixels of lesion."""
-        return self.lesion_ml or self.lesion_pixels or 0.0
-
-
-class Pooled(Facts, frozen=True, kw_only=True):
-    """Figures of the pooled voxels of some subjects; None where they are undefined."""
-
-    ap: Share | None
-    ap_error: Share | None
-    auroc: Share | None
-    auroc_error: Share | None
-    prevalence: Share | None
-
-
-class Group(Pooled, frozen=True, kw_only=True):
-    """Pooled figures of a group of the lesion-test scans."""
-
-    subjects: Count
-
-
-class SizeBand(Facts, frozen=True, kw_only=True):
-    """Lesions of one size at an operating point."""
-
-    lesions: Count
-    recall: Share | None
-    false_components: Size | None
-
-
-class OperatingPoint(Facts, frozen=True, kw_only=True):
-    """Figures at one frozen threshold (protocol, rules 3, 10 and 11)."""
-
-    threshold: Number | None
-    dsc: Share | None
-    dsc_mean: Share | None
-    fpr_lesion_test: Share | None
-    fpr_healthy_test: Share | None
-    healthy_false_ml: Size | None = None
-    healthy_false_pixels: Size | None = None
-    recall: Share | None
-    false_components: Size | None
-    by_size: dict[Key, SizeBand]
-    ceiling: Share | None = None
-
-
-class Profile(Pooled, frozen=True, kw_only=True):
-    """Figures after one post-processing profile."""
-
-    ap_mean: Share | None
-    kinds: dict[Key, Group]
-    points: dict[Key, OperatingPoint]
-    unflagged: Group | None = None  # without the flagged scans; None where no scan is flagged
-
-
-class ScanLevel(Facts, frozen=True, kw_only=True):
-    """Whole scans against each other."""
-
-    auroc: Share | None
-    rule: Text
-
-
-class SliceLevel(Facts, frozen=True, kw_only=True):
-    """Slices against each other, where these stand alone."""
-
-    auroc_slice: Share | None
-    rule: Text
-    lesion_free: Count
-    with_lesion: Count
-
-
-class Restoration(Facts, frozen=True, kw_only=True):
-    """Quality of the pseudo-healthy volumes; empty for methods that make none."""
-
-    healthy_l1: Size | None = None
-    healthy_ssim: Annotated[float, Meta(ge=-1, le=1)] | None = None
-    residual_ratio: Size | None = None
-
-
-class DrawSpread(Facts, frozen=True, kw_only=True):
-    """How far AP moves from one draw of the scores to another."""
-
-    subject: Size  # deviation of a scan's own AP, mean over scans
-    ap_mean: Size  # deviation of the mean over scans
-
-
-class Summary(Facts, frozen=True, kw_only=True):
-    """Everything a row shows; a function of subjects, thresholds and pieces."""
-
-    subjects: dict[Key, Count]  # by partition
-    empty_masks: Count
-    scan: ScanLevel
-    slice: SliceLevel | None = None
-    restoration: Restoration
-    draw_spread: DrawSpread | None = None  # None with one draw
-    profiles: dict[Key, Profile]
+FAILED = ".failed.json"
 
 
 class RunRecord(Facts, frozen=True, kw_only=True):
@@ -279,8 +93,9 @@ class RunRecord(Facts, frozen=True, kw_only=True):
     @property
     def place(self) -> Path:
         """Path of the JSON below a results folder."""
-        pair = f"{self.train or 'none'}-to-{self.test}"
-        return Path(self.protocol, pair, self.contrast, self.method, self.variant, f"seed-{self.seed}.json")
+        return place_record(
+            self.protocol, self.train, self.test, self.contrast, self.method, self.variant, self.seed
+        )
 
     def rows(self, partition: str, kind: str | None = None) -> list[int]:
         """Row numbers of a partition, or of one lesion kind in it."""
@@ -289,6 +104,14 @@ class RunRecord(Facts, frozen=True, kw_only=True):
             for row, subject in enumerate(self.subjects)
             if subject.partition == partition and kind in (None, subject.lesion_kind)
         ]
+
+
+def place_record(
+    protocol: str, train: str | None, test: str, contrast: str, method: str, variant: str, seed: int
+) -> Path:
+    """Path of a record's JSON below a results folder."""
+    pair = f"{train or NOBODY}-to-{test}"
+    return Path(protocol, pair, contrast, method, variant, f"seed-{seed}.json")
 
 
 @dataclass(frozen=True)
@@ -303,8 +126,14 @@ class Stored:
         """The file of its pieces."""
         return self.path.with_name(self.record.pieces.file)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether its path ends as its facts say."""
+        parts = self.record.place.parts
+        return self.path.parts[-len(parts) :] == parts
 
-def made(facts: Mapping[str, Any]) -> RunRecord:
+
+def make_record(facts: Mapping[str, Any]) -> RunRecord:
     """A record of plain facts, rounded as it is written; control characters in texts are written out."""
     return msgspec.convert(_rounded(all_visible(facts)), RunRecord)
 
@@ -356,7 +185,10 @@ def _rounded(value: Any, digits: int | None = None) -> Any:
     return value
 
 
-def write(record: RunRecord, results: Path) -> Path:
+# ---- files -------------------------------------------------------------------------------------
+
+
+def write_record(record: RunRecord, results: Path) -> Path:
     """Write a record below the results folder, atomically; its pieces must be there already."""
     path = results / record.place
     write_json(path, plain(record))
@@ -364,9 +196,9 @@ def write(record: RunRecord, results: Path) -> Path:
     return path
 
 
-def read(path: Path) -> RunRecord:
+def read_record(path: Path) -> RunRecord:
     """Read a record and check that its pieces are those it was made with."""
-    record = parse(path)
+    record = parse_record(path)
     pieces = Stored(record, path).pieces
     try:
         there = sha256_file(pieces)
@@ -377,7 +209,7 @@ def read(path: Path) -> RunRecord:
     return record
 
 
-def parse(path: Path) -> RunRecord:
+def parse_record(path: Path) -> RunRecord:
     """Read a record's JSON; what is none is a UserError that says what came instead."""
     try:
         with open(path, "rb") as opened:
@@ -388,7 +220,7 @@ def parse(path: Path) -> RunRecord:
         raise UserError(f"{path} is no record: it has more than {LARGEST_BYTES // 10**6} MB.")
     try:
         return msgspec.json.decode(content, type=RunRecord)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
         raise UserError(f"{path} {_what_came(content, error)}") from error
 
 
@@ -402,19 +234,11 @@ def _what_came(content: bytes, error: Exception) -> str:
         return "is no record: the file is empty; run it again."
     try:
         version = msgspec.json.decode(content, type=_Version).schema
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         version = SCHEMA
     if version != SCHEMA:
         return f"has schema {version}, expected {SCHEMA}: run it again."
     return f"is no record of schema {SCHEMA}: {visible(str(error))[:300]}; restore it or run it again."
-
-
-def read_all(results: Path) -> list[RunRecord]:
-    """Every record below a results folder, in the order of their paths; one that is damaged is a UserError.
-
-    `uadbench.experiment.collect` goes on past these, and counts no record twice.
-    """
-    return [read(path) for path in paths_of_records(results)]
 
 
 def paths_of_records(results: Path) -> list[Path]:
@@ -422,14 +246,17 @@ def paths_of_records(results: Path) -> list[Path]:
     return [path for path in _below(results) if not path.name.endswith(FAILED)]
 
 
+def read_records(results: Path) -> list[RunRecord]:
+    """Every record below a results folder, in the order of their paths; one that is damaged is a UserError.
+
+    `uadbench.experiment.collect` goes on past these, and counts no record twice.
+    """
+    return [read_record(path) for path in paths_of_records(results)]
+
+
 def _below(results: Path) -> list[Path]:
     found = sorted(results.rglob("seed-*.json")) if results.is_dir() else []
     return [path for path in found if path.relative_to(results).parts[0] != ABLATIONS]
-
-
-# ---- runs that failed --------------------------------------------------------------------------
-
-FAILED = ".failed.json"
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -449,21 +276,17 @@ def write_failure(path: Path, reason: str, log: str) -> None:
     write_json(failure_path(path), {"reason": visible(reason), "log": log})
 
 
-def read_failure(path: Path) -> Failure:
-    """Why a run failed; a damaged file is a UserError."""
+def read_failure(path: Path) -> str:
+    """Why a run failed, or that its file is damaged."""
     try:
         with open(path, "rb") as opened:
-            return msgspec.json.decode(opened.read(LARGEST_BYTES), type=Failure)
-    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} does not say why the run failed: the file is damaged; delete it.") from error
+            return visible(msgspec.json.decode(opened.read(LARGEST_BYTES), type=Failure).reason)
+    except (OSError, ValueError, RecursionError):
+        return visible(f"{path} does not say why the run failed: the file is damaged; delete it.")
 
 
 def failures(results: Path) -> Iterator[tuple[Path, str]]:
-    """Place and reason of every failed run below a results folder, as far as these can be read."""
+    """Place and reason of every failed run below a results folder."""
     for path in _below(results):
         if path.name.endswith(FAILED):
-            try:
-                reason = read_failure(path).reason
-            except UserError as error:
-                reason = str(error)
-            yield path.relative_to(results), visible(reason)
+            yield path.relative_to(results), read_failure(path)

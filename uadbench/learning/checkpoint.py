@@ -1,47 +1,25 @@
 """Checkpoint: a training under way, in a file from which it goes on as if it had not been interrupted."""
 
 import logging
-import math
 import time
 import zipfile
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from uadbench.learning.history import History
 from uadbench.methods import Context
 from uadbench.system.files import replacing
 
 FORMAT = 2
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class History:
-    """What happened in a training."""
-
-    step: int = 0  # how many are done
-    loss: float = math.nan  # running mean of the training loss
-    best: float = math.inf  # lowest validation loss
-    misses: int = 0  # validations since then
-    rows: list[tuple[int, float, float]] = field(default_factory=list)  # step, training, validation loss
-    finished: bool = False
-
-
-class Stateful(Protocol):
-    """What a checkpoint can hold: a module, an optimiser."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Go on from there."""
 
 
 class Checkpoint:
@@ -51,12 +29,12 @@ class Checkpoint:
         self,
         context: Context,
         of: Mapping[str, Any],
-        parts: Mapping[str, Stateful],
+        parts: Mapping[str, Any],
         generator: torch.Generator,
         every_s: float,
         name: str,
     ) -> None:
-        """For a training described by `of` and the context; there is no file yet, or one to resume from."""
+        """For a training described by `of` and the context; `parts` are its modules and optimisers."""
         self._path: Path = context.folder / f"{name}.checkpoint"
         self._device, self._parts, self._generator = context.device, parts, generator
         self._every_s, self._saved = every_s, time.monotonic()

@@ -6,15 +6,25 @@ a chain leaves some out, cannot start in mid-chain, and may round the levels to 
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar, Self
 
+import numpy as np
 import torch
 from monai.networks.nets import DiffusionModelUNet
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench.learning import simplex
+from uadbench.data import space
+from uadbench.data.volumes import Volume, Volumes
+from uadbench.learning import simplex, training
+from uadbench.learning.reconstruction import NetworkReconstruction
+from uadbench.methods import Context, State, Stochastic, fit_option, score_option
+from uadbench.system.ranges import Count, Depth, Length, Level, Multiples, Rate, Share, Size, Steps, Width
 
 LEVELS = 1000
 NOISES = ("gaussian", "simplex", "simplex_unit")
@@ -124,7 +134,7 @@ def levels(start: int, evaluations: int) -> list[int]:
     return [start - round(step * (start + 1) / count) for step in range(count)] + [-1]
 
 
-def earlier(
+def step_back(
     noisy: Tensor, clean: Tensor, share: float, share_next: float, eta: float, noise: Tensor | None
 ) -> Tensor:
     """From alpha_bar `share` to the larger `share_next`, given what the network thinks the image is.
@@ -139,7 +149,7 @@ def earlier(
     return result if noise is None else result + deviation * noise
 
 
-def chain(
+def run_chain(
     restore: Callable[[Tensor, int], Tensor],
     noisy: Tensor,
     alpha_bar: Tensor,
@@ -156,7 +166,7 @@ def chain(
     for (level, following), (share, share_next) in zip(pairwise(through), pairwise(shares), strict=True):
         clean = restore(noisy, level).clamp(-1, 1)
         noise = draw() if eta and following >= 0 else None
-        noisy = earlier(noisy, clean, share, share_next, eta, noise)
+        noisy = step_back(noisy, clean, share, share_next, eta, noise)
     return noisy
 
 
@@ -168,3 +178,106 @@ def in_batches(network: nn.Module, noisy: Tensor, level: int, batch: int) -> Ten
             for part in torch.split(noisy, batch)
         ]
     )
+
+
+@dataclass
+class DiffusionReconstruction(Stochastic, NetworkReconstruction):
+    """A method that noises slices and has a `Denoiser` take the noise out again; `fit` also sets `noise_`.
+
+    The defaults are those of Behrendt et al. 2023.
+    """
+
+    alpha_bar: ClassVar[Tensor]  # of the method's schedule
+
+    grid: str = fit_option("g96", "model grid; Behrendt 2023: 96 x 96 slices at 2 mm")
+    noise: str = fit_option(
+        "simplex", "kind of noise; Behrendt 2023: simplex; simplex_unit: of variance 1 as gaussian", NOISES
+    )
+    wavelength: Length = fit_option(64.0, "of simplex noise's first octave in pixels; AnoDDPM's code")
+    bank: Count = fit_option(0, "cut simplex fields from so many, for CPUs; 0: each afresh, as published")
+    width: Width = fit_option(128, "channels of the first level; Behrendt 2023's code")
+    multiples: Multiples = fit_option("1-2-2", "channels of each level by width; Behrendt 2023's code")
+    res_blocks: Depth = fit_option(3, "residual blocks of a level; Behrendt 2023's code")
+    attention: Count = fit_option(1, "how many of the lowest levels have attention; our choice")
+    head_channels: Size = fit_option(64, "channels of an attention head; Behrendt 2023's code")
+    groups: Size = fit_option(32, "groups of group normalisation; MONAI's default")
+    fold: Depth = fit_option(
+        1, "make blocks of so many pixels squared channels, for CPUs; 1: none, as published"
+    )
+    steps: Steps = fit_option(19_200, "training steps; Behrendt 2023's code: 1,600 epochs of 358 slices")
+    batch: Size = fit_option(32, "slices per step; Behrendt 2023's code")
+    learning_rate: Rate = fit_option(1e-4, "of Adam; Behrendt 2023's code")
+    cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
+    validate_every: Steps = fit_option(240, "steps between validations; 20 epochs of Behrendt 2023's")
+    start: Level = score_option(500, "noise level of the test, of 0 ... 999; Behrendt 2023")
+    score_batch: Size = score_option(32, "slices that pass the network at once; does not change scores")
+
+    def build(self) -> Denoiser:
+        """The network with fresh weights."""
+        return Denoiser(
+            self.width,
+            self.multiples,
+            self.res_blocks,
+            self.attention,
+            self.head_channels,
+            self.groups,
+            self.fold,
+        )
+
+    def make_noise(self) -> Noise:
+        """The noise that the options ask for."""
+        rows, columns, _ = space.find_grid(self.grid).shape
+        return Noise(self.noise, rows, columns, self.wavelength, self.bank)
+
+    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
+        """Learn to tell noise from healthy slices."""
+        self.noise_ = self.make_noise()
+        return super().fit(train, val, context)
+
+    def load_state(self, state: State, context: Context) -> Self:
+        """Build the network and give it the weights."""
+        self.noise_ = self.make_noise()
+        return super().load_state(state, context)
+
+    def add_noise(self, image: Tensor, level: Tensor | int) -> tuple[Tensor, Tensor]:
+        """Slices (B, 1, R, A) in [-1, 1] at levels (B,) or all at one, and the noise that was drawn."""
+        noise = self.noise_.draw(len(image), str(image.device))
+        return noised(image, noise, self.alpha_bar.to(image.device)[level].view(-1, 1, 1, 1)), noise
+
+    def ask(self, noisy: Tensor, level: int) -> Tensor:
+        """What the network says of slices at one level, `score_batch` of them at a time."""
+        return in_batches(self.network_, noisy, level, self.score_batch)
+
+    @abstractmethod
+    def restore(self, image: Tensor) -> Tensor:
+        """The pseudo-healthy version of slices (N, 1, R, A), both in [-1, 1]."""
+
+    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
+        """The restored axial slices (C, R, A, S) in [0, 1]; noise is drawn for all at once."""
+        return training.reconstruct(
+            lambda image: (self.restore(2 * image - 1) + 1) / 2, volume, self.device_, volume.brain.shape[-1]
+        )
+
+
+@dataclass
+class ChainReconstruction(DiffusionReconstruction):
+    """A `DiffusionReconstruction` by way of several levels; a chain of one is one pass of the network."""
+
+    evaluations: Count = score_option(
+        0, "of the network, from `start` in equal steps; 0: at every level, Wyatt 2022"
+    )
+    eta: Share = score_option(1.0, "noise put back in the chain; 1: DDPM, Wyatt 2022; 0: none, DDIM")
+
+    @abstractmethod
+    def clean(self, noisy: Tensor, level: int) -> Tensor:
+        """The images that the network sees in slices (N, 1, R, A) at one level."""
+
+    def restore(self, image: Tensor) -> Tensor:
+        """What the chain makes of noised slices (N, 1, R, A)."""
+        noisy, _ = self.add_noise(image, self.start)
+        through = levels(self.start, self.evaluations)
+
+        def draw() -> Tensor:
+            return self.noise_.draw(len(image), str(image.device))
+
+        return run_chain(self.clean, noisy, self.alpha_bar, through, self.eta, draw)

@@ -7,7 +7,7 @@ the order of its indices then, and torch's message does not say why. What `view`
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -47,40 +47,21 @@ def _say() -> None:
     )
 
 
-class Layout:
-    """Whether a training has turned out to need `reshape` for `view`."""
-
-    def __init__(self) -> None:
-        """Not known yet: to intercept every call of torch costs time, and is given up where it can be."""
-        self._mode = _Lenient()
-        self._on = False
-
-    def begin(self) -> None:
-        """Watch from here on."""
-        self._mode.__enter__()  # type: ignore[no-untyped-call]
-        self._on = True
-
-    def settle(self) -> None:
-        """Every kind of step was seen once: watch on only where it was needed."""
-        if not self._mode.used:
-            self.end()
-
-    def end(self) -> None:
-        """Watch no more."""
-        if self._on:
-            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._on = False
-
-
 @contextmanager
-def while_any_layout() -> Iterator[Layout]:
-    """Let any network take the steps of the block; `settle` when each kind of step was taken once."""
-    layout = Layout()
-    layout.begin()
-    try:
-        yield layout
-    finally:
-        layout.end()
+def while_any_layout() -> Iterator[Callable[[], None]]:
+    """Let any network take the steps of the block.
+
+    What it gives is called when each kind of step was taken once: to intercept every call of torch costs
+    time, and goes on only where it was needed.
+    """
+    with ExitStack() as stack:
+        mode = stack.enter_context(_Lenient())
+
+        def settle() -> None:
+            if not mode.used:
+                stack.close()
+
+        yield settle
 
 
 def any_layout(answer: Callable[[], Answer]) -> Answer:

@@ -2,12 +2,12 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
@@ -52,11 +52,11 @@ class Reconstruction(Method):
 
 
 @dataclass
-class NetworkReconstruction(Reconstruction):
-    """A `Reconstruction` by one network `network_` on `device_`; several go into one `nn.ModuleDict`.
+class NetworkMethod(Method):
+    """A method with one network `network_` on `device_`; several go into one `nn.ModuleDict`.
 
-    `fit` sets both attributes. What differs from a plain pass of each axial slice through the network
-    belongs into `reconstruct`.
+    `build`, `training_loss` and `score` are enough. A method that is trained otherwise has a `fit` of its
+    own, which sets both attributes.
     """
 
     @abstractmethod
@@ -68,9 +68,17 @@ class NetworkReconstruction(Reconstruction):
         with torch.device("meta"):
             self.build()
 
-    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
-        """The network's version of each axial slice."""
-        return training.reconstruct(self.network_, volume, self.device_)
+    def training_loss(self, network: Any, batch: training.Batch) -> Tensor:
+        """What is minimised over healthy slices and, with the network in evaluation mode, validated."""
+        raise NotImplementedError
+
+    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
+        """Minimise `training_loss`, for as long and as fast as the options say."""
+        self.network_: Any = self.build()
+        self.device_ = context.device
+        schedule = training.Schedule.of(self)
+        training.train(self.network_, self.training_loss, train, val, context, schedule)
+        return self
 
     def state(self) -> State:
         """Weights of the network by name."""
@@ -81,3 +89,15 @@ class NetworkReconstruction(Reconstruction):
         self.network_, self.device_ = self.build(), context.device
         training.load_weights(self.network_, state, context.device)
         return self
+
+
+@dataclass
+class NetworkReconstruction(NetworkMethod, Reconstruction):
+    """A `Reconstruction` by a network.
+
+    What differs from a plain pass of each axial slice through the network belongs into `reconstruct`.
+    """
+
+    def reconstruct(self, volume: Volume) -> NDArray[np.float32]:
+        """The network's version of each axial slice."""
+        return training.reconstruct(self.network_, volume, self.device_)

@@ -80,21 +80,14 @@ class HealthyResiduals:
     deviation: Map
 
     @classmethod
-    def of(
+    def by_contrast(
         cls, healthy: Volumes, reconstruct: Callable[[Volume], NDArray[np.float32]], progress: Progress
-    ) -> Self:
-        """Statistics over healthy volumes in template space; at least two are needed.
+    ) -> dict[str, Self]:
+        """Statistics over the volumes of each contrast of which there are two, and over `ANY` of them.
 
         First and second moment are smoothed by a Gaussian of `SMOOTHING_VOXELS` among brain voxels, so that
         few volumes are enough; voxels that are brain in no volume have mean 0.
         """
-        return cls.by_contrast(healthy, reconstruct, progress)[ANY]
-
-    @classmethod
-    def by_contrast(
-        cls, healthy: Volumes, reconstruct: Callable[[Volume], NDArray[np.float32]], progress: Progress
-    ) -> dict[str, Self]:
-        """Statistics over the volumes of each contrast of which there are two, and over `ANY` of them."""
         if len(healthy) < 2 or len({volume.brain.shape for volume in healthy}) > 1:
             raise UserError(
                 "score_kind=zres standardises each voxel by the residuals of healthy-val volumes: it needs "

@@ -8,9 +8,9 @@ Losses may draw from torch's and numpy's global generators: their states are kep
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,15 +20,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from uadbench.data.prepared import STEPS
 from uadbench.data.volumes import Volume, Volumes
-from uadbench.learning.checkpoint import Checkpoint, History, Stateful, random_states, set_random_states
+from uadbench.learning.checkpoint import Checkpoint, random_states, set_random_states
+from uadbench.learning.history import History, write_log
 from uadbench.learning.layout import any_layout, while_any_layout
-from uadbench.methods import PRECISIONS, Context, State
+from uadbench.methods import PRECISIONS, Context, Method, State
 from uadbench.system.errors import UserError
 
 MEMORY_LIMIT = 8 * 2**30  # bytes of packed slices kept in memory; a larger cohort is read as it is drawn
 VALIDATION_SLICES = 256  # spread evenly over the healthy validation volumes
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,12 @@ class Schedule:
     ema: float = 0.0  # decay of the moving average of the weights that is validated and kept; 0: none
     clip: float = 1.0  # largest gradient norm
     checkpoint_s: float = 60.0  # seconds between checkpoints
+
+    @classmethod
+    def of(cls, method: Method, **changes: Any) -> Self:
+        """What a method's options of these names say; `changes` go before them."""
+        names = [field.name for field in fields(cls) if hasattr(method, field.name)]
+        return cls(**{name: getattr(method, name) for name in names} | changes)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -106,21 +111,22 @@ class Slices:
 
 
 def train(
-    network: Network,
-    loss: Callable[[Network, Batch], Tensor],
+    network: nn.Module,
+    loss: Callable[[Any, Batch], Tensor],
     train: Volumes,
     val: Volumes,
     context: Context,
     schedule: Schedule,
     name: str = "training",
+    make_optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
 ) -> History:
     """Minimise the mean `loss` over random healthy slices with Adam; leaves the network ready to score.
 
     `name` tells the trainings of one fit apart. Without validation volumes the last weights are kept.
     """
     network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=schedule.weight_decay)
-    parts: dict[str, Stateful] = {"network": network, "optimiser": optimiser}
+    optimiser = make_optimiser(network.parameters(), weight_decay=schedule.weight_decay)
+    parts: dict[str, Any] = {"network": network, "optimiser": optimiser}
     kept: nn.Module = network
     average = None
     if schedule.ema:
@@ -144,7 +150,7 @@ def train(
 
     network.train()
     slices = Slices(val, context.device) if len(val) else None
-    validate = (lambda: mean_loss(loss, kept, slices, context, schedule.batch)) if slices else None  # type: ignore[arg-type]
+    validate = partial(mean_loss, loss, kept, slices, context, schedule.batch)
     history = loop(update, parts, kept, validate, Slices(train, context.device), context, schedule, name)
     network.load_state_dict(kept.state_dict())
     network.eval()
@@ -153,9 +159,9 @@ def train(
 
 def loop(
     update: Callable[[Batch, int], Tensor],
-    parts: Mapping[str, Stateful],
+    parts: Mapping[str, Any],
     kept: nn.Module,
-    validate: Callable[[], float] | None,
+    validate: Callable[[], float],
     slices: Slices,
     context: Context,
     schedule: Schedule,
@@ -175,8 +181,8 @@ def loop(
     with (
         context.progress.stage(name, schedule.steps) as stage,
         repeatable(tf32=True),
-        while_any_layout() as layout,
-        Log(context.folder / "logs" / name) as log,
+        while_any_layout() as settle,
+        write_log(context.folder / "logs" / name) as write,
     ):
         reported = 0
         while not history.finished:
@@ -186,18 +192,17 @@ def loop(
                     f"The loss of {name} or its gradient is {loss} at step {history.step + 1} of "
                     f"{schedule.steps}; try a lower learning rate or float32."
                 )
-            history.step += 1
-            history.loss = loss if history.step == 1 else 0.95 * history.loss + 0.05 * loss
+            history.add_step(loss)
             last = history.step == schedule.steps
             if history.step % schedule.validate_every == 0 or last:
-                better = _validated(history, validate() if validate else math.nan)
-                layout.settle()
-                log.write(history, schedule.rate(history.step - 1))
+                better = history.add_validation(validate())
+                settle()
+                write(history, schedule.rate(history.step - 1))
                 if better and schedule.keep_best:
                     best = {key: value.detach().clone() for key, value in kept.state_dict().items()}
             history.finished = last or 0 < schedule.patience <= history.misses
             if history.finished or history.step - reported >= 10:
-                stage.advance(history.step - reported, _note(history))
+                stage.advance(history.step - reported, str(history))
                 reported = history.step
             if checkpoint.due():
                 checkpoint.save(history, best)
@@ -207,58 +212,21 @@ def loop(
     return history
 
 
-class Log:
-    """A TensorBoard log of a training: losses and learning rate at every validation."""
-
-    def __init__(self, folder: Path) -> None:
-        """Write into `folder`, which a resumed training writes on."""
-        self._folder = folder
-
-    def __enter__(self) -> Self:
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(str(self._folder))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def write(self, history: History, rate: float) -> None:
-        """Add what the last validation found."""
-        step, training_loss, validation_loss = history.rows[-1]
-        self._writer.add_scalar("loss/training", training_loss, step)
-        if not math.isnan(validation_loss):  # there are no validation volumes
-            self._writer.add_scalar("loss/validation", validation_loss, step)
-        self._writer.add_scalar("learning rate", rate, step)
-
-
-def _note(history: History) -> str:
-    """Losses for the progress bar."""
-    validated = f", val {history.best:.4g}" if math.isfinite(history.best) else ""
-    return f"loss {history.loss:.4g}{validated}"
-
-
-def _validated(history: History, loss: float) -> bool:
-    """Write down a validation; whether it is the best so far."""
-    history.rows.append((history.step, history.loss, loss))
-    better = loss < history.best
-    if better:
-        history.best = loss
-    if not math.isnan(loss):
-        history.misses = 0 if better else history.misses + 1
-    return better
-
-
 def mean_loss(
-    loss: Callable[[Network, Batch], Tensor], network: Network, slices: Slices, context: Context, batch: int
+    loss: Callable[[Any, Batch], Tensor],
+    network: nn.Module,
+    slices: Slices | None,
+    context: Context,
+    batch: int,
 ) -> float:
-    """Mean loss over a fixed spread of slices in evaluation mode, with the same random draws each time."""
-    rows = slices.spread(VALIDATION_SLICES)
+    """Mean over a fixed spread of slices in evaluation mode, with the same draws each time; NaN without."""
+    if slices is None:
+        return math.nan
     before, training = random_states(context.device), network.training
     torch.manual_seed(0)
     np.random.seed(0)
     network.eval()
-    total = 0.0
+    rows, total = slices.spread(VALIDATION_SLICES), 0.0
     with torch.no_grad(), autocast(context):
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
@@ -293,12 +261,11 @@ def predict(
     Always float32 (no bf16, no TF32): a residual of two bf16 numbers near 1 moves in steps of 2^-8.
     """
 
+    def ask(part: Tensor) -> Tensor:
+        return network(part.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+
     def answer() -> Tensor:
-        answers = []
-        for start in range(0, len(images), batch):
-            part = torch.from_numpy(images[start : start + batch]).to(device)
-            answers.append(network(part.contiguous(memory_format=torch.channels_last)).float().cpu())
-        return torch.cat(answers).contiguous()
+        return torch.cat([ask(part) for part in torch.split(torch.from_numpy(images), batch)]).contiguous()
 
     with torch.inference_mode(), repeatable(tf32=False):
         return any_layout(answer).numpy()
@@ -316,19 +283,15 @@ def reconstruct(
     return result * volume.brain
 
 
-def weights(network: nn.Module, prefix: str = "") -> State:
+def weights(network: nn.Module) -> State:
     """Parameters and buffers of a network as arrays by name."""
     return {
-        prefix + name: tensor.detach().cpu().contiguous().numpy().copy()
-        for name, tensor in network.state_dict().items()
+        name: value.detach().cpu().contiguous().numpy().copy() for name, value in network.state_dict().items()
     }
 
 
-def load_weights(network: nn.Module, state: State, device: str, prefix: str = "") -> None:
+def load_weights(network: nn.Module, state: State, device: str) -> None:
     """Give a network the arrays that `weights` made, and make it ready to score."""
-    chosen = {
-        k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in state.items() if k.startswith(prefix)
-    }
-    network.load_state_dict(chosen)
+    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.eval()

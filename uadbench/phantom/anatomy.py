@@ -27,7 +27,7 @@ LOGIT_FLOOR = np.float32(-6.0)  # as good as no fluid
 
 @dataclass(frozen=True)
 class Subject:
-    """Who is imagined: everything random about the subject follows from `key`."""
+    """A simulated subject: everything random about it follows from `key`."""
 
     key: tuple[int, ...]  # seed and number
     age: float  # years
@@ -65,7 +65,7 @@ class Anatomy:
         return np.asarray(self.tissues[TISSUES.index("WM")])
 
 
-def box(grid: Grid) -> tuple[Grid, tuple[slice, ...]]:
+def crop_box(grid: Grid) -> tuple[Grid, tuple[slice, ...]]:
     """The part of a grid that can hold brain: all work is done there."""
     return fields.crop(grid, template.LOW_MM, template.HIGH_MM)
 
@@ -82,7 +82,7 @@ def _growth(subject: Subject) -> NDArray[np.float64]:
 def _ventricle_pull(subject: Subject, grid: Grid) -> list[Map]:
     """Displacement (mm) that widens the ventricles with age: it points at them and fades with distance."""
     wide = float(np.clip(-1.0 + 5.0 * subject.ageing + subject.random(2).normal(0, 0.9), -2.0, 6.5))
-    distance = template.template().ventricle_mm
+    distance = template.load_template().ventricle_mm
     fade = np.exp(-((np.maximum(distance, 0) / 14.0) ** 2)) * soft_step(distance + 3, 6.0)
     slopes = np.gradient(distance, template.COARSE.spacing_mm)
     return [_on(-wide * fade * ndimage.gaussian_filter(slope, 1.0), grid) for slope in slopes]
@@ -112,13 +112,6 @@ def template_position(subject: Subject, grid: Grid) -> Map:
     return position
 
 
-def _sample(source: Map, lattice: Grid, position: Map) -> Map:
-    """A template map at positions (3, ...) in mm, trilinear; the border value continues outside."""
-    origin = np.asarray(lattice.origin_mm, np.float32).reshape(3, *[1] * (position.ndim - 1))
-    index = (position - origin) / np.float32(lattice.spacing_mm)
-    return np.asarray(ndimage.map_coordinates(source, index, np.float32, 1, "nearest"), np.float32)
-
-
 def _sheet_distance(random: np.random.Generator, grid: Grid, lattice_mm: float) -> Map:
     """Distance in mm to a winding sheet: the zero crossings of a smooth random field are like sulci."""
     field = smooth_field(random, grid, lattice_mm)
@@ -129,14 +122,14 @@ def _sheet_distance(random: np.random.Generator, grid: Grid, lattice_mm: float) 
 
 def _look_up(position: Map) -> tuple[dict[str, Map], dict[str, Map]]:
     """The template's maps, and its zones, at positions (3, R, A, S) in mm; 0 well outside the brain."""
-    source = template.template()
-    depth = _sample(source.depth_mm, template.COARSE, position)
+    source = template.load_template()
+    depth = fields.sample(source.depth_mm, template.COARSE, position)
     near = depth > -OUTSIDE_MM
     inside = position[:, near]
 
     def spread(name: str, lattice: Grid) -> Map:
         whole = np.zeros(depth.shape, np.float32)
-        whole[near] = _sample(getattr(source, name), lattice, inside)
+        whole[near] = fields.sample(getattr(source, name), lattice, inside)
         return whole
 
     maps = {name: spread(name, template.FINE) for name in template.FINE_MAPS}
@@ -154,9 +147,8 @@ def _tissues(subject: Subject, grid: Grid, maps: Mapping[str, Map], zones: Mappi
     depth = maps["depth_mm"]
     folia = 0.7 * zones["cerebellum"] * (1 - zones["brainstem"])
     cortex = (1 - inner + folia) * soft_step(maps["ventricle_mm"] - 8, 5.0)
-    shallow = (
-        (1 - inner) * cortex * soft_step(15 - depth, 8.0)
-    )  # smaller sulci than the template's reach 15 mm down
+    # Smaller sulci than the template's reach 15 mm down.
+    shallow = (1 - inner) * cortex * soft_step(15 - depth, 8.0)
     noise = smooth_field(subject.random(4), grid, 5.0)
     sheet = _sheet_distance(subject.random(5), grid, 9.0)
     # Fluid: in the template's sulci, in the subject's own, and over the surface of the cortex.
@@ -170,19 +162,14 @@ def _tissues(subject: Subject, grid: Grid, maps: Mapping[str, Map], zones: Mappi
     white = maps["wm_logit"] - 3 * shallow * (np.exp(-((sheet / 3.2) ** 2)) - 0.35)
     white += 0.6 * noise * (1 - inner) + 3 * zones["brainstem"]
     white += zones["cerebellum"] * (1.2 + 30 * maps["detail"])
-    sharpness = SHARPNESS * (1 - 0.5 * inner)
-    return _fractions(sharpness * fluid, sharpness * white, zones["deep"])
-
-
-def _fractions(fluid: Map, white: Map, deep: Map) -> Map:
-    """Tissue fractions (4, R, A, S) from log odds against grey matter."""
-    csf, wm = np.exp(fluid), np.exp(white)
+    sharpness, deep = SHARPNESS * (1 - 0.5 * inner), zones["deep"]
+    csf, wm = np.exp(sharpness * fluid), np.exp(sharpness * white)
     gm = 1 / (1 + csf + wm)
     return np.stack([csf * gm, gm * (1 - deep), gm * deep, wm * gm]).astype(np.float32)
 
 
 def make_anatomy(subject: Subject, grid: Grid, displacement_mm: Map | None = None) -> Anatomy:
-    """The brain of a subject on a grid, which should be a `box`.
+    """The brain of a subject on a grid, which should be a `crop_box`.
 
     `displacement_mm` (3, R, A, S) is added to where tissue is taken from: the mass effect of a lesion.
     """

@@ -1,12 +1,11 @@
-"""Cohort: who is imagined, and their scans written as files of a BIDS-like data set."""
+"""Cohort: the simulated subjects, and their scans written as files of a BIDS-like data set."""
 
-import csv
 import gzip
-import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.data.space import GRIDS, Grid
-from uadbench.phantom.anatomy import Subject, box, make_anatomy
+from uadbench.phantom.anatomy import Subject, crop_box, make_anatomy
 from uadbench.phantom.contrast import CONTRASTS, SITES, Site, make_scan
 from uadbench.phantom.fields import Map
 from uadbench.phantom.lesions import KINDS, make_lesion
@@ -34,7 +33,7 @@ LESIONS_PER_KIND = 6
 # parts are in proportion for the whole cohort and for its beginnings: the first 8 healthy members
 # are 5 train, 1 val, 2 test, the first 5 kinds of lesion 2 val, 3 test.
 FIRST_HEALTHY, FIRST_LESION = 101, 1901
-FIRST_MEMBER = 5000  # of those in fixtures, so that nobody of the built-in phantom appears there
+FIRST_MEMBER = 5000  # of those in fixtures, so that no member of the built-in phantom appears there
 FILE_NAMES = {"T1": "T1w", "T2": "T2w", "FLAIR": "FLAIR", "PD": "PDw"}  # BIDS suffixes
 AGES = {"glioma": (30, 78), "ms": (20, 58), "wmh": (55, 88), "stroke": (45, 86), "mimic": (20, 80)}
 HEALTHY_AGES = (20, 86)
@@ -85,7 +84,7 @@ def make_member(number: int, kind: str | None = None, seed: int = SEED) -> Membe
     return Member(number, Subject((seed, number), age, sex), site, kind)
 
 
-def members(
+def make_members(
     healthy: int = HEALTHY, lesions_per_kind: int = LESIONS_PER_KIND, seed: int = SEED
 ) -> list[Member]:
     """The healthy, then the kinds of lesion by turns, so that a larger cohort only adds members."""
@@ -106,7 +105,7 @@ def _whole(part: NDArray[Value], grid: Grid, where: tuple[slice, ...]) -> NDArra
 
 def make_scans(member: Member, grid: Grid = GRIDS["g96"]) -> Scans:
     """The scans of a member on a grid."""
-    around, where = box(grid)
+    around, where = crop_box(grid)
     anatomy = make_anatomy(member.subject, around)
     parts: Mapping[str, Map] = {}
     mask = None
@@ -122,7 +121,7 @@ def make_scans(member: Member, grid: Grid = GRIDS["g96"]) -> Scans:
     return Scans(images, _whole(anatomy.brain, grid, where), mask)
 
 
-def paths(root: Path, member_id: str, lesion: bool) -> dict[str, Path]:
+def list_files(root: Path, member_id: str, lesion: bool) -> dict[str, Path]:
     """Where the files of a member lie: its contrasts, "brain" and, with a lesion, "lesion"."""
     folder = root / member_id / "anat"
     named = {contrast: folder / f"{member_id}_{name}.nii.gz" for contrast, name in FILE_NAMES.items()}
@@ -145,12 +144,9 @@ def write_volume(path: Path, volume: NDArray[np.generic], grid: Grid, code: str 
         partial.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
 
 
-def write_member(root: Path, member: Member, grid: Grid) -> None:
-    """Write a member's files; one whose files are all there is left alone."""
-    files = paths(root, member.id, member.kind is not None)
-    if all(path.exists() for path in files.values()):
-        return
-    scans = make_scans(member, grid)
+def write_member(root: Path, grid: Grid, member: Member) -> None:
+    """Write a member's files."""
+    files, scans = list_files(root, member.id, member.kind is not None), make_scans(member, grid)
     for contrast, image in scans.images.items():
         write_volume(files[contrast], np.rint(image).clip(0, 32767).astype(np.int16), grid)
     write_volume(files["brain"], scans.brain.astype(np.uint8), grid)
@@ -166,23 +162,20 @@ def write_cohort(root: Path, cohort: list[Member], progress: Progress, grid: Gri
     description = root / "dataset_description.json"
     if description.exists() and description.read_text(encoding="utf-8") != _description(grid):
         for member in cohort:
-            for path in paths(root, member.id, lesion=True).values():
+            for path in list_files(root, member.id, lesion=True).values():
                 path.unlink(missing_ok=True)
     update_text(description, _description(grid))
-    update_text(root / "participants.tsv", _table(cohort))
-    todo = [m for m in cohort if not all(p.exists() for p in paths(root, m.id, m.kind is not None).values())]
+    lines = [list(cohort[0].row()), *(list(member.row().values()) for member in cohort)]
+    update_text(root / "participants.tsv", "".join("\t".join(line) + "\n" for line in lines))
+    todo = [
+        m for m in cohort if not all(p.exists() for p in list_files(root, m.id, m.kind is not None).values())
+    ]
+    workers = min(len(os.sched_getaffinity(0)), len(todo))
     with progress.stage("phantoms", len(todo)) as stage:
-        for name in _written(root, todo, grid):
-            stage.advance(note=name)
-
-
-def _table(cohort: list[Member]) -> str:
-    """The content of `participants.tsv`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(cohort[0].row()), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(member.row() for member in cohort)
-    return text.getvalue()
+        for position, died in pool.results(partial(write_member, root, grid), todo, workers):
+            if isinstance(died, pool.Died):
+                raise RuntimeError(f"{todo[position].id} cannot be drawn: {died.reason}")
+            stage.advance(note=todo[position].id)
 
 
 def _description(grid: Grid) -> str:
@@ -202,16 +195,3 @@ def _description(grid: Grid) -> str:
         "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University",
     }
     return json.dumps(facts, indent=1) + "\n"
-
-
-def _written(root: Path, todo: list[Member], grid: Grid) -> Iterator[str]:
-    """Write members, a process per core, and name each when it is done."""
-    workers = min(len(os.sched_getaffinity(0)), len(todo))
-    for position, died in pool.results(_write_one, [(root, member, grid) for member in todo], workers):
-        if isinstance(died, pool.Died):
-            raise RuntimeError(f"{todo[position].id} cannot be drawn: {died.reason}")
-        yield todo[position].id
-
-
-def _write_one(job: tuple[Path, Member, Grid]) -> None:
-    write_member(*job)

@@ -107,10 +107,10 @@ def make_scan(
     `parts` are fractions of lesion substances (or of tissues out of place); the sum of them is at most 1.
     """
     signal = _signal(subject, site, contrast, anatomy, parts)
-    return exposed(subject, site, contrast, signal, anatomy.brain, anatomy.grid)
+    return expose(subject, site, contrast, signal, anatomy.brain, anatomy.grid)
 
 
-def exposed(
+def expose(
     subject: Subject, site: Site, contrast: str, signal: Map, brain: NDArray[np.bool_], grid: Grid
 ) -> Map:
     """A noise-free signal (R, A, S) as it is scanned: point spread, receive field, Rician noise, stripped."""

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from uadbench.data.space import Grid
 
@@ -74,6 +75,18 @@ def smooth_field(random: np.random.Generator, grid: Grid, lattice_mm: float) -> 
     """A smooth random field (R, A, S) of mean 0 and variance 1; its bumps are about 2 lattices wide."""
     coefficients = random.standard_normal(lattice_shape(lattice_mm), np.float32)
     return spline_field(coefficients / np.float32(np.sqrt(SPLINE_VARIANCE)), grid, lattice_mm)
+
+
+def find_voxels(grid: Grid, position: Map) -> Map:
+    """Positions (3, ...) in mm as voxel indices of a grid."""
+    origin = np.asarray(grid.origin_mm, np.float32).reshape(3, *[1] * (position.ndim - 1))
+    return (position - origin) / np.float32(grid.spacing_mm)
+
+
+def sample(source: Map, lattice: Grid, position: Map) -> Map:
+    """A map at positions (3, ...) in mm, trilinear; the border value continues outside."""
+    index = find_voxels(lattice, position)
+    return np.asarray(ndimage.map_coordinates(source, index, np.float32, 1, "nearest"), np.float32)
 
 
 def soft_step(field: Map, width: float) -> Map:

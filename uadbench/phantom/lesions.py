@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.data.space import Grid
 from uadbench.phantom.anatomy import TISSUES, Anatomy, Subject, make_anatomy
 from uadbench.phantom.fields import Map, axes_mm, crop, smooth_field, soft_step
 
@@ -48,9 +49,9 @@ def choose(random: np.random.Generator, weight: Map, anatomy: Anatomy) -> Point:
     return np.asarray(np.asarray(anatomy.grid.origin_mm) + anatomy.grid.spacing_mm * index, np.float64)
 
 
-def offsets(anatomy: Anatomy, point: Point) -> list[Map]:
+def offsets(grid: Grid, point: Point) -> list[Map]:
     """Displacement in mm from a point, along each axis, shaped to broadcast."""
-    return [line - np.float32(p) for line, p in zip(axes_mm(anatomy.grid), point, strict=True)]
+    return [line - np.float32(p) for line, p in zip(axes_mm(grid), point, strict=True)]
 
 
 def stretched_distance(random: np.random.Generator, anatomy: Anatomy, point: Point, stretch: float) -> Map:
@@ -58,7 +59,7 @@ def stretched_distance(random: np.random.Generator, anatomy: Anatomy, point: Poi
     axes, _ = np.linalg.qr(random.standard_normal((3, 3)))
     scale = np.exp(random.normal(0, stretch, 3))
     metric = (axes * (scale / scale.prod() ** (1 / 3))).astype(np.float32)
-    dx, dy, dz = offsets(anatomy, point)
+    dx, dy, dz = offsets(anatomy.grid, point)
     terms = [dx * metric[0, k] + dy * metric[1, k] + dz * metric[2, k] for k in range(3)]
     return np.asarray(np.sqrt(terms[0] ** 2 + terms[1] ** 2 + terms[2] ** 2), np.float32)
 
@@ -82,7 +83,7 @@ def mass_effect(anatomy: Anatomy, point: Point, radius: float, share: float) -> 
     volume, so that r_before^3 = r^3 - share * radius^3 outside. The skull holds the surface in place.
     A negative share draws tissue in, as a scar does.
     """
-    steps = offsets(anatomy, point)
+    steps = offsets(anatomy.grid, point)
     distance = np.maximum(np.sqrt(steps[0] ** 2 + steps[1] ** 2 + steps[2] ** 2), 1e-3)
     moved = share * np.minimum(distance, radius) ** 3
     before = np.cbrt(distance**3 - moved)
@@ -101,7 +102,7 @@ def _bulk(field: Map, anatomy: Anatomy, ml: float, where: NDArray[np.bool_], edg
     return soft_step(level_of_volume(field, where, ml, anatomy.grid.voxel_ml) - field, edge_mm)
 
 
-def glioma(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
+def make_glioma(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
     """A glioma: a core with necrosis, oedema that spreads along white matter, displaced surroundings."""
     total = volume_ml(random, 45, 0.7, 4, 130)
     core_ml = total * random.uniform(0.15, 0.5)
@@ -138,7 +139,7 @@ def _small_blob(
     local, where = crop(anatomy.grid, tuple(point - margin), tuple(point + margin))
     direction = towards / max(float(np.linalg.norm(towards)), 1e-6)
     length = random.uniform(1.0, 1.8)
-    steps = [line - np.float32(p) for line, p in zip(axes_mm(local), point, strict=True)]
+    steps = offsets(local, point)
     along = sum(step * np.float32(d) for step, d in zip(steps, direction, strict=True))
     squared = sum(step**2 for step in steps) - along**2
     distance = np.sqrt(np.maximum(squared, 0) * length ** (2 / 3) + along**2 / length ** (4 / 3))
@@ -155,7 +156,7 @@ def _away_from_ventricle(anatomy: Anatomy, point: Point) -> Point:
     return np.array([float(field[tuple(index + u)] - field[tuple(index - u)]) for u in unit])
 
 
-def ms(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
+def make_ms(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
     """Multiple sclerosis: ovoid plaques beside the ventricles ("Dawson's fingers") and below the cortex."""
     rough = smooth_field(random, healthy.grid, 4.0)
     white = healthy.white * (1 - healthy.zones["deep"])
@@ -174,7 +175,7 @@ def ms(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
     return Lesion(healthy, {"plaque": plaque}, extent)
 
 
-def wmh(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
+def make_wmh(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
     """White-matter hyperintensities of age: symmetric caps and bands, and small deep spots."""
     grid = healthy.grid
     total = volume_ml(random, 10, 0.8, 1, 60)
@@ -202,7 +203,7 @@ def _wedge(anatomy: Anatomy, base: Point, apex: Point) -> Map:
     """A field (mm) that is low in a wedge with its base at the cortex and its tip at the apex."""
     axis = apex - base
     length = float(np.linalg.norm(axis))
-    steps = offsets(anatomy, base)
+    steps = offsets(anatomy.grid, base)
     along = sum(step * np.float32(a / length) for step, a in zip(steps, axis, strict=True))
     across = np.sqrt(np.maximum(sum(step**2 for step in steps) - along**2, 0))
     depth = along / length
@@ -227,7 +228,7 @@ def _territory(random: np.random.Generator, healthy: Anatomy, ml: float) -> tupl
     return _wedge(healthy, base, apex), (2 * base + apex) / 3
 
 
-def stroke(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
+def make_stroke(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
     """An old stroke: a fluid-filled defect in an artery's territory, or a lacune, with a gliotic rim."""
     ml = volume_ml(random, 14, 1.1, 0.4, 110)
     shape, point = _territory(random, healthy, ml)
@@ -250,7 +251,7 @@ def stroke(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Les
 DISGUISES = (("WM", "GM", 0.5), ("WM", "CSF", 0.25), ("GM", "WM", 0.25))
 
 
-def mimic(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
+def make_mimic(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
     """A region with the intensity of another tissue: only its place tells that it is wrong."""
     host, guest, _ = DISGUISES[random.choice(3, p=[share for _, _, share in DISGUISES])]
     host_map, guest_map = (healthy.tissues[TISSUES.index(name)] for name in (host, guest))
@@ -267,11 +268,11 @@ def mimic(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesi
 
 
 KINDS: Mapping[str, Callable[[np.random.Generator, Anatomy, Remake], Lesion]] = {
-    "glioma": glioma,
-    "ms": ms,
-    "wmh": wmh,
-    "stroke": stroke,
-    "mimic": mimic,
+    "glioma": make_glioma,
+    "ms": make_ms,
+    "wmh": make_wmh,
+    "stroke": make_stroke,
+    "mimic": make_mimic,
 }
 _STREAM = 50  # of the random numbers of lesions; the anatomy's are lower
 

@@ -1,4 +1,4 @@
-"""The average brain that every phantom is made from: ICBM152 2009a as nilearn ships it.
+"""The average brain that every simulated brain is made from: ICBM152 2009a as nilearn ships it.
 
 Fonov et al., NeuroImage 54 (2011); nilearn reads these files from its own folder, never from the net.
 """
@@ -124,7 +124,7 @@ def _logits(t1: Map, gm: Map, wm: Map, csf: Map, near: Map) -> tuple[Map, Map, M
 
 
 @lru_cache(maxsize=1)
-def template() -> Template:
+def load_template() -> Template:
     """The template, made once per process (about three seconds)."""
     t1, gm, wm = _read()
     brain = ndimage.binary_opening(resample(t1, FINE, COARSE) > 0.1, iterations=4)

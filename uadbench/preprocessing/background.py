@@ -40,7 +40,7 @@ class Background:
         return np.asarray((array < low) | (array > high))
 
 
-def of(image: Scan) -> Background:
+def measure_background(image: Scan) -> Background:
     """The background, seen at the border and in the corners of the field of view.
 
     Where the border has no common value the corners decide: the middle one of eight, so that a few may hold
@@ -58,9 +58,9 @@ def of(image: Scan) -> Background:
     return Background(level, noise, brightness)
 
 
-def standing_out(image: Scan, name: str) -> NDArray[np.bool_]:
+def find_standing_out(image: Scan, name: str) -> NDArray[np.bool_]:
     """The largest body of what stands out from the background, without holes: a skull-stripped brain."""
-    found = of(image)
+    found = measure_background(image)
     if found.noise > NOISY * found.brightness:
         raise SubjectError(
             f"{name} is called skull-stripped, but its background strays by up to {found.noise:.3g} from "
@@ -72,7 +72,7 @@ def standing_out(image: Scan, name: str) -> NDArray[np.bool_]:
         return differs
     box = resampling.bounding_box(differs)
     brain = np.zeros_like(differs)
-    brain[box] = without_holes(largest(differs[box]))
+    brain[box] = fill_holes(keep_largest(differs[box]))
     return brain
 
 
@@ -91,7 +91,7 @@ def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
     return labels.T, components.GetObjectCount()
 
 
-def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def keep_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest face-connected component."""
     labels, count = _components(mask)
     if count < 2:
@@ -99,7 +99,7 @@ def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(labels == 1 + np.bincount(labels.T.ravel())[1:].argmax())
 
 
-def without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask with everything filled that cannot be reached from outside."""
     labels, count = _components(np.pad(~mask, 1, constant_values=True))
     if count == 1:

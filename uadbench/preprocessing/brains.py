@@ -2,7 +2,7 @@
 
 1. The user's own mask, or that of the release, always wins.
 2. A skull-stripped image shows its brain itself.
-3. Else the brain is extracted, on T1 where the subject has one, and carried to the other contrasts: through
+3. Else the brain is extracted, on T1 where the session has one, and carried to the other contrasts: through
    world coordinates where they share a space, by a rigid registration in the scanner's space
    (protocol, preparation rules).
 """
@@ -18,11 +18,14 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from uadbench.data.session import Session
-from uadbench.preprocessing import external, extract, masks, plausibility, resampling, rigid, scan
+from uadbench.data.suffixes import files_of
+from uadbench.preprocessing import background, extract, plausibility, resampling, rigid, scan
 from uadbench.preprocessing.scan import Scan
+from uadbench.system.errors import SubjectError
 from uadbench.system.files import read_sealed, replacing, sha256_json, write_sealed
 
 GIVEN = ("own mask", "skull-stripped image")  # ways that need no extractor
+INSIDE = 0.5  # a mask's value above which a voxel is brain: masks were seen with a maximum of 0.99999997
 FOUND_ON = {"ADC": ("DWI",)}  # computed from the other, and noise outside the head
 
 
@@ -36,7 +39,7 @@ class Kept:
 
     def digest(self, path: Path) -> str:
         """What a file's content is known by."""
-        return "".join(self.digests[str(part)] for part in scan.files_of(path))
+        return "".join(self.digests[str(part)] for part in files_of(path))
 
 
 def source_of(session: Session, contrast: str) -> str:
@@ -48,7 +51,7 @@ def source_of(session: Session, contrast: str) -> str:
 
 
 def has_own(session: Session, contrast: str) -> bool:
-    """Whether a contrast needs no other to know its brain, and no extraction."""
+    """Whether a contrast needs neither another one nor an extraction to know its brain."""
     return session.skull_stripped or session.mask_of(contrast) is not None
 
 
@@ -57,23 +60,48 @@ def is_extracted(session: Session, contrast: str) -> bool:
     return not has_own(session, source_of(session, contrast))
 
 
-def of(session: Session, contrast: str, image: Scan, kept: Kept) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+def find_brain(
+    session: Session, contrast: str, image: Scan, kept: Kept
+) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """The brain (R, A, S) on the voxels of a contrast's image, and how it was found."""
-    name = f"{session.id} {contrast}"
     source = source_of(session, contrast)
     if source == contrast:
-        return _found(session, contrast, image, kept)
+        return _find(session, contrast, image, kept)
     other = scan.read_image(session.images[source], session.orientation)
-    there, how = _found(session, source, other, kept)
-    matrix = motion(session, source, other, there, contrast, image, kept)
+    there, how = _find(session, source, other, kept)
+    matrix = find_motion(session, source, other, there, contrast, image, kept)
     to_other = np.linalg.inv(matrix @ other.affine) @ image.affine
-    brain = resampling.nearest(there.astype(np.uint8), to_other, image.array.shape) > 0
-    plausibility.check_brain(brain, image, name)
-    moved_mm = [round(float(value), 3) for value in _shift(matrix, other, there)]
+    brain = resampling.sample_nearest(there.astype(np.uint8), to_other, image.array.shape) > 0
+    plausibility.check_brain(brain, image, f"{session.id} {contrast}")
+    box = resampling.bounding_box(there)
+    middle = other.affine @ [*[(side.start + side.stop - 1) / 2 for side in box], 1.0]
+    moved_mm = [round(float(value), 3) for value in (matrix @ middle - middle)[:3]]
     return brain, how | {"carried": True, "moved_mm": moved_mm}
 
 
-def motion(
+def read_brain(image: Scan, path: Path | None, session: Session, name: str) -> NDArray[np.bool_]:
+    """The brain (R, A, S) that needs no extraction: of a mask file, else of a skull-stripped image.
+
+    The file may lie on any lattice. One that cannot be a brain, and a full head, is a SubjectError.
+    """
+    if path is not None:
+        mask = scan.read_scan(path, session.orientation)
+        plausibility.check_lattice(mask, image, path, name)
+        if not image.same_lattice(mask):  # inverted, it would lose its corners on a larger field of view
+            plausibility.check_shape(mask.array > INSIDE, mask.spacing_mm, path)
+        brain = np.asarray(image.sample_mask(mask) > INSIDE)
+    elif session.skull_stripped:
+        brain = background.find_standing_out(image, name)
+    else:
+        raise SubjectError(
+            f"{name} shows a full head and has no brain mask: supply one in the data set's folder "
+            "(its card says where), or a skull-stripped image."
+        )
+    plausibility.check_brain(brain, image, path or name)
+    return brain
+
+
+def find_motion(
     session: Session,
     contrast: str,
     image: Scan,
@@ -82,7 +110,7 @@ def motion(
     other_image: Scan,
     kept: Kept,
 ) -> NDArray[np.float64]:
-    """World mm of a contrast -> world mm of another of the same subject, (4, 4); a rigid motion.
+    """World mm of a contrast -> world mm of another of the same session, (4, 4); a rigid motion.
 
     The identity where the contrasts share a space, and where they lie on the same voxels: scans are on one
     lattice because they come of one acquisition (T2 and PD, DWI and ADC) or were brought there.
@@ -92,14 +120,14 @@ def motion(
 
     def find() -> dict[str, Any]:
         name = f"{session.id} {other} against {contrast}"
-        return {"matrix": rigid.motion(image, brain, other_image, name).tolist()}
+        return {"matrix": rigid.find_motion(image, brain, other_image, name).tolist()}
 
     moving = kept.digest(session.images[other])
     key = sha256_json([rigid.RIGID_VERSION, _key(session, contrast, kept), moving, *_orientation(session)])
-    return np.array(kept_json(kept.folder / "motions" / f"{key}.json", find)["matrix"])
+    return np.array(remember_json(kept.folder / "motions" / f"{key}.json", find)["matrix"])
 
 
-def kept_json(path: Path, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def remember_json(path: Path, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a JSON file says; found out and written where it is missing or damaged."""
     known = read_sealed(path)
     if known is None:
@@ -108,7 +136,9 @@ def kept_json(path: Path, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return known
 
 
-def kept_mask(path: Path, shape: tuple[int, ...], find: Callable[[], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+def remember_mask(
+    path: Path, shape: tuple[int, ...], find: Callable[[], NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
     """The mask that a file holds; found and written where it is missing or damaged."""
     known = _read_mask(path, shape)
     if known is None:
@@ -117,52 +147,43 @@ def kept_mask(path: Path, shape: tuple[int, ...], find: Callable[[], NDArray[np.
     return known
 
 
-def _found(
+def _find(
     session: Session, contrast: str, image: Scan, kept: Kept
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """The brain on the contrast on which it is found."""
-    name = f"{session.id} {contrast}"
+    name, own = f"{session.id} {contrast}", session.mask_of(contrast)
     if has_own(session, contrast):
-        path = session.mask_of(contrast)
-        how = GIVEN[0] if path is not None else GIVEN[1]
-        brain = masks.brain_mask(image, path, session.skull_stripped, name, session.orientation)
-        return brain, {"by": how, "on": contrast}
-    path = kept.folder / "brains" / f"{_key(session, contrast, kept)}.mask"
+        how = GIVEN[0] if own is not None else GIVEN[1]
+        return read_brain(image, own, session, name), {"by": how, "on": contrast}
 
     def find() -> NDArray[np.bool_]:
-        if kept.extractor == external.DEFAULT:
-            return extract.extract(image, contrast, name)
-        return external.extract(image, kept.extractor, name)
+        if kept.extractor == extract.DEFAULT:
+            return extract.extract_brain(image, contrast, name)
+        return extract.run_extractor(image, kept.extractor, name)
 
-    # The built-in extractor's version is part of the preparation's keys, and stands in the record.
-    builtin = kept.extractor == external.DEFAULT
-    version = {} if builtin else {"version": external.version(kept.extractor)}
-    brain = kept_mask(path, image.array.shape, find)
+    path = kept.folder / "brains" / f"{_key(session, contrast, kept)}.mask"
+    brain = remember_mask(path, image.array.shape, find)
     plausibility.check_brain(brain, image, f"{kept.extractor} on {name}")
+    # The built-in extractor's version is part of the preparation's keys, and stands in the record.
+    builtin = kept.extractor == extract.DEFAULT
+    version = {} if builtin else {"version": extract.find_version(kept.extractor)}
     return brain, {"by": kept.extractor, "on": contrast} | version
 
 
 def _key(session: Session, contrast: str, kept: Kept) -> str:
     """What decides the brain mask on the contrast where it is found."""
     own = session.mask_of(contrast)
-    image = kept.digest(session.images[contrast])
     if own is not None:
-        return sha256_json([image, kept.digest(own), *_orientation(session)])
-    if session.skull_stripped:
-        return sha256_json([image, "skull-stripped", *_orientation(session)])
-    version, tissue = external.version(kept.extractor), contrast in extract.T1_LIKE
-    return sha256_json([image, kept.extractor, version, tissue, *_orientation(session)])
+        decides: list[Any] = [kept.digest(own)]
+    elif session.skull_stripped:
+        decides = ["skull-stripped"]
+    else:
+        decides = [kept.extractor, extract.find_version(kept.extractor), contrast in extract.T1_LIKE]
+    return sha256_json([kept.digest(session.images[contrast]), *decides, *_orientation(session)])
 
 
 def _orientation(session: Session) -> list[str]:
     return [] if session.orientation is None else [session.orientation]
-
-
-def _shift(matrix: NDArray[np.float64], image: Scan, brain: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How far a motion takes the middle of the brain, (3,) mm."""
-    box = resampling.bounding_box(brain)
-    middle = image.affine @ [*[(side.start + side.stop - 1) / 2 for side in box], 1.0]
-    return np.asarray((matrix @ middle - middle)[:3])
 
 
 def _write_mask(path: Path, brain: NDArray[np.bool_]) -> None:

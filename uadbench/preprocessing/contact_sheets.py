@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from uadbench.data.prepared import Prepared
 from uadbench.data.sizes import sizes
 from uadbench.preprocessing import resampling
-from uadbench.preprocessing.register import WORKING, template
+from uadbench.preprocessing.register import WORKING, load_template
 from uadbench.system.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROWS, COLUMNS = 6, 4  # subjects on a page
+Picture = NDArray[np.float32]
+ROWS, COLUMNS = 6, 4  # scans on a page
 POINT_MM = (4.0, -18.0, 14.0)  # MNI152, in a thalamus
 BRAIN_COLOUR, LESION_COLOUR, FLAG_COLOUR = "#37c4ff", "#ffd54a", "#c62828"
 
 
-def draw(prepared: Sequence[Prepared], path: Path) -> list[Path]:
+def draw_sheets(prepared: Sequence[Prepared], path: Path) -> list[Path]:
     """Pages of at most 24 scans: axial, coronal and sagittal, the template's brain and the lesion outlined.
 
     The first page is `path`, the following ones have a number. Flagged scans come first.
@@ -58,28 +59,22 @@ def _page(members: Sequence[Prepared], number: int, pages: int) -> "Figure":
     for ax in axes.ravel():
         ax.set_axis_off()
     for ax, item in zip(axes.ravel(), members, strict=False):
-        (_stack if item.grid.flat else _scan)(ax, item)
+        (_show_stack if item.grid.flat else _show_scan)(ax, item)
     return figure
 
 
-def _scan(ax: "Axes", item: Prepared) -> None:
+def _show_scan(ax: "Axes", item: Prepared) -> None:
     """Three planes of one scan side by side."""
     lesion = item.lesion()
     voxel = _cut(item, lesion)
     to_template = np.linalg.inv(WORKING.affine) @ item.grid.affine
-    brain = resampling.nearest(template()[1].view(np.uint8), to_template, item.grid.shape)
-    ax.imshow(
-        _planes(item.image(), voxel), cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="nearest"
-    )
-    ax.contour(_planes(brain, voxel), [0.5], colors=BRAIN_COLOUR, linewidths=0.6)
-    outlined = _planes(lesion, voxel)
-    if outlined.any():
-        ax.contour(outlined, [0.5], colors=LESION_COLOUR, linewidths=0.8)
+    brain = resampling.sample_nearest(load_template()[1].view(np.uint8), to_template, item.grid.shape)
     found = item.facts["quality"]
-    _title(ax, item, f"Dice {found['dice']:.2f}  r {found['correlation']:.2f}")
+    figures = f"Dice {found['dice']:.2f}  r {found['correlation']:.2f}"
+    _show(ax, item, figures, *(_planes(volume, voxel) for volume in (item.image(), brain, lesion)))
 
 
-def _stack(ax: "Axes", item: Prepared) -> None:
+def _show_stack(ax: "Axes", item: Prepared) -> None:
     """Three slices of one stack side by side: at the quarters of those that are evaluated."""
     counted = np.flatnonzero(sizes(item.grid).counted_slices(item.facts))
     chosen = counted[[len(counted) // 4, len(counted) // 2, 3 * len(counted) // 4]] if len(counted) else [0]
@@ -87,19 +82,23 @@ def _stack(ax: "Axes", item: Prepared) -> None:
     def beside(volume: NDArray[np.generic]) -> NDArray[np.float32]:
         return np.concatenate([volume[..., n].T.astype(np.float32) for n in chosen], 1)
 
-    ax.imshow(beside(item.image()), cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="nearest")
-    for mask, colour, width in ((item.brain(), BRAIN_COLOUR, 0.6), (item.lesion(), LESION_COLOUR, 0.8)):
-        outlined = beside(mask)
-        if outlined.any():
-            ax.contour(outlined, [0.5], colors=colour, linewidths=width)
     found = item.facts["quality"]
-    _title(ax, item, f"{found['counted_slices']} slices, largest {found['largest_pixels']} pixels")
+    figures = f"{found['counted_slices']} slices, largest {found['largest_pixels']} pixels"
+    _show(ax, item, figures, beside(item.image()), beside(item.brain()), beside(item.lesion()))
 
 
-def _title(ax: "Axes", item: Prepared, figures: str) -> None:
-    found = item.facts["quality"]
-    title = f"{item.session.id}  {figures}"
-    flags = textwrap.fill("; ".join(found["flags"]), 62)
+def _show(
+    ax: "Axes", item: Prepared, figures: str, picture: Picture, brain: Picture, lesion: Picture
+) -> None:
+    """A picture with the outlines of brain and lesion, its figures and flags above it."""
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="nearest")
+    for mask, colour, width in ((brain, BRAIN_COLOUR, 0.6), (lesion, LESION_COLOUR, 0.8)):
+        if mask.any():
+            ax.contour(mask, [0.5], colors=colour, linewidths=width)
+    title, flags = (
+        f"{item.session.id}  {figures}",
+        textwrap.fill("; ".join(item.facts["quality"]["flags"]), 62),
+    )
     ax.set_title(f"{title}\n{flags}" if flags else title, fontsize=6, color=FLAG_COLOUR if flags else "black")
 
 

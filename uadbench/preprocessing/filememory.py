@@ -19,11 +19,8 @@ class FileMemory:
     def __init__(self, path: Path) -> None:
         """Read what was kept at `path`; an unreadable memory is an empty one."""
         self._path = path
-        self._known = self._kept()
+        self._known = read_json(path, dict[str, Known]) or {}  # it only saves time
         self._fresh: set[str] = set()  # found out by this process
-
-    def _kept(self) -> dict[str, Known]:
-        return read_json(self._path, dict[str, Known]) or {}  # it only saves time
 
     def word(self, path: Path, find_out: Callable[[Path], str], anew: bool = False) -> str:
         """What `find_out` says about a file, or said when the file was as it is now.
@@ -59,6 +56,6 @@ class FileMemory:
     def keep(self) -> None:
         """Write down what is new, beside what other processes have written meanwhile."""
         new = {name: self._known[name] for name in self._fresh}
-        kept = self._kept() if new else {}
+        kept = (read_json(self._path, dict[str, Known]) or {}) if new else {}
         if kept != kept | new:
             write_json(self._path, kept | new)

@@ -1,4 +1,4 @@
-"""Labels: which voxels of a subject's mask files are lesion, and which are neither hit nor false."""
+"""Labels: which voxels of a session's mask files are lesion, and which are neither hit nor false."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class Labels:
         """The values that a card states."""
         return cls(card.lesion_labels, card.ignore_labels, card.other_labels)
 
-    def of_subject(self, session: Session) -> "Labels":
-        """The values that the files of one subject may have: the card's, or those of its release."""
+    def of_session(self, session: Session) -> "Labels":
+        """The values that the files of one session may have: the card's, or those of its release."""
         if not session.mask_values:
             return self
         kinds = (self.lesion, self.ignore, self.other)
@@ -57,18 +57,22 @@ class Labels:
         return None if value in self.known else value
 
 
-def of_subject(session: Session, labels: Labels) -> tuple[Scan | None, Scan | None]:
+def read_lesion(session: Session, labels: Labels) -> tuple[Scan | None, Scan | None]:
     """The lesion and the ignored voxels on the lattices of their own files, as 0 and 1."""
-    labels = labels.of_subject(session)
+    labels = labels.of_session(session)
     lesion = ignored = None
     if session.lesion_mask is not None:
-        lesion = marked(read(session.lesion_mask, labels, session.orientation)[0], labels.lesion)
+        lesion = mark_values(
+            read_label_file(session.lesion_mask, labels, session.orientation)[0], labels.lesion
+        )
     if session.ignore_mask is not None:
-        ignored = marked(read(session.ignore_mask, labels, session.orientation)[0], labels.ignore)
+        ignored = mark_values(
+            read_label_file(session.ignore_mask, labels, session.orientation)[0], labels.ignore
+        )
     return lesion, ignored
 
 
-def own_ml(lesion: Scan | None) -> float:
+def measure_ml(lesion: Scan | None) -> float:
     """Volume of a lesion mask as its file has it, in the patient's own millilitres; 0 where there is none."""
     if lesion is None:
         return 0.0
@@ -76,7 +80,7 @@ def own_ml(lesion: Scan | None) -> float:
     return float(np.count_nonzero(lesion.array) * voxel_mm3 / 1000)
 
 
-def on_grid(
+def put_on_grid(
     lesion: Scan | None, ignored: Scan | None, transform: NDArray[np.float64], grid: Grid
 ) -> NDArray[np.uint8] | None:
     """Flags (R, A, S) of prepared.LESION and prepared.IGNORED, by nearest neighbour from each file's lattice.
@@ -89,11 +93,11 @@ def on_grid(
     for marked, flag in ((lesion, LESION), (ignored, IGNORED)):
         if marked is not None:
             to_file = np.linalg.inv(transform @ marked.affine) @ grid.affine
-            flags |= np.uint8(flag) * resampling.nearest(marked.array, to_file, grid.shape)
+            flags |= np.uint8(flag) * resampling.sample_nearest(marked.array, to_file, grid.shape)
     return flags
 
 
-def read(path: Path, labels: Labels, orientation: str | None = None) -> tuple[Scan, int | None]:
+def read_label_file(path: Path, labels: Labels, orientation: str | None = None) -> tuple[Scan, int | None]:
     """A label file that holds no value but those of the card; and the value that was read as the card's.
 
     A plainly binary mask, such as one of 0 and 255, is taken as what it is: see `Labels.binary`.
@@ -107,11 +111,11 @@ def read(path: Path, labels: Labels, orientation: str | None = None) -> tuple[Sc
     if binary is None:
         raise SubjectError(
             f"{path} has the labels {unknown}, the data set's card knows {list(labels.known)}: "
-            "correct the card, or leave the subject out."
+            "correct the card, or leave the session out."
         )
     return Scan((found.array == binary).astype(np.int32) * labels.lesion[0], found.affine), binary
 
 
-def marked(labels: Scan, values: Sequence[int]) -> Scan:
+def mark_values(labels: Scan, values: Sequence[int]) -> Scan:
     """Where a label volume has one of the values, as 0 and 1."""
     return Scan(np.isin(labels.array, values).astype(np.uint8), labels.affine)

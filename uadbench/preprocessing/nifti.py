@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
+from isal.igzip import IGzipFile
+from isal.igzip_lib import IsalError
 from nibabel.analyze import AnalyzeHeader
 from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
 from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
@@ -21,13 +22,18 @@ from nibabel.orientations import axcodes2ornt
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from uadbench.data.suffixes import pair_of
+from uadbench.data.suffixes import files_of
+from uadbench.preprocessing.resampling import list_corners
 from uadbench.system.errors import SubjectError
 
 GZIP_MAGIC = b"\x1f\x8b"
+HEADERS: dict[tuple[bool, bytes], Any] = {  # by whether the header is NIfTI-2's, and its magic
+    (False, b"n+1"): Nifti1Header,
+    (False, b"ni1"): Nifti1PairHeader,
+    (True, b"n+2"): Nifti2Header,
+    (True, b"ni2"): Nifti2PairHeader,
+}
 HEADER_BYTES = 540  # of NIfTI-2, the longest header
-GZIP_HEADER_BYTES = 65_536  # of a compressed file, within which its header lies
-PIECE_BYTES = 65_536  # of a compressed file, after its first member
 PADDING_BYTES = 512  # zeros that may follow the voxels
 MOST_BYTES = 2**31  # of one volume; 0.25 mm voxels of a whole head as 32-bit numbers
 DISAGREEMENT_VOXELS = 0.5  # qform and sform may place a corner this far apart, in voxels
@@ -67,23 +73,36 @@ def read_header(path: Path, orientation: str | None = None) -> Header:
     header is never believed.
     """
     parts = files_of(path)
-    fields = _fields(parts[0], _contents(parts[0], HEADER_BYTES, whole=False))
     try:
         with np.errstate(all="ignore"):
-            shape, dtype = _shape(path, fields), _dtype(path, fields)
-            slope, intercept = _scale(path, fields)
+            fields = _fields(parts[0], _read_bytes(parts[0], HEADER_BYTES))
+            shape, dtype = _shape(path, fields), fields.get_data_dtype()
+            if (
+                isinstance(fields, Nifti1Header)
+                and np.isinf([fields["scl_slope"], fields["scl_inter"]]).any()
+            ):
+                raise ValueError("values are scaled or shifted by infinity")
+            slope, intercept = fields.get_slope_inter()  # None and 0 say that there is none
             affine = _affine(path, fields, shape, orientation)
             offset = float(fields.get_data_offset())
             least = 0 if len(parts) == 2 else len(fields.binaryblock)
+            if not (offset.is_integer() and least <= offset <= MOST_BYTES):
+                raise ValueError(f"the voxels begin at byte {offset:g}")
     except IMPOSSIBLE as error:
-        raise _unusable(path, error) from error
-    if not (offset.is_integer() and least <= offset <= MOST_BYTES):
-        raise _unusable(path, f"the voxels begin at byte {offset:g}")
-    header = Header(path, parts[-1], shape, dtype, int(offset), slope, intercept, affine)
+        words = " ".join(str(error).split())
+        raise SubjectError(
+            f"{path} has a header that cannot be used ({words}): convert it to NIfTI anew."
+        ) from error
+    if dtype.kind not in "iuf" or not dtype.itemsize:
+        raise SubjectError(f"{path} holds {dtype} values; a scan has one number per voxel: convert it.")
+    header = Header(
+        path, parts[-1], shape, dtype, int(offset), float(slope or 1.0), float(intercept or 0.0), affine
+    )
     if header.end > MOST_BYTES:
         raise SubjectError(
-            f"{path} announces a volume of {_times(shape)} voxels ({dtype}), {header.end / 2**30:.1f} GiB; "
-            f"expected are at most {MOST_BYTES // 2**30} GiB: check its header, or resample the scan."
+            f"{path} announces a volume of {' x '.join(map(str, shape))} voxels ({dtype}), "
+            f"{header.end / 2**30:.1f} GiB; expected are at most {MOST_BYTES // 2**30} GiB: check its "
+            "header, or resample the scan."
         )
     _check_place(header)
     return header
@@ -91,7 +110,7 @@ def read_header(path: Path, orientation: str | None = None) -> Header:
 
 def read_voxels(header: Header) -> NDArray[Any]:
     """The stored values with slope and intercept applied, (*header.shape); float32 where not whole."""
-    data = _contents(header.body, header.end + PADDING_BYTES + 1, whole=True)
+    data = _read_bytes(header.body, header.end + PADDING_BYTES + 1)
     if len(data) < header.end:
         raise SubjectError(
             f"{header.body} is cut short: shape {header.shape} of {header.dtype} needs {header.end} bytes, "
@@ -110,111 +129,59 @@ def read_voxels(header: Header) -> NDArray[Any]:
     with np.errstate(over="ignore", invalid="ignore"):  # infinite then, which readers of images refuse
         if header.slope != 1 or header.intercept:
             return array.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)
-        return array.astype(_native(header.dtype), copy=False)
-
-
-def files_of(path: Path) -> tuple[Path, ...]:
-    """The files that hold a scan: one, or header and image of an Analyze or NIfTI pair."""
-    return pair_of(path) or (path,)
+        native = np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+        return array.astype(native, copy=False)
 
 
 def corner_distance(first: NDArray[np.float64], second: NDArray[np.float64], shape: tuple[int, ...]) -> float:
     """The furthest that two affines place one corner of a volume apart, in mm."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1)
+    corners = list_corners([(0, n - 1) for n in shape])
     difference = np.asarray(first) - np.asarray(second)
     return float(np.linalg.norm(difference[:3, :3] @ corners + difference[:3, 3:], axis=0).max())
 
 
-# ---- bytes -------------------------------------------------------------------------------------
+def round_rows(affine: NDArray[np.float64]) -> list[list[float]]:
+    """The upper three rows of an affine, rounded for a sentence."""
+    return [[float(f"{value:.4g}") for value in row] for row in affine[:3]]
 
 
-def _contents(path: Path, most: int, whole: bool) -> bytes:
-    """Up to `most` bytes of a file, decompressed where they are gzip, whatever the file's name says.
-
-    With `whole` the file has to come to its end without an error, or to go on beyond `most`.
-    """
+def _read_bytes(path: Path, most: int) -> bytes:
+    """Up to `most` bytes of a file, decompressed where they are gzip, whatever the file's name says."""
     try:
-        with open(path, "rb", opener=_without_waiting) as opened:
+        with open(path, "rb", opener=_open_without_waiting) as opened:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise SubjectError(f"{path} is no file with a scan in it: fetch the file again.")
-            content = opened.read(2)
-            if content == GZIP_MAGIC:
-                # Not compressible at all, a file grows by a thousandth; comments and names are short.
-                limit = most + most // 500 + GZIP_HEADER_BYTES
-                content = _decompressed(path, content + opened.read(limit), most, whole)
-            else:
-                content += opened.read(max(0, most - 2))
-    except OSError as error:
-        raise SubjectError(f"{path} cannot be read ({error.strerror}): fetch the file again.") from error
+            packed = opened.peek(2)[:2] == GZIP_MAGIC
+            content = (IGzipFile(fileobj=opened, mode="rb") if packed else opened).read(most)
+    except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub lacks the class
+        words = getattr(error, "strerror", None) or error
+        raise SubjectError(f"{path} cannot be read ({words}): fetch the file again.") from error
     if not content:
         raise SubjectError(f"{path} is empty: fetch the file again.")
     return content
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file, and something that nobody writes to as well."""
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe into which nothing is written as well."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _decompressed(path: Path, content: bytes, most: int, whole: bool) -> bytes:
-    """Up to `most` bytes of one or more gzip members."""
-    found: list[bytes] = []
-    position, piece = 0, content  # nearly always all of it
-    try:
-        while position < len(content) and most > 0:
-            if piece[:2] != GZIP_MAGIC:
-                raise EOFError("something else follows its end")
-            member = IgzipDecompressor(flag=DECOMP_GZIP)
-            before = most
-            while not member.eof and most > 0 and position < len(content):
-                found.append(member.decompress(piece, most))
-                most -= len(found[-1])
-                position += len(piece) - len(member.unused_data)
-                piece = content[position : position + PIECE_BYTES]
-            if whole and most > 0 and not member.eof:
-                raise EOFError("it ends before its time")
-            if most == before and position < len(content):
-                raise EOFError("one of its parts is empty")
-            if piece[:1] == b"\0" and not content[position:].strip(b"\0"):
-                break  # padding
-    except (EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub lacks the class
-        raise SubjectError(f"{path} cannot be read ({error}): fetch the file again.") from error
-    return found[0] if len(found) == 1 else b"".join(found)
-
-
-# ---- header ------------------------------------------------------------------------------------
 
 
 def _fields(path: Path, content: bytes) -> Any:
     """nibabel's header object of the first bytes of a file."""
     sizes = {int.from_bytes(content[:4], order) for order in ("little", "big")}
-    kinds: dict[bytes, Any]
-    if 540 in sizes:
-        magic, length = content[4:7], 540
-        kinds = {b"n+2": Nifti2Header, b"ni2": Nifti2PairHeader}
-    else:
-        magic, length = content[344:347], 348
-        kinds = {b"n+1": Nifti1Header, b"ni1": Nifti1PairHeader}
+    second = HEADER_BYTES in sizes
+    magic = content[4:7] if second else content[344:347]
     pair = len(files_of(path)) == 2
-    if magic not in kinds and 348 in sizes and pair:
-        kinds = {magic: AnalyzeHeader}
-    if magic not in kinds or len(content) < length or (magic[1:2] == b"+" and pair):
+    kind = HEADERS.get((second, magic), AnalyzeHeader if 348 in sizes and pair else None)
+    if kind is None or len(content) < kind.sizeof_hdr or (magic[1:2] == b"+" and pair):
         raise SubjectError(f"{path} is no NIfTI or Analyze file, or is cut short: fetch the file again.")
     if magic[1:2] == b"i" and not pair:
         raise SubjectError(
             f"{path} is the header of a pair, whose name ends in .hdr: fetch both files, or convert it."
         )
-    try:
-        fields = kinds[magic](content[:length], check=False)
-        fields.check_fix(logger=_SILENT)  # what nibabel can put right is no news
-        return fields
-    except IMPOSSIBLE as error:
-        raise _unusable(path, error) from error
-
-
-def _unusable(path: Path, why: object) -> SubjectError:
-    words = " ".join(str(why).split())
-    return SubjectError(f"{path} has a header that cannot be used ({words}): convert it to NIfTI anew.")
+    fields = kind(content[: kind.sizeof_hdr], check=False)
+    fields.check_fix(logger=_SILENT)  # what nibabel can put right is no news
+    return fields
 
 
 def _shape(path: Path, fields: Any) -> tuple[int, int, int]:
@@ -227,58 +194,27 @@ def _shape(path: Path, fields: Any) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _dtype(path: Path, fields: Any) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = fields.get_data_dtype()
-    if dtype.kind not in "iuf" or not dtype.itemsize:
-        raise SubjectError(f"{path} holds {dtype} values; a scan has one number per voxel: convert it.")
-    return dtype
-
-
-def _scale(path: Path, fields: Any) -> tuple[float, float]:
-    """Slope and intercept of the stored values."""
-    if isinstance(fields, Nifti1Header) and np.isinf([fields["scl_slope"], fields["scl_inter"]]).any():
-        raise _unusable(path, "values are scaled or shifted by infinity")
-    stored = fields.get_slope_inter()  # None and 0 say that there is none
-    return float(stored[0] or 1.0), float(stored[1] or 0.0)
-
-
-def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(np.float32) if dtype.kind == "f" else dtype.newbyteorder("=")
-
-
-# ---- place -------------------------------------------------------------------------------------
-
-
 def _affine(path: Path, fields: Any, shape: tuple[int, ...], orientation: str | None) -> NDArray[np.float64]:
     """Storage indices to RAS+ millimetres."""
-    if not isinstance(fields, Nifti1Header):
-        return _constant_affine(path, fields, shape, orientation)
-    qform, sform = fields.get_qform(coded=True)[0], fields.get_sform(coded=True)[0]
-    if qform is None and sform is None:
-        return _constant_affine(path, fields, shape, orientation)
+    qform = sform = None
+    if isinstance(fields, Nifti1Header):
+        qform, sform = fields.get_qform(coded=True)[0], fields.get_sform(coded=True)[0]
     if qform is not None and sform is not None:
         apart = corner_distance(qform, sform, shape)
         if not apart <= DISAGREEMENT_VOXELS * np.linalg.norm(sform[:3, :3], axis=0).min():
             raise SubjectError(
                 f"{path} has a qform and an sform that place a corner {apart:.1f} mm apart "
-                f"(qform {rows(qform)}, sform {rows(sform)}): set the right one in both."
+                f"(qform {round_rows(qform)}, sform {round_rows(sform)}): set the right one in both."
             )
-    return np.asarray(qform if sform is None else sform, np.float64)
-
-
-def _constant_affine(
-    path: Path, fields: Any, shape: tuple[int, ...], orientation: str | None
-) -> NDArray[np.float64]:
-    """The affine that an orientation such as "LAS" and the voxel sizes give, centred at the origin."""
+    if sform is not None or qform is not None:
+        return np.asarray(qform if sform is None else sform, np.float64)
     if orientation is None:
         raise SubjectError(
             f"{path} does not say how it is oriented (Analyze, or qform and sform codes 0): "
             "state the orientation in the data set's card, or convert the file to NIfTI with an sform."
         )
-    axes = axcodes2ornt(orientation)
-    affine = np.eye(4)
-    affine[:3, :3] = 0
-    for stored, (world, direction) in enumerate(axes):
+    affine = np.diag([0.0, 0.0, 0.0, 1.0])  # centred at the origin
+    for stored, (world, direction) in enumerate(axcodes2ornt(orientation)):
         affine[int(world), stored] = direction * abs(float(fields.get_zooms()[stored]))
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
@@ -293,7 +229,7 @@ def _check_place(header: Header) -> None:
         upright = abs(np.linalg.det(directions)) if np.isfinite(directions).all() else 0.0
     if not (np.isfinite(affine).all() and upright >= LEAST_UPRIGHT):
         raise SubjectError(
-            f"{path} has an affine that maps its voxels onto a plane or nowhere {rows(affine)}: "
+            f"{path} has an affine that maps its voxels onto a plane or nowhere {round_rows(affine)}: "
             "correct its header."
         )
     low, high = SPACING_MM
@@ -309,12 +245,3 @@ def _check_place(header: Header) -> None:
             f"{path} has a corner {away:.4g} mm from the origin of the world; expected are at most "
             f"{FARTHEST_MM:g} mm: correct its header."
         )
-
-
-def rows(affine: NDArray[np.float64]) -> list[list[float]]:
-    """The upper three rows of an affine, rounded for a sentence."""
-    return [[float(f"{value:.4g}") for value in row] for row in affine[:3]]
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in shape)

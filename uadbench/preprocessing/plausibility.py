@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import KDTree
 
 from uadbench.data.space import Grid
 from uadbench.preprocessing import background, resampling
-from uadbench.preprocessing.nifti import rows
+from uadbench.preprocessing.nifti import round_rows
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
@@ -43,8 +44,8 @@ def check_lattice(mask: Scan, image: Scan, path: Path, drawn_on: str) -> None:
     same_shape = mask.array.shape == image.array.shape
     if same_shape and mask.voxels_apart(image) > LATTICE_VOXELS:
         raise SubjectError(
-            f"{path.name} has the shape of {drawn_on}, but another affine, {rows(mask.affine)} "
-            f"instead of {rows(image.affine)}: correct the header that is wrong."
+            f"{path.name} has the shape of {drawn_on}, but another affine, {round_rows(mask.affine)} "
+            f"instead of {round_rows(image.affine)}: correct the header that is wrong."
         )
     first, images_first = mask.affine[:3, 3], image.affine[:3, 3]
     if not same_shape and not first.any() and np.abs(images_first).max() > image.spacing_mm.max():
@@ -78,7 +79,7 @@ def check_shape(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64], source
         )
     coarse = mask[_coarsely(spacing_mm)]
     volume = int(np.count_nonzero(coarse))
-    holes = int(np.count_nonzero(background.without_holes(coarse))) - volume
+    holes = int(np.count_nonzero(background.fill_holes(coarse))) - volume
     if holes > HOLLOW * volume:
         raise SubjectError(
             f"The brain mask from {source} is hollow: its holes have {holes / max(volume, 1):.0%} of its "
@@ -94,7 +95,7 @@ def _coarsely(spacing_mm: NDArray[np.float64]) -> tuple[slice, slice, slice]:
 
 def _check_brightness(brain: NDArray[np.bool_], image: Scan, source: object) -> None:
     """Stop where a mask lies where the image shows nothing, if its background is quiet enough to tell."""
-    found = background.of(image)
+    found = background.measure_background(image)
     if found.noise > QUIET * found.brightness:
         return
     some = _coarsely(image.spacing_mm)
@@ -137,21 +138,12 @@ def _far_from(brain: NDArray[np.bool_], image: Scan, places: NDArray[np.int64]) 
     """How many places (n, 3), in voxels, lie further from a mask than what is near."""
     box = resampling.bounding_box(brain)
     cut = np.pad(brain[box], 1)
-    rim = np.argwhere(cut & ~_shrunk(cut)) - 1 + [side.start for side in box]
+    rim = np.argwhere(cut & ~ndimage.binary_erosion(cut)) - 1 + [side.start for side in box]
     # Millimetres along the voxels' own axes, which lean too little to matter over 5 mm.
     near, _ = KDTree(rim * image.spacing_mm).query(
         places * image.spacing_mm, distance_upper_bound=NEAR_MM + image.spacing_mm.max()
     )
     return int(np.count_nonzero(near > NEAR_MM))
-
-
-def _shrunk(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask without the voxels at its faces; its own border is outside."""
-    inner = mask.copy()
-    for axis in range(3):
-        for step in (1, -1):
-            inner &= np.roll(mask, step, axis)
-    return inner
 
 
 def check_lesion_on_grid(

@@ -10,21 +10,22 @@ This file decides what is to be made, where it is kept and who makes it; `prepar
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from uadbench.cards import DatasetCard
-from uadbench.data import prepared, splits
+from uadbench.data import prepared
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
 from uadbench.data.space import Grid, Target
-from uadbench.preprocessing import brains, external, scan, slice_brains
-from uadbench.preprocessing.bias import N4_VERSION
+from uadbench.data.suffixes import files_of
+from uadbench.preprocessing import brains, extract, slice_brains
 from uadbench.preprocessing.filememory import FileMemory
+from uadbench.preprocessing.intensities import N4_VERSION
 from uadbench.preprocessing.labels import Labels
 from uadbench.preprocessing.prepare_scan import (
     DEFAULTS,
@@ -33,10 +34,10 @@ from uadbench.preprocessing.prepare_scan import (
     Options,
     Order,
     position_of,
-    prepare_one,
     reference_of,
+    write_scan,
 )
-from uadbench.preprocessing.prepare_stack import STACK_VERSION, prepare_stack
+from uadbench.preprocessing.prepare_stack import STACK_VERSION, write_stack
 from uadbench.preprocessing.register import REGISTRATION_VERSION
 from uadbench.preprocessing.rigid import RIGID_VERSION
 from uadbench.system import locks, pool
@@ -45,8 +46,6 @@ from uadbench.system.files import sha256_json
 from uadbench.system.progress import Progress
 
 logger = logging.getLogger(__name__)
-EXCLUDE_ONE = "exclude one of them in the data set's card"
-__all__ = ["DEFAULTS", "Cohort", "Failure", "Options", "check_voxels", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The prepared scans in the order of the subjects, and what failed."""
+    """The prepared scans in the order of the sessions, and what failed."""
 
     prepared: tuple[Prepared, ...]
     failures: tuple[Failure, ...]
@@ -76,28 +75,27 @@ def prepare(
     progress: Progress,
     options: Options = DEFAULTS,
 ) -> Cohort:
-    """One contrast of every subject on a grid; what is in the cache already is not made again.
+    """One contrast of every session on a grid; what is in the cache already is not made again.
 
-    A subject that cannot be used is a Failure and the others go on. The result does not depend on
+    A session that cannot be used is a Failure and the others go on. The result does not depend on
     the number of workers.
     """
-    external.check(options.extractor)
-    flat = not isinstance(grid, Grid)
-    if flat and options != DEFAULTS:
+    extract.check_extractor(options.extractor)
+    if not isinstance(grid, Grid) and options != DEFAULTS:
         raise UserError(
             f"The slices of {card.name} have no geometry: no extractor and no N4 can work on them."
         )
     memory = FileMemory(cache / "files.json")
+    order = Order(grid, Labels.of(card), cache, options)
     with progress.stage(f"prepare {card.name} {contrast} {grid.name}", len(sessions)) as stage:
         memory.hash_all((p for s in sessions for p in _files(s, contrast).values()), workers)
-        order = Order(grid, Labels.of(card), cache, options)
         jobs, reasons = _jobs(sessions, contrast, order, memory)
         memory.keep()
         todo = _missing(jobs, grid, workers)
         stage.advance(len(sessions) - len(todo))
         if todo:
             # One for each data set, because its grids share brain masks and transforms to MNI152.
-            with locks.held(cache / "leases" / f"prepare-{card.name}"):
+            with locks.held(cache / "locks" / f"prepare-{card.name}"):
                 # What a volume is made from is known by its bytes of this day, not by its size and age.
                 again = (p for n in todo for p in _files(sessions[n], contrast).values())
                 memory.hash_all(again, workers, anew=True)
@@ -107,81 +105,62 @@ def prepare(
                 for position in todo:
                     if jobs[position].path.exists():
                         logger.warning("%s is damaged: prepared again", jobs[position].path)
-                for index, reason in pool.results(
-                    prepare_stack if flat else prepare_one, [jobs[p] for p in todo], workers
-                ):
+                for index, reason in pool.results(_make, [jobs[p] for p in todo], workers):
                     if reason is not None:
                         reasons[todo[index]] = reason.reason if isinstance(reason, pool.Died) else reason
                     stage.advance(1, sessions[todo[index]].id)
     memory.keep()
+    made = {n: job.path for n, job in jobs.items() if n not in reasons}
     return Cohort(
-        tuple(
-            prepared.opened(sessions[p], contrast, grid, job.path)
-            for p, job in jobs.items()
-            if p not in reasons
-        ),
-        tuple(Failure(sessions[p].id, contrast, reasons[p]) for p in sorted(reasons)),
+        tuple(prepared.open_prepared(sessions[n], contrast, grid, path) for n, path in made.items()),
+        tuple(Failure(sessions[n].id, contrast, reasons[n]) for n in sorted(reasons)),
     )
 
 
-def check_voxels(parts: Mapping[str, Sequence[Prepared]]) -> None:
-    """Stop where the same voxels are in two partitions, or belong to two subjects."""
-    seen: dict[str, tuple[str, Session]] = {}
-    for part, members in parts.items():
-        for item in members:
-            for digest in item.facts.get("slice_sha256", [item.facts["voxel_sha256"]]):
-                first_part, first = seen.setdefault(str(digest), (part, item.session))
-                other_person = (first.cohort, first.subject) != (item.session.cohort, item.session.subject)
-                if other_person or not splits.may_share(first_part, first, part, item.session):
-                    what = "share a slice" if "slice_sha256" in item.facts else "are the same image"
-                    raise UserError(
-                        f"{first.id} of {first.cohort} ({first_part}) and {item.session.id} of "
-                        f"{item.session.cohort} ({part}) {what} voxel by voxel; a subject may be in "
-                        "one partition only: remove one of them, or exclude it in the data set's card."
-                    )
+def describe_preparation(parts: Mapping[str, Sequence[Prepared]], options: Options) -> dict[str, Any]:
+    """As a record states it: options, versions, and by partition the ways to brains and the flagged scans."""
+    there = {partition: members for partition, members in parts.items() if members}
+    flagged = {p: sum(bool(m.facts["quality"]["flags"]) for m in members) for p, members in there.items()}
+    return {
+        "options": asdict(options),
+        "versions": {
+            "preparation": PREPARATION_VERSION,
+            "registration": REGISTRATION_VERSION,
+            "rigid": RIGID_VERSION,
+            "n4": N4_VERSION,
+            "extractor": extract.find_version(options.extractor),
+        },
+        "brains": {partition: count_ways(members) for partition, members in there.items()},
+        "flagged": flagged,
+    }
 
 
-def same_image(contrast: str, other: Session, other_contrast: str) -> str:
-    """How two subjects with the same voxels are told of."""
-    return f"{contrast} is the same image voxel by voxel as {other.id} {other_contrast}"
+def count_ways(scans: Iterable[Prepared]) -> dict[str, int]:
+    """How many brain masks were found in which way: "own mask", "atlas on T1, carried", ..."""
+    return dict(sorted(Counter(_way(item.facts["brain"]) for item in scans).items()))
 
 
-def copies(parts: Mapping[str, Sequence[Prepared]]) -> dict[str, list[Failure]]:
-    """By partition, the scans of a data set that show the voxels of another of its subjects.
-
-    The first by id stays, and where the two contradict each other, one healthy and the other not, or with
-    other lesions, neither.
-    """
-    found: dict[str, dict[str, Failure]] = {}
-    seen: dict[tuple[str, str], tuple[str, Prepared]] = {}
-    members = [(part, item) for part, items in parts.items() for item in items]
-    for part, item in sorted(members, key=lambda member: member[1].session.id):
-        for digest in item.facts.get("slice_sha256", [item.facts["voxel_sha256"]]):
-            first_part, first = seen.setdefault((item.session.cohort, str(digest)), (part, item))
-            if _one_scan(first.session, item.session):
-                continue
-            pairs = [(part, item, first)]
-            if not _agree(first, item):
-                pairs.append((first_part, first, item))
-            for home, one, other in pairs:
-                reason = same_image(one.contrast, other.session, other.contrast)
-                failure = Failure(one.session.id, one.contrast, f"{reason}: {EXCLUDE_ONE}")
-                found.setdefault(home, {}).setdefault(one.session.id, failure)
-    return {part: list(failures.values()) for part, failures in found.items()}
+def _way(brain: Mapping[str, Any]) -> str:
+    version = [brain["version"]] if "version" in brain else []
+    on = [] if brain["by"] in brains.GIVEN else ["on", brain["on"]]
+    return " ".join([brain["by"], *version, *on]) + (", carried" if brain.get("carried") else "")
 
 
-def _one_scan(one: Session, other: Session) -> bool:
-    """Whether two subjects are one scan: the same, or a stack and its lesion-free slices."""
-    if one.id == other.id:
-        return True
-    return (one.subject, one.label) == (other.subject, other.label) and one.slices != other.slices
+def _make(job: Job) -> str | None:
+    """Prepare one scan or stack and write it; the reason where that is not possible."""
+    try:
+        (write_stack if job.session.stack else write_scan)(job)
+    except (SubjectError, MemoryError) as error:
+        kind = "stack" if job.session.stack else "scan"
+        return str(error) or f"not enough memory for this {kind}: use fewer --workers."
+    return None
 
 
-def _agree(one: Prepared, other: Prepared) -> bool:
-    """Whether two subjects with the same voxels are said to have the same lesions."""
-    if one.session.healthy != other.session.healthy:
-        return False
-    return one.grid != other.grid or np.array_equal(one.lesion(), other.lesion())
+def _missing(jobs: Mapping[int, Job], grid: Target, workers: int) -> list[int]:
+    """Positions of the jobs whose result is not in the cache, whole and to the bit as it was written."""
+    with ThreadPoolExecutor(max(1, workers)) as threads:  # most of it is reading
+        whole = threads.map(lambda job: prepared.is_whole(job.path, grid), jobs.values())
+        return [position for position, fine in zip(jobs, whole, strict=True) if not fine]
 
 
 def _files(session: Session, contrast: str) -> dict[str, Path]:
@@ -203,14 +182,14 @@ def _files(session: Session, contrast: str) -> dict[str, Path]:
         f"{part}{number or ''}": path
         for part, named in files.items()
         if named is not None
-        for number, path in enumerate(scan.files_of(named))
+        for number, path in enumerate(files_of(named))
     }
 
 
 def _jobs(
     sessions: Sequence[Session], contrast: str, order: Order, memory: FileMemory
 ) -> tuple[dict[int, Job], dict[int, str]]:
-    """Jobs, or reasons why there is none, by position of the subject."""
+    """Jobs, or reasons why there is none, by position of the session."""
     jobs, reasons = {}, {}
     for position, session in enumerate(sessions):
         try:
@@ -221,7 +200,7 @@ def _jobs(
 
 
 def _job(session: Session, contrast: str, order: Order, memory: FileMemory) -> Job:
-    """What is to be done for a subject, and under which key: equal content has equal keys."""
+    """What is to be done for a session, and under which key: equal content has equal keys."""
     if contrast not in session.images:
         raise SubjectError(f"{session.id} has no {contrast}; it has {', '.join(sorted(session.images))}.")
     files = _files(session, contrast)
@@ -229,26 +208,9 @@ def _job(session: Session, contrast: str, order: Order, memory: FileMemory) -> J
     if bool(session.stack) == isinstance(order.grid, Grid):
         kind = "slices without geometry" if session.stack else "volumes"
         raise SubjectError(f"{session.id} has {kind}, which do not go on {order.grid.name}.")
-    if session.stack:
-        return _stack_job(session, contrast, order, sources)
-    reference = reference_of(session, contrast)
-    ways = _ways(session, [contrast] if reference is None else [contrast, reference], order.options)
-    reference_ways = _ways(session, [] if reference is None else [reference], order.options)
-    orientation = [] if session.orientation is None else [session.orientation]
-    content = [PREPARATION_VERSION, sources, asdict(order.labels), session.space, session.skull_stripped]
-    content += [
-        *orientation,
-        *session.mask_values,
-        *ways,
-        N4_VERSION if order.options.n4 else None,
-        session.mask_contrast,
-    ]
-    key = sha256_json([*content, asdict(order.grid), contrast, REGISTRATION_VERSION if reference else None])
-    transform_key = sha256_json(
-        [REGISTRATION_VERSION, session.skull_stripped, *reference_ways]
-        + orientation
-        + [digest for part, digest in sorted(sources.items()) if part.startswith("reference")]
-    )
+    reference = None if session.stack else reference_of(session, contrast)
+    transform_key = _transform_key(session, reference, order, sources)
+    key = (_stack_key if session.stack else _scan_key)(session, contrast, order, sources)
     return Job(
         session=session,
         contrast=contrast,
@@ -261,25 +223,36 @@ def _job(session: Session, contrast: str, order: Order, memory: FileMemory) -> J
     )
 
 
-def _stack_job(session: Session, contrast: str, order: Order, sources: dict[str, str]) -> Job:
+def _scan_key(session: Session, contrast: str, order: Order, sources: Mapping[str, str]) -> str:
+    reference = reference_of(session, contrast)
+    content = [PREPARATION_VERSION, sources, asdict(order.labels), session.space, session.skull_stripped]
+    content += [] if session.orientation is None else [session.orientation]
+    content += [*session.mask_values, *_ways(session, {contrast, reference or contrast}, order.options)]
+    content += [N4_VERSION if order.options.n4 else None, session.mask_contrast, asdict(order.grid), contrast]
+    return sha256_json([*content, REGISTRATION_VERSION if reference else None])
+
+
+def _transform_key(session: Session, reference: str | None, order: Order, sources: Mapping[str, str]) -> str:
+    content = [REGISTRATION_VERSION, session.skull_stripped]
+    content += _ways(session, set() if reference is None else {reference}, order.options)
+    content += [] if session.orientation is None else [session.orientation]
+    return sha256_json(
+        [*content, *(digest for part, digest in sorted(sources.items()) if part.startswith("reference"))]
+    )
+
+
+def _stack_key(session: Session, contrast: str, order: Order, sources: Mapping[str, str]) -> str:
     content = [STACK_VERSION, slice_brains.SLICE_BRAINS_VERSION, sources, asdict(order.labels), contrast]
-    key = sha256_json([*content, dict(session.channels), session.slices, session.healthy, asdict(order.grid)])
-    path = order.cache / order.grid.name / f"{key}.safetensors"
-    return Job(session, contrast, order, sources, {}, path, reference=None, transform_path=path)
+    return sha256_json(
+        [*content, dict(session.channels), session.slices, session.healthy, asdict(order.grid)]
+    )
 
 
-def _ways(session: Session, contrasts: Sequence[str], options: Options) -> list[str]:
+def _ways(session: Session, contrasts: set[str], options: Options) -> list[str]:
     """What decides brain masks that do not come with the data: no more than has a say in them."""
     ways = []
     if any(brains.is_extracted(session, contrast) for contrast in contrasts):
-        ways += [options.extractor, external.version(options.extractor)]
+        ways += [options.extractor, extract.find_version(options.extractor)]
     if any(brains.source_of(session, contrast) != contrast for contrast in contrasts):
         ways.append(RIGID_VERSION)
     return ways
-
-
-def _missing(jobs: Mapping[int, Job], grid: Target, workers: int) -> list[int]:
-    """Positions of the jobs whose result is not in the cache, whole and to the bit as it was written."""
-    with ThreadPoolExecutor(max(1, workers)) as threads:  # most of it is reading
-        whole = threads.map(lambda job: prepared.is_whole(job.path, grid), jobs.values())
-        return [position for position, fine in zip(jobs, whole, strict=True) if not fine]

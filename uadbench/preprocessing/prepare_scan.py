@@ -12,29 +12,29 @@ from uadbench.data import prepared
 from uadbench.data.prepared import LESION
 from uadbench.data.session import Session
 from uadbench.data.space import Grid, Target
-from uadbench.preprocessing import bias, brains, external, intensities, labels, plausibility, quality, scan
+from uadbench.preprocessing import brains, extract, intensities, labels, plausibility, quality, scan
 from uadbench.preprocessing.brains import Kept
 from uadbench.preprocessing.intensities import Brain
 from uadbench.preprocessing.labels import Labels
-from uadbench.preprocessing.register import register
+from uadbench.preprocessing.register import register_brain
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
 PREPARATION_VERSION = "3"
-REFERENCES = ("T1", "T1ce", "T1post", "T2", "FLAIR")  # whose transform a subject's contrasts share
+REFERENCES = ("T1", "T1ce", "T1post", "T2", "FLAIR")  # whose transform a session's contrasts share
 
 
 @dataclass(frozen=True)
 class Options:
     """What a user may choose about preparation; other than these defaults it must stand in the record."""
 
-    extractor: str = external.DEFAULT  # of brains that come without a mask: see `external`
+    extractor: str = extract.DEFAULT  # of brains that come without a mask: see `extract`
     n4: bool = False  # remove the bias field
 
     @property
     def label(self) -> str:
         """What differs from the defaults, in a few words for names of rows and files; empty for nothing."""
-        extractor = [] if self.extractor == external.DEFAULT else [f"extractor={self.extractor}"]
+        extractor = [] if self.extractor == extract.DEFAULT else [f"extractor={self.extractor}"]
         return ",".join([*extractor, *(["n4"] if self.n4 else [])])
 
 
@@ -53,7 +53,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to prepare; everything a worker process needs."""
+    """One scan or stack to prepare; everything a worker process needs."""
 
     session: Session
     contrast: str
@@ -92,27 +92,18 @@ def position_of(session: Session, contrast: str) -> str | None:
     return session.mask_contrast
 
 
-def prepare_one(job: Job) -> str | None:
-    """Prepare one scan and write it; the reason where that is not possible."""
-    try:
-        _write(job)
-    except (SubjectError, MemoryError) as error:
-        return str(error) or "not enough memory for this scan: use fewer --workers."
-    return None
-
-
-def _write(job: Job) -> None:
-    """Every step for one scan."""
+def write_scan(job: Job) -> None:
+    """Prepare one scan and write it: every step; what is in the way is a SubjectError."""
     name, grid = f"{job.session.id} {job.contrast}", job.order.grid
     assert isinstance(grid, Grid), "slices without geometry have a preparation of their own"
     image = scan.read_image(job.session.images[job.contrast], job.session.orientation)
-    mask, found_by = brains.of(job.session, job.contrast, image, job.kept)
+    mask, found_by = brains.find_brain(job.session, job.contrast, image, job.kept)
     transform, registered = _transform(job, image, mask)
     lesion, ignored = _labels(job, image, mask)
-    brain = Brain.of(bias.corrected(image, mask) if job.order.options.n4 else image, mask)
-    low, high = intensities.scale(brain, name)
-    picture, on_grid = intensities.on_grid(brain, low, high, transform, grid, name)
-    flags = labels.on_grid(lesion, ignored, transform, grid)
+    brain = Brain.of(intensities.correct_bias(image, mask) if job.order.options.n4 else image, mask)
+    low, high = intensities.find_scale(brain.inside, name)
+    picture, on_grid = intensities.put_on_grid(brain, low, high, transform, grid, name)
+    flags = labels.put_on_grid(lesion, ignored, transform, grid)
     lesion_voxels = 0 if flags is None else int(np.count_nonzero(flags & LESION))
     if lesion is not None:
         plausibility.check_lesion_on_grid(lesion, lesion_voxels, transform, grid, name)
@@ -122,7 +113,7 @@ def _write(job: Job) -> None:
         "slice_area_mm2": [float(area) for area in area_mm2],
         "brain_ml": float(area_mm2.sum() * grid.spacing_mm / 1000),
         "lesion_ml": float(lesion_voxels * grid.voxel_ml),
-        "lesion_own_ml": labels.own_ml(lesion),
+        "lesion_own_ml": labels.measure_ml(lesion),
         "p1": low,
         "p99": high,
         "above_healthy_p99": intensities.above_healthy(brain, high, lesion),
@@ -130,7 +121,7 @@ def _write(job: Job) -> None:
         "registration": registered,
         "brain": found_by,
         "n4": job.order.options.n4,
-        "quality": quality.assess(picture, on_grid, grid, transform, job.contrast).as_dict(),
+        "quality": quality.assess_quality(picture, on_grid, grid, transform, job.contrast),
         "voxel_sha256": scan.voxel_hash(image.array),
         "sources": dict(job.sources),
         "preparation_version": PREPARATION_VERSION,
@@ -142,11 +133,11 @@ def _labels(job: Job, image: Scan, mask: NDArray[np.bool_]) -> tuple[Scan | None
     """The lesion and the ignored voxels in the world of the scan, wherever they were drawn."""
     session = job.session
     position = position_of(session, job.contrast)
-    marked = labels.of_subject(session, job.order.labels)
+    marked = labels.read_lesion(session, job.order.labels)
     drawn_on, matrix = image, np.eye(4)
     if position is not None:
         drawn_on = scan.read_image(session.images[position], session.orientation)
-        matrix = brains.motion(session, job.contrast, image, mask, position, drawn_on, job.kept)
+        matrix = brains.find_motion(session, job.contrast, image, mask, position, drawn_on, job.kept)
     for one, path in zip(marked, (session.lesion_mask, session.ignore_mask), strict=True):
         if one is not None and path is not None:
             plausibility.check_lattice(one, drawn_on, path, position or job.contrast)
@@ -164,14 +155,14 @@ def _transform(
     if job.reference is None:
         return np.eye(4), None
     reference = job.reference
-    kept = brains.kept_json(job.transform_path, lambda: _register(job, reference, image, mask))
+    kept = brains.remember_json(job.transform_path, lambda: _register(job, reference, image, mask))
     return np.array(kept["matrix"]), kept["quality"]
 
 
 def _register(job: Job, reference: str, image: Scan, mask: NDArray[np.bool_]) -> dict[str, Any]:
     if reference != job.contrast:
         image = scan.read_image(job.session.images[reference], job.session.orientation)
-        mask, _ = brains.of(job.session, reference, image, job.kept)
-    found = register(image, mask, f"{job.session.id} {reference}")
+        mask, _ = brains.find_brain(job.session, reference, image, job.kept)
+    found = register_brain(image, mask, f"{job.session.id} {reference}")
     figures = {name: getattr(found, name) for name in ("dice", "correlation", "determinant")}
     return {"matrix": found.matrix.tolist(), "quality": figures | {"reference": reference}}

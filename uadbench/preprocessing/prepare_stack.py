@@ -29,34 +29,25 @@ LEAST_SLICES = 8  # that are evaluated
 LESION_OUTSIDE = 0.05  # of the lesion, outside the brain
 
 
-def prepare_stack(job: Job) -> str | None:
-    """Prepare one stack and write it; the reason where that is not possible."""
-    try:
-        _write(job)
-    except (SubjectError, MemoryError) as error:
-        return str(error) or "not enough memory for this stack: use fewer --workers."
-    return None
-
-
-def _write(job: Job) -> None:
-    """Every step for one stack and contrast."""
+def write_stack(job: Job) -> None:
+    """Prepare one contrast of a stack and write it: every step; what is in the way is a SubjectError."""
     session, name = job.session, f"{job.session.id} {job.contrast}"
     images = stacks.read_images(session.stack)
-    lesion = stacks.read_masks(session.stack, job.order.labels)
-    channel, brain_channel = (_channel(job, images, c) for c in (job.contrast, BRAIN_ON))
+    lesion, _ = stacks.read_masks(session.stack, job.order.labels)
+    for contrast in (job.contrast, BRAIN_ON):
+        if session.channels[contrast] >= len(images):
+            raise SubjectError(
+                f"{session.id} has pictures of {len(images)} channels: there is no {contrast}."
+            )
+    channel, brain_channel = session.channels[job.contrast], session.channels[BRAIN_ON]
     brain = _brain(job, images[brain_channel])
-    copies = stacks.repeated(images, channel, brain_channel)
+    copies = stacks.find_repeated(images, channel, brain_channel)
     # A subject's slices with lesion never reach training; copies of FLAIR are no slices of another contrast.
     kept = np.flatnonzero(~copies & ~(lesion.any((0, 1)) & (session.slices == "lesion-free")))
     if not len(kept):
         raise SubjectError(f"{name} has no slice that can be used: all hold lesion, or repeat {BRAIN_ON}.")
     image = images[channel]
-    values = image[..., ~copies][brain[..., ~copies]]
-    low, high = intensities.percentiles(values) if values.size else (0.0, 0.0)
-    if not high > low:
-        raise SubjectError(
-            f"{name} has the 1st and the 99th percentile {low} inside the brain: it shows nothing."
-        )
+    low, high = intensities.find_scale(image[..., ~copies][brain[..., ~copies]], name)
     frame = job.order.grid
     assert isinstance(frame, Frame)
     stored = (image.shape[0], image.shape[1])
@@ -89,21 +80,12 @@ def _write(job: Job) -> None:
     prepared.write_codes(job.path, codes, None if session.healthy else flags, facts)
 
 
-def _channel(job: Job, images: NDArray[Any], contrast: str) -> int:
-    channel = job.session.channels[contrast]
-    if channel >= len(images):
-        raise SubjectError(
-            f"{job.session.id} has pictures of {len(images)} channels: there is no {contrast}."
-        )
-    return channel
-
-
 def _brain(job: Job, flair: NDArray[Any]) -> NDArray[np.bool_]:
     """The brain of the whole stack, kept by the content of its pictures."""
     pictures = [digest for part, digest in sorted(job.sources.items()) if part.startswith("image")]
     key = sha256_json([slice_brains.SLICE_BRAINS_VERSION, job.session.channels[BRAIN_ON], pictures])
     path = job.order.cache / "brains" / f"{key}.mask"
-    return brains.kept_mask(path, flair.shape, lambda: slice_brains.find(flair, job.session.id))
+    return brains.remember_mask(path, flair.shape, lambda: slice_brains.find_brains(flair, job.session.id))
 
 
 def _on_grid(
@@ -111,9 +93,9 @@ def _on_grid(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.uint8]]:
     """Image, brain and lesion flags of the kept slices, each slice resampled in its plane."""
     to_stored = grid.affine
-    on_grid = resampling.nearest(brain.astype(np.uint8), to_stored, grid.shape) > 0
-    flags = resampling.nearest(lesion.astype(np.uint8) * np.uint8(LESION), to_stored, grid.shape)
-    picture = resampling.linear(np.asfortranarray(scaled), to_stored, grid.shape) * on_grid
+    on_grid = resampling.sample_nearest(brain.astype(np.uint8), to_stored, grid.shape) > 0
+    flags = resampling.sample_nearest(lesion.astype(np.uint8) * np.uint8(LESION), to_stored, grid.shape)
+    picture = resampling.sample_linear(np.asfortranarray(scaled), to_stored, grid.shape) * on_grid
     return np.clip(picture, 0, 1), on_grid, flags
 
 
@@ -123,10 +105,9 @@ def _quality(brain: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> dict[str, A
     largest, counted = int(area.max()), int((area >= PIXELS.least_slice_area).sum())
     outside = float((lesion & ~brain).sum() / max(lesion.sum(), 1))
     one_sided = int((_sidedness(brain)[area >= PIXELS.least_slice_area] > ONE_SIDED).sum())
-    flags = []
-    if not LARGEST_PIXELS[0] <= largest <= LARGEST_PIXELS[1]:
-        expected = f"{LARGEST_PIXELS[0]} to {LARGEST_PIXELS[1]}"
-        flags.append(f"{largest} pixels of brain in the largest slice, expected {expected}")
+    flags, (low, high) = [], LARGEST_PIXELS
+    if not low <= largest <= high:
+        flags.append(f"{largest} pixels of brain in the largest slice, expected {low} to {high}")
     if counted < LEAST_SLICES:
         flags.append(f"{counted} slices with enough brain, expected {LEAST_SLICES} or more")
     if one_sided > MOST_ONE_SIDED:

@@ -5,7 +5,7 @@ that no image measure can tell left from right: that is left to the headers (`sc
 and sform disagree) and to the affine, which may not mirror (`register`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import permutations, product
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from uadbench.data.space import GRIDS, Grid
 from uadbench.preprocessing import resampling
 from uadbench.preprocessing.extract import T1_LIKE
-from uadbench.preprocessing.register import WORKING, template
+from uadbench.preprocessing.register import WORKING, load_template
 
 POINTS = GRIDS["g48"]
 BINS = 24  # per image, of the mutual information
@@ -30,82 +30,68 @@ DETERMINANTS = (0.9, 2.3)  # the template's head is a large one: scans grow
 ORIENTATION_MARGIN = 0.0  # mutual information in nats that another orientation may have more
 
 
-@dataclass(frozen=True)
-class Quality:
-    """The figures of a prepared scan, and what is remarkable about them in words."""
-
-    dice: float  # of the brain mask with the template's
-    correlation: float  # with the T1 template inside both masks; negative for an inverse contrast
-    native_ml: float  # brain volume before the affine
-    determinant: float  # of the affine
-    orientation: str  # axes of the template that the scan's fit best; "RAS" is right
-    margin: float  # mutual information, nats: as it lies, less the best other orientation's
-    flags: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, rounded: the figures are no more precise than that."""
-        numbers = {
-            key: round(getattr(self, key), 4)
-            for key in ("dice", "correlation", "native_ml", "determinant", "margin")
-        }
-        return numbers | {"orientation": self.orientation, "flags": list(self.flags)}
-
-
-def assess(
+def assess_quality(
     image: NDArray[np.float32],
     brain: NDArray[np.bool_],
     grid: Grid,
     transform: NDArray[np.float64],
     contrast: str,
-) -> Quality:
-    """The quality of an image in [0, 1] and its brain mask (R, A, S) on a grid."""
+) -> dict[str, Any]:
+    """The quality of an image in [0, 1] and its brain mask (R, A, S) on a grid, as plain data for JSON.
+
+    `dice` of the brain mask with the template's; `correlation` with the T1 template inside both masks,
+    negative for an inverse contrast; `native_ml`, the brain's volume before the affine; `determinant` of the
+    affine; `orientation`, the axes of the template that the scan's fit best ("RAS" is right), and `margin`,
+    the mutual information in nats as it lies, less the best other orientation's; `flags` in words.
+    """
     to_grid = np.linalg.inv(grid.affine) @ POINTS.affine
-    picture = resampling.nearest(image, to_grid, POINTS.shape)
-    mask = resampling.nearest(brain.view(np.uint8), to_grid, POINTS.shape).view(np.bool_)
+    picture = resampling.sample_nearest(image, to_grid, POINTS.shape)
+    mask = resampling.sample_nearest(brain.view(np.uint8), to_grid, POINTS.shape).view(np.bool_)
     fixed, fixed_mask = _template_points()
     both = mask & fixed_mask
     determinant = float(np.linalg.det(transform[:3, :3]))
     orientation, margin = _orientation(picture, mask)
     spread = both.sum() > 1 and picture[both].std() > 0
-    found = Quality(
-        dice=float(2 * both.sum() / max(int(mask.sum() + fixed_mask.sum()), 1)),
-        correlation=float(np.corrcoef(picture[both], fixed[both])[0, 1]) if spread else 0.0,
-        native_ml=float(np.count_nonzero(brain) * grid.voxel_ml / abs(determinant)),
-        determinant=determinant,
-        orientation=orientation,
-        margin=margin,
-        flags=(),
-    )
-    registered = not np.array_equal(transform, np.eye(4))
-    return Quality(**{**vars(found), "flags": tuple(_flags(found, registered, contrast in T1_LIKE))})
+    figures = {
+        "dice": float(2 * both.sum() / max(int(mask.sum() + fixed_mask.sum()), 1)),
+        "correlation": float(np.corrcoef(picture[both], fixed[both])[0, 1]) if spread else 0.0,
+        "native_ml": float(np.count_nonzero(brain) * grid.voxel_ml / abs(determinant)),
+        "determinant": determinant,
+        "margin": margin,
+    }
+    flags = _flags(figures, orientation, not np.array_equal(transform, np.eye(4)), contrast in T1_LIKE)
+    # Rounded: the figures are no more precise than that.
+    rounded = {name: round(value, 4) for name, value in figures.items()}
+    return {**rounded, "orientation": orientation, "flags": flags}
 
 
-def _flags(found: Quality, registered: bool, t1: bool) -> list[str]:
+def _flags(figures: Mapping[str, float], orientation: str, registered: bool, t1: bool) -> list[str]:
     """What is remarkable, with the figure and what is expected."""
+    dice, correlation, native_ml, determinant, _ = figures.values()
     flags = []
-    if found.dice < LEAST_DICE:
+    if dice < LEAST_DICE:
         why = "" if registered else ": is it really in MNI152, as its card says?"
-        flags.append(f"overlap with the template's brain {found.dice:.2f}, expected {LEAST_DICE:.2f}{why}")
-    if t1 and found.correlation < LEAST_CORRELATION:
-        flags.append(f"correlation with the template {found.correlation:.2f}, expected {LEAST_CORRELATION}")
+        flags.append(f"overlap with the template's brain {dice:.2f}, expected {LEAST_DICE:.2f}{why}")
+    if t1 and correlation < LEAST_CORRELATION:
+        flags.append(f"correlation with the template {correlation:.2f}, expected {LEAST_CORRELATION}")
     # A scan that came in MNI152 has no size of its own any more.
-    if registered and not NATIVE_ML[0] < found.native_ml < NATIVE_ML[1]:
-        flags.append(f"brain of {found.native_ml:.0f} ml, expected {NATIVE_ML[0]:.0f} to {NATIVE_ML[1]:.0f}")
-    if registered and not DETERMINANTS[0] < found.determinant < DETERMINANTS[1]:
+    if registered and not NATIVE_ML[0] < native_ml < NATIVE_ML[1]:
+        flags.append(f"brain of {native_ml:.0f} ml, expected {NATIVE_ML[0]:.0f} to {NATIVE_ML[1]:.0f}")
+    if registered and not DETERMINANTS[0] < determinant < DETERMINANTS[1]:
         low, high = DETERMINANTS
-        flags.append(f"registration changes the volume by {found.determinant:.2f}, expected {low} to {high}")
-    if found.orientation != "RAS":
-        flags.append(f"fits the template better with its axes turned to {found.orientation}")
+        flags.append(f"registration changes the volume by {determinant:.2f}, expected {low} to {high}")
+    if orientation != "RAS":
+        flags.append(f"fits the template better with its axes turned to {orientation}")
     return flags
 
 
 @lru_cache(maxsize=1)
 def _template_points() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The template and its brain mask at the points."""
-    image, brain = template()
+    image, brain = load_template()
     to_template = np.linalg.inv(WORKING.affine) @ POINTS.affine
-    picture = resampling.nearest(image, to_template, POINTS.shape)
-    return picture, resampling.nearest(brain.view(np.uint8), to_template, POINTS.shape).view(np.bool_)
+    picture = resampling.sample_nearest(image, to_template, POINTS.shape)
+    return picture, resampling.sample_nearest(brain.view(np.uint8), to_template, POINTS.shape).view(np.bool_)
 
 
 def _orientation(picture: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[str, float]:

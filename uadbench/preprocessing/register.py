@@ -46,18 +46,18 @@ class Registration:
 
 
 @lru_cache(maxsize=1)
-def template() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def load_template() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The template and its brain mask on the 2 mm working grid, the brain in [0.25, 1], else 0."""
     whole = scan.read_image(Path(nilearn.__file__).parent / TEMPLATE)
     return _working(whole, whole.array > 0, WORKING)
 
 
-def register(image: Scan, brain: NDArray[np.bool_], name: str) -> Registration:
+def register_brain(image: Scan, brain: NDArray[np.bool_], name: str) -> Registration:
     """The affine (12 degrees of freedom) that brings a masked brain to the template.
 
     A result that is no plausible one is a SubjectError with its figures.
     """
-    fixed, fixed_mask = template()
+    fixed, fixed_mask = load_template()
     lattice = lattice_around(image, brain)
     moving, moving_mask = _working(image, brain, lattice)
 
@@ -100,19 +100,20 @@ def _working(
     values = image.array[box].astype(np.float32)
     low, high = np.percentile(values[inside], [1, 99])
     values = FOREGROUND + (1 - FOREGROUND) * ((values - low) / ((high - low) or 1)).clip(0, 1)
-    to_source = np.linalg.inv(resampling.moved(image.affine, box)) @ lattice.affine
-    picture = resampling.linear(np.where(inside, values, 0).astype(np.float32), to_source, lattice.shape)
-    return picture, resampling.nearest(inside.astype(np.uint8), to_source, lattice.shape) > 0
+    to_source = np.linalg.inv(resampling.crop_affine(image.affine, box)) @ lattice.affine
+    picture = resampling.sample_linear(
+        np.where(inside, values, 0).astype(np.float32), to_source, lattice.shape
+    )
+    return picture, resampling.sample_nearest(inside.astype(np.uint8), to_source, lattice.shape) > 0
 
 
 def lattice_around(image: Scan, brain: NDArray[np.bool_]) -> Grid:
     """A 2 mm lattice, its axes along the world's, that holds the brain and 30 mm around it."""
-    box = resampling.bounding_box(brain)
-    corners = np.stack(np.meshgrid(*[(s.start, s.stop) for s in box], indexing="ij")).reshape(3, -1)
+    corners = resampling.list_corners([(s.start, s.stop) for s in resampling.bounding_box(brain)])
     world = image.affine[:3, :3] @ corners + image.affine[:3, 3:]
     low, high = world.min(1) - 30, world.max(1) + 30
-    shape = np.ceil((high - low) / 2).astype(int)
-    return Grid("around", (int(shape[0]), int(shape[1]), int(shape[2])), 2.0, (low[0], low[1], low[2]))
+    right, front, up = (int(n) for n in np.ceil((high - low) / 2))
+    return Grid("around", (right, front, up), 2.0, (low[0], low[1], low[2]))
 
 
 def as_itk(array: NDArray[Any], lattice: Grid) -> Any:
@@ -137,15 +138,17 @@ def _starts(fixed: Any, moving: Any) -> list[Any]:
     centre, volume = centre_of(fixed)
     moving_centre, moving_volume = centre_of(moving)
     scale = float(np.clip((moving_volume / volume) ** (1 / 3), 0.75, 1.1))
-    starts = []
-    for pitch in np.deg2rad(PITCHES_DEGREES):
-        start = sitk.AffineTransform(3)
-        start.SetCenter(centre.tolist())
-        start.SetTranslation((moving_centre - centre).tolist())
-        cos, sin = np.cos(pitch), np.sin(pitch)
-        start.SetMatrix((scale * np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])).ravel().tolist())
-        starts.append(start)
-    return starts
+    return [make_start(centre, moving_centre, scale, pitch) for pitch in np.deg2rad(PITCHES_DEGREES)]
+
+
+def make_start(centre: NDArray[np.float64], place: NDArray[np.float64], scale: float, pitch: float) -> Any:
+    """An affine transform that scales, nods by a pitch (radians) and takes a centre to a place (3,) in mm."""
+    start = sitk.AffineTransform(3)
+    start.SetCenter(centre.tolist())
+    start.SetTranslation((place - centre).tolist())
+    cos, sin = np.cos(pitch), np.sin(pitch)
+    start.SetMatrix((scale * np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])).ravel().tolist())
+    return start
 
 
 def promising(
@@ -186,14 +189,14 @@ def coarse_to_fine(
 def _whole(fixed: Any, moving: Any) -> Any:
     """The affine template mm -> scan mm of most mutual information of the whole brains."""
     region = sitk.BinaryDilate(sitk.Cast(fixed > 0, sitk.sitkUInt8), [5, 5, 5])  # the brain and 10 mm
-    best, _ = best_of(promising(_starts(fixed, moving), fixed, moving), fixed, moving, region)
-    return improved(best, fixed, moving, region, coarse_to_fine([2, 1], [2.0, 0.0], [0.5, 0.15], 60))
+    starts = promising(_starts(fixed, moving), fixed, moving)
+    return search(starts, fixed, moving, region, coarse_to_fine([2, 1], [2.0, 0.0], [0.5, 0.15], 60))
 
 
 def _inside(whole: Any, fixed: Any, moving: Any) -> Any:
     """The affine of most mutual information well inside the template's brain, from that of whole brains.
 
-    Where a brain mask ends is a habit of whoever made it: one that follows the cortex and one that
+    Where a brain mask ends differs between its makers: one that follows the cortex and one that
     includes the fluid around it differ by a tenth of the brain's length, and fitting their edges to the
     template's makes brains of two sizes.
     """
@@ -203,14 +206,14 @@ def _inside(whole: Any, fixed: Any, moving: Any) -> Any:
     return improved(sitk.AffineTransform(whole), fixed, moving, region, gentle)
 
 
-def best_of(starts: list[Any], fixed: Any, moving: Any, region: Any) -> tuple[Any, float]:
-    """The start that leads to most mutual information on 8 mm voxels, as improved there, and its metric."""
-    found = []
+def search(starts: list[Any], fixed: Any, moving: Any, region: Any, method: Any) -> Any:
+    """The start that leads to most mutual information on 8 mm voxels, improved there and by a method."""
+    values = []
     for start in starts:
         coarse = coarse_to_fine([4], [4.0], [1.0], 60)
         improved(start, fixed, moving, region, coarse)
-        found.append((start, float(coarse.GetMetricValue())))
-    return min(found, key=lambda pair: pair[1])
+        values.append(float(coarse.GetMetricValue()))
+    return improved(starts[int(np.argmin(values))], fixed, moving, region, method)
 
 
 def improved(start: Any, fixed: Any, moving: Any, region: Any, method: Any) -> Any:
@@ -239,8 +242,8 @@ def _quality(
 ) -> Registration:
     """A matrix scan -> MNI152 with the figures of its fit."""
     to_source = np.linalg.inv(lattice.affine) @ np.linalg.inv(matrix) @ WORKING.affine
-    picture = resampling.linear(moving, to_source, WORKING.shape)
-    mask = resampling.nearest(moving_mask.astype(np.uint8), to_source, WORKING.shape) > 0
+    picture = resampling.sample_linear(moving, to_source, WORKING.shape)
+    mask = resampling.sample_nearest(moving_mask.astype(np.uint8), to_source, WORKING.shape) > 0
     both = mask & fixed_mask
     dice = 2 * both.sum() / (mask.sum() + fixed_mask.sum())
     correlation = np.corrcoef(picture[both], fixed[both])[0, 1] if both.sum() > 1 else 0.0

@@ -8,6 +8,7 @@ Vercauteren and Ourselin, "Scale factor point spread function matching", MICCAI 
 Nothing here calls a threaded library: the result is the same bits on any number of cores.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ TRUNCATE = 3.0  # standard deviations of the Gaussian that are kept
 STRAIGHT = 1e-3  # voxels that an affine may lean over a whole axis and still be taken as straight
 
 
-def linear(
+def sample_linear(
     array: NDArray[np.float32], to_source: NDArray[np.float64], shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
     """A volume (R, A, S), 0 outside, sampled trilinearly at every voxel of a grid of `shape`.
@@ -40,8 +41,10 @@ def linear(
     return _oblique(array, to_source, shape, order=1)
 
 
-def nearest(array: NDArray[Any], to_source: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[Any]:
-    """A volume (R, A, S) of labels, 0 outside, at every voxel of a grid of `shape`; see `linear`."""
+def sample_nearest(
+    array: NDArray[Any], to_source: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """A volume (R, A, S) of labels, 0 outside, at every voxel of a grid of `shape`; see `sample_linear`."""
     if not _straight(to_source, shape):
         return _oblique(array, to_source, shape, order=0)
     result, picked = np.zeros(shape, array.dtype), []
@@ -69,14 +72,17 @@ def _steps(picked: NDArray[np.int64]) -> slice | NDArray[np.int64]:
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     """The smallest box that holds all True voxels (there is at least one)."""
-    sides = []
-    for axis in range(3):
-        there = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
-        sides.append(slice(int(there[0]), int(there[-1]) + 1))
-    return sides[0], sides[1], sides[2]
+    ends = (np.flatnonzero(mask.any(others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1)))
+    right, front, up = (slice(int(first), int(last) + 1) for first, last in ends)
+    return right, front, up
 
 
-def moved(affine: NDArray[np.float64], box: tuple[slice, ...]) -> NDArray[np.float64]:
+def list_corners(ends: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """The corners (3, 8) of a box, given its two ends along each axis."""
+    return np.stack(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
+
+
+def crop_affine(affine: NDArray[np.float64], box: tuple[slice, ...]) -> NDArray[np.float64]:
     """The affine of the part of a volume that a box cuts out."""
     affine = affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
@@ -131,7 +137,7 @@ def _oblique(
 ) -> NDArray[Any]:
     """Sampling through a general affine, only where the grid meets the volume."""
     result = np.zeros(shape, array.dtype)
-    ends = np.array(np.meshgrid(*[(-1, n) for n in array.shape], indexing="ij")).reshape(3, -1)
+    ends = list_corners([(-1, n) for n in array.shape])
     to_grid = np.linalg.inv(to_source)
     corners = to_grid[:3, :3] @ ends + to_grid[:3, 3:]
     start = np.clip(np.floor(corners.min(1)).astype(int), 0, shape)

@@ -1,6 +1,6 @@
-"""Rigid registration of two contrasts of one subject in the scanner's space: mutual information.
+"""Rigid registration of two contrasts of one session in the scanner's space: mutual information.
 
-People move between acquisitions by millimetres, so the search begins at "did not move" and stays close.
+Subjects move between acquisitions by millimetres, so the search begins at "did not move" and stays close.
 """
 
 import numpy as np
@@ -8,16 +8,7 @@ import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 
 from uadbench.data.space import Grid
-from uadbench.preprocessing import resampling
-from uadbench.preprocessing.register import (
-    as_itk,
-    best_of,
-    coarse_to_fine,
-    improved,
-    lattice_around,
-    matrix_of,
-    one_thread,
-)
+from uadbench.preprocessing import register, resampling
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
@@ -27,23 +18,24 @@ START_TURNS_DEGREES = (0.0, -8.0, 8.0)  # about the left-right axis, a nod
 FARTHEST_MM, WIDEST_DEGREES = 60.0, 35.0  # more is no motion of a head in its coil
 
 
-def motion(fixed: Scan, brain: NDArray[np.bool_], moving: Scan, name: str) -> NDArray[np.float64]:
+def find_motion(fixed: Scan, brain: NDArray[np.bool_], moving: Scan, name: str) -> NDArray[np.float64]:
     """The matrix (4, 4) world mm of the fixed scan -> world mm of the moving one, of the same head.
 
     `brain` (R, A, S) lies on the fixed scan's voxels; neither scan needs to be stripped. A motion that no
     head makes in its coil is a SubjectError. One thread, fixed seed: the same scans give the same bits.
     """
-    lattice = lattice_around(fixed, brain)
+    lattice = register.lattice_around(fixed, brain)
     near = _on(lattice, Scan(brain.astype(np.float32), fixed.affine)) > 0.5
-    with one_thread():
-        region = sitk.BinaryDilate(as_itk(near.astype(np.uint8), lattice), [round(REGION_MM / 2)] * 3)
-        still, moved = (as_itk(_on(lattice, _scaled(image)), lattice) for image in (fixed, moving))
+    with register.one_thread():
+        inside = register.as_itk(near.astype(np.uint8), lattice)
+        region = sitk.BinaryDilate(inside, [round(REGION_MM / 2)] * 3)
+        still, moved = (register.as_itk(_on(lattice, _scaled(image)), lattice) for image in (fixed, moving))
         try:
-            best, _ = best_of(_starts(lattice, near), still, moved, region)
-            found = improved(best, still, moved, region, coarse_to_fine([2, 1], [2.0, 0.0], [0.5, 0.25], 60))
+            method = register.coarse_to_fine([2, 1], [2.0, 0.0], [0.5, 0.25], 60)
+            found = register.search(_starts(lattice, near), still, moved, region, method)
         except RuntimeError as error:
             raise SubjectError(f"{name} could not be registered rigidly: {error}") from error
-    return _checked(matrix_of(found), lattice, name)
+    return _checked(register.matrix_of(found), lattice, name)
 
 
 def _scaled(image: Scan) -> Scan:
@@ -54,7 +46,7 @@ def _scaled(image: Scan) -> Scan:
 
 
 def _on(lattice: Grid, image: Scan) -> NDArray[np.float32]:
-    return resampling.linear(image.array, np.linalg.inv(image.affine) @ lattice.affine, lattice.shape)
+    return resampling.sample_linear(image.array, np.linalg.inv(image.affine) @ lattice.affine, lattice.shape)
 
 
 def _starts(lattice: Grid, near: NDArray[np.bool_]) -> list[sitk.Euler3DTransform]:
@@ -76,7 +68,7 @@ def _checked(matrix: NDArray[np.float64], lattice: Grid, name: str) -> NDArray[n
     degrees = float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
     if apart > FARTHEST_MM or degrees > WIDEST_DEGREES:
         raise SubjectError(
-            f"{name} lies {apart:.0f} mm and {degrees:.0f} degrees from the subject's other contrast; "
+            f"{name} lies {apart:.0f} mm and {degrees:.0f} degrees from the session's other contrast; "
             f"expected are at most {FARTHEST_MM:.0f} mm and {WIDEST_DEGREES:.0f} degrees: supply a brain "
             "mask for each contrast, or leave it out."
         )

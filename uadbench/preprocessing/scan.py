@@ -9,20 +9,9 @@ import numpy as np
 from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
-from uadbench.preprocessing.nifti import Header, corner_distance, files_of, read_header, read_voxels, rows
+from uadbench.preprocessing import resampling
+from uadbench.preprocessing.nifti import corner_distance, read_header, read_voxels, round_rows
 from uadbench.system.errors import SubjectError
-
-__all__ = [
-    "Header",
-    "Scan",
-    "files_of",
-    "read",
-    "read_header",
-    "read_image",
-    "read_labels",
-    "read_lattice",
-    "voxel_hash",
-]
 
 LABEL_TOLERANCE = 1e-3  # label files stored as float differ from integers by rounding only
 LARGEST_LABEL = 2**31 - 1
@@ -61,8 +50,15 @@ class Scan:
         """Whether the voxels of both lie in the same places, to a hundredth of a voxel at the corners."""
         return self.array.shape == other.array.shape and self.voxels_apart(other) <= 0.01
 
+    def sample_mask(self, mask: "Scan") -> NDArray[Any]:
+        """The voxels of a mask or label volume on those of this scan, by nearest neighbour, 0 outside."""
+        if self.same_lattice(mask):
+            return mask.array
+        to_mask = np.linalg.inv(mask.affine) @ self.affine
+        return resampling.sample_nearest(mask.array, to_mask, self.array.shape)
 
-def read(path: Path, orientation: str | None = None) -> Scan:
+
+def read_scan(path: Path, orientation: str | None = None) -> Scan:
     """A NIfTI or Analyze file as a `Scan`; `orientation` as in `read_header`.
 
     A file that cannot be used raises SubjectError.
@@ -79,7 +75,7 @@ def read_lattice(path: Path, orientation: str | None = None) -> Scan:
 
 def read_image(path: Path, orientation: str | None = None) -> Scan:
     """An image: not constant, and a number everywhere that can be reckoned with, else SubjectError."""
-    scan = read(path, orientation)
+    scan = read_scan(path, orientation)
     low, high = float(scan.array.min()), float(scan.array.max())  # NaN where there is one
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = scan.array.size - np.count_nonzero(np.isfinite(scan.array))
@@ -104,7 +100,7 @@ def read_labels(path: Path, orientation: str | None = None) -> Scan:
 
     Two values of which the smaller is 0 are labels too, whatever the larger is: 0 and 1. Others are an error.
     """
-    scan = read(path, orientation)
+    scan = read_scan(path, orientation)
     if not np.issubdtype(scan.array.dtype, np.floating):
         return scan
     rounded = np.rint(scan.array)
@@ -137,10 +133,8 @@ def _plain(array: NDArray[Any]) -> NDArray[Any]:
         return array.astype(np.int16, copy=False)
     if array.min() >= -32768 and array.max() <= 32767:
         middle = array[len(array) // 2]  # most images that are not whole numbers show it here
-        if array.dtype.kind in "iu" or np.array_equal(middle, np.rint(middle)):
-            whole = array.astype(np.int16)
-            if array.dtype.kind in "iu" or np.array_equal(whole, array):
-                return whole
+        if np.array_equal(middle, np.rint(middle)) and np.array_equal(whole := array.astype(np.int16), array):
+            return whole
     return array.astype(np.float32) + np.float32(0)  # -0 becomes 0
 
 
@@ -151,7 +145,7 @@ def _canonical(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> 
     canonical = affine @ inv_ornt_aff(axes, array.shape)
     if aff2axcodes(canonical) != ("R", "A", "S"):
         raise SubjectError(
-            f"{path} has axes so oblique that none of them can be called left-right {rows(affine)}: "
+            f"{path} has axes so oblique that none of them can be called left-right {round_rows(affine)}: "
             "resample it along the axes of the head."
         )
     return Scan(turned, canonical)

@@ -22,6 +22,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import convex_hull_image
 
+from uadbench.preprocessing import background
 from uadbench.system.errors import SubjectError
 
 SLICE_BRAINS_VERSION = "2"
@@ -46,7 +47,7 @@ BEND = 2  # mm from one angle to the next, 3 degrees on
 BARRED = 2.0  # a cost above all others
 
 
-def find(flair: NDArray[Any], name: str) -> NDArray[np.bool_]:
+def find_brains(flair: NDArray[Any], name: str) -> NDArray[np.bool_]:
     """The brain (R, A, S) in a stack of FLAIR slices; a stack that shows none is a SubjectError."""
     smooth = ndimage.gaussian_filter(flair.astype(np.float32), (SMOOTHING, SMOOTHING, 0))
     head = _head(smooth)
@@ -85,7 +86,7 @@ class _Search:
         brain = np.zeros(self.head.shape, bool)
         inside, around = self._inside(first, None)
         tissue = (self.slices[..., first] > BRIGHT) & inside
-        brain[..., first] = self._put_back(_largest(eroded(tissue, self.strip))) & inside
+        brain[..., first] = self._put_back(background.keep_largest(eroded(tissue, self.strip))) & inside
         count = self.slices.shape[-1]
         for step in (1, -1):
             radii, before, largest = around, brain[..., first], 0
@@ -198,11 +199,6 @@ def _depth(head: NDArray[np.bool_]) -> NDArray[np.float64]:
     margin = 40
     padded = np.pad(head, margin, mode="edge")
     return np.asarray(ndimage.distance_transform_edt(padded)[margin:-margin, margin:-margin])
-
-
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, count = ndimage.label(mask)
-    return mask if count < 2 else np.asarray(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
 
 
 def eroded(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:

@@ -4,7 +4,8 @@ A picture's first row is the front and its first column the patient's right, as 
 nothing in the files says so, and left and right cannot be told from them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,11 @@ def read_images(stack: Sequence[Slice]) -> NDArray[Any]:
     return np.stack([_turned(np.moveaxis(picture, -1, 0)) for picture in pictures], -1)
 
 
-def read_masks(stack: Sequence[Slice], labels: Labels) -> NDArray[np.bool_]:
-    """Lesion (R, A, S); a value that the card does not know is a SubjectError, see `Labels.binary`."""
+def read_masks(stack: Sequence[Slice], labels: Labels) -> tuple[NDArray[np.bool_], int | None]:
+    """Lesion (R, A, S), and the value that was read as the card's, see `Labels.binary`.
+
+    A value that the card does not know is a SubjectError.
+    """
     masks = _of_one_shape([one.mask for one in stack], 2)
     values = [np.unique(mask) for mask in masks]
     binary = labels.binary(np.unique(np.concatenate(values)))
@@ -75,18 +79,13 @@ def read_masks(stack: Sequence[Slice], labels: Labels) -> NDArray[np.bool_]:
         if unknown and binary is None:
             raise SubjectError(
                 f"{one.mask} has the labels {unknown}, the data set's card knows {list(labels.known)}: "
-                "correct the card, or leave the subject out."
+                "correct the card, or leave the session out."
             )
     lesion = labels.lesion if binary is None else (binary,)
-    return np.stack([_turned(np.isin(mask, lesion)) for mask in masks], -1)
+    return np.stack([_turned(np.isin(mask, lesion)) for mask in masks], -1), binary
 
 
-def label_values(stack: Sequence[Slice]) -> NDArray[Any]:
-    """All values of the masks of a stack, sorted."""
-    return np.unique(np.concatenate([np.unique(read_picture(one.mask)) for one in stack]))
-
-
-def repeated(images: NDArray[Any], channel: int, of: int) -> NDArray[np.bool_]:
+def find_repeated(images: NDArray[Any], channel: int, of: int) -> NDArray[np.bool_]:
     """In which slices (S,) a channel is nothing but a copy of another; empty slices are no copies."""
     first, second = images[channel], images[of]
     if channel == of:
@@ -98,12 +97,9 @@ def repeated(images: NDArray[Any], channel: int, of: int) -> NDArray[np.bool_]:
 def is_replaced(stack: Sequence[Slice], channel: int, of: int) -> bool:
     """Whether a channel is a copy of another in all slices that can be read."""
     seen = False
-    for one in _from_the_middle(stack):
-        try:
-            picture = _turned(np.moveaxis(read_picture(one.image), -1, 0))[..., None]
-        except SubjectError:
-            continue  # `verify` and `prepare` name it
-        copied = len(picture) > max(channel, of) and bool(repeated(picture, channel, of)[0])
+    for stored in _readable(one.image for one in _from_the_middle(stack)):
+        picture = _turned(np.moveaxis(stored, -1, 0))[..., None]
+        copied = len(picture) > max(channel, of) and bool(find_repeated(picture, channel, of)[0])
         if not copied and picture[of].any():
             return False
         seen |= copied
@@ -112,13 +108,14 @@ def is_replaced(stack: Sequence[Slice], channel: int, of: int) -> bool:
 
 def holds_lesion(stack: Sequence[Slice]) -> bool:
     """Whether any mask that can be read has a value but 0."""
-    for one in _from_the_middle(stack):
-        try:
-            if read_picture(one.mask).any():
-                return True
-        except SubjectError:
-            continue  # `verify` and `prepare` name it
-    return False
+    return any(mask.any() for mask in _readable(one.mask for one in _from_the_middle(stack)))
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[NDArray[Any]]:
+    """The pictures that can be read; `verify` and `prepare` name the others."""
+    for path in paths:
+        with suppress(SubjectError):
+            yield read_picture(path)
 
 
 def _of_one_shape(paths: Sequence[Path], axes: int) -> list[NDArray[Any]]:

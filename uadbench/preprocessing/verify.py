@@ -1,7 +1,9 @@
 """Verify: compare a download with what its card expects, file by file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +12,11 @@ from numpy.typing import NDArray
 
 from uadbench import __version__
 from uadbench.data import layout, splits
-from uadbench.data.session import LeftOut, Session, Slice
+from uadbench.data.session import LeftOut, Session
 from uadbench.datasets import Found
-from uadbench.preprocessing import labels, masks, plausibility, scan, stacks
+from uadbench.preprocessing import brains, labels, plausibility, scan, stacks
+from uadbench.preprocessing.duplicates import EXCLUDE_ONE, describe_copy
 from uadbench.preprocessing.labels import Labels
-from uadbench.preprocessing.prepare import EXCLUDE_ONE, same_image
 from uadbench.preprocessing.prepare_scan import position_of
 from uadbench.preprocessing.scan import Scan
 from uadbench.system import pool
@@ -23,7 +25,7 @@ from uadbench.system.progress import Progress
 
 
 class Count(NamedTuple):
-    """How many subjects have a contrast, against the whole release."""
+    """How many sessions have a contrast, against the whole release."""
 
     contrast: str
     expected: int | None  # None: the card does not know
@@ -34,7 +36,7 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about one subject: which file, and what is the matter."""
+    """Something about one session: which file, and what is the matter."""
 
     subject_id: str
     file: str
@@ -46,7 +48,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What verify found. Missing subjects are no problem: a part of a release is a part of its splits."""
+    """What verify found. Missing sessions are no problem: a part of a release is a part of its splits."""
 
     dataset: str
     root: str
@@ -65,8 +67,8 @@ class Report:
         missing = [f"{row.missing} of {row.expected} {row.contrast}" for row in self.counts if row.missing]
         absent = f"; of the whole release are missing: {', '.join(missing)}" if missing else ""
         if self.problems:
-            wrong = sorted({finding.subject_id for finding in self.problems})
-            return f"something is wrong with {layout.listed(wrong)}, who are not scored like this{absent}"
+            wrong = layout.count_names(sorted({finding.subject_id for finding in self.problems}))
+            return f"something is wrong with {wrong}, who are not scored like this{absent}"
         if missing or self.left_out:
             left = f" ({len(self.left_out)} left out, see above)" if self.left_out else ""
             return f"what is used is in order{left}{absent}"
@@ -87,38 +89,52 @@ class Report:
         return asdict(self) | about
 
 
-@dataclass(frozen=True)
-class _Job:
-    session: Session
-    labels: Labels
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Checked:
-    """What one subject's files showed."""
+    """What the files of one session showed."""
 
-    problems: tuple[Finding, ...]
-    remarks: tuple[Finding, ...]
-    voxels: dict[str, str]  # contrast -> voxel hash
+    id: str
+    problems: list[Finding] = field(default_factory=list)
+    remarks: list[Finding] = field(default_factory=list)
+    voxels: dict[str, str] = field(default_factory=dict)  # contrast -> voxel hash
+
+    def problem(self, file: object, reason: object) -> None:
+        self.problems.append(Finding(self.id, str(file), str(reason)))
+
+    def remark(self, file: object, reason: object) -> None:
+        self.remarks.append(Finding(self.id, str(file), str(reason)))
+
+    @contextmanager
+    def trying(self, file: object) -> Iterator[None]:
+        """What is wrong with a file becomes a problem."""
+        try:
+            yield
+        except SubjectError as error:
+            self.problem(file, error)
 
 
 def verify(found: Found, workers: int, progress: Progress, opening: bool = True) -> Report:
-    """Open every file of every subject and compare; nothing is changed.
+    """Open every file of every session and compare; nothing is changed.
 
     Without `opening` only what was found is counted: where the scans are yet to be drawn.
     """
     card = found.card
-    # The lesion-free slices of a subject are files of the whole stack, which is checked.
+    # The lesion-free slices of a session are files of the whole stack, which is checked.
     sessions = [session for session in found.sessions if opening and session.slices == "all"]
-    jobs = [_Job(session, Labels.of(card)) for session in sessions]
     checked: dict[int, _Checked] = {}
-    with progress.stage(f"verify {card.name}", len(jobs)) as stage:
-        for position, result in pool.results(_check, jobs, workers):
-            checked[position] = _died(jobs[position], result) if isinstance(result, pool.Died) else result
-            stage.advance(1, jobs[position].session.id)
-    in_order = [checked[position] for position in range(len(jobs))]
-    parts = splits.split(found.sessions, card)
+    with progress.stage(f"verify {card.name}", len(sessions)) as stage:
+        for position, result in pool.results(partial(_check, Labels.of(card)), sessions, workers):
+            session = sessions[position]
+            if isinstance(result, pool.Died):
+                result = _Checked(session.id, [Finding(session.id, "", result.reason)])
+            checked[position] = result
+            stage.advance(1, session.id)
+    in_order = [checked[position] for position in range(len(sessions))]
+    parts = splits.split_sessions(found.sessions, card)
     problems, remarks = _duplicates(sessions, in_order, parts)
+    for session, part, first in splits.find_torn(parts):
+        reason = f"subject {session.subject} is in {first} and in {part}: correct the table or the adapter"
+        problems.append(Finding(session.id, "", reason))
     return Report(
         dataset=card.name,
         root=str(found.root),
@@ -127,107 +143,82 @@ def verify(found: Found, workers: int, progress: Progress, opening: bool = True)
         healthy=sum(session.healthy for session in found.sessions),
         counts=tuple(_counts(found)),
         left_out=found.left_out,
-        problems=(*(f for c in in_order for f in c.problems), *problems, *_torn(parts)),
+        problems=(*(f for c in in_order for f in dict.fromkeys(c.problems)), *problems),
         remarks=(
             *(Finding(remark.id, "", remark.reason) for remark in found.remarks),
-            *(f for c in in_order for f in c.remarks),
+            *(f for c in in_order for f in dict.fromkeys(c.remarks)),
             *remarks,
         ),
-        partitions=splits.balance(parts),
+        partitions=splits.count_balance(parts),
     )
 
 
 def _counts(found: Found) -> Iterator[Count]:
     there = {contrast for session in found.sessions for contrast in session.images}
-    known = dict.fromkeys([*found.card.contrasts, *sorted(there)])
-    for contrast in known:
+    for contrast in dict.fromkeys([*found.card.contrasts, *sorted(there)]):
         expected = found.card.expected.get(contrast)
         count = sum(contrast in s.images and s.slices == "all" for s in found.sessions)
         missing, surplus = (max(0, expected - count), max(0, count - expected)) if expected else (0, 0)
         yield Count(contrast, expected, count, missing, surplus)
 
 
-def _died(job: _Job, died: pool.Died) -> _Checked:
-    return _Checked((Finding(job.session.id, "", died.reason),), (), {})
-
-
-def _torn(parts: Mapping[str, Sequence[Session]]) -> Iterator[Finding]:
-    """Subjects who are in two partitions: a run stops at them."""
-    homes: dict[str, tuple[str, Session]] = {}
-    for part, members in parts.items():
-        for session in members:
-            first, other = homes.setdefault(session.subject, (part, session))
-            if not splits.may_share(first, other, part, session):
-                reason = (
-                    f"subject {session.subject} is in {first} and in {part}: correct the table or the adapter"
-                )
-                yield Finding(session.id, "", reason)
-
-
 def _duplicates(
     sessions: Sequence[Session], checked: Sequence[_Checked], parts: Mapping[str, Sequence[Session]]
 ) -> tuple[list[Finding], list[Finding]]:
-    """Problems: the same voxels under two subjects; remarks: under two contrasts of one subject."""
+    """Problems: the same voxels under two sessions; remarks: under two contrasts of one session."""
     home = {session.id: part for part, members in parts.items() for session in members}
     seen: dict[str, tuple[Session, str]] = {}
     problems, remarks = [], []
     for session, result in zip(sessions, checked, strict=True):
         for contrast, digest in result.voxels.items():
             first, other = seen.setdefault(digest, (session, contrast))
-            if (first.id, other) == (session.id, contrast):
-                continue
-            file = str(session.images[contrast])
-            same = same_image(contrast, first, other)
+            same = describe_copy(contrast, first, other)
             if first.id == session.id:
-                remarks.append(Finding(session.id, file, same))
+                if other != contrast:
+                    remarks.append(Finding(session.id, str(session.images[contrast]), same))
                 continue
             places = [home.get(one.id, "no partition") for one in (first, session)]
             across = "" if places[0] == places[1] else f" ({places[0]} and {places[1]})"
-            reason = f"{same}{across}: {EXCLUDE_ONE}"
-            problems.append(Finding(session.id, file, reason))
+            end = f"{across}: {EXCLUDE_ONE}"
+            problems.append(Finding(session.id, str(session.images[contrast]), same + end))
             if first.healthy != session.healthy:  # so one of them is said to be what it is not
-                counterpart = same_image(other, session, contrast)
-                problems.append(
-                    Finding(first.id, str(first.images[other]), f"{counterpart}{across}: {EXCLUDE_ONE}")
-                )
+                counterpart = describe_copy(other, session, contrast)
+                problems.append(Finding(first.id, str(first.images[other]), counterpart + end))
     return problems, remarks
 
 
-def _check(job: _Job) -> _Checked:
-    """Open every file of one subject."""
-    notes = _Notes(job.session.id, job.session.orientation)
-    if job.session.stack:
-        voxels = _check_stack(notes, job)
-        return _Checked(tuple(notes.problems), tuple(notes.remarks), voxels)
-    images = {c: notes.opened(path, scan.read_image) for c, path in sorted(job.session.images.items())}
-    there = {contrast: image for contrast, image in images.items() if image is not None}
-    if not job.session.images:
-        notes.problem("", "has masks but no image: fetch the image, or leave the subject out")
-    brains = {
-        contrast: _check_brain(notes, job.session, contrast, image) for contrast, image in there.items()
-    }
-    _check_labels(notes, job, there, brains)
-    voxels = {contrast: scan.voxel_hash(image.array) for contrast, image in there.items()}
-    return _Checked(tuple(dict.fromkeys(notes.problems)), tuple(dict.fromkeys(notes.remarks)), voxels)
+def _check(known: Labels, session: Session) -> _Checked:
+    """Open every file of one session."""
+    notes = _Checked(session.id)
+    if session.stack:
+        _check_stack(notes, session, known)
+        return notes
+    if not session.images:
+        notes.problem("", "has masks but no image: fetch the image, or leave the session out")
+    images: dict[str, Scan] = {}
+    for contrast, path in sorted(session.images.items()):
+        with notes.trying(path):
+            images[contrast] = scan.read_image(path, session.orientation)
+    masks = {contrast: _check_brain(notes, session, contrast, image) for contrast, image in images.items()}
+    _check_labels(notes, session, known.of_session(session), images, masks)
+    notes.voxels = {contrast: scan.voxel_hash(image.array) for contrast, image in images.items()}
+    return notes
 
 
-def _check_stack(notes: "_Notes", job: _Job) -> dict[str, str]:
-    """Open every picture of a stack; the voxel hash of each contrast that can be used."""
-    session, there = job.session, {}
+def _check_stack(notes: _Checked, session: Session, known: Labels) -> None:
+    """Open every picture of a stack."""
     for one in session.stack:
-        for path, read in ((one.image, stacks.read_images), (one.mask, _masks(job.labels))):
-            try:
-                read([one])
-            except SubjectError as error:
-                notes.problem(path, str(error))
+        with notes.trying(one.image):
+            stacks.read_images([one])
+        with notes.trying(one.mask):
+            stacks.read_masks([one], known)
     try:
         images = stacks.read_images(session.stack)
-        stacks.read_masks(session.stack, job.labels)
-        binary = job.labels.binary(stacks.label_values(session.stack))
+        _, binary = stacks.read_masks(session.stack, known)
     except SubjectError as error:
         if not notes.problems:
-            notes.problem(session.stack[0].image.parent, str(error))
-        return {}
+            notes.problem(session.stack[0].image.parent, error)
+        return
     if binary is not None:
         notes.remark(
             session.stack[0].mask.parent,
@@ -238,106 +229,60 @@ def _check_stack(notes: "_Notes", job: _Job) -> dict[str, str]:
         if channel >= len(images) or images[channel].min() == images[channel].max():
             notes.problem(file, f"{contrast} has one value in all pixels: it shows nothing; leave it out")
             continue
-        there[contrast] = scan.voxel_hash(images[channel])
-        for position in np.flatnonzero(stacks.repeated(images, channel, session.channels["FLAIR"])):
+        notes.voxels[contrast] = scan.voxel_hash(images[channel])
+        for position in np.flatnonzero(stacks.find_repeated(images, channel, session.channels["FLAIR"])):
             picture = session.stack[position].image.name
             notes.remark(file, f"{contrast} of {picture} is a copy of FLAIR: the slice is left out")
-    return there
 
 
-def _masks(labels: Labels) -> Callable[[Sequence[Slice]], object]:
-    return lambda stack: stacks.read_masks(stack, labels)
+def _remark_shape(notes: _Checked, path: Path, mask: Scan, contrast: str, image: Scan) -> None:
+    """A mask may lie on another lattice; it is worth knowing."""
+    if mask.array.shape != image.array.shape:
+        notes.remark(
+            path,
+            f"{path.name} has the shape {mask.array.shape}, {contrast} has {image.array.shape}: "
+            "it is brought over through world coordinates",
+        )
 
 
-class _Notes:
-    """Findings about one subject as they come up."""
-
-    def __init__(self, subject_id: str, orientation: str | None) -> None:
-        self.subject_id = subject_id
-        self.orientation = orientation
-        self.problems: list[Finding] = []
-        self.remarks: list[Finding] = []
-
-    def problem(self, file: object, reason: str) -> None:
-        self.problems.append(Finding(self.subject_id, str(file), reason))
-
-    def remark(self, file: object, reason: str) -> None:
-        self.remarks.append(Finding(self.subject_id, str(file), reason))
-
-    def opened(self, path: Path, read: Callable[[Path, str | None], Scan]) -> Scan | None:
-        """The scan, or None and a problem."""
-        try:
-            return read(path, self.orientation)
-        except SubjectError as error:
-            self.problem(path, str(error))
-            return None
-
-    def other_shape(self, path: Path, mask: Scan, contrast: str, image: Scan) -> None:
-        """A mask may lie on another lattice; it is worth knowing."""
-        if mask.array.shape != image.array.shape:
-            self.remark(
-                path,
-                f"{path.name} has the shape {mask.array.shape}, {contrast} has {image.array.shape}: "
-                "it is brought over through world coordinates",
-            )
-
-
-def _check_brain(notes: _Notes, session: Session, contrast: str, image: Scan) -> NDArray[np.bool_] | None:
+def _check_brain(notes: _Checked, session: Session, contrast: str, image: Scan) -> NDArray[np.bool_] | None:
     """The brain of an image, where it needs no extraction and can be one."""
     path = session.mask_of(contrast)
     if path is None and not session.skull_stripped:
         notes.remark("", f"{contrast} shows a full head and has no brain mask: prepare will extract one")
         return None
-    try:
-        name = f"{session.id} {contrast}"
-        brain = masks.brain_mask(image, path, session.skull_stripped, name, session.orientation)
+    with notes.trying(path or session.images[contrast]):
+        brain = brains.read_brain(image, path, session, f"{session.id} {contrast}")
         if path is not None:
-            notes.other_shape(path, scan.read_lattice(path, session.orientation), contrast, image)
+            _remark_shape(notes, path, scan.read_lattice(path, session.orientation), contrast, image)
         return brain
-    except SubjectError as error:
-        notes.problem(path or session.images[contrast], str(error))
-        return None
+    return None
 
 
 def _check_labels(
-    notes: _Notes, job: _Job, images: Mapping[str, Scan], brains: Mapping[str, NDArray[np.bool_] | None]
+    notes: _Checked,
+    session: Session,
+    known: Labels,
+    images: Mapping[str, Scan],
+    masks: Mapping[str, NDArray[np.bool_] | None],
 ) -> None:
     """The lesion and the ignored voxels, against every image and brain that they belong to."""
-    session, known = job.session, job.labels.of_subject(job.session)
     if not session.healthy and session.lesion_mask is None:
-        notes.problem("", "is a lesion subject without a lesion mask: it cannot be tested on; fetch the mask")
+        notes.problem("", "is a lesion session without a lesion mask: it cannot be tested on; fetch the mask")
     for path in dict.fromkeys(p for p in (session.lesion_mask, session.ignore_mask) if p is not None):
-        try:
-            mask, binary = labels.read(path, known, session.orientation)
-        except SubjectError as error:
-            notes.problem(path, str(error))
-            continue
-        if binary is not None:
-            notes.remark(path, f"{path.name} has the values 0 and {binary}: {binary} is taken for lesion")
-        if path == session.lesion_mask and not np.any(mask.array):
-            notes.remark(path, f"{path.name} is empty: the subject counts for false positives only")
-        lesion = labels.marked(mask, known.lesion) if path == session.lesion_mask else None
-        for contrast, image in images.items():
-            _check_place(notes, session, path, (mask, lesion), contrast, image, brains[contrast])
-
-
-def _check_place(
-    notes: _Notes,
-    session: Session,
-    path: Path,
-    drawn: tuple[Scan, Scan | None],
-    contrast: str,
-    image: Scan,
-    brain: NDArray[np.bool_] | None,
-) -> None:
-    """Whether a mask, and the lesion in it, can lie where they do, as seen from one contrast."""
-    mask, lesion = drawn
-    notes.other_shape(path, mask, contrast, image)
-    try:
-        if position_of(session, contrast) is not None:
-            return  # it was drawn on another contrast, against which this one may have moved
-        plausibility.check_lattice(mask, image, path, contrast)
-        if lesion is not None and brain is not None:
-            plausibility.check_lesion(lesion, brain, image, path)
-    except SubjectError as error:
-        notes.problem(path, str(error))
+        with notes.trying(path):
+            drawn, binary = labels.read_label_file(path, known, session.orientation)
+            if binary is not None:
+                notes.remark(path, f"{path.name} has the values 0 and {binary}: {binary} is taken for lesion")
+            is_lesion = path == session.lesion_mask
+            if is_lesion and not np.any(drawn.array):
+                notes.remark(path, f"{path.name} is empty: the subject counts for false positives only")
+            lesion = labels.mark_values(drawn, known.lesion) if is_lesion else None
+            for contrast, image in images.items():
+                _remark_shape(notes, path, drawn, contrast, image)
+                with notes.trying(path):
+                    if position_of(session, contrast) is not None:
+                        continue  # it was drawn on another contrast, against which this one may have moved
+                    plausibility.check_lattice(drawn, image, path, contrast)
+                    if lesion is not None and (brain := masks[contrast]) is not None:
+                        plausibility.check_lesion(lesion, brain, image, path)

@@ -1,7 +1,6 @@
 """Cost: what a row takes in time, memory and weights, as its records state it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from uadbench.experiment.record import RunRecord
 
@@ -14,63 +13,43 @@ COLUMNS = {  # name: title, meaning
 NO_COST = 1e-3  # seconds that an untrained method's fit takes to return
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a row costs: means over its seeds; None where no record says it."""
-
-    training_s: float | None
-    scoring_s: float | None  # per scan
-    memory_mb: float | None
-    parameters: float | None
-    hardware: str
-
-    def number(self, name: str) -> float | None:
-        """The number of one of `COLUMNS`."""
-        value: float | None = getattr(self, name)
-        return value
-
-    def shown(self, name: str) -> str:
-        """A number as every table prints it."""
-        return digits(self.number(name))
-
-
-def digits(value: float | None) -> str:
+def show_digits(value: float | None) -> str:
     """Three digits, thousands in full."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def of(records: Sequence[RunRecord]) -> Cost:
-    """The cost of a row's records, one for each seed."""
-    scans = max(len(records[0].subjects), 1)
-    scored = _mean([_stage(r, "score", "seconds") for r in records])
-    peaks = [max(_stage(r, s, "peak_memory_mb") or 0.0 for s in ("fit", "score")) or None for r in records]
-    return Cost(
-        training_s=_mean([_stage(r, "fit", "seconds") for r in records]),
-        scoring_s=None if scored is None else scored / scans,
-        memory_mb=_mean(peaks),
-        parameters=float(records[0].n_parameters),
-        hardware=", ".join(sorted({_hardware(r) for r in records})),
-    )
+def measure_cost(records: Sequence[RunRecord]) -> dict[str, float | None]:
+    """What a row costs, by the names of `COLUMNS`: means over its seeds; None where no record says it."""
+    scored = _mean_of_known([_in_stage(r, "score", "seconds") for r in records])
+    peaks = [max(_in_stage(r, s, "peak_memory_mb") or 0.0 for s in ("fit", "score")) for r in records]
+    return {
+        "training_s": _mean_of_known([_in_stage(r, "fit", "seconds") for r in records]),
+        "scoring_s": None if scored is None else scored / max(len(records[0].subjects), 1),
+        "memory_mb": _mean_of_known([peak or None for peak in peaks]),
+        "parameters": float(records[0].n_parameters),
+    }
 
 
-def _stage(record: RunRecord, stage: str, what: str) -> float | None:
+def name_hardware(records: Sequence[RunRecord]) -> str:
+    """On what a row was run."""
+    names = set()
+    for facts in (record.hardware for record in records):
+        device = str(facts.get("device") or "")
+        name = f"{facts.get('processor', 'unknown')}, {facts.get('cores', '?')} cores"
+        names.add(name if device in ("", "cpu") else f"{name}, {device}")
+    return ", ".join(sorted(names))
+
+
+def _in_stage(record: RunRecord, stage: str, what: str) -> float | None:
     there = record.timing.get(stage)
     return None if there is None else float(getattr(there, what))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
     there = [value for value in values if value is not None]
     if not there:
         return None
     found = sum(there) / len(there)
     return found if found >= NO_COST else 0.0
-
-
-def _hardware(record: RunRecord) -> str:
-    facts = record.hardware
-    device = str(facts.get("device") or "")
-    return f"{facts.get('processor', 'unknown')}, {facts.get('cores', '?')} cores" + (
-        f", {device}" if device not in ("", "cpu") else ""
-    )

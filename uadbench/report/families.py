@@ -9,88 +9,71 @@ from dataclasses import dataclass
 from statistics import median
 
 from uadbench.cards import FAMILIES, method_cards
-from uadbench.experiment.record import Group, RunRecord
+from uadbench.experiment.facts import Group
+from uadbench.experiment.record import RunRecord
 from uadbench.report import formats
-from uadbench.report import leaderboard as board
-from uadbench.report.listing import Listing
+from uadbench.report.leaderboard import Row, Table, mean_of_all
+from uadbench.report.sheets import Line, Sheet
 
 UNKNOWN = "unknown"
 ALL = "all kinds"
 
 
 @dataclass(frozen=True)
-class Member:
-    """A row on one kind of lesion."""
-
-    row: board.Row
-    ap: float
-
-
-@dataclass(frozen=True)
 class Cell:
-    """The rows of one family on one kind of lesion, best first."""
+    """The rows of one family on one kind of lesion."""
 
-    family: str
-    kind: str
-    members: tuple[Member, ...]
-
-    @property
-    def best(self) -> Member:
-        """The row with the highest AP."""
-        return self.members[0]
+    best: float  # AP
+    method: str  # of the best
+    median: float
+    count: int
 
     @property
-    def median(self) -> float:
-        """The median AP of the rows."""
-        return median(member.ap for member in self.members)
+    def texts(self) -> tuple[str, str]:
+        """The best and the median row."""
+        return f"{formats.shown(self.best)} {self.method}", f"{formats.shown(self.median)} of {self.count}"
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One table of the leaderboard by family and kind of lesion."""
 
-    table: board.Table
     kinds: tuple[str, ...]
+    families: tuple[str, ...]
     prevalence: Mapping[str, float | None]  # of each kind: the AP of random scores
     subjects: Mapping[str, int]
     cells: Mapping[tuple[str, str], Cell]  # by family and kind
 
-    @property
-    def families(self) -> list[str]:
-        """The families that have rows, in the order of the cards."""
-        there = {family for family, _ in self.cells}
-        return [family for family in (*FAMILIES, UNKNOWN) if family in there]
 
-
-def by_method() -> dict[str, str]:
+def family_of_methods() -> dict[str, str]:
     """The family of every method that is here."""
     return {name: card.family for name, card in method_cards().items()}
 
 
-def comparison(table: board.Table, family_of: Mapping[str, str]) -> Comparison:
+def compare_families(table: Table, family_of: Mapping[str, str]) -> Comparison:
     """A table of the leaderboard by family and kind; a method of no known family is `UNKNOWN`."""
-    prevalence: dict[str, float | None] = {ALL: table.prevalence}
-    subjects = {ALL: table.subjects.get("lesion-test", 0)}
-    members: dict[tuple[str, str], list[Member]] = {}
+    groups = {kind: group for row in table.rows for kind, group in _kinds(row.records[0]).items()}
+    found: dict[tuple[str, str], list[tuple[float, str, str]]] = {}
     for row in table.rows:
-        of_row = [_kinds(record) for record in row.records]
-        for kind in {ALL: None, **of_row[0]} if of_row else ():
-            if kind == ALL:
-                ap = row.numbers["ap"]
-            else:
-                facts = [one[kind] for one in of_row if kind in one]
-                prevalence[kind], subjects[kind] = facts[0].prevalence, facts[0].subjects
-                values = [one.ap for one in facts if one.ap is not None]
-                ap = sum(values) / len(values) if len(values) == len(of_row) else None
+        for kind in (ALL, *_kinds(row.records[0])):
+            ap = row.numbers["ap"] if kind == ALL else _ap_of_kind(row, kind)
             if ap is not None:
-                members.setdefault((family_of.get(row.method, UNKNOWN), kind), []).append(Member(row, ap))
+                family = family_of.get(row.method, UNKNOWN)
+                found.setdefault((family, kind), []).append((-ap, row.method, row.variant))
     cells = {
-        key: Cell(*key, tuple(sorted(rows, key=lambda m: (-m.ap, m.row.method, m.row.variant))))
-        for key, rows in members.items()
+        key: Cell(-min(rows)[0], min(rows)[1], median(-row[0] for row in rows), len(rows))
+        for key, rows in found.items()
     }
-    kinds = tuple(sorted(kind for kind in prevalence if kind != ALL))
-    # One kind only: it is all there is.
-    return Comparison(table, kinds if len(kinds) == 1 else (*kinds, ALL), prevalence, subjects, cells)
+    there = {family for family, _ in cells}
+    kinds = tuple(sorted(groups))
+    return Comparison(
+        kinds=kinds if len(kinds) == 1 else (*kinds, ALL),  # one kind only: it is all there is
+        families=tuple(family for family in (*FAMILIES, UNKNOWN) if family in there),
+        prevalence={ALL: table.prevalence} | {kind: group.prevalence for kind, group in groups.items()},
+        subjects={ALL: table.subjects.get("lesion-test", 0)}
+        | {kind: group.subjects for kind, group in groups.items()},
+        cells=cells,
+    )
 
 
 def _kinds(record: RunRecord) -> Mapping[str, Group]:
@@ -98,32 +81,28 @@ def _kinds(record: RunRecord) -> Mapping[str, Group]:
     return {} if headline is None else headline.kinds
 
 
-def listing(comparison: Comparison) -> Listing:
+def _ap_of_kind(row: Row, kind: str) -> float | None:
+    """Mean over the seeds of AP on a kind of lesion."""
+    groups = [_kinds(record).get(kind) for record in row.records]
+    return mean_of_all([None if group is None else group.ap for group in groups])
+
+
+def write_sheet(table: Table, comparison: Comparison) -> Sheet:
     """By family: the best row with its AP, and the median of so many rows."""
-    lines = []
+    lines: list[Line] = []
     for family in comparison.families:
-        for what in ("best", "median"):
-            line = [family, what]
-            for kind in comparison.kinds:
-                cell = comparison.cells.get((family, kind))
-                if cell is None:
-                    line.append("")
-                elif what == "best":
-                    line.append(f"{formats.shown(cell.best.ap)} {cell.best.row.method}")
-                else:
-                    line.append(f"{formats.shown(cell.median)} of {len(cell.members)}")
-            lines.append(tuple(line))
+        cells = [comparison.cells.get((family, kind)) for kind in comparison.kinds]
+        texts = [("", "") if cell is None else cell.texts for cell in cells]
+        lines.append((family, "best", *[best for best, _ in texts]))
+        lines.append((family, "median", *[middle for _, middle in texts]))
     counted = "; ".join(
         f"{kind} {comparison.subjects[kind]} scans, prevalence {formats.shown(comparison.prevalence[kind])}"
         for kind in comparison.kinds
     )
-    return Listing(
-        f"{comparison.table.title}: by family",
-        ("family", "row", *comparison.kinds),
-        tuple(lines),
-        (
-            f"AP after `{comparison.table.headline}`. {counted}; the prevalence is the AP of random scores. "
-            "The median is of the family's rows, each the mean of its seeds.",
-        ),
-        formats.cautions(comparison.table),
+    note = (
+        f"AP after `{table.headline}`. {counted}; the prevalence is the AP of random scores. "
+        "The median is of the family's rows, each the mean of its seeds."
     )
+    headers = ("family", "row", *comparison.kinds)
+    title = f"{table.title}: by family"
+    return Sheet(title, headers, tuple(lines), (note,), tuple(formats.cautions(table)))

@@ -8,15 +8,14 @@ version of its card, contrast, metric version, headline profile, and the same pa
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
-from uadbench.cards import dataset_card
-from uadbench.evaluation.uncertainty import FEW_PERSONS
-from uadbench.experiment.record import NONE_OF, Profile, RunRecord, Stored
+from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
+from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import PROFILES, protocol
-from uadbench.report.shortcut import Shortcut, control
-from uadbench.report.statistics import FEWEST_SEEDS, Contender, Evidence, Standing, standings
+from uadbench.report.evidence import SAME_TEST, Evidence
+from uadbench.report.shortcut import control_shortcut
+from uadbench.report.standings import FEWEST_SEEDS, Standing, keep_resamples, standings
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
 
@@ -53,6 +52,7 @@ COLUMNS = (
     Column("auroc_slice", "AUROC slice", "lesion-free against lesion slices of patients, by their top 1 %"),
 )
 HEADLINE_MARK = "←"  # behind the title of the headline profile's AP
+DICE_POINTS = ("oracle", "val", "fpr1", "fpr5")
 SORTABLE = ("ap", *[column.name for column in COLUMNS])  # `ap`: of the headline profile
 
 
@@ -69,7 +69,7 @@ class Row:
     trained: bool = True
     scored: int = 0  # lesion-test scans
     excluded: tuple[tuple[str, int], ...] = ()  # reason, scans of the test set that it kept out
-    standing: Standing | None = None  # how sure they are; None where the pieces were not asked
+    standing: Standing | None = None  # how sure they are; None where nothing was resampled
     unranked: str = ""  # why the row has no rank
     stored: tuple[Stored, ...] = field(default=(), compare=False, repr=False)  # one for each seed
 
@@ -96,7 +96,7 @@ class Row:
         return sum(count for _, count in self.excluded)
 
     def evidence(self, resamples: int) -> list[Evidence]:
-        """The pieces of each seed."""
+        """The per-subject score histograms of each seed, with so many resamples."""
         return [Evidence(one, resamples) for one in self.stored]
 
 
@@ -114,11 +114,10 @@ class Table:
     split: str  # first characters of the hash of lesion-test as it was planned
     scored: str  # first characters of the hash of who of it was scored
     subjects: Mapping[str, int]
-    persons: int  # with lesions
     prevalence: float | None
     rows: tuple[Row, ...]
     sort: str = "ap"
-    shortcut: Shortcut | None = None  # the control of rule 14, where the records carry its statistics
+    shortcut: Interval | None = None  # AUROC of the control of rule 14, where records have its statistics
     elsewhere: int = 0  # rows of the same test that scored other patients, in tables of their own
 
     @property
@@ -127,12 +126,12 @@ class Table:
         hidden = {"auroc_scan" if protocol(self.protocol).flat else "auroc_slice"}
         if all(row.numbers["ap_unflagged"] is None for row in self.rows):
             hidden.add("ap_unflagged")
-        return tuple(self._marked(column) for column in COLUMNS if column.name not in hidden)
-
-    def _marked(self, column: Column) -> Column:
-        if column.name != f"ap_{self.headline}":
-            return column
-        return replace(column, title=f"{column.title} {HEADLINE_MARK}")
+        marked = {f"ap_{self.headline}": f" {HEADLINE_MARK}"}
+        return tuple(
+            replace(column, title=column.title + marked.get(column.name, ""))
+            for column in COLUMNS
+            if column.name not in hidden
+        )
 
     @property
     def sorted_by(self) -> str:
@@ -151,26 +150,18 @@ class Table:
 
 def numbers(record: RunRecord) -> dict[str, float | None]:
     """The leaderboard's columns of one record; of a headline profile that it lacks, there are none."""
-    profiles = record.summary.profiles
+    profiles, sliced = record.summary.profiles, record.summary.slice
+    found: dict[str, float | None] = dict.fromkeys(SORTABLE)
+    found |= {f"ap_{name}": profiles[name].ap for name in PROFILES if name in profiles}
+    found["auroc_scan"] = record.summary.scan.auroc
+    found["auroc_slice"] = None if sliced is None else sliced.auroc_slice
     headline = profiles.get(record.headline)
-    sliced = record.summary.slice
-    return {
-        "ap": None if headline is None else headline.ap,
-        **{f"ap_{name}": profiles[name].ap if name in profiles else None for name in PROFILES},
-        "ap_unflagged": None if headline is None or headline.unflagged is None else headline.unflagged.ap,
-        "ap_mean": None if headline is None else headline.ap_mean,
-        "auroc": None if headline is None else headline.auroc,
-        **{f"dsc_{name}": _dice(headline, name) for name in ("oracle", "val", "fpr1", "fpr5")},
-        "recall_fpr1": None
-        if headline is None or "fpr1" not in headline.points
-        else headline.points["fpr1"].recall,
-        "auroc_scan": record.summary.scan.auroc,
-        "auroc_slice": None if sliced is None else sliced.auroc_slice,
-    }
-
-
-def _dice(headline: Profile | None, point: str) -> float | None:
-    return None if headline is None or point not in headline.points else headline.points[point].dsc
+    if headline is not None:
+        found |= {"ap": headline.ap, "ap_mean": headline.ap_mean, "auroc": headline.auroc}
+        found["ap_unflagged"] = None if headline.unflagged is None else headline.unflagged.ap
+        found |= {f"dsc_{name}": point.dsc for name, point in headline.points.items() if name in DICE_POINTS}
+        found["recall_fpr1"] = headline.points["fpr1"].recall if "fpr1" in headline.points else None
+    return found
 
 
 def scored(record: RunRecord) -> list[str]:
@@ -178,40 +169,25 @@ def scored(record: RunRecord) -> list[str]:
     return sorted(f"{s.cohort}/{s.id}" for s in record.subjects if s.partition == "lesion-test")
 
 
-def _test(record: RunRecord) -> tuple[Any, ...]:
-    """What two records must share to be of one test (rule 17), whoever of it they scored."""
-    return (
-        record.protocol,
-        record.regime,
-        record.test,
-        record.contrast,
-        record.metric_version,
-        record.card_version,
-        record.headline,
-    )
-
-
 def tables(records: Iterable[Stored], sort: str = "ap", resamples: int = 0) -> list[Table]:
     """All tables of the records, the rows of each sorted by one column, best first.
 
-    With resamples each row gets its `Standing` from its pieces; without, no row has a rank.
+    With resamples each row gets its `Standing` from its score histograms; without, no row has a rank.
     """
     if sort not in SORTABLE:
         raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, but '{sort}' came.")
     groups: dict[tuple[Any, ...], list[Stored]] = {}
     for stored in records:
-        key = (*_test(stored.record), sha256_json(scored(stored.record)))
+        key = (*[getattr(stored.record, name) for name in SAME_TEST], sha256_json(scored(stored.record)))
         groups.setdefault(key, []).append(stored)
     made = {key: _table(group, sort, resamples) for key, group in sorted(groups.items())}
-    rows_of_test = Counter({key: len(table.rows) for key, table in made.items()})
+    rows_of_test: Counter[tuple[Any, ...]] = Counter()
+    for key, table in made.items():
+        rows_of_test[key[:-1]] += len(table.rows)
     return [
-        replace(table, scored=key[-1][:8], elsewhere=_of_test(rows_of_test, key) - len(table.rows))
+        replace(table, scored=key[-1][:8], elsewhere=rows_of_test[key[:-1]] - len(table.rows))
         for key, table in made.items()
     ]
-
-
-def _of_test(rows: Mapping[tuple[Any, ...], int], key: tuple[Any, ...]) -> int:
-    return sum(count for other, count in rows.items() if other[:-1] == key[:-1])
 
 
 def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
@@ -225,42 +201,31 @@ def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
     made.sort(key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.facts, row.train))
     made = _below_unranked(made)
     if resamples:
-        contenders = [
-            Contender(row.numbers, partial(row.evidence, resamples), not row.unranked) for row in made
-        ]
-        sure = standings(contenders, sort)
+        kept = [keep_resamples(row.evidence(resamples), row.numbers, sort) for row in made]
+        sure = standings(kept, [not row.unranked for row in made])
         made = [replace(row, standing=standing) for row, standing in zip(made, sure, strict=True)]
     profiles = first.summary.profiles
     return Table(
-        protocol=first.protocol,
-        regime=first.regime,
-        test=first.test,
-        contrast=first.contrast,
-        metric_version=first.metric_version,
-        card_version=first.card_version,
-        headline=first.headline,
+        **{name: getattr(first, name) for name in SAME_TEST},
         split=first.splits["lesion-test"].hash[:8] if "lesion-test" in first.splits else "",
         scored="",
         subjects=first.summary.subjects,
-        persons=persons,
         prevalence=(profiles.get("raw") or next(iter(profiles.values()))).prevalence,
         rows=tuple(made),
         sort=sort,
-        shortcut=next((found for one in group if (found := control(one.record.subjects))), None),
+        shortcut=next((found for one in group if (found := control_shortcut(one.record.subjects))), None),
     )
 
 
 def _row(seeds: Sequence[Stored], persons: int) -> Row:
     ordered = tuple(sorted(seeds, key=lambda one: one.record.seed))
     first = ordered[0].record
+    of_seeds = [numbers(one.record) for one in ordered]
     return Row(
-        method=first.method,
-        variant=first.variant,
-        model_grid=first.model_grid,
+        **{name: getattr(first, name) for name in ("method", "variant", "model_grid", "trained")},
         train=first.train or "none",
         seeds=tuple(one.record.seed for one in ordered),
-        numbers=_mean([numbers(one.record) for one in ordered]),
-        trained=first.trained,
+        numbers={name: mean_of_all([one[name] for one in of_seeds]) for name in SORTABLE},
         scored=len(scored(first)),
         excluded=tuple(sorted(exclusions(first).items())),
         unranked=_why_unranked(first, len({one.record.seed for one in ordered}), persons),
@@ -297,40 +262,24 @@ def _below_unranked(rows: Sequence[Row]) -> list[Row]:
     return made
 
 
-def _mean(seeds: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Mean over seeds, None where a seed has no such number."""
-    means: dict[str, float | None] = {}
-    for name in SORTABLE:
-        values = [seed[name] for seed in seeds]
-        there = [value for value in values if value is not None]
-        means[name] = sum(there) / len(there) if len(there) == len(values) else None
-    return means
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """The mean, None where a value is."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there and len(there) == len(values) else None
 
 
 # ---- which records -----------------------------------------------------------------------------
 
 
-def public(record: RunRecord) -> bool:
+def is_public(record: RunRecord) -> bool:
     """Whether a record belongs on a leaderboard: the preset `ci` is for the machinery only."""
     return record.preset != "ci"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Records of a test set, a contrast and a preset, each where one is asked for; else every public one."""
-
-    dataset: str | None = None
-    contrast: str | None = None
-    preset: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.dataset is not None:
-            dataset_card(self.dataset)  # no such data set is a UserError
-
-    def __call__(self, record: RunRecord) -> bool:
-        """Whether a record is one of them."""
-        return (
-            self.dataset in (None, record.test)
-            and (self.contrast or record.contrast).casefold() == record.contrast.casefold()
-            and (record.preset == self.preset if self.preset else public(record))
-        )
+def is_wanted(record: RunRecord, dataset: str | None, contrast: str | None, preset: str | None) -> bool:
+    """Whether a record is of a test set, a contrast and a preset, where one is asked for; else public."""
+    return (
+        dataset in (None, record.test)
+        and (contrast or record.contrast).casefold() == record.contrast.casefold()
+        and (record.preset == preset if preset else is_public(record))
+    )

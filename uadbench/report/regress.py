@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uadbench.experiment.collect import collect
-from uadbench.experiment.plan import RunConfig, Runtime
+from uadbench.experiment.collect import collect_records
+from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord
 from uadbench.experiment.run import run
 from uadbench.report.leaderboard import numbers
@@ -14,13 +14,7 @@ from uadbench.system.errors import UserError
 
 # How far a metric may move before it is a regression. Training on another processor sums in another
 # order; the differences seen between one and two threads are well below these.
-TOLERANCES = {
-    "ap": 0.01,
-    "ap_raw": 0.01,
-    "ap_median3": 0.01,
-    "ap_baur5": 0.01,
-    "ap_mean": 0.01,
-    "auroc": 0.01,
+TOLERANCES = dict.fromkeys(("ap", "ap_raw", "ap_median3", "ap_baur5", "ap_mean", "auroc"), 0.01) | {
     "dsc_oracle": 0.02,
     "dsc_val": 0.03,
     "dsc_fpr1": 0.02,
@@ -57,7 +51,7 @@ class Change:
         return abs(self.reference - self.fresh) > self.tolerance
 
 
-def compare(reference: RunRecord, fresh: RunRecord) -> list[Change]:
+def find_changes(reference: RunRecord, fresh: RunRecord) -> list[Change]:
     """All metrics of a row; other subjects than the reference's are an error, not a regression."""
     moved = [name for name in reference.splits if reference.splits[name] != fresh.splits.get(name)]
     if moved:
@@ -70,7 +64,7 @@ def compare(reference: RunRecord, fresh: RunRecord) -> list[Change]:
     return [Change(row, metric, before[metric], now[metric]) for metric in TOLERANCES if metric in before]
 
 
-def committed() -> Path:
+def committed_results() -> Path:
     """The records that this checkout of the project was committed with.
 
     Raises:
@@ -85,9 +79,9 @@ def committed() -> Path:
     return folder
 
 
-def rerun(results: Path, preset: str, methods: Sequence[str], runtime: Runtime) -> list[Change]:
+def rerun_records(results: Path, preset: str, methods: Sequence[str], runtime: Runtime) -> list[Change]:
     """Run every phantom record of a preset anew, from the fit on, and compare."""
-    collected = collect(
+    collected = collect_records(
         results,
         lambda r: r.regime == "phantom" and r.preset == preset and (not methods or r.method in methods),
     )
@@ -101,9 +95,9 @@ def rerun(results: Path, preset: str, methods: Sequence[str], runtime: Runtime) 
     runs = runtime.paths.runs / "regress"
     shutil.rmtree(runs, ignore_errors=True)  # nothing of an earlier comparison may be reused
     paths = replace(runtime.paths, runs=runs, results=runs / "results", cache=runtime.paths.cache)
-    fresh_machine = replace(runtime, paths=paths)
-    changes: list[Change] = []
-    for reference in references:
-        config = RunConfig.of(reference)
-        changes += compare(reference, run(config, fresh_machine).record)
-    return changes
+    fresh = replace(runtime, paths=paths)
+    return [
+        change
+        for reference in references
+        for change in find_changes(reference, run(RunConfig.of(reference), fresh).record)
+    ]

@@ -1,19 +1,20 @@
 """Reproduce: run what the published figures of a method on a test set need, and hold ours against them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from uadbench import catalog
 from uadbench.cards import contrast_of, dataset_card, method_card
 from uadbench.evaluation.uncertainty import FEW_PERSONS
-from uadbench.experiment.plan import RunConfig
+from uadbench.experiment.config import RunConfig
 from uadbench.experiment.record import RunRecord
-from uadbench.report import published
-from uadbench.report.listing import Listing
+from uadbench.report import beside, published
+from uadbench.report.beside import HALF_RESOLUTION, NONE
+from uadbench.report.formats import shown
 from uadbench.report.published import Band, Published
+from uadbench.report.sheets import Line, Sheet
 from uadbench.system.errors import UserError
 
-HALF_RESOLUTION = "uad-1-2mm"
 HEADERS = ("figure", "trained on", "contrast", "metric", "threshold", "ours", "expected", "verdict")
 
 
@@ -27,7 +28,7 @@ class Wanted:
     skipped: tuple[str, ...]  # what cannot be run, and why
 
 
-def wanted(
+def find_wanted(
     method: str,
     dataset: str,
     train: str | None = None,
@@ -38,19 +39,15 @@ def wanted(
     """The runs that the published rows of a method on a test set need; a mistake lists what there is."""
     card, test = method_card(method), dataset_card(dataset)
     contrast = contrast and contrast_of(test, contrast)
-    near = published.edition(dataset)
-    figures = [
-        f
-        for f in published.figures()
-        if f.method == method and published.edition(f.test) == near and contrast in (None, f.contrast)
-    ]
+    near, of_method = published.edition(dataset), published.figures_of(method)
+    figures = [f for f in of_method if published.edition(f.test) == near and contrast in (None, f.contrast)]
     bands = [
         b
-        for b in published.bands()
+        for b in published.read_bands()
         if b.method in ("*", method) and b.test == dataset and contrast in (None, b.contrast)
     ]
     if not figures and not bands:
-        known = sorted({f"{f.test} {f.contrast}".strip() for f in published.figures() if f.method == method})
+        known = sorted({f"{f.test} {f.contrast}".strip() for f in of_method})
         raise UserError(
             f"Nothing is published of {method} on {dataset}{f' {contrast}' if contrast else ''}; "
             f"figures are known on: {', '.join(known) or 'no data set'}."
@@ -58,20 +55,25 @@ def wanted(
     configs: list[RunConfig] = []
     skipped: dict[str, None] = {}
     needed = [(f.train, f.contrast, f.resolution.startswith("2 mm"), f.regime) for f in figures]
-    needed += [(b.train, b.contrast, "half resolution" in b.note, "") for b in bands]
+    needed += [(b.train, b.contrast, b.half_resolution, "") for b in bands]
     for of_train, of_contrast, half, regime in needed:
         if of_contrast not in test.contrasts:
-            skipped[f"{of_contrast or 'an unknown contrast'}: {dataset} has {', '.join(test.contrasts)}"] = (
-                None
-            )
+            skipped |= {
+                f"{of_contrast or 'an unknown contrast'}: {dataset} has {', '.join(test.contrasts)}": None
+            }
             continue
         if regime == "within" and not test.within:
-            skipped[f"{of_contrast}, regime within: no lesion-free slices of {dataset} are prepared"] = None
+            skipped |= {
+                f"{of_contrast}, regime within: no lesion-free slices of {dataset} are prepared": None
+            }
             continue
+        # The published cohort, where it is one of ours; else the default, and the verdict says so.
+        is_ours = card.trained and of_train in catalog.names("datasets")
+        cohort = dataset if regime == "within" else of_train if is_ours else None
         config = RunConfig(
             method=method,
             dataset=dataset,
-            train=train or (dataset if regime == "within" else _partner(of_train, card.trained)),
+            train=train or cohort,
             contrast=of_contrast,
             preset=preset,
             seed=seed,
@@ -82,52 +84,31 @@ def wanted(
     return Wanted(tuple(figures), tuple(bands), tuple(configs), tuple(skipped))
 
 
-def _partner(train: str, trained: bool) -> str | None:
-    """The training cohort, where it is one of ours; else the default partner, and the verdict says so."""
-    return train if trained and train in catalog.names("datasets") else None
-
-
-def verdicts(asked: Wanted, records: Sequence[RunRecord]) -> Listing:
+def judge_records(asked: Wanted, records: Sequence[RunRecord]) -> Sheet:
     """Each published figure and each band with ours: inside band, outside band, or why not comparable."""
-    lines = []
-    for record in records:
-        remarks = _remarks(record)
-        for one in published.beside([record]):
-            figure = one.figure
-            if figure in asked.figures and _made_for(record, figure):
-                spread = f" ± {figure.spread:.3f}" if figure.spread else ""
-                lines.append(
-                    (
-                        f"{figure.table}: {figure.label} ({figure.status})",
-                        record.train or published.NONE,
-                        record.contrast,
-                        published.definition(figure),
-                        figure.threshold,
-                        "" if one.ours is None else f"{one.ours:.3f}",
-                        f"{figure.value:.3f}{spread}",
-                        "; ".join([one.judgement, *remarks]),
-                    )
-                )
-        for judged in published.judge(record):
-            band = judged.band
-            lines.append(
-                (
-                    "band",
-                    record.train or published.NONE,
-                    record.contrast,
-                    band.metric,
-                    band.threshold,
-                    "" if judged.ours is None else f"{judged.ours:.3f}",
-                    f"{band.low:.2f} to {band.high:.2f}",
-                    "; ".join([judged.verdict, *remarks]),
-                )
-            )
     notes = [
         "Bands are readings of the figures, not published: of a figure without one, a fifth of it, 0.03 or "
         "twice its spread, whichever is most.",
         *[f"Not run: {reason}." for reason in asked.skipped],
     ]
-    return Listing("Reproduction", HEADERS, tuple(lines), tuple(notes))
+    lines = [line for record in records for line in _lines(asked, record)]
+    return Sheet("Reproduction", HEADERS, tuple(lines), tuple(notes))
+
+
+def _lines(asked: Wanted, record: RunRecord) -> Iterator[Line]:
+    facts, remarks = (record.train or NONE, record.contrast), _remarks(record)
+    for one in beside.find_beside([record]):
+        figure = one.figure
+        # Not the run that a figure of another resolution asked for.
+        made_for = (record.protocol == HALF_RESOLUTION) == figure.resolution.startswith("2 mm")
+        if figure in asked.figures and made_for:
+            compared = (figure.own_metric, figure.threshold, shown(one.ours), figure.shown)
+            name = f"{figure.place} ({figure.status})"
+            yield (name, *facts, *compared, "; ".join([one.judgement, *remarks]))
+    for judged in beside.judge_record(record):
+        band = judged.band
+        compared = (band.metric, band.threshold, shown(judged.ours), band.shown)
+        yield ("band", *facts, *compared, "; ".join([judged.verdict, *remarks]))
 
 
 def _remarks(record: RunRecord) -> list[str]:
@@ -137,8 +118,3 @@ def _remarks(record: RunRecord) -> list[str]:
         *([f"preset {record.preset}, not the paper's"] if record.preset != "paper" else []),
         *([f"{persons} subjects only"] if persons < FEW_PERSONS else []),
     ]
-
-
-def _made_for(record: RunRecord, figure: Published) -> bool:
-    """Whether the record is the run that a figure asked for, not that of a figure of another resolution."""
-    return (record.protocol == HALF_RESOLUTION) == figure.resolution.startswith("2 mm")

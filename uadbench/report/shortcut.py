@@ -4,36 +4,29 @@ If they can, a method may reach a high scan AUROC without seeing a lesion.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.uncertainty import Interval
-from uadbench.experiment.record import SubjectResult
+from uadbench.experiment.facts import SubjectResult
+from uadbench.report.evidence import TESTED
 
 FOLDS = 5
 FEWEST = 2 * FOLDS  # subjects of each cohort, below which a classifier learns nothing
-TESTED = ("healthy-test", "lesion-test")
 
 
-@dataclass(frozen=True)
-class Shortcut:
-    """How well a classifier on the statistics alone tells the two cohorts apart, on subjects it never saw."""
-
-    auroc: Interval
-
-    @property
-    def separates(self) -> bool:
-        """Whether it does so beyond chance."""
-        return self.auroc.low > 0.5
+def separates(auroc: Interval) -> bool:
+    """Whether the cohorts are told apart beyond chance."""
+    return auroc.low > 0.5
 
 
-def control(subjects: Sequence[SubjectResult]) -> Shortcut | None:
-    """The control of a record's subjects; None where they carry no statistics or are too few.
+def control_shortcut(subjects: Sequence[SubjectResult]) -> Interval | None:
+    """AUROC of telling the two cohorts apart by the statistics alone, on subjects never seen before.
 
-    Logistic regression on the standardised statistics, cross-validated over persons.
+    Logistic regression on the standardised statistics, cross-validated over subjects; None where they carry
+    no statistics or are too few.
     """
     tested = [s for s in subjects if s.partition in TESTED and s.intensity]
     if len({len(s.intensity or ()) for s in tested}) > 1:  # of different versions of the statistics
@@ -42,14 +35,13 @@ def control(subjects: Sequence[SubjectResult]) -> Shortcut | None:
     persons = np.array([s.person for s in tested])
     if min((len(set(persons[ill == cohort])) for cohort in (False, True)), default=0) < FEWEST:
         return None
-    found = uncertainty.interval(
+    return uncertainty.interval(
         uncertainty.scan_auroc(
             list(_out_of_fold(np.array([s.intensity for s in tested]), ill, persons)),
             list(ill),
             uncertainty.draw_resamples(list(persons), [s.partition for s in tested], uncertainty.RESAMPLES),
         )
     )
-    return None if found is None else Shortcut(found)
 
 
 def _out_of_fold(statistics: Any, ill: Any, persons: Any) -> Any:

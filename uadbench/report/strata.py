@@ -15,8 +15,8 @@ from uadbench.data.sizes import Sizes
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval, Sampled
-from uadbench.experiment.record import SubjectResult
-from uadbench.report.statistics import Evidence, Tested
+from uadbench.experiment.facts import SubjectResult
+from uadbench.report.evidence import Evidence
 
 MEASURES = {
     "recall": "recall of lesions",
@@ -26,11 +26,7 @@ MEASURES = {
 POINTS = {"fpr1": "1 % false positives on healthy-val", "val": "lesion-val", "oracle": "the oracle"}
 PEOPLE = ("site", "sex", "age")  # by what a method may treat people differently
 AGES = (40, 60, 80)  # where one band of age ends and the next begins
-AGE_BANDS = (
-    f"under {AGES[0]}",
-    *[f"{a} to {b - 1}" for a, b in pairwise(AGES)],
-    f"{AGES[-1]} and over",
-)
+AGE_BANDS = (f"under {AGES[0]}", *[f"{a} to {b - 1}" for a, b in pairwise(AGES)], f"{AGES[-1]} and over")
 UNKNOWN = "unknown"
 FEWEST_PERSONS = 5  # no interval from fewer, and no comparison with other groups
 
@@ -89,27 +85,27 @@ def strata(seeds: Sequence[Evidence]) -> list[Stratum]:
 
 
 class _Row:
-    """The tested subjects of a row's seeds, with their counts."""
+    """The tested scans of a row's seeds, with their counts."""
 
     def __init__(self, seeds: Sequence[Evidence]) -> None:
         self.seeds = seeds
-        self.counted: list[Tested] = [one.tested() for one in seeds]
-        self.subjects = self.counted[0].subjects
+        self.counts = [one.counts() for one in seeds]  # voxels, lesions
+        self.subjects = seeds[0].subjects
         self.ill = np.array([s.partition == "lesion-test" for s in self.subjects])
-        self.voxels = np.array([s.voxels for s in self.subjects], np.float64)
+        self.sizes = np.array([s.voxels for s in self.subjects], np.float64)
 
     def stratum(self, by: str, name: str, chosen: Any) -> Stratum:
-        """The measures over the chosen subjects (a mask of all)."""
+        """The measures over the chosen scans (a mask of all)."""
         ill, healthy = chosen & self.ill, chosen & ~self.ill
-        of_lesions = [(2 * c.voxels[:, 0], c.voxels @ np.array([2.0, 1.0, 1.0])) for c in self.counted]
-        of_healthy = [(c.voxels[:, 1], self.voxels) for c in self.counted]
+        of_lesions = [(2 * voxels[:, 0], voxels @ np.array([2.0, 1.0, 1.0])) for voxels, _ in self.counts]
+        of_healthy = [(voxels[:, 1], self.sizes) for voxels, _ in self.counts]
         found = {
-            "recall": (self._recall(ill), self._persons(ill)),
-            "dsc": (self._share(of_lesions, ill), self._persons(ill)),
-            "fpr": (self._share(of_healthy, healthy), self._persons(healthy)),
+            "recall": self._recall(ill),
+            "dsc": self._share(of_lesions, ill),
+            "fpr": self._share(of_healthy, healthy),
         }
-        sampled = {measure: own for measure, (own, _) in found.items() if own is not None}
-        persons = {measure: count for measure, (_, count) in found.items()}
+        sampled = {measure: own for measure, own in found.items() if own is not None}
+        persons = dict.fromkeys(("recall", "dsc"), self._persons(ill)) | {"fpr": self._persons(healthy)}
         return Stratum(by, name, int(ill.sum()), int(healthy.sum()), sampled, persons)
 
     def by_lesion_size(self) -> Iterator[Stratum]:
@@ -117,19 +113,22 @@ class _Row:
         for band, name in enumerate(self.seeds[0].sizes.bands):
             recall = self._recall(self.ill, slice(band, band + 1))
             if recall is not None:
-                having = self.ill & (self.counted[0].lesions[:, band, LESIONS] > 0)
+                having = self.ill & (self.counts[0][1][:, band, LESIONS] > 0)
                 persons = {"recall": self._persons(having)}
                 yield Stratum("lesion size", name, int(having.sum()), 0, {"recall": recall}, persons)
 
     def _recall(self, chosen: Any, sizes: slice = slice(None)) -> Sampled | None:
-        lesions = [c.lesions[:, sizes] for c in self.counted]
+        lesions = [lesions[:, sizes] for _, lesions in self.counts]
         return self._share([(one[..., FOUND].sum(1), one[..., LESIONS].sum(1)) for one in lesions], chosen)
 
     def _share(self, parts: Sequence[tuple[Any, Any]], chosen: Any) -> Sampled | None:
-        """A share over the chosen subjects, mean over seeds; None where there is nothing to share."""
+        """Sum over sum of the chosen scans, mean over seeds; None where there is nothing to share."""
         if not (parts[0][1] * chosen).any():
             return None
-        each = [one.share(chosen, *pair) for one, pair in zip(self.seeds, parts, strict=True)]
+        each = [
+            uncertainty.ratio(part * chosen, whole * chosen, one.weights)
+            for one, (part, whole) in zip(self.seeds, parts, strict=True)
+        ]
         return uncertainty.over_seeds(each)
 
     def _persons(self, chosen: Any) -> int:
@@ -158,17 +157,13 @@ def gaps(found: Sequence[Stratum]) -> list[Gap]:
 
 
 def _groups(first: Evidence, subjects: Sequence[SubjectResult]) -> dict[str, list[str | None]]:
-    """The group of each subject, by what they are told apart; None: takes no part."""
+    """The group of each scan, by what they are told apart; None: takes no part."""
     ill = [s.partition == "lesion-test" for s in subjects]
-    volume = [s.lesion_size for s in subjects]
+    sizes = [s.lesion_size if i else 0 for s, i in zip(subjects, ill, strict=True)]
     return {
         "all": ["all"] * len(subjects),
-        "lesion kind": [
-            (s.lesion_kind or "lesion") if i else None for s, i in zip(subjects, ill, strict=True)
-        ],
-        "lesion volume of the scan": [
-            _band(v, first.sizes) if i and v else None for v, i in zip(volume, ill, strict=True)
-        ],
+        "lesion kind": [s.lesion_kind or "lesion" if i else None for s, i in zip(subjects, ill, strict=True)],
+        "lesion volume of the scan": [_band(size, first.sizes) if size else None for size in sizes],
         "site": [s.site or UNKNOWN for s in subjects],
         "sex": [s.sex or UNKNOWN for s in subjects],
         "age": [age_band(s.age) for s in subjects],

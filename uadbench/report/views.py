@@ -1,11 +1,11 @@
-"""Views: the tables of the leaderboard by something other than the method, as listings (`--by`)."""
+"""Views: the tables of the leaderboard by something other than the method, as sheets (`--by`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.report import cost, families, formats
-from uadbench.report import leaderboard as board
-from uadbench.report.listing import Listing
+from uadbench.report.leaderboard import Table
+from uadbench.report.sheets import Line, Sheet
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratum, gaps, strata
 from uadbench.system.errors import UserError
 
@@ -21,83 +21,85 @@ FEW = (
 )
 
 
-def listings(by: str, found: Sequence[board.Table], resamples: int) -> list[Listing]:
+def sheets_by(by: str, found: Sequence[Table], resamples: int) -> list[Sheet]:
     """One of `BY`, of every table; without resamples there are no intervals, and so no strata."""
     if by in NEED_RESAMPLES and not resamples:
         raise UserError(f"--by {by} needs intervals: leave --resamples 0 out, or ask for 200 or more.")
     return [BY[by](table, resamples) for table in found]
 
 
-def by_family(table: board.Table, resamples: int) -> Listing:
+def _sheet(table: Table, title: str, headers: Line, lines: Sequence[Line], note: str) -> Sheet:
+    cautions = tuple(formats.cautions(table))
+    return Sheet(f"{table.title}: {title}", (*ROW, *headers), tuple(lines), (note,), cautions)
+
+
+def _by_family(table: Table, resamples: int) -> Sheet:
     """The best and the median row of each family on each kind of lesion."""
-    return families.listing(families.comparison(table, families.by_method()))
+    return families.write_sheet(table, families.compare_families(table, families.family_of_methods()))
 
 
-def by_stratum(table: board.Table, resamples: int) -> Listing:
+def _by_stratum(table: Table, resamples: int) -> Sheet:
     """Every row by lesion kind and size, site, sex, age and contrast."""
-    lines: list[tuple[str, ...]] = []
+    lines: list[Line] = []
     points: dict[str, None] = {}
     for row in table.rows:
         evidence = row.evidence(resamples)
         points[POINTS[evidence[0].operating_point]] = None
         for one in strata(evidence):
             counts = (str(one.lesion_scans), str(one.healthy_scans))
-            cells = [shown_stratum(one, measure) for measure in MEASURES]
+            cells = [show_stratum(one, measure) for measure in MEASURES]
             lines.append((*row.facts, one.by, one.name, *counts, *cells))
     note = (
         f"At the threshold frozen at {' or '.join(points)}, with 95 % intervals over subjects and seeds. "
         f"FPR healthy: {MEASURES['fpr']}. {FEW}"
     )
-    headers = (*ROW, "by", "group", "lesion scans", "healthy scans", "recall", "DSC", "FPR healthy")
-    return Listing(f"{table.title}: by stratum", headers, tuple(lines), (note,), formats.cautions(table))
+    headers = ("by", "group", "lesion scans", "healthy scans", "recall", "DSC", "FPR healthy")
+    return _sheet(table, "by stratum", headers, lines, note)
 
 
-def shown_stratum(one: Stratum, measure: str) -> str:
+def show_stratum(one: Stratum, measure: str) -> str:
     """A measure with its interval as text, "" where the stratum has none."""
     found = one.figures.get(measure)
-    return "" if found is None else _shown(found, "-", one.few(measure))
+    return "" if found is None else _show(found, "-", one.few(measure))
 
 
-def _shown(found: Interval, between: str, few: bool) -> str:
+def show_gap(one: Gap) -> str:
+    """A gap with its interval as text."""
+    return _show(one.difference, " to ", one.few)
+
+
+def _show(found: Interval, between: str, few: bool) -> str:
     """A value with its interval, where that is defined, and a mark for few subjects."""
-    ends = (
-        f" ({formats.shown(found.low)}{between}{formats.shown(found.high)})" if found.low < found.high else ""
-    )
-    return f"{formats.shown(found.value)}{ends}{'*' if few else ''}"
+    value, low, high = map(formats.shown, found)
+    ends = f" ({low}{between}{high})" if found.low < found.high else ""
+    return f"{value}{ends}{'*' if few else ''}"
 
 
-def by_bias(table: board.Table, resamples: int) -> Listing:
+def _by_bias(table: Table, resamples: int) -> Sheet:
     """How far the sites, sexes and ages of every row lie apart."""
-    lines = tuple(
-        (*row.facts, one.by, MEASURES[one.measure], one.lowest, one.highest, shown_gap(one))
+    lines = [
+        (*row.facts, one.by, MEASURES[one.measure], one.lowest, one.highest, show_gap(one))
         for row in table.rows
         for one in gaps(strata(row.evidence(resamples)))
-    )
-    headers = (*ROW, "by", "measure", "lowest", "highest", "gap")
-    title = f"{table.title}: gaps between groups of people"
-    return Listing(title, headers, lines, (f"{GAP_NOTE} {FEW}",), formats.cautions(table))
+    ]
+    headers = ("by", "measure", "lowest", "highest", "gap")
+    return _sheet(table, "gaps between groups of people", headers, lines, f"{GAP_NOTE} {FEW}")
 
 
-def shown_gap(one: Gap) -> str:
-    """A gap with its interval as text."""
-    return _shown(one.difference, " to ", one.few)
-
-
-def by_cost(table: board.Table, resamples: int) -> Listing:
+def _by_cost(table: Table, resamples: int) -> Sheet:
     """What every row costs, beside its AP."""
     lines = []
     for row in table.rows:
-        own = cost.of(row.records)
-        ap = formats.shown(row.numbers["ap"])
-        lines.append((*row.facts, ap, *[own.shown(name) for name in cost.COLUMNS], own.hardware))
-    headers = (*ROW, "AP", *[title for title, _ in cost.COLUMNS.values()], "hardware")
-    return Listing(f"{table.title}: cost", headers, tuple(lines), (COST_NOTE,), formats.cautions(table))
+        costs = map(cost.show_digits, cost.measure_cost(row.records).values())
+        lines.append((*row.facts, formats.shown(row.numbers["ap"]), *costs, cost.name_hardware(row.records)))
+    headers = ("AP", *[title for title, _ in cost.COLUMNS.values()], "hardware")
+    return _sheet(table, "cost", headers, lines, COST_NOTE)
 
 
-BY: Mapping[str, Callable[[board.Table, int], Listing]] = {
-    "family": by_family,
-    "stratum": by_stratum,
-    "bias": by_bias,
-    "cost": by_cost,
+BY: Mapping[str, Callable[[Table, int], Sheet]] = {
+    "family": _by_family,
+    "stratum": _by_stratum,
+    "bias": _by_bias,
+    "cost": _by_cost,
 }
 NEED_RESAMPLES = ("stratum", "bias")

@@ -1,4 +1,4 @@
-"""Cluster: the cells of a grid as job arrays of Slurm, through submitit.
+"""Cluster: the cells of a sweep as job arrays of Slurm, through submitit.
 
 submitit because it is what the field uses, writes the batch files, makes arrays, and puts a job that is
 preempted or out of time back into the queue; it needs no service and no root. Only its submission is used:
@@ -11,6 +11,7 @@ another trains.
 """
 
 import getpass
+import math
 import os
 import shlex
 import shutil
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from uadbench.sweep.estimate import Estimate
 from uadbench.sweep.local import Result
 from uadbench.sweep.tasks import Task
 from uadbench.sweep.worker import Orders
-from uadbench.system import owners
 from uadbench.system.environment import resolve_device
 from uadbench.system.errors import UserError
 from uadbench.system.text import HIDDEN
@@ -47,22 +47,23 @@ class Request:
     gpus: int
 
 
+@dataclass(frozen=True)
 class Job:
-    """What runs in a Slurm job: one cell."""
+    """What runs in a Slurm job: one cell, on a device that is looked for where the job runs."""
 
-    def __init__(self, task: Task, orders: Orders, device: str, timeout_s: float | None) -> None:
-        """Of a cell, on a device that is looked for where the job runs."""
-        self._task, self._orders, self._device, self._timeout_s = task, orders, device, timeout_s
+    task: Task
+    orders: Orders
+    device: str
+    timeout_s: float
 
     def __call__(self) -> str:
         """Carry out the cell; how it ended."""
-        orders = replace(self._orders, job=owners.slurm_job())
-        devices = [resolve_device(self._device)]
-        ended: list[Result] = local.carry_out([self._task], orders, devices, {}, self._timeout_s, _tell)
-        if ended[-1].kind == "interrupted":
+        devices = [resolve_device(self.device)]
+        ended = local.carry_out([self.task], self.orders, devices, {}, _tell, self.timeout_s)[-1]
+        if ended.kind == "interrupted":
             # No result: Slurm ends this job now, and puts it back into the queue unless it was cancelled.
-            raise SystemExit(f"interrupted by {ended[-1].note}")
-        return ended[-1].kind
+            raise SystemExit(f"interrupted by {ended.note}")
+        return ended.kind
 
     def checkpoint(self) -> Any:
         """The job that goes on after preemption or at the end of the time: the same, all else is in files."""
@@ -97,15 +98,14 @@ def queue_if_any() -> dict[str, str] | None:
         return None
 
 
-def request(
-    task: Task, needs: Estimate, asked: Slurm, threads: int, fits: bool, minutes: float | None
-) -> Request:
+def request(task: Task, needs: Estimate, asked: Slurm, threads: int, fits: bool, timeout_s: float) -> Request:
     """What one cell is asked for: what the description says, else the estimate with slack."""
-    named = minutes + LEAST_MINUTES if minutes else None  # the cell itself ends at its timeout
-    time_min = asked.minutes or named or max(LEAST_MINUTES, SLACK * needs.seconds(fits) / 60)
+    # With a timeout the cell ends itself then.
+    needed = SLACK * needs.seconds(fits) / 60 if timeout_s == math.inf else timeout_s / 60 + LEAST_MINUTES
+    minutes = asked.minutes or math.ceil(max(LEAST_MINUTES, needed))
     memory = asked.memory_gb or max(LEAST_GB, round(SLACK * needs.memory_mb / 1024))
     gpus = estimate.gpus(task) if asked.gpus is None else asked.gpus
-    return Request(-(-int(time_min * 60) // 60), float(memory), threads, gpus)
+    return Request(minutes, float(memory), threads, gpus)
 
 
 # ---- submitting --------------------------------------------------------------------------------
@@ -120,17 +120,15 @@ class Submission:
     asked: Slurm
     estimates: Mapping[Path, Estimate]
     at_once: int | None  # jobs of an array at a time
-    minutes: float | None  # the longest that a cell may take
+    timeout_s: float  # of a cell
 
     def submit(self, tasks: Sequence[Task]) -> dict[str, str]:
         """Submit cells, those with one fit after the first of them; the Slurm job of each by its label."""
-        first: dict[str, Task] = {}
+        groups: dict[str, list[Task]] = {}
         for task in tasks:
-            first.setdefault(task.fit_group, task)
-        leaders = [task for task in tasks if first[task.fit_group] is task]
-        jobs = self._submit_arrays(leaders, fits=True, after="")
-        for leader in leaders:
-            others = [t for t in tasks if t.fit_group == leader.fit_group and t is not leader]
+            groups.setdefault(task.fit_group, []).append(task)
+        jobs = self._submit_arrays([group[0] for group in groups.values()], fits=True, after="")
+        for leader, *others in groups.values():
             # After it whether or not it succeeds: what did not fit then tries it itself.
             jobs |= self._submit_arrays(others, fits=False, after=f"afterany:{jobs[leader.label]}")
         return jobs
@@ -140,17 +138,16 @@ class Submission:
         arrays: dict[Request, list[Task]] = {}
         for task in tasks:
             needs = self.estimates[task.path]
-            wanted = request(task, needs, self.asked, self.orders.threads, fits, self.minutes)
+            wanted = request(task, needs, self.asked, self.orders.threads, fits, self.timeout_s)
             arrays.setdefault(wanted, []).append(task)
         jobs: dict[str, str] = {}
-        timeout_s = None if self.minutes is None else 60 * self.minutes
         for wanted, members in arrays.items():
             executor = _executor(wanted, self.asked, self.orders, self.at_once, after)
-            made = executor.submit_array([Job(task, self.orders, self.device, timeout_s) for task in members])
+            made = executor.submit_array([Job(t, self.orders, self.device, self.timeout_s) for t in members])
             for task, job in zip(members, made, strict=True):
-                number = str(job.job_id)
-                jobs[task.label] = number
-                task.say("job.json", {"job": number, "submitted": time.time(), "asked": vars(wanted)})
+                jobs[task.label] = str(job.job_id)
+                facts = {"job": jobs[task.label], "submitted": time.time(), "asked": vars(wanted)}
+                task.say("job.json", facts)
         return jobs
 
 
@@ -160,7 +157,7 @@ def _executor(wanted: Request, asked: Slurm, orders: Orders, at_once: int | None
         from submitit.slurm.slurm import SlurmExecutor
     except ImportError as error:
         raise UserError("--on slurm needs submitit: pip install 'uadbench[slurm]'.") from error
-    folder = orders.runtime.paths.runs / "grid" / "slurm"
+    folder = orders.runtime.paths.runs / "sweep" / "slurm"
     for path in (folder, sys.executable):
         if HIDDEN.search(str(path)):
             raise UserError(

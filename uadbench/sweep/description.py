@@ -1,25 +1,26 @@
-"""Description: a grid as a TOML file, and the cells that it asks for."""
+"""Description: a sweep as a TOML file, and the cells that it asks for."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from uadbench.cards import Name, Preset, Value, dataset_card, spelled
+from uadbench.cards import Name, Preset, Value, dataset_card, method_card, method_names, spelled
 from uadbench.data import splits
-from uadbench.experiment.plan import LARGEST_SEED, RunConfig
+from uadbench.experiment.config import LARGEST_SEED, RunConfig
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.system import toml
 from uadbench.system.errors import UserError
 
 # Options of sbatch that the submission states itself.
 OWN_OPTIONS = ("array", "error", "job-name", "open-mode", "output", "signal", "wrap")
-MOST_CELLS = 50_000  # of a grid; each is a process, and a line of what `grid status` prints
+MOST_CELLS = 50_000  # of a sweep; each is a process, and a line of what `sweep status` prints
+ALL, TRAINED = "all", "trained"  # words that stand for methods: every one that is here, those that learn
 
 Names = Annotated[list[Name], Meta(min_length=1, max_length=1000)]
 Seed = Annotated[int, Meta(ge=0, le=LARGEST_SEED)]
@@ -29,10 +30,21 @@ Word = Annotated[str, Meta(pattern=r"\A[\w.,:@+/=-]*\Z")]
 
 
 class Variant(TypedDict):
-    """A method of the grid with other options."""
+    """A method of the sweep with other options."""
 
     method: str
     set: dict[str, Value]
+    contrasts: NotRequired[list[Name]]  # the only ones that it is tested on; left out: all of the sweep
+
+
+class Pair(TypedDict):
+    """A test set in one contrast, with what is learned from; what is left out is said by the sweep."""
+
+    dataset: Name
+    contrast: Name
+    train: NotRequired[str]
+    train_contrasts: NotRequired[list[Name]]
+    protocol: NotRequired[str]
 
 
 class Excluded(TypedDict, total=False):
@@ -69,17 +81,18 @@ class Slurm:
             if not re.fullmatch("[a-z][a-z0-9-]*", name) or name in OWN_OPTIONS:
                 raise ValueError(
                     f"extra expects long names of options of sbatch, but none of {', '.join(OWN_OPTIONS)}, "
-                    f"which are the grid's own; {key!a} came"
+                    f"which are the sweep's own; {key!a} came"
                 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A grid: methods x variants x data sets x contrasts x presets x seeds, less what is excluded."""
+    """A sweep: methods x variants x data sets x contrasts x presets x seeds, less what is excluded."""
 
     methods: Names
-    datasets: Names
+    datasets: list[Name] = field(default_factory=list)
     contrasts: list[Name] = field(default_factory=list)  # empty: the first of each data set's card
+    pair: list[Pair] = field(default_factory=list)  # besides data sets x contrasts
     seeds: Annotated[list[Seed], Meta(min_length=1)] = field(default_factory=lambda: [0])
     presets: Annotated[list[Preset], Meta(min_length=1)] = field(default_factory=lambda: ["demo"])
     variant: list[Variant] = field(default_factory=list)  # besides the plain methods
@@ -100,22 +113,25 @@ class Description:
     slurm: Slurm = field(default_factory=Slurm)
 
     def __post_init__(self) -> None:
-        """Variants are of the grid's methods, and nobody could look through more cells."""
-        there = ", ".join(self.methods)
+        """There is something to test on, variants are of the sweep's methods, and not too many cells."""
+        if not self.datasets and not self.pair:
+            raise ValueError("lacks datasets (or tables [[pair]])")
+        rows = self._rows()
         for one in self.variant:
-            if one["method"] not in self.methods:
-                raise ValueError(f"[[variant]] expects a method of the grid, {there}; {one['method']} came")
-        seeds = len(self.seeds) * len(self.presets)
-        tests = len(self.datasets) * max(1, len(self.contrasts))
-        configs = seeds * tests * (len(self.methods) + len(self.variant))
-        if configs > MOST_CELLS:
-            raise ValueError(f"a grid of {configs:,} cells; expected are {MOST_CELLS:,} at most: divide it")
+            if one["method"] not in rows:
+                raise ValueError(
+                    f"[[variant]] expects a method of the sweep, {', '.join(rows)}; {one['method']} came"
+                )
+        tests = len(self.datasets) * max(1, len(self.contrasts)) + len(self.pair)
+        cells = len(self.seeds) * len(self.presets) * tests * (len(rows) + len(self.variant))
+        if cells > MOST_CELLS:
+            raise ValueError(f"a sweep of {cells:,} cells; expected are {MOST_CELLS:,} at most: divide it")
 
     def cells(self) -> list[RunConfig]:
         """Every cell once, data set by data set, so that what shares scans and fits stands together."""
-        found = {_key(config): config for config in self._product() if not self._is_excluded(config)}
+        found = {repr(config): config for config in self._product() if not self._is_excluded(config)}
         if not found:
-            raise UserError("The grid has no cell: every one is excluded, or no data set has the contrasts.")
+            raise UserError("The sweep has no cell: all are excluded, or no data set has the contrasts.")
         return list(found.values())
 
     def left_out(self) -> list[str]:
@@ -126,36 +142,47 @@ class Description:
             if not spelled(contrast, dataset_card(name).contrasts)
         ]
 
-    def _contrasts(self, dataset: str) -> list[str]:
-        """The contrasts of a data set that are asked for, in the spelling of its card."""
-        there = dataset_card(dataset).contrasts
-        found = [spelled(contrast, there) for contrast in self.contrasts or there[:1]]
-        return list(dict.fromkeys(name for name in found if name))
+    def _rows(self) -> list[str]:
+        """The methods, with the words for several of them written out."""
+        rows: list[str] = []
+        for name in self.methods:
+            every = method_names() if name in (ALL, TRAINED) else [name]
+            rows += [row for row in every if name != TRAINED or method_card(row).trained]
+        return list(dict.fromkeys(rows))
+
+    def _pairs(self) -> list[Pair]:
+        """Data sets x contrasts in the spelling of their cards, and the pairs that are named."""
+        found: list[Pair] = []
+        for dataset in self.datasets:
+            there = dataset_card(dataset).contrasts
+            asked = [spelled(contrast, there) for contrast in self.contrasts or there[:1]]
+            train = self.train if isinstance(self.train, str) else self.train.get(dataset, "")
+            found += [{"dataset": dataset, "contrast": c, "train": train} for c in dict.fromkeys(asked) if c]
+        return [*found, *self.pair]
 
     def _product(self) -> Iterator[RunConfig]:
-        for dataset, preset, method in product(self.datasets, self.presets, self.methods):
-            contrasts = self._contrasts(dataset)
-            train = self.train if isinstance(self.train, str) else self.train.get(dataset, "")
-            for seed, contrast, settings in product(self.seeds, contrasts, self._settings(method)):
+        for pair, preset, method in product(self._pairs(), self.presets, self._rows()):
+            for seed, settings in product(self.seeds, self._settings(method, pair["contrast"])):
                 yield RunConfig(
                     method=method,
-                    dataset=dataset,
-                    train=train or None,
-                    contrast=contrast,
-                    train_contrasts=tuple(self.train_contrasts),
+                    dataset=pair["dataset"],
+                    train=pair.get("train") or None,
+                    contrast=pair["contrast"],
+                    train_contrasts=tuple(pair.get("train_contrasts", self.train_contrasts)),
                     preset=preset,
                     seed=seed,
                     settings=settings,
                     limit=self.limit,
-                    protocol=self.protocol or None,
+                    protocol=pair.get("protocol", self.protocol) or None,
                     precision=self.precision,
                     preparation=Options(self.extractor, self.n4),
                     split=self.split,
                 )
 
-    def _settings(self, method: str) -> list[dict[str, str]]:
+    def _settings(self, method: str, contrast: str) -> list[dict[str, str]]:
         """The settings of a method's variants as text; the plain one, without any, comes first."""
-        return [{}, *[_as_text(one["set"]) for one in self.variant if one["method"] == method]]
+        mine = [one for one in self.variant if one["method"] == method]
+        return [{}, *[_as_text(v["set"]) for v in mine if spelled(contrast, v.get("contrasts", [contrast]))]]
 
     def _is_excluded(self, config: RunConfig) -> bool:
         facts = {
@@ -163,10 +190,6 @@ class Description:
         }
         rules = [rule | {"set": _as_text(rule["set"])} if "set" in rule else rule for rule in self.exclude]
         return any(all(_same(facts[key], wanted) for key, wanted in rule.items()) for rule in rules)
-
-
-def _key(config: RunConfig) -> str:
-    return json.dumps([str(getattr(config, f.name)) for f in fields(config)])
 
 
 def _as_text(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -179,8 +202,8 @@ def _same(fact: Any, wanted: Any) -> bool:
     return fact == wanted or (isinstance(fact, str) and fact.lower() == str(wanted).lower())
 
 
-def read(path: Path) -> Description:
-    """The grid that a file describes; every mistake in it is a UserError that names the file."""
+def read_description(path: Path) -> Description:
+    """The sweep that a file describes; every mistake in it is a UserError that names the file."""
     if not path.is_file():
-        raise UserError(f"There is no file {path}; a grid is described in a TOML file, see the README.")
+        raise UserError(f"There is no file {path}; a sweep is described in a TOML file, see the README.")
     return toml.typed(Description, toml.parse(path), str(path))

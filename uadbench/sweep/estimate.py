@@ -1,12 +1,12 @@
 """Estimate: what a cell is going to need, from earlier records, else from its card, else from its preset."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import cast
 
-from uadbench.cards import MethodCard, method_card
+from uadbench.cards import method_card
 from uadbench.experiment import record
 from uadbench.experiment.record import RunRecord
 from uadbench.sweep.tasks import Task
@@ -37,75 +37,58 @@ class Estimate:
         return self.rest_s + (self.fit_s if fit else 0.0)
 
 
-@dataclass(frozen=True)
-class _Cost:
-    """What an earlier run took."""
-
-    method: str
-    preset: str
-    test: str
-    variant: str
-    fit_s: float
-    rest_s: float
-    memory_mb: float
-    fit_hash: str
-    score_hash: str
-
-
 def estimates(tasks: Iterable[Task], paths: Paths) -> dict[Path, Estimate]:
     """What each cell needs, by the path of its record."""
-    costs = _costs(paths.results)
+    earlier = _read_costs(paths)
     alike: dict[tuple[str, str, str, float], Estimate] = {}  # tasks that differ in seed or variant
     found = {}
     for task in tasks:
         if not task.mistake:
             key = (task.config.method, task.config.preset, task.config.dataset, task.map_mb)
             if key not in alike:
-                alike[key] = _estimate(task, costs, paths)
+                alike[key] = _estimate(task, earlier)
             found[task.path] = alike[key]
     return found
 
 
-def _costs(results: Path) -> list[_Cost]:
-    """The costs that all records state."""
-    found = []
-    for path in sorted(results.rglob("seed-*.json")) if results.is_dir() else []:
-        if not path.name.endswith(record.FAILED):
-            try:
-                found.append(_cost(record.parse(path)))
-            except (UserError, KeyError):
-                continue  # a damaged record says nothing here; whoever runs its cell meets it
+def _read_costs(paths: Paths) -> dict[tuple[str, str], list[Estimate]]:
+    """What the runs of all records took, by method and preset; `source` is their test set."""
+    found: dict[tuple[str, str], list[Estimate]] = {}
+    for path in record.paths_of_records(paths.results):
+        try:
+            made = record.parse_record(path)
+            found.setdefault((made.method, made.preset), []).append(_cost(made, paths))
+        except (UserError, KeyError):
+            continue  # a damaged record says nothing here; whoever runs its cell meets it
     return found
 
 
-def _cost(made: RunRecord) -> _Cost:
+def _cost(made: RunRecord, paths: Paths) -> Estimate:
     timing = made.timing
-    return _Cost(
-        made.method, made.preset, made.test, made.variant,
-        timing["fit"].seconds,
-        timing["score"].seconds + timing["evaluate"].seconds,
-        max(stage.peak_memory_mb for stage in timing.values()),
-        made.fit_hash, made.score_hash,
-    )  # fmt: skip
+    rest_s = timing["score"].seconds + timing["evaluate"].seconds
+    memory_mb = max(stage.peak_memory_mb for stage in timing.values())
+    folders = (paths.fit(made.fit_hash), paths.runs / "maps" / made.score_hash)
+    disk_mb = sum(file.stat().st_size for folder in folders for file in folder.rglob("*")) / 1e6
+    return Estimate(timing["fit"].seconds, rest_s, memory_mb, disk_mb, made.test)
 
 
-def _estimate(task: Task, costs: Sequence[_Cost], paths: Paths) -> Estimate:
+def _estimate(task: Task, earlier: Mapping[tuple[str, str], list[Estimate]]) -> Estimate:
     config = task.config
-    same = [c for c in costs if (c.method, c.preset) == (config.method, config.preset)]
-    nearest = [c for c in same if c.test == config.dataset] or same
+    same = earlier.get((config.method, config.preset), [])
+    nearest = [cost for cost in same if cost.source == config.dataset] or same
     if not nearest:
-        return _unmeasured(task, method_card(config.method))
-    disk = [size for c in nearest if (size := _on_disk(c, paths))]
+        return _unmeasured(task)
     return Estimate(
-        fit_s=median(c.fit_s for c in nearest),
-        rest_s=median(c.rest_s for c in nearest),
-        memory_mb=max(c.memory_mb for c in nearest),
-        disk_mb=median(disk) if disk else task.map_mb,
+        fit_s=median(cost.fit_s for cost in nearest),
+        rest_s=median(cost.rest_s for cost in nearest),
+        memory_mb=max(cost.memory_mb for cost in nearest),
+        disk_mb=median([cost.disk_mb for cost in nearest if cost.disk_mb] or [task.map_mb]),
         source=f"{len(nearest)} earlier record{'s' if len(nearest) > 1 else ''}",
     )
 
 
-def _unmeasured(task: Task, card: MethodCard) -> Estimate:
+def _unmeasured(task: Task) -> Estimate:
+    card = method_card(task.config.method)
     stated = card.needs.get(task.config.preset, {})
     needs: dict[str, float] = {**BY_PRESET[task.config.preset], **cast(Mapping[str, float], stated)}
     seconds = 60 * needs["minutes"]
@@ -119,10 +102,3 @@ def gpus(task: Task) -> int:
     card = method_card(task.config.method)
     wanted = card.needs.get(task.config.preset, {}).get("gpus", BY_PRESET[task.config.preset]["gpus"])
     return int(wanted) if card.trained else 0
-
-
-def _on_disk(cost: _Cost, paths: Paths) -> float:
-    """MB that an earlier run's fit and maps take, if they are there still."""
-    folders = (paths.runs / "fits" / cost.fit_hash, paths.runs / "maps" / cost.score_hash)
-    files = [file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files) / 1e6

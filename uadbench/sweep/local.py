@@ -30,6 +30,7 @@ LONG_S = 3600.0  # no system waits longer in one go
 ELSEWHERE_S = 1.0  # between two looks at a cell that another process carries out
 SIGNAL_S = 0.3
 SPARE = 0.95  # of the free memory may be promised to cells
+TIME_OVER = "the time for this call is over"
 # Signals by which a subject or Slurm ends a process: the cell has not failed, it goes on another time.
 ENDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
@@ -51,11 +52,11 @@ class _Running:
     slot: int
     need_mb: float
     begun: float = field(default_factory=time.monotonic)
-    asked_to_end: float | None = None
+    too_long: bool = False
 
 
 class EndNow(BaseException):
-    """The user or Slurm wants everything to end now."""
+    """The user or Slurm wants everything to end now, or its time is over."""
 
 
 def carry_out(
@@ -63,16 +64,19 @@ def carry_out(
     orders: Orders,
     devices: Sequence[str],
     estimates: Mapping[Path, Estimate],
-    timeout_s: float | None,
     tell: Callable[[Result], None],
+    timeout_s: float = math.inf,
+    for_s: float = math.inf,
 ) -> list[Result]:
     """Carry out cells, one at a time on each of `devices`; `tell` hears of each as it ends.
 
-    A cell that another process carries out is waited for, and taken over if that process dies.
+    A cell that takes longer than `timeout_s` has failed; after `for_s` all that runs is interrupted. A cell
+    that another process carries out is waited for, and taken over if that process dies.
     """
     _load_libraries(tasks, orders)
+    floor = _Floor(orders, devices, estimates, tell, timeout_s, time.monotonic() + for_s, list(tasks))
     with _ended_by_signals():
-        return _Floor(orders, devices, estimates, timeout_s, tell).work(tasks)
+        return floor.work()
 
 
 def _load_libraries(tasks: Sequence[Task], orders: Orders) -> None:
@@ -80,10 +84,7 @@ def _load_libraries(tasks: Sequence[Task], orders: Orders) -> None:
     os.environ.update(worker.thread_variables(orders.threads))  # read when the libraries are loaded
     rows = {method_card(task.config.method).folder for task in tasks if not task.mistake}
     modules = ["uadbench.sweep.worker", "uadbench.experiment.figures", "matplotlib.figure"]
-    modules += [
-        "matplotlib.backends.backend_agg",
-        *(f"uadbench.methods.{row}.method" for row in sorted(rows)),
-    ]
+    modules += ["matplotlib.backends.backend_agg", *(f"uadbench.methods.{r}.method" for r in sorted(rows))]
     get_context("forkserver").set_forkserver_preload(modules)
 
 
@@ -102,99 +103,88 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@dataclass
 class _Floor:
     """Where the cells are carried out: slots, memory, time."""
 
-    def __init__(
-        self,
-        orders: Orders,
-        devices: Sequence[str],
-        estimates: Mapping[Path, Estimate],
-        timeout_s: float | None,
-        tell: Callable[[Result], None],
-    ) -> None:
-        self._orders, self._devices, self._estimates = orders, devices, estimates
-        self._timeout_s, self._tell = timeout_s, tell
-        self._running: list[_Running] = []
-        self._elsewhere: list[Task] = []
-        self._fitted: set[str] = set()
-        self._results: list[Result] = []
+    orders: Orders
+    devices: Sequence[str]
+    estimates: Mapping[Path, Estimate]
+    tell: Callable[[Result], None]
+    timeout_s: float  # of a cell
+    end: float  # of everything, by the monotonic clock
+    waiting: list[Task]
+    running: list[_Running] = field(default_factory=list)
+    elsewhere: list[Task] = field(default_factory=list)
+    fitted: set[str] = field(default_factory=set)
+    results: list[Result] = field(default_factory=list)
 
-    def work(self, tasks: Sequence[Task]) -> list[Result]:
+    def work(self) -> list[Result]:
         """Carry out all cells."""
-        waiting = list(tasks)
         try:
-            while waiting or self._running or self._elsewhere:
-                while (position := self._next(waiting)) is not None:
-                    self._start(waiting.pop(position))
+            while self.waiting or self.running or self.elsewhere:
+                if time.monotonic() >= self.end:
+                    raise EndNow(TIME_OVER)
+                while (position := self._next()) is not None:
+                    self._start(self.waiting.pop(position))
                 self._wait()
-                for one in [r for r in self._running if not r.process.is_alive()]:
+                for one in [r for r in self.running if not r.process.is_alive()]:
                     self._end(one)
-                waiting += self._given_up()
+                self._take_back()
         except EndNow as reason:
-            for one in self._running:
-                self._results.append(Result(one.task, "interrupted", str(reason)))
-            self._results += [Result(task, "interrupted", str(reason)) for task in waiting + self._elsewhere]
+            left = [*(one.task for one in self.running), *self.waiting, *self.elsewhere]
+            self.results += [Result(task, "interrupted", str(reason)) for task in left]
         finally:
-            for one in self._running:
-                self._stop(one)
-        return self._results
+            for one in self.running:
+                _stop(one)
+        return self.results
 
     # ---- what to begin ---------------------------------------------------------------------
 
-    def _next(self, waiting: Sequence[Task]) -> int | None:
+    def _next(self) -> int | None:
         """Position of the cell to begin now: the first with room whose fit nobody else is making."""
-        if len(self._running) >= len(self._devices):
+        if len(self.running) >= len(self.devices):
             return None
-        busy = {r.task.fit_group for r in self._running} - self._fitted
-        order = [n for n, task in enumerate(waiting) if task.fit_group not in busy]
+        busy = {r.task.fit_group for r in self.running} - self.fitted
+        order = [n for n, task in enumerate(self.waiting) if task.fit_group not in busy]
         # Where all that is left shares a fit that is being made, waiting for it in the cell costs nothing.
-        for position in order or range(len(waiting)):
-            if not self._running or self._need_mb(waiting[position]) <= self._room_mb():
+        for position in order or range(len(self.waiting)):
+            if not self.running or self._need_mb(self.waiting[position]) <= self._room_mb():
                 return position
         return None
 
     def _need_mb(self, task: Task) -> float:
-        estimate = self._estimates.get(task.path)
+        estimate = self.estimates.get(task.path)
         return estimate.memory_mb if estimate else 0.0
 
     def _room_mb(self) -> float:
         """Free memory that no running cell is going to need."""
-        promised = sum(max(0.0, r.need_mb - _resident_mb(r.process.pid)) for r in self._running)
+        promised = sum(max(0.0, r.need_mb - _resident_mb(r.process.pid)) for r in self.running)
         return SPARE * free_mb() - promised
 
     def _start(self, task: Task) -> None:
-        slot = min(set(range(len(self._devices))) - {r.slot for r in self._running})
-        machine = replace(self._orders.runtime, device=self._devices[slot])
-        process = get_context("forkserver").Process(
-            target=worker.main, args=(task, replace(self._orders, runtime=machine))
-        )
+        slot = min(set(range(len(self.devices))) - {r.slot for r in self.running})
+        runtime = replace(self.orders.runtime, device=self.devices[slot])
+        orders = replace(self.orders, runtime=runtime)
+        process = get_context("forkserver").Process(target=worker.main, args=(task, orders))
         process.start()
-        self._running.append(_Running(task, process, slot, self._need_mb(task)))
+        self.running.append(_Running(task, process, slot, self._need_mb(task)))
 
     # ---- what has ended --------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """Sleep until a process ends, a cell runs out of time, or one elsewhere may be looked at again."""
-        limit = math.inf if self._timeout_s is None else self._timeout_s
-        moments = [r.begun + limit - time.monotonic() for r in self._running]
-        moments += [ELSEWHERE_S] if self._elsewhere else []
-        soonest = max(0.0, min([*moments, LONG_S]))
-        if self._running:
-            connection.wait([r.process.sentinel for r in self._running], soonest)
-        elif self._elsewhere:
+        """Sleep until a process ends, a time is over, or a cell elsewhere may be looked at again."""
+        now = time.monotonic()
+        moments = [LONG_S, self.end - now, *(r.begun + self.timeout_s - now for r in self.running)]
+        soonest = max(0.0, min([*moments, ELSEWHERE_S] if self.elsewhere else moments))
+        if self.running:
+            connection.wait([r.process.sentinel for r in self.running], soonest)
+        elif self.elsewhere:
             time.sleep(soonest)
-        for one in self._running:
-            if time.monotonic() > one.begun + limit and one.process.is_alive():
-                self._stop(one)
-
-    def _stop(self, one: _Running) -> None:
-        """End a process and its helpers, first with a request."""
-        one.asked_to_end = one.asked_to_end or time.monotonic()
-        _signal(one.process.pid, signal.SIGTERM)
-        one.process.join(GRACE_S)
-        _signal(one.process.pid, signal.SIGKILL)
-        one.process.join()
+        for one in self.running:
+            if time.monotonic() > one.begun + self.timeout_s and one.process.is_alive():
+                one.too_long = True
+                _stop(one)
 
     def _end(self, one: _Running) -> None:
         """Take note of how a process ended."""
@@ -202,30 +192,30 @@ class _Floor:
         state = one.task.said("state.json")
         if code not in (worker.DONE, worker.FAILED, worker.REFUSED, worker.ELSEWHERE):
             time.sleep(SIGNAL_S)  # the signal that ended it may be on its way to this process as well
+        self.running.remove(one)
         if code == worker.ELSEWHERE:
-            self._running.remove(one)
-            self._elsewhere.append(one.task)
-        elif one.asked_to_end is not None:
-            minutes, stage = (self._timeout_s or 0) / 60, state.get("stage", "start")
-            self._crashed(one, f"took longer than {minutes:g} minutes (--timeout), in stage '{stage}'")
+            self.elsewhere.append(one.task)
+        elif one.too_long:
+            stage = state.get("stage", "start")
+            self._crash(
+                one, f"took longer than {self.timeout_s / 60:g} minutes (--timeout), in stage '{stage}'"
+            )
         elif code == worker.DONE:
-            self._fitted.add(one.task.fit_group)
+            self.fitted.add(one.task.fit_group)
             self._close(one, "done", _words(state))
-        elif code == worker.REFUSED:
-            self._close(one, "refused", str(state.get("reason", "")))
-        elif code == worker.FAILED and state.get("end") == "failed":
-            self._close(one, "failed", str(state.get("reason", "")))
+        elif code == worker.REFUSED or (code == worker.FAILED and state.get("end") == "failed"):
+            kind = "refused" if code == worker.REFUSED else "failed"
+            self._close(one, kind, str(state.get("reason", "")))
         elif code is not None and -code in ENDED:
             self._close(one, "interrupted", signal.Signals(-code).name)
-        elif locks.holder(one.task.lease) is not None:  # the process that forked it died, and not itself
-            self._running.remove(one)
-            self._elsewhere.append(one.task)
+        elif locks.owner_of(one.task.lock) is not None:  # the process that forked it died, and not itself
+            self.elsewhere.append(one.task)
         else:
-            self._crashed(one, _how(code, state))
+            self._crash(one, _how(code, state))
 
-    def _crashed(self, one: _Running, reason: str) -> None:
+    def _crash(self, one: _Running, reason: str) -> None:
         """Record a cell whose process could not do so itself."""
-        log = os.path.relpath(one.task.log, self._orders.runtime.paths.runs)
+        log = os.path.relpath(one.task.log, self.orders.runtime.paths.runs)
         try:
             record.write_failure(one.task.path, reason, log)
         except OSError as error:
@@ -233,23 +223,29 @@ class _Floor:
         self._close(one, "failed", reason)
 
     def _close(self, one: _Running, kind: str, note: str) -> None:
-        self._running.remove(one) if one in self._running else None
         self._note(Result(one.task, kind, note, time.monotonic() - one.begun))
 
     def _note(self, result: Result) -> None:
-        self._results.append(result)
-        self._tell(result)
+        self.results.append(result)
+        self.tell(result)
 
-    def _given_up(self) -> list[Task]:
-        """Cells that were in the hands of another process, which has finished or died."""
-        free = [task for task in self._elsewhere if locks.holder(task.lease) is None]
-        self._elsewhere = [task for task in self._elsewhere if task not in free]
-        ended = {task.path: at_rest(task) for task in free}
-        for task in free:
-            if ended[task.path].kind in ("done", "failed", "refused"):
-                standing = ended[task.path]
-                self._note(Result(task, standing.kind, f"by another process {standing.note}".strip()))
-        return [task for task in free if ended[task.path].kind not in ("done", "failed", "refused")]
+    def _take_back(self) -> None:
+        """Note the cells that another process has finished, and do those that it gave up."""
+        for task in [task for task in self.elsewhere if locks.owner_of(task.lock) is None]:
+            self.elsewhere.remove(task)
+            how = at_rest(task)
+            if how.kind in ("done", "failed", "refused"):
+                self._note(Result(task, how.kind, f"by another process {how.note}".strip()))
+            else:
+                self.waiting.append(task)
+
+
+def _stop(one: _Running) -> None:
+    """End a process and its helpers, first with a request."""
+    _signal(one.process.pid, signal.SIGTERM)
+    one.process.join(GRACE_S)
+    _signal(one.process.pid, signal.SIGKILL)
+    one.process.join()
 
 
 def _words(state: Mapping[str, object]) -> str:

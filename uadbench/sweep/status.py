@@ -1,4 +1,4 @@
-"""Status: how the cells of a grid stand, on the screen."""
+"""Status: how the cells of a sweep stand, on the screen."""
 
 import math
 import os
@@ -23,7 +23,7 @@ AT_REST = ("done", "failed", "refused", "recorded")  # nothing more will happen 
 Look = Callable[[], Sequence[tuple[Task, Standing]]]
 
 
-def dry_run(
+def show_dry_run(
     cells: Sequence[tuple[Task, Standing]], needs: Mapping[Path, Estimate], left_out: Sequence[str], jobs: int
 ) -> None:
     """Every cell, how it stands and what it needs; the sum of what is left."""
@@ -53,7 +53,7 @@ def dry_run(
 
 
 def watch(look: Look, needs: Mapping[Path, Estimate], runs: Path, once: bool) -> None:
-    """Show the grid, again and again until nothing is under way; once where nobody watches."""
+    """Show the sweep, again and again until nothing is under way; once where nobody watches."""
     console = Console()
     if once or not console.is_terminal:
         console.print(_page(look(), needs, runs))
@@ -69,21 +69,20 @@ def watch(look: Look, needs: Mapping[Path, Estimate], runs: Path, once: bool) ->
 def _page(cells: Sequence[tuple[Task, Standing]], needs: Mapping[Path, Estimate], runs: Path) -> Group:
     """Counts, what runs, what failed and why, and the time left."""
     parts: list[Text | Table] = [_counts(cells), *_left(cells, needs)]
-    running = [(task, standing) for task, standing in cells if standing.kind == "running"]
-    if running:
-        table = Table("running", "stage", "for", "by", box=None, header_style="bold cyan")
-        for task, standing in running:
+    table = Table("running", "stage", "for", "by", box=None, header_style="bold cyan")
+    for task, standing in cells:
+        if standing.kind == "running":
             age = duration(time.time() - standing.since) if standing.since else ""
             table.add_row(escape(task.label), escape(standing.note), age, escape(str(standing.owner)))
+    if table.rows:
         parts.append(table)
-    wrong = [(t, s) for t, s in cells if s.kind in ("failed", "refused", "interrupted")]
-    for task, standing in wrong:
-        colour = COLOURS[standing.kind]
-        line = Text(f"{standing.kind}: ", colour)
-        line.append(task.label, "bold").append(f": {standing.note}")
-        if task.log.exists():
-            line.append(f"\n  log: {task.log if task.log.is_absolute() else runs / task.log}", "dim")
-        parts.append(line)
+    for task, standing in cells:
+        if standing.kind in ("failed", "refused", "interrupted"):
+            line = Text(f"{standing.kind}: ", COLOURS[standing.kind])
+            line.append(task.label, "bold").append(f": {standing.note}")
+            if task.log.exists():
+                line.append(f"\n  log: {runs / task.log}", "dim")
+            parts.append(line)
     return Group(*parts)
 
 

@@ -1,16 +1,16 @@
-"""Tasks: the cells of a grid, each with its place among the records, and how it stands.
+"""Tasks: the cells of a sweep, each with its place among the records, and how it stands.
 
-What is known about a cell lies in a folder of its own below `runs/grid`, the same for every grid that has
+What is known about a cell lies in a folder of its own below `runs/sweep`, the same for every sweep that has
 the cell:
 
-* `lease.<n>`: who carries it out now, see `uadbench.system.locks`;
+* `lock.<n>`: who carries it out now, see `uadbench.system.locks`;
 * `state.json`: what its process last said (stage, progress, how it ended), written by that process;
 * `job.json`: the Slurm job that is to carry it out, written where it was submitted;
 * `log.txt`: everything its processes have printed.
 """
 
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,36 +20,57 @@ from uadbench.data.space import Frame
 from uadbench.datasets import Found
 from uadbench.experiment import record
 from uadbench.experiment.cohort import EVALUATED
-from uadbench.experiment.plan import ResolvedRun, RunConfig, Runtime, make_plan
-from uadbench.experiment.scoring import draws
+from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
+from uadbench.experiment.score import count_draws
+from uadbench.source import source_hash
 from uadbench.system import locks
 from uadbench.system.errors import UserError
 from uadbench.system.files import read_json, sha256, sha256_file, sha256_json, write_json
 from uadbench.system.owners import Owner
-from uadbench.system.text import visible
 
 STACK = (256, 256, 64)  # pixels and slices of a stack of which nothing is known yet
-# How a cell can stand. `recorded`: there is a record that no grid has looked at yet.
+# How a cell can stand. `recorded`: there is a record that no sweep has looked at yet.
 KINDS = ("done", "recorded", "running", "queued", "failed", "refused", "interrupted", "waiting")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A cell of a grid, planned."""
+    """A cell of a sweep, planned."""
 
     config: RunConfig
-    label: str  # method, variant, data set, contrast, seed
-    path: Path  # of the record
-    folder: Path  # of what is known about the cell
-    fit_group: str  # equal for cells that share a fit
-    source: str  # hash of the method's code
-    map_mb: float  # of score maps, if the method stores nothing else
+    title: str  # method, variant, data set, contrast
+    results: Path
+    home: Path  # of what is known about cells
+    place: Path  # of the record, below the results
+    fit: str | None = None  # hash of what decides a fit besides the seed; None: nothing is fitted
+    source: str = ""  # hash of the method's code
+    map_mb: float = 0.0  # of score maps, if the method stores nothing else
     mistake: str = ""  # why it cannot be carried out as it was asked for
 
     @property
-    def lease(self) -> Path:
+    def label(self) -> str:
+        """The cell in words."""
+        return f"{self.title} seed {self.config.seed}"
+
+    @property
+    def path(self) -> Path:
+        """Of the record."""
+        return self.results / self.place
+
+    @property
+    def folder(self) -> Path:
+        """Of what is known about the cell."""
+        return self.home / self.place.with_suffix("")
+
+    @property
+    def fit_group(self) -> str:
+        """Equal for cells that share a fit."""
+        return str(self.place) if self.fit is None else f"{self.fit}-{self.config.seed}"
+
+    @property
+    def lock(self) -> Path:
         """Held by whoever carries it out."""
-        return self.folder / "lease"
+        return self.folder / "lock"
 
     @property
     def log(self) -> Path:
@@ -58,10 +79,9 @@ class Task:
 
     def said(self, name: str) -> dict[str, Any]:
         """The content of `state.json` or `job.json`; {} where there is none."""
-        try:
+        with suppress(OSError):
             return read_json(self.folder / name, dict[str, Any]) or {}
-        except OSError:
-            return {}
+        return {}
 
     def say(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `state.json` or `job.json`."""
@@ -83,63 +103,29 @@ def plan_tasks(configs: Sequence[RunConfig], runtime: Runtime) -> list[Task]:
 
     Cells that differ in their seeds alone are planned once: a seed changes neither card nor partition.
     """
-    known: dict[tuple[str, str], Found] = {}
-    planned: dict[str, _Planned | UserError] = {}
-    home = runtime.paths.runs / "grid" / sha256(str(runtime.paths.results.resolve()))[:8]
+    known: dict[str, Found] = {}
+    planned: dict[str, Task] = {}
+    home = runtime.paths.runs / "sweep" / sha256(str(runtime.paths.results.resolve()))[:8]
     tasks = []
     for config in configs:
         key = repr(replace(config, seed=0))
         if key not in planned:
             try:
-                planned[key] = _Planned.of(make_plan(config, runtime, known))
+                planned[key] = _planned(resolve_run(config, runtime, known), runtime.paths.results, home)
             except UserError as error:
-                planned[key] = error
-        found = planned[key]
-        if isinstance(found, UserError):
-            tasks.append(_refused(config, home, str(found)))
-        else:
-            tasks.append(found.task(config, runtime.paths.results, home))
+                title = f"{config.method} {config.preset} on {config.dataset} {config.contrast or ''}"
+                place = Path("mistakes", sha256(key)[:16], "none.json")
+                planned[key] = Task(config, title, home, home, place, mistake=str(error))
+        place = planned[key].place.with_name(f"seed-{config.seed}.json")
+        tasks.append(replace(planned[key], config=config, place=place))
     return tasks
 
 
-def _refused(config: RunConfig, home: Path, mistake: str) -> Task:
-    folder = home / "mistakes" / sha256(repr(config))[:16]
-    label = _label(config, config.preset, config.contrast or "")
-    return Task(config, label, folder / "none.json", folder, "", "", 0.0, mistake)
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """What is the same for cells that differ in their seeds alone."""
-
-    variant: str
-    contrast: str
-    place: Path  # of the record of any seed
-    fit_facts: str | None  # hash of what decides a fit besides the seed; None: nothing is fitted
-    source: str
-    map_mb: float
-
-    @classmethod
-    def of(cls, plan: ResolvedRun) -> "_Planned":
-        source = methods.source_hash(plan.card)
-        return cls(plan.variant, plan.contrast, plan.place(), _fit_facts(plan), source, _map_mb(plan))
-
-    def task(self, config: RunConfig, results: Path, home: Path) -> Task:
-        """The task of one seed."""
-        place = self.place.with_name(f"seed-{config.seed}.json")
-        return Task(
-            config=config,
-            label=_label(config, self.variant, self.contrast),
-            path=results / place,
-            folder=home / place.with_suffix(""),
-            fit_group=str(place) if self.fit_facts is None else f"{self.fit_facts}-{config.seed}",
-            source=self.source,
-            map_mb=self.map_mb,
-        )
-
-
-def _label(config: RunConfig, variant: str, contrast: str) -> str:
-    return f"{config.method} {variant} on {config.dataset} {contrast} seed {config.seed}"
+def _planned(plan: ResolvedRun, results: Path, home: Path) -> Task:
+    config = plan.config
+    title = f"{config.method} {plan.variant} on {config.dataset} {plan.contrast}"
+    source = source_hash(plan.card.folder)
+    return Task(config, title, results, home, plan.place, _fit_facts(plan), source, _map_mb(plan))
 
 
 def _fit_facts(plan: ResolvedRun) -> str | None:
@@ -161,7 +147,7 @@ def _map_mb(plan: ResolvedRun) -> float:
         slices = STACK[2]
     else:
         rows, columns, slices = on.shape
-    kept = draws(plan.method)
+    kept = count_draws(plan.method)
     return 4e-6 * scans * rows * columns * slices * (kept + 1 if kept > 1 else 1)
 
 
@@ -172,7 +158,7 @@ def standing(task: Task, queue: Mapping[str, str] | None = None) -> Standing:
     """How a cell stands; `queue`: the state of every Slurm job that is known there, by its number."""
     if task.mistake:
         return Standing("refused", task.mistake)
-    owner = locks.holder(task.lease)
+    owner = locks.owner_of(task.lock)
     if owner is not None:
         state = task.said("state.json")
         return Standing("running", _progress(state), owner, _moment(state.get("started")))
@@ -188,15 +174,12 @@ def at_rest(task: Task) -> Standing:
     """How a cell stands that nobody works on."""
     state = task.said("state.json")
     if task.path.exists():
-        # Only what a grid has seen through with this code is done; another record is looked at first.
+        # Only what a sweep has seen through with this code is done; another record is looked at first.
         known = state.get("end") == "done" and state.get("source") == task.source
         return Standing("done" if known and state.get("sha256") == sha256_file(task.path) else "recorded")
     failure = record.failure_path(task.path)
     if failure.exists():
-        try:
-            return Standing("failed", visible(record.read_failure(failure).reason))
-        except UserError as error:
-            return Standing("failed", str(error))
+        return Standing("failed", record.read_failure(failure))
     if state.get("end") == "refused":
         return Standing("refused", str(state.get("reason", "")))
     if state:
@@ -214,26 +197,10 @@ def _progress(state: Mapping[str, Any]) -> str:
     return f"{stage} {state.get('done', 0)}/{of}" if of else str(stage)
 
 
-def look_closely(task: Task) -> bool:
+def is_whole(task: Task) -> bool:
     """Whether the record of a cell that is `done` can be read and has its pieces."""
     try:
-        record.read(task.path)
+        record.read_record(task.path)
     except UserError:
         return False
     return True
-
-
-def begun(task: Task, again: str) -> dict[str, Any]:
-    """The first state of a process that carries out a cell; `again`: what became of the one before."""
-    before = task.said("state.json")
-    return {
-        "owner": str(Owner.me()),
-        "started": time.time(),
-        "attempt": attempt + 1 if isinstance(attempt := before.get("attempt"), int) else 1,
-        "again": again,
-        "stage": "start",
-        "done": 0,
-        "of": 0,
-        "redone": [],
-        "end": "",
-    }

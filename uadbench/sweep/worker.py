@@ -7,17 +7,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from uadbench.catalog import PLUGINS_VARIABLE
-from uadbench.experiment import run
-from uadbench.experiment.plan import Runtime
-from uadbench.sweep.tasks import Standing, Task, at_rest, begun, look_closely
+from uadbench.experiment.config import Runtime
+from uadbench.experiment.run import Outcome
+from uadbench.sweep.run_all import run_all
+from uadbench.sweep.tasks import Standing, Task, at_rest, is_whole
 from uadbench.system import locks, pool
-from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_file
 from uadbench.system.progress import Stage
 
@@ -29,14 +29,13 @@ logger = logging.getLogger("uadbench")
 
 @dataclass(frozen=True)
 class Orders:
-    """How the cells of a grid are carried out; the same for all of them."""
+    """How the cells of a sweep are carried out; the same for all of them."""
 
     runtime: Runtime
     threads: int
     plugins: str  # the variable that names the folders of plug-ins
     force: bool = False
     older_than: float = math.inf  # with `force`: time of change (s) before which a file is made again
-    job: str = ""  # of Slurm
 
 
 def thread_variables(threads: int) -> dict[str, str]:
@@ -46,12 +45,18 @@ def thread_variables(threads: int) -> dict[str, str]:
     return {f"{name}_NUM_THREADS": str(threads) for name in names} | itk
 
 
-class Report:
-    """Progress that is told to `state.json`, now and then."""
+class Report(logging.Handler):
+    """Progress that is told to `state.json`, now and then.
 
-    def __init__(self, task: Task, state: dict[str, Any]) -> None:
-        """Speak about one cell, on from a first state."""
-        self._task, self._state, self._told = task, state, -math.inf
+    Warnings are kept there too: they say what was found damaged or left behind, and made again.
+    """
+
+    def __init__(self, task: Task, again: str) -> None:
+        """Speak about one cell; `again`: what became of the process before."""
+        super().__init__(logging.WARNING)
+        self._task, self._told = task, -math.inf
+        self._state: dict[str, Any] = {"started": time.time(), "again": again, "redone": [], "end": ""}
+        self.tell(stage="start", done=0, of=0)
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Stage]:
@@ -68,9 +73,9 @@ class Report:
 
         yield Told()
 
-    def redone(self, what: str) -> None:
-        """Note something that was made again."""
-        self._state["redone"].append(what)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a warning."""
+        self._state["redone"].append(record.getMessage())
         self.tell()
 
     def tell(self, later: bool = False, **facts: Any) -> None:
@@ -79,19 +84,8 @@ class Report:
         if later and time.monotonic() - self._told < REPORT_S:
             return
         self._told = time.monotonic()
-        with suppress(OSError):  # a full disk; the lease says that the process lives
+        with suppress(OSError):  # a full disk; the lock says that the process lives
             self._task.say("state.json", self._state)
-
-
-class _Redone(logging.Handler):
-    """Keeps the warnings, which say what was found damaged or left behind, beside the cell."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__(logging.WARNING)
-        self._report = report
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._report.redone(record.getMessage())
 
 
 def main(task: Task, orders: Orders) -> None:
@@ -106,7 +100,7 @@ def main(task: Task, orders: Orders) -> None:
     os.environ.update(thread_variables(orders.threads))
     os.environ[PLUGINS_VARIABLE] = orders.plugins
     try:
-        with locks.trying(task.lease) as mine:
+        with locks.trying(task.lock) as mine:
             code = _carry_out(task, orders) if mine else ELSEWHERE
     except Exception:
         logger.exception("the cell cannot be carried out")
@@ -140,40 +134,31 @@ def _carry_out(task: Task, orders: Orders) -> int:
     if _is_done(task, before, orders):
         return DONE  # by another process since it was asked for
     again = "" if before.kind in ("waiting", "recorded", "done") else f"{before.kind}, {before.note}"
-    report = Report(task, begun(task, again))
+    report = Report(task, again)
     logger.info("%s: begun%s", task.label, f" again; before: {again}" if again else "")
-    report.tell()
-    watch = _Redone(report)
-    logger.addHandler(watch)
+    logger.addHandler(report)
     runtime = replace(orders.runtime, progress=report)
-    try:
-        made = run.run_recording_failure(task.config, runtime, orders.force, orders.older_than)
-    except UserError as error:
-        logger.error("refused: %s", error)
-        report.tell(end="refused", reason=str(error))
-        return REFUSED
-    finally:
-        logger.removeHandler(watch)
-    if isinstance(made, str):
-        logger.error("failed: %s; see also %s", made, runtime.paths.runs / "logs")
-        report.tell(end="failed", reason=made)
-        return FAILED
-    report.tell(**_end(task, made))
+    (ended,) = run_all([task.config], runtime, force=orders.force, older_than=orders.older_than)
+    logger.removeHandler(report)
+    if ended.outcome is None:
+        logger.error("%s: %s; see also %s", ended.kind, ended.reason, runtime.paths.runs / "logs")
+        report.tell(end=ended.kind, reason=ended.reason)
+        return REFUSED if ended.kind == "refused" else FAILED
+    report.tell(end="done", **_facts(task, ended.outcome))
     logger.info("done")
     return DONE
 
 
 def _is_done(task: Task, before: Standing, orders: Orders) -> bool:
-    if before.kind != "done" or not look_closely(task):
+    if before.kind != "done" or not is_whole(task):
         return False
     return not (orders.force and task.path.stat().st_mtime < orders.older_than)
 
 
-def _end(task: Task, made: run.Outcome) -> Mapping[str, Any]:
+def _facts(task: Task, made: Outcome) -> dict[str, Any]:
+    """What is kept of a cell that is done."""
     profiles = made.record.summary.profiles
     return {
-        "end": "done",
-        "ended": time.time(),
         "reused": made.reused,
         "source": task.source,
         "sha256": sha256_file(task.path),

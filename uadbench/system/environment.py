@@ -16,18 +16,9 @@ from pathlib import Path
 from uadbench.system.errors import unknown
 from uadbench.system.files import sha256
 
-PACKAGES = (
-    "uadbench",
-    "torch",
-    "monai",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "scikit-image",
-    "nibabel",
-    "nilearn",
-    "SimpleITK",
-)
+# Those that can change a number.
+PACKAGES = ["uadbench", "torch", "monai", "numpy", "scipy", "scikit-learn", "scikit-image"]
+PACKAGES += ["nibabel", "nilearn", "SimpleITK"]
 
 
 def stage_seed(seed: int, stage: str) -> int:
@@ -68,13 +59,12 @@ def resolve_device(device: str) -> str:
 
 def packages() -> dict[str, str]:
     """Versions of the packages that can change a number."""
-    versions = {"python": platform.python_version()}
+    there = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+        there[name] = "not installed"
+        with suppress(metadata.PackageNotFoundError):
+            there[name] = metadata.version(name)
+    return there
 
 
 def commit() -> dict[str, str | bool]:
@@ -82,20 +72,13 @@ def commit() -> dict[str, str | bool]:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}
+    asked = ["git", "status", "--porcelain=v2", "--branch", "--", "uadbench", "methods", "datasets"]
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        )
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "--", "uadbench", "methods", "datasets"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        said = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return {"commit": head.stdout.strip(), "changed": bool(status.stdout.strip())}
+    head = next((line.split()[2] for line in said if line.startswith("# branch.oid ")), "")
+    return {"commit": head, "changed": any(not line.startswith("# ") for line in said)}
 
 
 def processor() -> str:
@@ -105,9 +88,10 @@ def processor() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             name, _, value = line.partition(":")
             facts.setdefault(name.strip(), value.strip())
+    model = facts.get("model name", "unknown")
+    maker = facts.get("vendor_id") if model in ("", "unknown") else model
     numbers = [f"{name} {facts[name]}" for name in ("cpu family", "model", "stepping") if name in facts]
-    known = [facts[name] for name in ("model name",) if facts.get(name, "unknown") != "unknown"]
-    words = ", ".join([*(known or [facts[n] for n in ("vendor_id",) if n in facts]), *numbers])
+    words = ", ".join([*([maker] if maker is not None else []), *numbers])
     return words or platform.processor() or platform.machine()
 
 

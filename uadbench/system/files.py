@@ -42,8 +42,8 @@ def replacing(path: Path) -> Iterator[Path]:
     (a `.partial` file) goes with the next write of that path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent, f".{path.name}.", PARTIAL)
-    partial = path.with_name(marked(f".{path.name}.", PARTIAL))
+    remove_abandoned(path.parent, f".{path.name}.", PARTIAL)
+    partial = path.with_name(marked_name(f".{path.name}.", PARTIAL))
     try:
         yield partial
         with open(partial, "rb") as written:
@@ -149,8 +149,8 @@ def disk_fault(error: OSError) -> str | None:
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """A new folder below `parent` for the time of the block; those that dead processes left are removed."""
     parent.mkdir(parents=True, exist_ok=True)
-    sweep(parent)
-    folder = parent / marked("", SCRATCH)
+    remove_abandoned(parent)
+    folder = parent / marked_name("", SCRATCH)
     folder.mkdir()
     try:
         yield folder
@@ -158,26 +158,23 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def marked(prefix: str, suffix: str) -> str:
+def marked_name(prefix: str, suffix: str) -> str:
     """A new name that says whose the file is: prefix, the process's mark, chance, suffix."""
     return f"{prefix}{owners.mark()}.{secrets.token_hex(4)}{suffix}"
 
 
-def sweep(folder: Path, prefix: str = "", suffix: str = "") -> None:
-    """Remove the `marked` entries of a folder whose process has ended.
+def remove_abandoned(folder: Path, prefix: str = "", suffix: str = "") -> None:
+    """Remove the entries with a `marked_name` of a folder whose process has ended.
 
     Where that cannot be known, because it is another machine's, age decides.
     """
-    for left in _entries(folder, prefix, suffix):
-        ended = owners.marked_has_ended(left.name.removeprefix(prefix).partition(".")[0])
+    with os.scandir(folder) as found:
+        names = [one.name for one in found if one.name.startswith(prefix) and one.name.endswith(suffix)]
+    for name in names:
+        left, ended = folder / name, owners.marked_has_ended(name.removeprefix(prefix).partition(".")[0])
         if ended or (ended is None and _is_old(left)):
             with suppress(OSError):  # another process was faster
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-
-
-def _entries(folder: Path, prefix: str, suffix: str) -> list[Path]:
-    with os.scandir(folder) as found:
-        return [Path(one.path) for one in found if one.name.startswith(prefix) and one.name.endswith(suffix)]
 
 
 def _is_old(path: Path) -> bool:

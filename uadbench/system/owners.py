@@ -1,4 +1,4 @@
-"""Owners: the process that a lease or a half-written file belongs to, in words that mean the same everywhere.
+"""Owners: the process that a lock or a half-written file belongs to, in words that mean the same everywhere.
 
 A process number means something in one name space of one start of one machine only, so none stands alone:
 it goes with a word for where it counts, and with the ticks of the machine's clock since its start at which
@@ -22,15 +22,16 @@ class Owner:
     """A process."""
 
     host: str
-    boot: str  # of the machine and the name spaces in which `pid` and `ticks` count
+    place: str  # where `pid` and `ticks` count
     pid: int
     ticks: int  # when it began, in ticks since the machine's start
-    job: str  # of Slurm; "" outside
+    job: str = ""  # of Slurm; "" outside
 
     @classmethod
     def me(cls) -> "Owner":
         """The process that calls."""
-        return cls(socket.gethostname(), boot(), os.getpid(), start_ticks(os.getpid()) or 0, slurm_job())
+        pid = os.getpid()
+        return cls(socket.gethostname(), this_place(), pid, start_ticks(pid) or 0, slurm_job())
 
     def __str__(self) -> str:
         job = f", Slurm job {self.job}" if self.job else ""
@@ -38,20 +39,19 @@ class Owner:
 
     def has_ended(self) -> bool | None:
         """Whether it has ended; None where that cannot be seen from here."""
-        here = (self.host, self.boot) == (socket.gethostname(), boot())
-        return has_ended(self.pid, self.ticks) if here else None
+        return has_ended(self.pid, self.ticks) if self.place == this_place() else None
 
 
 def mark() -> str:
     """The calling process, short enough for a part of a file's name: place, process number and ticks."""
-    return f"{place()}-{os.getpid()}-{start_ticks(os.getpid()) or 0}"
+    return f"{this_place()}-{os.getpid()}-{start_ticks(os.getpid()) or 0}"
 
 
 def marked_has_ended(text: str) -> bool | None:
     """Whether the process of a `mark` has ended; None where it is none, or that cannot be seen from here."""
-    where, _, numbers = text.partition("-")
+    place, _, numbers = text.partition("-")
     pid, _, ticks = numbers.partition("-")
-    if where != place() or not (pid.isdecimal() and ticks.isdecimal()):
+    if place != this_place() or not (pid.isdecimal() and ticks.isdecimal()):
         return None
     return has_ended(int(pid), int(ticks))
 
@@ -65,9 +65,7 @@ def has_ended(pid: int, ticks: int) -> bool | None:
     except PermissionError:
         pass  # another user's
     began = start_ticks(pid)
-    if began is None:
-        return None
-    return began != ticks or _is_zombie(pid)
+    return None if began is None else began != ticks or is_zombie(pid)
 
 
 def start_ticks(pid: int) -> int | None:
@@ -81,9 +79,9 @@ def start_ticks(pid: int) -> int | None:
     return None
 
 
-def _is_zombie(pid: int) -> bool:
-    fields = _stat(pid)
-    return bool(fields) and fields[0] in ("Z", "X")
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended and nobody has taken note of it."""
+    return _stat(pid)[:1] in (["Z"], ["X"])
 
 
 def _stat(pid: int) -> list[str]:
@@ -98,21 +96,15 @@ def _stat(pid: int) -> list[str]:
 
 
 @cache
-def place() -> str:
-    """A short word for this machine, its start and its name space of processes."""
-    return hashlib.sha256(f"{socket.gethostname()} {boot()}".encode()).hexdigest()[:12]
-
-
-@cache
-def boot() -> str:
-    """What tells this start of this machine, and the name spaces of processes and clocks, from others."""
-    parts = []
+def this_place() -> str:
+    """A short word for this machine, its start and its name spaces of processes and clocks."""
+    parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     for name in ("pid", "time"):
         with suppress(OSError):
             parts.append(os.readlink(f"/proc/self/ns/{name}"))
-    return " ".join(parts)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
 
 
 def slurm_job() -> str:

@@ -53,9 +53,9 @@ class Paths:
         """The folder of a fit: its state, facts, checkpoints and logs."""
         return self.runs / "fits" / fit_hash
 
-    def lease(self, work: str) -> Path:
-        """The lease of a piece of work that is done once under `runs`."""
-        return self.runs / "leases" / work
+    def lock(self, work: str) -> Path:
+        """The lock of a piece of work that is done once under `runs`."""
+        return self.runs / "locks" / work
 
     def remember_root(self, dataset: str, root: Path) -> None:
         """Keep a raw folder for the runs that follow."""

@@ -6,6 +6,7 @@ mapped ends the process.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,14 +52,14 @@ class Stored:
     def read(self, name: str) -> NDArray[Any]:
         """An array as a whole."""
         entry = self.arrays[name]
-        return self._read(entry, 0, int(np.prod(entry.shape))).reshape(entry.shape)
+        return self._read(entry, 0, math.prod(entry.shape)).reshape(entry.shape)
 
     def read_part(self, name: str, position: int) -> NDArray[Any]:
         """One element along the first axis of an array."""
         entry = self.arrays[name]
         if not 0 <= position < entry.shape[0]:
             raise IndexError(position)
-        count = int(np.prod(entry.shape[1:]))
+        count = math.prod(entry.shape[1:])
         return self._read(entry, position * count, count).reshape(entry.shape[1:])
 
     def _read(self, entry: _Entry, first: int, count: int) -> NDArray[Any]:
@@ -96,10 +97,7 @@ def _bytes(entry: _Entry) -> int | None:
     """Size of an array; None for one that cannot be."""
     if entry.dtype not in KINDS or any(size < 0 for size in entry.shape):
         return None
-    total = np.dtype(KINDS[entry.dtype]).itemsize
-    for size in entry.shape:
-        total *= size
-    return total
+    return np.dtype(KINDS[entry.dtype]).itemsize * math.prod(entry.shape)
 
 
 def write(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:

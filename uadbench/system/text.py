@@ -37,7 +37,7 @@ def all_visible(content: Any) -> Any:
 
 def markdown_cell(text: str) -> str:
     """A text as one cell of a Markdown table: no control characters, no column of its own, no HTML."""
-    return visible(text).replace("|", "\\|").replace("<", "&lt;")
+    return visible(text).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
 
 
 def markdown_line(text: str) -> str:

@@ -1,7 +1,4 @@
-"""Heads: phantom people as scanners and archives store them, in any space, on any voxels, full or stripped.
-
-They make the fixtures of `uadbench.testing`. What a head shows is imagined; it says nothing about patients.
-"""
+"""Heads: phantom people as scanners and archives store them: any space, any voxels, full or stripped."""
 
 import gzip
 from dataclasses import dataclass
@@ -14,11 +11,13 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from uadbench.data.space import CORNER, Grid
-from uadbench.phantom import box, make_anatomy, make_member, make_scans
+from uadbench.phantom import crop_box, make_anatomy, make_member, make_scans
 from uadbench.phantom.cohort import FIRST_MEMBER
 from uadbench.phantom.fields import axes_mm
+from uadbench.testing.toys import draw_ellipsoid
 
 Matrix = NDArray[np.float64]
 
@@ -105,7 +104,7 @@ def make_visit(number: int, subject: int, label: int, kind: str | None, seed: in
 
 
 @lru_cache(maxsize=16)
-def draw(subject: int, kind: str | None, seed: int) -> Drawn:
+def draw_head(subject: int, kind: str | None, seed: int) -> Drawn:
     """The head of a subject, in every contrast."""
     scans = make_scans(make_member(FIRST_MEMBER + subject, kind, seed), DRAWN)
     lesion = scans.lesion if scans.lesion is not None else np.zeros_like(scans.brain)
@@ -117,8 +116,11 @@ def draw(subject: int, kind: str | None, seed: int) -> Drawn:
         "DWI": np.where(lesion, 1.1, 0.6 * plain["T2"]),  # acute stroke holds water back
         "ADC": np.where(lesion, 0.35, plain["T2"]),
     }
-    outside_mm = DRAWN.spacing_mm * ndimage.distance_transform_edt(~scans.brain)
-    images = {c: np.where(scans.brain, brains[c], _shell(c, outside_mm)).astype(np.float32) for c in SHELLS}
+    layer = _layers(scans.brain)
+    images = {
+        contrast: np.where(scans.brain, brains[contrast], np.array([*shells, 0.0])[layer]).astype(np.float32)
+        for contrast, shells in SHELLS.items()
+    }
     return Drawn(images, scans.brain, lesion)
 
 
@@ -130,9 +132,9 @@ FLUID_LABEL, OUTSIDE_LABELS = 24, (24, 511, 507, 0)
 
 
 @lru_cache(maxsize=16)
-def segment(subject: int, kind: str | None, seed: int) -> NDArray[np.int32]:
+def segment_head(subject: int, kind: str | None, seed: int) -> NDArray[np.int32]:
     """The head of a subject in FreeSurfer's label numbers, on the grid DRAWN, with a small lesion."""
-    around, where = box(DRAWN)
+    around, where = crop_box(DRAWN)
     anatomy = make_anatomy(make_member(FIRST_MEMBER + subject, kind, seed).subject, around)
     tissue = np.array(["fluid", "cortex", "deep", "white"])[anatomy.tissues.argmax(0)]
     solid, zones = tissue != "fluid", anatomy.zones
@@ -140,58 +142,46 @@ def segment(subject: int, kind: str | None, seed: int) -> NDArray[np.int32]:
     tissue[(tissue == "cerebellar cortex") & (anatomy.white > 0.5)] = "cerebellar white"
     tissue[solid & (zones["brainstem"] > 0.5)] = "stem"
     tissue[anatomy.ventricle_mm < 0] = "ventricle"
-    tissue[(tissue == "white") & _ball((28, -20, 28), 8)[where]] = "lesion"
+    tissue[(tissue == "white") & draw_ellipsoid(DRAWN, (28, -20, 28), (8, 8, 8))[where]] = "lesion"
     right = np.broadcast_to(axes_mm(around)[0] > 0, tissue.shape)
     labels = np.full(tissue.shape, FLUID_LABEL, np.int32)
     for name, (left_label, right_label) in LABELS.items():
         labels[tissue == name] = np.where(right, right_label, left_label)[tissue == name]
-    outside_mm = DRAWN.spacing_mm * ndimage.distance_transform_edt(~draw(subject, kind, seed).brain)
-    head = np.array(OUTSIDE_LABELS, np.int32)[np.searchsorted(SHELLS_MM, outside_mm)]
+    head = np.array(OUTSIDE_LABELS, np.int32)[_layers(draw_head(subject, kind, seed).brain)]
     head[where] = np.where(anatomy.brain, labels, head[where])
     return head
 
 
-def _shell(contrast: str, outside_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What surrounds the brain at a distance from it; air is 0."""
-    level = np.searchsorted(SHELLS_MM, outside_mm)
-    return np.array([*SHELLS[contrast], 0.0])[level]
+def _layers(brain: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """What lies around a brain on the grid DRAWN: 0 next to it, and so on outwards; 3 is air."""
+    return np.searchsorted(SHELLS_MM, DRAWN.spacing_mm * ndimage.distance_transform_edt(~brain))
 
 
-def place(picture: Picture, seed: int) -> Matrix:
+def place_head(picture: Picture, seed: int) -> Matrix:
     """Where the visit's head lies: MNI152 mm to the mm of the picture's space, (4, 4)."""
-    scale, turn, shift = np.full(3, 1.0), np.zeros(3), np.zeros(3)
+    scale, turn, shift = np.ones(3), np.zeros(3), np.zeros(3)
     if picture.space in ("native", "co-registered"):
         random = np.random.default_rng([seed, picture.visit.number])
-        scale, turn = np.full(3, 0.92), np.deg2rad(random.uniform(-1, 1, 3) * (6, 3, 3))
+        scale, turn = np.full(3, 0.92), random.uniform(-1, 1, 3) * (6, 3, 3)
         shift = random.uniform(-5, 5, 3)
-    elif picture.space == "SRI24":
-        scale, shift = (
-            np.full(3, 0.95),
-            np.array([-120.0, 137.0, 60.0]),
-        )  # BraTS: world from a volume's corner
+    elif picture.space == "SRI24":  # BraTS: world from a volume's corner
+        scale, shift = np.full(3, 0.95), np.array([-120.0, 137.0, 60.0])
     elif picture.space == "Talairach":
         scale = np.array([0.93, 0.92, 0.88])  # smaller than MNI152
     matrix = np.eye(4)
-    matrix[:3, :3] = _turn(*turn) * scale
+    matrix[:3, :3] = turn_by(*turn) * scale
     matrix[:3, 3] = shift + picture.moved_mm
     return matrix
 
 
-def _turn(x: float, y: float, z: float) -> Matrix:
-    """Rotation (3, 3) about the three axes, in radians."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate((x, y, z)):
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        one = np.eye(3)
-        one[first, first] = one[second, second] = np.cos(angle)
-        one[first, second], one[second, first] = -np.sin(angle), np.sin(angle)
-        matrix = matrix @ one
-    return matrix
+def turn_by(x: float, y: float, z: float) -> Matrix:
+    """Rotation (3, 3) about the three axes, in degrees."""
+    return np.asarray(Rotation.from_euler("XYZ", (x, y, z), degrees=True).as_matrix())
 
 
-def voxels(lattice: Lattice, centre_mm: Matrix) -> tuple[tuple[int, ...], Matrix]:
+def lay_voxels(lattice: Lattice, centre_mm: Matrix) -> tuple[tuple[int, ...], Matrix]:
     """Shape in storage order, and affine (4, 4), of a lattice around a point."""
-    turn = _turn(np.deg2rad(lattice.tilt_degrees), 0, 0)
+    turn = turn_by(lattice.tilt_degrees, 0, 0)
     shape, affine = [], np.eye(4)
     for stored, (world, direction) in enumerate(axcodes2ornt(lattice.axes).astype(int)):
         spacing = lattice.spacing_mm[world]
@@ -201,30 +191,30 @@ def voxels(lattice: Lattice, centre_mm: Matrix) -> tuple[tuple[int, ...], Matrix
     return tuple(shape), affine
 
 
-def see(picture: Picture, kind: str | None, seed: int) -> Stored:
+def show_picture(picture: Picture, kind: str | None, seed: int) -> Stored:
     """What a picture shows, on its voxels."""
-    head = draw(picture.visit.subject, kind, seed)
-    to_space = place(picture, seed)
+    head = draw_head(picture.visit.subject, kind, seed)
+    to_space = place_head(picture, seed)
     centre = to_space[:3, :3] @ CENTRE_MM + to_space[:3, 3]
-    shape, affine = voxels(picture.lattice, centre)
+    shape, affine = lay_voxels(picture.lattice, centre)
     to_drawn = np.linalg.inv(to_space @ DRAWN.affine) @ affine
+    if picture.shows in head.images:
+        image = sample(head.images[picture.shows], to_drawn, shape, 1)
+        bare = picture.stripped or picture.standardised
+        brain = sample(head.brain, to_drawn, shape, 0) > 0 if bare else None
+        return Stored(_exposed(picture, image, brain, seed), affine)
     if picture.shows == "segmentation":
-        labels = _sampled(segment(picture.visit.subject, kind, seed), to_drawn, shape, 0)
-        return Stored(labels.astype(picture.stored or "int32"), affine)
-    if picture.shows == "brain":
-        return Stored(_sampled(head.brain, to_drawn, shape, 0).astype(picture.stored or "uint8"), affine)
-    if picture.shows == "lesion":
-        labels = _sampled(_labels(head, picture), to_drawn, shape, 0)
-        return Stored(labels.astype(picture.stored or "uint8"), affine)
-    image = _sampled(head.images[picture.shows], to_drawn, shape, 1)
-    bare = picture.stripped or picture.standardised
-    brain = _sampled(head.brain, to_drawn, shape, 0) > 0 if bare else None
-    return Stored(_exposed(picture, image, brain, seed), affine)
+        labels: NDArray[Any] = segment_head(picture.visit.subject, kind, seed)
+    else:
+        labels = head.brain if picture.shows == "brain" else _labels(head, picture)
+    usual = "int32" if picture.shows == "segmentation" else "uint8"
+    return Stored(sample(labels, to_drawn, shape, 0).astype(picture.stored or usual), affine)
 
 
-def _sampled(
+def sample(
     source: NDArray[Any], to_source: Matrix, shape: tuple[int, ...], order: Literal[0, 1]
 ) -> NDArray[np.float32]:
+    """A volume on other voxels, whose indices `to_source` (4, 4) leads to its own; 0 outside it."""
     sampled: NDArray[np.float32] = ndimage.affine_transform(
         source.astype(np.float32), to_source[:3, :3], to_source[:3, 3], shape, order=order, prefilter=False
     )
@@ -236,8 +226,7 @@ def _exposed(
 ) -> NDArray[Any]:
     """An image with noise, in the values that are stored; without a brain mask the whole head is left."""
     random = np.random.default_rng([seed, picture.visit.number, CONTRASTS.index(picture.shows)])
-    noise = NOISE * random.standard_normal(image.shape, np.float32)
-    image = np.float32(PEAK) * np.abs(image + noise)
+    image = np.float32(PEAK) * np.abs(image + NOISE * random.standard_normal(image.shape, np.float32))
     if brain is not None:
         image = np.where(brain, np.maximum(image, 1), 0)
         if picture.standardised:
@@ -250,7 +239,7 @@ def _labels(head: Drawn, picture: Picture) -> NDArray[np.uint8]:
     """The lesion in shells of about equal volume, one for each label, and what lies beside it."""
     labels = np.zeros(DRAWN.shape, np.uint8)
     if picture.beside is not None:
-        labels[_ball((36, -40, 24), 9) & head.brain] = picture.beside
+        labels[draw_ellipsoid(DRAWN, (36, -40, 24), (9, 9, 9)) & head.brain] = picture.beside
     depth = ndimage.distance_transform_edt(head.lesion)[head.lesion]
     order = np.argsort(np.argsort(depth, kind="stable"))
     shell = order * len(picture.labels) // max(len(order), 1)
@@ -258,13 +247,7 @@ def _labels(head: Drawn, picture: Picture) -> NDArray[np.uint8]:
     return labels
 
 
-def _ball(centre_mm: tuple[float, float, float], radius_mm: float) -> NDArray[np.bool_]:
-    mesh = np.meshgrid(*[DRAWN.spacing_mm * np.arange(n) for n in DRAWN.shape], indexing="ij", sparse=True)
-    apart = [m + o - c for m, o, c in zip(mesh, DRAWN.origin_mm, centre_mm, strict=True)]
-    return np.asarray(apart[0] ** 2 + apart[1] ** 2 + apart[2] ** 2 <= radius_mm**2)
-
-
-def save(path: Path, stored: Stored, code: str = "scanner") -> None:
+def write_scan(path: Path, stored: Stored, code: str = "scanner") -> None:
     """Write NIfTI, compressed or not, or an Analyze pair, by the file's name; same voxels, same bytes.
 
     `code` says which space sform and qform lead to. Analyze has no place for an affine; its files have a
@@ -280,11 +263,16 @@ def save(path: Path, stored: Stored, code: str = "scanner") -> None:
     image.set_sform(stored.affine, code=code)
     image.set_qform(stored.affine, code=code)
     image.header.set_xyzt_units("mm")
+    write_image(path, image)
+
+
+def write_image(path: Path, image: nibabel.Nifti1Image) -> None:
+    """Write a NIfTI image, compressed or not by the file's name, without the time of day."""
     content = image.to_bytes()
     path.write_bytes(gzip.compress(content, 1, mtime=0) if path.suffix == ".gz" else content)
 
 
-def read(path: Path) -> Stored:
-    """A file that `save` has written."""
+def read_scan(path: Path) -> Stored:
+    """A file that `write_scan` has written."""
     image = nibabel.load(path)
     return Stored(np.asanyarray(image.dataobj), np.asarray(image.affine, np.float64))

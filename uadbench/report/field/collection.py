@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from string import ascii_lowercase
+from typing import Any
 
 import pandas
 
@@ -12,6 +13,11 @@ from uadbench.system.errors import UserError
 
 # What is held fixed within a cell of the comparison; `apart` keeps unknown settings of two sources apart.
 FIXED = ("quantity", "regime", "contrast", "threshold", "averaged", "apart")
+COLUMNS = (
+    "label", "part", "family", "method", "train", "regime", "test", "kind", "contrast", "metric", "quantity",
+    "threshold", "averaging", "resolution", "value", "spread", "low", "high", "false_alarms", "status",
+    "note", "version", "other_version", "key", "source",
+)  # fmt: skip
 _DETAILS = ("version", "resolution", "averaging", "note")
 
 
@@ -22,7 +28,7 @@ def collection() -> pandas.DataFrame:
     words), `level` (False for gains of one method over another), `apart`, `key` (of its source: "3" or "3b",
     the letter for what differs within a source), `cited` (what the key stands for) and `moved`.
     """
-    frame = pandas.DataFrame([asdict(figure) for figure in published.figures()])
+    frame = pandas.DataFrame([asdict(figure) for figure in published.read_figures()])
     frame["name"] = frame["label"] + frame["part"].map(lambda part: f", {part}" if part else "")
     frame["averaged"] = [
         _averaged(metric, how) for metric, how in zip(frame["metric"], frame["averaging"], strict=True)
@@ -69,6 +75,12 @@ def sources(frame: pandas.DataFrame) -> dict[str, str]:
 def in_order(cited: Mapping[str, str]) -> dict[str, str]:
     """Sources in the order of their keys: "2" comes before "10", "3a" before "3b"."""
     return dict(sorted(cited.items(), key=lambda item: (int(item[0].rstrip(ascii_lowercase)), item[0])))
+
+
+def rows(frame: pandas.DataFrame) -> list[dict[Any, Any]]:
+    """One row for each value, with all its facts: for CSV and JSON; None where nothing was stated."""
+    lines = frame.assign(quantity=frame["quantity"].where(frame["level"], ""))[list(COLUMNS)]
+    return lines.astype(object).where(lines.notna(), None).to_dict("records")
 
 
 def narrowed(frame: pandas.DataFrame, **filters: str | None) -> pandas.DataFrame:

@@ -9,13 +9,20 @@ from uadbench.report.field.words import shown
 
 def findings(frame: pandas.DataFrame) -> list[str]:
     """In sentences, from the values alone."""
+    dice = frame[frame["metric"].map(words.LEVELS) == "Dice"]
+    status = frame["status"].value_counts()
+    unstated = {name: int((frame[name] == "").sum()) for name in ("contrast", "train")}
     return [
         *_without_ap(frame),
-        _false_alarms(frame),
+        f"{int(dice['false_alarms'].notna().sum())} of {len(dice)} Dice values are printed with the share of "
+        "lesion-free slices that raise a false alarm at the same threshold.",
         _untried(frame),
         _largest_comparison(frame),
-        _unstated(frame),
-        _who_measured(frame),
+        f"Not stated: the MR contrast of {unstated['contrast']} values, the training cohort of "
+        f"{unstated['train']}, the threshold rule of {int((dice['threshold'] == '').sum())} of {len(dice)} "
+        "Dice values.",
+        f"{status.get('own', 0)} values are the authors' own, {status.get('re-run', 0)} were measured by "
+        f"others, {status.get('second hand', 0)} are quoted by a third party.",
         *_moved(frame),
     ]
 
@@ -34,23 +41,11 @@ def _counted(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
-def _and(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
 def _without_ap(frame: pandas.DataFrame) -> list[str]:
     there = set(frame.loc[frame["metric"] == "AP", "kind"])
     missing = [f"for {kind}" for kind in words.LESIONS if kind not in there]
-    return [f"No published AP {_and(missing)}."] if missing else []
-
-
-def _false_alarms(frame: pandas.DataFrame) -> str:
-    dice = frame[frame["metric"].map(words.LEVELS) == "Dice"]
-    beside = int(dice["false_alarms"].notna().sum())
-    return (
-        f"{beside} of {len(dice)} Dice values are printed with the share of lesion-free slices that raise a "
-        "false alarm at the same threshold."
-    )
+    together = " and ".join(filter(None, (", ".join(missing[:-1]), *missing[-1:])))
+    return [f"No published AP {together}."] if missing else []
 
 
 def _untried(frame: pandas.DataFrame) -> str:
@@ -72,23 +67,6 @@ def _largest_comparison(frame: pandas.DataFrame) -> str:
         f"The widest comparison under one stated setting has {widest['family'].nunique()} families on "
         f"{widest['kind'].nunique()} kinds of lesion: {setting['quantity']}, {setting['contrast']}, "
         f"{words.SETTINGS[setting['regime']]}."
-    )
-
-
-def _unstated(frame: pandas.DataFrame) -> str:
-    dice = frame[frame["metric"].map(words.LEVELS) == "Dice"]
-    rules = int((dice["threshold"] == "").sum())
-    return (
-        f"Not stated: the MR contrast of {int((frame['contrast'] == '').sum())} values, the training cohort "
-        f"of {int((frame['train'] == '').sum())}, the threshold rule of {rules} of {len(dice)} Dice values."
-    )
-
-
-def _who_measured(frame: pandas.DataFrame) -> str:
-    counts = frame["status"].value_counts()
-    return (
-        f"{counts.get('own', 0)} values are the authors' own, {counts.get('re-run', 0)} were measured by "
-        f"others, {counts.get('second hand', 0)} are quoted by a third party."
     )
 
 

@@ -1,45 +1,19 @@
 """Views of the field's comparison: by test set and contrast, and by family and kind of lesion."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas
 
 from uadbench.report.field import words
-from uadbench.report.field.collection import FIXED, sources
-from uadbench.report.field.words import shown
+from uadbench.report.field.collection import FIXED, collection, sources
+from uadbench.report.field.words import capitalised, shown
+from uadbench.report.sheets import Line, Sheet
 
 BY = ("family", "test")
 TEST_HEADERS = ("method", "family", "trained on", "value", "false alarms", "by", "source")
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of text in sections, with the sources that its keys stand for."""
-
-    title: str
-    headers: tuple[str, ...]
-    sections: Mapping[str, list[tuple[str, ...]]]  # rows under a heading; "" for none
-    notes: tuple[str, ...] = ()
-    whole: frozenset[str] = frozenset()  # columns that are never folded
-    spare: str = ""  # a column to leave out where there is no room
-    sources: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> list[tuple[str, ...]]:
-        """The rows of all sections."""
-        return [row for rows in self.sections.values() for row in rows]
-
-    def without(self, header: str) -> "Sheet":
-        """The sheet less one of its columns."""
-        place = self.headers.index(header)
-
-        def less(row: tuple[str, ...]) -> tuple[str, ...]:
-            return row[:place] + row[place + 1 :]
-
-        sections = {title: [less(row) for row in rows] for title, rows in self.sections.items()}
-        return replace(self, headers=less(self.headers), sections=sections)
+ROOM = 100  # characters: a narrower screen has no room for a spare column
 
 
 @dataclass(frozen=True)
@@ -76,18 +50,45 @@ class Cell:
         """The sources of all values."""
         return list(sources(self.values))
 
+    @property
+    def text(self) -> str:
+        """The best value, the median of so many, and the sources."""
+        several = f" of {self.methods} methods" if 1 < self.methods < len(self.values) else ""
+        rest = f"; median {shown(self.median)}, n {len(self.values)}{several}" if len(self.values) > 1 else ""
+        return f"{shown(self.best['value'])} {self.best['name']}{rest} [{', '.join(self.keys)}]"
+
+    @property
+    def setting(self) -> str:
+        """What is held fixed within it, in words."""
+        regime = words.SETTINGS.get(self.regime, self.regime)
+        title = f"{self.quantity}; {words.contrast(self.contrast)}; {regime}"
+        return capitalised(f"{title} ({self.apart})" if self.apart else title)
+
+    def row(self, flat: bool) -> dict[str, Any]:
+        """The cell with all its values and their sources; flat: these as one text, apart by semicolons."""
+        values = self.values[["name", "test", "value", "status", "key", "cited"]].to_dict("records")
+        texts = [f"{shown(v['value'])} {v['name']} on {v['test']}: {v['cited']}" for v in values]
+        return {name: getattr(self, name) for name in ("family", "kind", *FIXED[:4])} | {
+            "setting_of": self.apart,
+            "n": len(self.values),
+            "methods": self.methods,
+            "best": float(self.best["value"]),
+            "best_method": str(self.best["name"]),
+            "median": self.median,
+            "values": "; ".join(texts) if flat else values,
+        }
+
 
 # ---- by family and kind of lesion --------------------------------------------------------------
 
 
-def cells(frame: pandas.DataFrame) -> list[Cell]:
+def find_cells(frame: pandas.DataFrame) -> list[Cell]:
     """Every family on every kind of lesion, never mixing what `FIXED` names; gains are in no cell."""
     found = []
     levels = frame[frame["level"]]
     for key, values in levels.groupby(["family", "kind", *FIXED], sort=False):
         facts = dict(zip(("family", "kind", *FIXED), (str(part) for part in key), strict=True))
-        ordered = values.sort_values("value", ascending=False, kind="stable")
-        found.append(Cell(**facts, values=ordered))
+        found.append(Cell(**facts, values=values.sort_values("value", ascending=False, kind="stable")))
     return found
 
 
@@ -95,78 +96,60 @@ def overview(frame: pandas.DataFrame) -> Sheet:
     """How many values there are of each family on each kind of lesion, whatever their setting."""
     counts = pandas.crosstab(frame["family"], frame["kind"])
     kinds = [kind for kind in (*words.KINDS, "") if kind in counts.columns]
-    rows = [
-        (family or words.NOT_STATED, *(str(counts.at[family, kind] or "-") for kind in kinds))
+    lines = [
+        (words.stated(family), *(str(counts.at[family, kind] or "-") for kind in kinds))
         for family in (*words.FAMILIES, "")
         if family in counts.index
     ]
-    return Sheet(
-        "Published values by family and kind of lesion",
-        ("family", *(kind or words.NOT_STATED for kind in kinds)),
-        {"": rows},
-        (
-            "Counts over all settings. Values are only compared below, where metric, averaging, threshold "
-            "rule, training setting and MR contrast are the same; edition of the test set, resolution and "
-            "preparation still differ: see the sources. n counts values, several of a method with "
-            "several sources or parts of a test set.",
-        ),
+    note = (
+        "Counts over all settings. Values are only compared below, where metric, averaging, threshold "
+        "rule, training setting and MR contrast are the same; edition of the test set, resolution and "
+        "preparation still differ: see the sources. n counts values, several of a method with "
+        "several sources or parts of a test set."
     )
+    headers = ("family", *map(words.stated, kinds))
+    return Sheet("Published values by family and kind of lesion", headers, tuple(lines), (note,))
 
 
 def by_family(frame: pandas.DataFrame) -> list[Sheet]:
     """One sheet for every setting under which families can be compared, and one for all other settings."""
     settings: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in cells(frame):
+    for cell in find_cells(frame):
         settings.setdefault(tuple(str(getattr(cell, name)) for name in FIXED), []).append(cell)
     ordered = sorted(settings.values(), key=lambda group: -len(group))
     compared = [group for group in ordered if len({cell.family for cell in group}) > 1]
     alone = [group for group in ordered if len({cell.family for cell in group}) == 1]
     sheets = [_setting_sheet(group) for group in compared]
     if alone:
-        rows: dict[str, list[tuple[str, ...]]] = {
-            _setting(group[0]): [
-                (cell.family or words.NOT_STATED, cell.kind or words.NOT_STATED, _cell(cell))
-                for cell in group
-            ]
+        sections = {
+            group[0].setting: [(*map(words.stated, (c.family, c.kind)), c.text) for c in group]
             for group in alone
         }
         cited = sources(pandas.concat([cell.values for group in alone for cell in group]))
         headers = ("family", "kind of lesion", "best, median")
-        sheets.append(Sheet("Settings with one family only", headers, rows, sources=cited))
+        sheets.append(_sectioned("Settings with one family only", headers, sections, sources=cited))
     return sheets
 
 
-def _setting(cell: Cell) -> str:
-    parts = [cell.quantity, words.contrast(cell.contrast), words.SETTINGS.get(cell.regime, cell.regime)]
-    title = _capital("; ".join(parts))
-    return f"{title} ({cell.apart})" if cell.apart else title
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+def _sectioned(title: str, headers: Line, sections: Mapping[str, Sequence[Line]], **more: Any) -> Sheet:
+    """A sheet whose lines stand under headings."""
+    lines: list[Line] = []
+    headings = {}
+    for heading, own in sections.items():
+        headings[len(lines)] = heading
+        lines += own
+    return Sheet(title, headers, tuple(lines), headings=headings, **more)
 
 
 def _setting_sheet(group: list[Cell]) -> Sheet:
-    by_place = {(cell.family, cell.kind): cell for cell in group}
+    texts = {(cell.family, cell.kind): cell.text for cell in group}
     kinds = [kind for kind in (*words.KINDS, "") if any(cell.kind == kind for cell in group)]
     families = [family for family in (*words.FAMILIES, "") if any(cell.family == family for cell in group)]
-    rows = [
-        (
-            family or words.NOT_STATED,
-            *(_cell(by_place[family, kind]) if (family, kind) in by_place else "-" for kind in kinds),
-        )
-        for family in families
-    ]
-    values = pandas.concat([cell.values for cell in group])
-    headers = ("family", *(kind or words.NOT_STATED for kind in kinds))
-    return Sheet(_setting(group[0]), headers, {"": rows}, sources=sources(values.sort_index()))
-
-
-def _cell(cell: Cell) -> str:
-    best = f"{shown(cell.best['value'])} {cell.best['name']}"
-    several = f" of {cell.methods} methods" if 1 < cell.methods < len(cell.values) else ""
-    rest = f"; median {shown(cell.median)}, n {len(cell.values)}{several}" if len(cell.values) > 1 else ""
-    return f"{best}{rest} [{', '.join(cell.keys)}]"
+    lines = tuple(
+        (words.stated(family), *(texts.get((family, kind), "-") for kind in kinds)) for family in families
+    )
+    cited = sources(pandas.concat([cell.values for cell in group]).sort_index())
+    return Sheet(group[0].setting, ("family", *map(words.stated, kinds)), lines, sources=cited)
 
 
 # ---- by test set and contrast ------------------------------------------------------------------
@@ -181,38 +164,33 @@ def by_test(frame: pandas.DataFrame) -> list[Sheet]:
     places = sorted(frame.groupby(["test", "contrast"]), key=lambda one: [(not key, key) for key in one[0]])
     for (test, contrast), group in places:
         kinds = "/".join(dict.fromkeys(kind or f"lesion {words.NOT_STATED}" for kind in group["kind"]))
-        sections: dict[str, list[tuple[str, ...]]] = {}
+        sections: dict[str, list[Line]] = {}
         ordered = group.assign(stated=group["apart"] == "").sort_values(
             ["level", "stated", "quantity", "regime"], ascending=[False, False, True, True]
         )
         for (quantity, regime, apart), values in ordered.groupby(["quantity", "regime", "apart"], sort=False):
             title = f"{quantity}; {words.SETTINGS.get(str(regime), regime)}"
             best = values.sort_values("value", ascending=False, kind="stable")
-            sections[_capital(f"{title} ({apart})" if apart else title)] = [
-                test_row(facts) for facts in best.to_dict("records")
+            sections[words.capitalised(f"{title} ({apart})" if apart else title)] = [
+                _test_line(facts) for facts in best.to_dict("records")
             ]
-        title = f"{words.test_set(str(test))} ({kinds}), {words.contrast(str(contrast))}"
-        whole = frozenset({"value", "source"})
-        sheet = Sheet(title, TEST_HEADERS, sections, moves(group), whole, "family", sources(group))
-        alarms = group["false_alarms"].notna().any()
-        sheets.append(sheet if alarms else sheet.without("false alarms"))
+        sheet = _sectioned(
+            f"{words.test_set(str(test))} ({kinds}), {words.contrast(str(contrast))}", TEST_HEADERS, sections,
+            notes=_moves(group), whole=frozenset({"value", "source"}), spare={"family": ROOM},
+            sources=sources(group),
+        )  # fmt: skip
+        sheets.append(sheet if group["false_alarms"].notna().any() else sheet.without(["false alarms"]))
     return sheets
 
 
-def test_row(facts: Mapping[Any, Any]) -> tuple[str, ...]:
+def _test_line(facts: Mapping[Any, Any]) -> Line:
     """A value as a line under `TEST_HEADERS`."""
-    return (
-        str(facts["name"]),
-        str(facts["family"]) or words.NOT_STATED,
-        str(facts["train"]) or words.NOT_STATED,
-        printed(facts),
-        f"{100 * facts['false_alarms']:.1f} %" if pandas.notna(facts["false_alarms"]) else "",
-        str(facts["status"]),
-        f"[{facts['key']}]",
-    )
+    alarms = f"{100 * facts['false_alarms']:.1f} %" if pandas.notna(facts["false_alarms"]) else ""
+    named = (str(facts["name"]), words.stated(facts["family"]), words.stated(facts["train"]))
+    return (*named, _printed(facts), alarms, str(facts["status"]), f"[{facts['key']}]")
 
 
-def printed(facts: Mapping[Any, Any]) -> str:
+def _printed(facts: Mapping[Any, Any]) -> str:
     """A value with its interval or spread, and a mark where another version of the source differs."""
     value, spread, mark = facts["value"], facts["spread"], "*" if facts["moved"] else ""
     if pandas.notna(facts["low"]):
@@ -222,14 +200,31 @@ def printed(facts: Mapping[Any, Any]) -> str:
     return f"{shown(value)}{mark}"
 
 
-def moves(frame: pandas.DataFrame) -> tuple[str, ...]:
+def _moves(frame: pandas.DataFrame) -> tuple[str, ...]:
     """Which values the versions of a source print differently, each pair once."""
     found: dict[tuple[str, frozenset[float]], str] = {}
     for facts in frame[frame["moved"]].to_dict("records"):
         pair = str(facts["test"]), frozenset((facts["value"], facts["other_version"]))
-        found.setdefault(
-            pair,
+        text = (
             f"* {facts['name']}, {words.test_set(str(facts['test']))}: {shown(facts['value'])} in the "
-            f"{facts['version']} version, {shown(facts['other_version'])} in the other [{facts['key']}].",
+            f"{facts['version']} version, {shown(facts['other_version'])} in the other [{facts['key']}]."
         )
+        found.setdefault(pair, text)
     return tuple(found.values())
+
+
+# ---- of one method -----------------------------------------------------------------------------
+
+
+def sheet_of_method(method: str) -> Sheet:
+    """Every published value of one of our rows."""
+    frame = collection()
+    lines = [
+        (
+            *(words.stated(facts["train"]), f"{words.test_set(facts['test'])} {facts['part']}".strip()),
+            *(facts["contrast"], facts["quantity"], _printed(facts), facts["status"], facts["cited"]),
+        )
+        for facts in frame[frame["method"] == method].to_dict("records")
+    ]
+    headers = ("trained on", "test", "contrast", "metric", "value", "by", "source")
+    return Sheet("published figures", headers, tuple(lines), whole=frozenset({"value"}))

@@ -87,3 +87,13 @@ def shown(value: float, like: float = 0.0) -> str:
 
 def _digits(value: float) -> int:
     return len(f"{value:.6f}".rstrip("0").partition(".")[2])
+
+
+def stated(text: object) -> str:
+    """A fact of a source, or that it was not stated."""
+    return str(text) or NOT_STATED
+
+
+def capitalised(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[0].upper() + text[1:]

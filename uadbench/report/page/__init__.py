@@ -1,4 +1,4 @@
-"""Page: the leaderboard as one self-contained HTML file, made from records, pieces and stored maps.
+"""Page: the leaderboard as one self-contained HTML file, made from records, score histograms and stored maps.
 
 Everything that is shown is data in one JSON block; the scripts build the page from it with `textContent`
 alone, so that no text of a card or a file name is ever read as markup. Nothing is loaded from a network.
@@ -20,7 +20,7 @@ SCRIPTS = (  # in the order in which they are read: each knows those before it
 )  # fmt: skip
 
 
-def write(
+def write_page(
     found: Sequence[board.Table],
     failed: Sequence[tuple[str, str]],
     paths: Paths,
@@ -30,10 +30,10 @@ def write(
 
     `failed`: runs that failed, and records that do not count, with the reason.
     """
-    return render(content.gather(found, failed, paths, resamples))
+    return render_page(content.gather_content(found, failed, paths, resamples))
 
 
-def render(shown: Mapping[str, Any]) -> str:
+def render_page(shown: Mapping[str, Any]) -> str:
     """The page that shows this content: one file, nothing is loaded from elsewhere."""
     here = files(__package__)
     scripts = [(here / "script" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]

@@ -17,7 +17,7 @@ from uadbench.data.space import GRIDS, Grid, resample
 from uadbench.evaluation import maps
 from uadbench.evaluation.maps import Case
 from uadbench.experiment.record import RunRecord
-from uadbench.report import leaderboard as board
+from uadbench.report.leaderboard import Table
 from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
 
@@ -41,15 +41,16 @@ class View:
     image: NDArray[np.float32]
 
 
-def build(found: Sequence[board.Table], paths: Paths) -> list[dict[str, Any]]:
+def build_gallery(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
     """By table: subjects with their image, and of every row the maps of them; within `LIMIT` altogether."""
     made: list[dict[str, Any]] = []
     room = LIMIT
     for table in found:
+        firsts = {number: row.records[0] for number, row in enumerate(table.rows) if row.records}
         stored = {
-            number: _stored(row.records[0], paths)
-            for number, row in enumerate(table.rows)
-            if row.records and row.records[0].score_hash
+            number: maps.read_scans(paths.runs / "maps" / r.score_hash, r.data_fingerprint, paths.cache)
+            for number, r in firsts.items()
+            if r.score_hash
         }
         if not any(stored.values()):
             continue
@@ -65,26 +66,18 @@ def build(found: Sequence[board.Table], paths: Paths) -> list[dict[str, Any]]:
     return made
 
 
-def _stored(record: RunRecord, paths: Paths) -> dict[str, Case]:
-    folder = paths.runs / "maps" / record.score_hash
-    return maps.read_scans(folder, record.data_fingerprint, paths.cache)
-
-
 def _typical(record: RunRecord) -> list[tuple[str, str]]:
     """Of each lesion kind the subject of median lesion volume, and a healthy one."""
     chosen: dict[str, list[tuple[float, str]]] = {}
     for s in record.subjects:
-        volume = s.lesion_size
         if s.partition == "lesion-test":
-            chosen.setdefault(s.lesion_kind or "lesion", []).append((volume, s.id))
+            chosen.setdefault(s.lesion_kind or "lesion", []).append((s.lesion_size, s.id))
     typical = [(sorted(of_kind)[len(of_kind) // 2][1], kind) for kind, of_kind in sorted(chosen.items())]
     healthy = sorted(s.id for s in record.subjects if s.partition == "healthy-test")
     return typical + [(name, HEALTHY) for name in healthy[len(healthy) // 2 :][:1]]
 
 
-def _subject(
-    name: str, kind: str, table: board.Table, stored: dict[int, dict[str, Case]]
-) -> dict[str, Any] | None:
+def _subject(name: str, kind: str, table: Table, stored: dict[int, dict[str, Case]]) -> dict[str, Any] | None:
     """The pictures of one subject; None where no row has maps of it."""
     with_maps = {number: cases[name] for number, cases in stored.items() if name in cases}
     if not with_maps:
@@ -101,6 +94,7 @@ def _subject(
             row = table.rows[number]
             methods.append({"method": row.method, "variant": row.variant, "train": row.train, **drawn})
     spacing, origin = view.grid.spacing_mm, view.grid.origin_mm[2]
+    areas = [int(view.lesion[..., n].sum()) for n in view.slices]
     return {
         "id": name,
         "kind": kind,
@@ -109,8 +103,8 @@ def _subject(
         "slices": [
             f"slice {n + 1}" if view.grid.flat else f"{origin + spacing * n:+.0f} mm" for n in view.slices
         ],
-        "start": _start(view),
-        "lesion": [bool(view.lesion[..., n].any()) for n in view.slices],
+        "start": int(np.argmax(areas)) if any(areas) else len(areas) // 2,
+        "lesion": [area > 0 for area in areas],
         "sides": not view.grid.flat,
         "image": _jpeg(_sprite(view.image, view)),
         "outline": _outline(view) if view.lesion.any() else None,
@@ -141,11 +135,6 @@ def _view(case: Case) -> View:
         largest = int(lesion.sum((0, 1)).argmax())
         slices = slices - {min(slices, key=lambda n: abs(n - largest))} | {largest}
     return View(grid, (window[0], window[1]), sorted(slices), lesion, brain, shown(case.prepared.image()))
-
-
-def _start(view: View) -> int:
-    areas = [int(view.lesion[..., n].sum()) for n in view.slices]
-    return int(np.argmax(areas)) if any(areas) else len(areas) // 2
 
 
 def _maps(case: Case, view: View) -> dict[str, Any] | None:

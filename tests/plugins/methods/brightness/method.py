@@ -11,7 +11,7 @@ from uadbench.methods import Context, Method, Score, score_option
 class Brightness(Method):
     """The score of a voxel is its intensity, up to a sign."""
 
-    sign: float = score_option(1.0, "1: bright is anomalous, -1: dark")
+    sign: float = score_option(1.0, "1: bright is anomalous, -1: dark", choices=(1.0, -1.0))
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """There is nothing to learn."""

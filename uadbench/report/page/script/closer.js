@@ -40,7 +40,7 @@ function closer() {
   curves(byId("curves-body"));
 }
 
-const NO_PIECES = "Strata are made from the pieces; of so many records that takes minutes. " +
+const NO_HISTOGRAMS = "Strata are made from the per-subject score histograms; of so many records that takes minutes. " +
   "`uadbench leaderboard --dataset … --format html` makes a page of one test set.";
 const GROUPS = ["lesion kind", "lesion size", "lesion volume of the scan", "site", "sex", "age", "contrast"];
 
@@ -78,7 +78,7 @@ function strata(body) {
     const all = rows.flatMap((row) => strataOf(row, state.by)).filter((one) => one[4][state.measure]);
     const distinctNames = [...new Map(all.map((one) => [one[1], one])).values()];
     if (!distinctNames.length) {
-      output.append(quiet(DATA.resamples ? "None of these rows has this measure in these groups." : NO_PIECES));
+      output.append(quiet(DATA.resamples ? "None of these rows has this measure in these groups." : NO_HISTOGRAMS));
       return;
     }
     const columns = [{ title: "method", row: true, value: named, cell: named }, ...distinctNames.map(column)];
@@ -86,7 +86,7 @@ function strata(body) {
     table.node.classList.add("always");
     output.append(table.node, quiet(
       `In brackets the number of scans${state.by === "lesion size" ? " with lesions of that size" : ""}. ` +
-      `At the threshold frozen at ${rows[0].point}; 95 % intervals over persons and seeds; ${DATA.few_note}`));
+      `At the threshold frozen at ${rows[0].point}; 95 % intervals over subjects and seeds; ${DATA.few_note}`));
   }
   redraws.push(draw);
 }
@@ -115,7 +115,7 @@ function gaps(body) {
     const measured = Object.entries(DATA.measures).filter(([measure]) =>
       rows.some((row) => row.gaps.some((one) => one[0] === state.by && one[1] === measure)));
     if (!rows.length) {
-      output.append(quiet(DATA.resamples ? "There are not two groups to compare." : NO_PIECES));
+      output.append(quiet(DATA.resamples ? "There are not two groups to compare." : NO_HISTOGRAMS));
       return;
     }
     const columns = [{ title: "method", row: true, value: named, cell: named },

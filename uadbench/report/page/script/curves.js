@@ -17,7 +17,7 @@ function curves(body) {
     const rows = chosenRows().filter((row) => all.includes(row));
     output.replaceChildren();
     if (!rows.length) {
-      output.append(quiet("The curves are made from the pieces, which were not read for these rows."));
+      output.append(quiet("The curves are made from the per-subject score histograms, which were not read for these rows."));
       return;
     }
     const chart = curvesPlot(rows.filter((row) => !off.has(row)), all);

@@ -32,7 +32,7 @@ function protocolPart(row, table, run) {
     ["tested on", `${table.test} ${table.contrast}`],
     ["scan score", run.scan_rule],
     ["precision", run.precision],
-    ["limit", run.limit === null ? "" : `${run.limit} persons per partition`],
+    ["limit", run.limit === null ? "" : `${run.limit} subjects per partition`],
     ["p against the rank above", row.p === null ? "" : row.p.toPrecision(3)],
     ["AP left open by bins", run.ap_error],
     ["split rule", run.split.asked],
@@ -40,6 +40,7 @@ function protocolPart(row, table, run) {
   ]), el("h4", {}, "Frozen thresholds"), thresholds(run));
 }
 
+const HASH_NAMES = { pieces: "score histograms" };
 const THRESHOLDS = {
   threshold: "at", dsc: "DSC", dsc_mean: "mean DSC", fpr_healthy_test: "FPR healthy",
   fpr_lesion_test: "FPR lesion scans", ceiling: "DSC ceiling",
@@ -65,7 +66,7 @@ function splitsPart(run) {
   const more = run.excluded_count - run.excluded.length;
   return part("Splits",
     list(Object.entries(run.splits).map(([name, facts]) =>
-      [name, [`${facts.subjects} scans of ${facts.persons} persons, `, mono(facts.hash)]])),
+      [name, [`${facts.subjects} scans of ${facts.persons} subjects, `, mono(facts.hash)]])),
     el("h4", {}, `Left out: ${run.excluded_count}`),
     bullets([...run.excluded, ...(more > 0 ? [`and ${more} more, in the record`] : [])]));
 }
@@ -84,6 +85,6 @@ function runsPart(runs) {
     ])),
     list([
       ["packages", Object.entries(first.packages).map((pair) => pair.join(" ")).join(", ")],
-      ...Object.entries(first.hashes).map(([name, hash]) => [`${name} hash`, mono(hash)]),
+      ...Object.entries(first.hashes).map(([name, hash]) => [`${HASH_NAMES[name] ?? name} hash`, mono(hash)]),
     ]));
 }

@@ -9,7 +9,7 @@ const REGIMES = "Regimes: cross (healthy volunteers to patients of another cohor
 function uncertainty() {
   if (!DATA.resamples)
     return "No intervals and no ranks: nothing was resampled.";
-  return `95 % intervals: studentised bootstrap over persons and seeds, ${DATA.resamples} resamples. Rows share a ` +
+  return `95 % intervals: studentised bootstrap over subjects and seeds, ${DATA.resamples} resamples. Rows share a ` +
     "rank (=) where the paired bootstrap does not tell them apart.";
 }
 

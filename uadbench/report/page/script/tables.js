@@ -43,7 +43,7 @@ function tableColumns(table) {
     { ...text("seeds", (row) => row.seeds.length, "fact"), number: true, down: true },
     { ...text("n (excluded)", (row) => row.scored, "fact"), number: true, down: true,
       cell: (row) => `${row.scored} (${row.excluded})` },
-    { title: table.spread, meaning: "bootstrap interval over persons and seeds; * from few persons",
+    { title: table.spread, meaning: "bootstrap interval over subjects and seeds; * from few subjects",
       number: true, down: true, value: (row) => (row.spread ? parseFloat(row.spread) : null),
       cell: (row) => row.spread },
     ...table.columns.map((name, place) => figureColumn(table, name, place)),

@@ -9,9 +9,9 @@ from uadbench.data.session import LeftOut, Session
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:
     """One subject for each patient whose tumour was outlined."""
-    for image, _ in layout.volumes(root, "flair"):
+    for image, _ in layout.find_volumes(root, "flair"):
         patient = image.parent
-        tumour = layout.volume(patient, "tumour")
+        tumour = layout.find_volume(patient, "tumour")
         if tumour is None:
             yield LeftOut(patient.name, f"{layout.NO_MASK} (tumour.nii.gz)")
             continue
@@ -21,7 +21,7 @@ def sessions(root: Path) -> Iterator[Session | LeftOut]:
             subject=patient.name,
             images={"FLAIR": image},
             healthy=False,
-            brain_mask=layout.volume(patient, "brain"),
+            brain_mask=layout.find_volume(patient, "brain"),
             lesion_mask=tumour,
             lesion_kind="tumour",
         )

@@ -1,0 +1,41 @@
+"""Commands that hold a method or a data set against its contract: check-method, check-dataset."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uadbench.cli.options import Plugins
+
+if TYPE_CHECKING:
+    from uadbench.testing.findings import Finding
+
+
+def check_method(
+    name: Annotated[str, typer.Argument(help="Method.")],
+    plugins: Plugins = None,
+) -> None:
+    """Check on small heads what every method promises, in minutes; exit code 1 where a promise is broken."""
+    from uadbench.testing.method_contract import check_method as check
+
+    _tell(check(name))
+
+
+def check_dataset(
+    name: Annotated[str, typer.Argument(help="Data set.")],
+    plugins: Plugins = None,
+) -> None:
+    """Check on its fixture what every data set promises; exit code 1 where a promise is broken."""
+    from uadbench.testing.dataset_contract import check_dataset as check
+
+    _tell(check(name))
+
+
+def _tell(findings: "Iterable[Finding]") -> None:
+    """One line for each check; what is only weak is a warning."""
+    broken = False
+    for finding in findings:
+        typer.echo(str(finding))
+        broken |= finding.outcome == "failed"
+    if broken:
+        raise typer.Exit(1)

@@ -1,0 +1,189 @@
+"""Evidence: the figures of one record in resamples of its subjects, from its score histograms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from uadbench.data.sizes import PIXELS, VOLUMES, Sizes
+from uadbench.evaluation import uncertainty
+from uadbench.evaluation.components import FOUND, LESIONS
+from uadbench.evaluation.metrics import UncertainFigureError
+from uadbench.evaluation.uncertainty import Sampled
+from uadbench.experiment import pieces_file
+from uadbench.experiment.facts import SubjectResult
+from uadbench.experiment.record import RunRecord, Stored
+from uadbench.protocol import OPERATING_POINTS, PROFILES, protocol
+
+# What two records must share before their numbers may be held against each other (protocol, rule 17).
+SAME_TEST = ("protocol", "regime", "test", "contrast", "metric_version", "card_version", "headline")
+TESTED = ("healthy-test", "lesion-test")
+# Resamples of all records together that are made while one waits; of more records there are fewer of each.
+RESAMPLES_IN_ALL = 100_000
+FEWEST_RESAMPLES = 200
+
+
+def resamples_for(records: int) -> int:
+    """How many resamples each of so many records gets: fewer of many, and never none."""
+    return min(max(RESAMPLES_IN_ALL // max(records, 1), FEWEST_RESAMPLES), uncertainty.RESAMPLES)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One record with its score histograms and the resamples of its subjects.
+
+    Scans are in the order of their ids, whatever their order in the record, so that two records of the
+    same scans pair them by who they are. With `only`, lesion-test is restricted to these ids.
+    """
+
+    stored: Stored
+    resamples: int = uncertainty.RESAMPLES
+    only: frozenset[str] | None = None
+
+    @property
+    def record(self) -> RunRecord:
+        """The record."""
+        return self.stored.record
+
+    @cached_property
+    def _chosen(self) -> list[int]:
+        """Rows of the tested scans."""
+        subjects = self.record.subjects
+        tested = [
+            row
+            for row, s in enumerate(subjects)
+            if s.partition in TESTED and (self.only is None or s.id in self.only)
+        ]
+        return sorted(tested, key=lambda row: (subjects[row].partition, subjects[row].id))
+
+    @property
+    def subjects(self) -> list[SubjectResult]:
+        """The tested scans."""
+        return [self.record.subjects[row] for row in self._chosen]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Who was tested, healthy or not."""
+        return tuple(s.id for s in self.subjects)
+
+    @cached_property
+    def _ill(self) -> list[int]:
+        return [row for row in self._chosen if self.record.subjects[row].partition == "lesion-test"]
+
+    @cached_property
+    def persons(self) -> int:
+        """How many subjects with lesions were tested."""
+        return len({self.record.subjects[row].person for row in self._ill})
+
+    @cached_property
+    def weights(self) -> Any:
+        """Resamples of the tested scans, (resamples, scans)."""
+        tested = self.subjects
+        return uncertainty.draw_resamples(
+            [s.person for s in tested], [s.partition for s in tested], self.resamples
+        )
+
+    @cached_property
+    def _ill_weights(self) -> Any:
+        """The same resamples, of the lesion-test scans alone."""
+        return self.weights[:, [self._chosen.index(row) for row in self._ill]]
+
+    @cached_property
+    def _read(self) -> pieces_file.PiecesRead:
+        return pieces_file.read_pieces(self.stored)
+
+    def figures(self) -> dict[str, Sampled]:
+        """Every column of the leaderboard that the record has, by name."""
+        headline = self.record.headline
+        found: dict[str, Sampled] = {}
+        for profile in dict.fromkeys([headline, *PROFILES]):
+            if profile not in self._read.pieces:
+                continue
+            voxels = uncertainty.pooled(self._read.pieces[profile].only(self._ill), self._ill_weights)
+            found[f"ap_{profile}"] = voxels.ap
+            if profile == headline:
+                found |= {"ap": voxels.ap, "auroc": voxels.auroc, "dsc_oracle": voxels.best_dice}
+        ill = [self.record.subjects[row] for row in self._ill]
+        found["ap_mean"] = uncertainty.mean([s.ap.get(headline) for s in ill], self._ill_weights)
+        thresholds = self.record.thresholds[headline]
+        for point in ("val", "fpr1", "fpr5"):
+            if thresholds.get(point) is not None:
+                found[f"dsc_{point}"] = self._dice(point)
+        if thresholds.get("fpr1") is not None:
+            found["recall_fpr1"] = self._recall("fpr1")
+        sick = [s.partition == "lesion-test" for s in self.subjects]
+        scores = [s.scan_score for s in self.subjects]
+        if not all(sick) and None not in scores:
+            found["auroc_scan"] = uncertainty.scan_auroc(scores, sick, self.weights)  # type: ignore[arg-type]
+        return found
+
+    def _dice(self, point: str) -> Sampled:
+        """Pooled Dice at an operating point."""
+        counts = self._read.voxels[self.record.headline][self._ill, OPERATING_POINTS.index(point)]
+        true, false, missed = counts.astype(np.float64).T
+        return uncertainty.ratio(2 * true, 2 * true + false + missed, self._ill_weights)
+
+    def _recall(self, point: str) -> Sampled:
+        """Share of lesions found at an operating point."""
+        counts = self._read.lesions[self.record.headline][self._ill, OPERATING_POINTS.index(point)]
+        by_kind = counts.sum(1).astype(np.float64)  # over sizes: (scans, kinds of counts)
+        return uncertainty.ratio(by_kind[:, FOUND], by_kind[:, LESIONS], self._ill_weights)
+
+    def values(self) -> dict[str, float]:
+        """The figures of pooled voxels as exactly as the histograms give them, by the names of `figures`.
+
+        Of some of the scans alone the histograms may leave more open than is promised: those are left out.
+        """
+        found: dict[str, float] = {}
+        for profile, pieces in self._read.pieces.items():
+            try:
+                curve = pieces.only(self._ill).curve().certain()
+            except UncertainFigureError:
+                continue
+            found[f"ap_{profile}"] = curve.ap
+            if profile == self.record.headline:
+                found |= {"ap": curve.ap, "auroc": curve.auroc, "dsc_oracle": curve.best_dice}
+        return found
+
+    @property
+    def sizes(self) -> Sizes:
+        """In what the sizes of lesions are counted."""
+        return PIXELS if protocol(self.record.protocol).flat else VOLUMES
+
+    @property
+    def operating_point(self) -> str:
+        """The point at which strata are told apart: 1 % false positives, else val, else the oracle."""
+        known = self.record.thresholds[self.record.headline]
+        return next((p for p in ("fpr1", "val") if known.get(p) is not None), "oracle")
+
+    def counts(self) -> tuple[Any, Any]:
+        """At the operating point: TP, FP, FN (scans, 3) and lesions (scans, sizes, kinds) of the tested."""
+        point, headline = OPERATING_POINTS.index(self.operating_point), self.record.headline
+        found = self._read.voxels[headline], self._read.lesions[headline]
+        voxels, lesions = (counts[self._chosen, point].astype(np.float64) for counts in found)
+        return voxels, lesions
+
+    def curve(self, points: int = 100) -> list[tuple[float, float]]:
+        """Recall and precision over all voxels of lesion-test, at about so many recalls."""
+        stored = self._read.pieces[self.record.headline]
+        true, false = (
+            counts[self._ill].sum(0, dtype=np.int64)[::-1].cumsum()
+            for counts in (stored.positives, stored.negatives)
+        )
+        if not true.size or not true[-1]:
+            return []
+        recall, precision = true / true[-1], true / np.maximum(true + false, 1)
+        wanted = np.searchsorted(recall, np.linspace(0.005, 1, points)).clip(max=len(recall) - 1)
+        return [(round(float(recall[i]), 4), round(float(precision[i]), 4)) for i in np.unique(wanted)]
+
+
+def figures_of_row(seeds: Sequence[Evidence]) -> Mapping[str, Sampled]:
+    """Figures of a row: means over its seeds, where every seed has them, of the same scans."""
+    each = [one.figures() for one in seeds]
+    if len({one.ids for one in seeds}) > 1:  # some healthy scans are not in every seed
+        for figures in each:
+            figures.pop("auroc_scan", None)
+    shared = [name for name in each[0] if all(name in other for other in each)]
+    return {name: uncertainty.over_seeds([one[name] for one in each]) for name in shared}

@@ -1,0 +1,185 @@
+"""Show cards: what the commands print of methods, data sets and this installation.
+
+The lists come at once: nothing heavy is loaded for them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from uadbench import datasets as dataset_modules
+from uadbench.cards import DatasetCard, MethodCard
+from uadbench.report.screen import (
+    print_facts,
+    print_heading,
+    print_line,
+    print_note,
+    print_sheets,
+    print_table,
+)
+from uadbench.system.errors import UserError
+from uadbench.system.paths import Paths
+
+# ---- methods -----------------------------------------------------------------------------------
+
+
+def show_methods(cards: Sequence[MethodCard]) -> None:
+    """All methods."""
+    lines = [(c.name, c.family, "yes" if c.trained else "no", str(c.year), c.title) for c in cards]
+    print_table(("method", "family", "trained", "year", "what it is"), lines)
+
+
+def show_method(card: MethodCard) -> None:
+    """One method: its card, options and presets, and what is published of it."""
+    from uadbench.methods import load, options
+    from uadbench.report.field.views import sheet_of_method
+
+    _print_title(card)
+    marks = ("trained", "template_space", "synthetic", "patient_slices")
+    print_facts(
+        [
+            ("family", card.family),
+            ("paper", f"{card.paper} ({card.year}), {card.link}"),
+            ("reference code", card.reference_licence),
+            ("input", card.input),
+            ("marks", ", ".join(name for name in marks if getattr(card, name)) or "none"),
+        ]
+    )
+    print_heading("differences from the paper")
+    for line in card.differences:
+        print_note(f"  - {line}", style="")
+    print_line("")
+    lines = [
+        (
+            *(name, option.metadata["stage"], str(option.default)),
+            *[str(values.get(name, "")) for values in card.preset.values()],
+            option.metadata["doc"],
+        )
+        for name, option in options(load(card.name)).items()
+    ]
+    print_table(("option", "stage", "default", *card.preset, "what it is"), lines)
+    published = sheet_of_method(card.name)
+    if published.lines:
+        print_sheets([published])
+
+
+def _print_title(card: MethodCard | DatasetCard) -> None:
+    print_line(f"{card.name}: {card.title}", style="bold")
+    print_note(card.summary, style="")
+    print_line("")
+
+
+# ---- data sets ---------------------------------------------------------------------------------
+
+
+def show_datasets(cards: Sequence[DatasetCard], paths: Paths) -> None:
+    """All data sets, and how many of their subjects are here."""
+
+    def first_clause(text: str) -> str:
+        return re.split("[:;,]", text, maxsplit=1)[0]
+
+    headers = ("data set", "role", "contrasts", "expected", "found", "access", "licence")
+    lines = [
+        (
+            *(card.name, card.role, " ".join(card.contrasts), _range(card.expected), _found(card, paths)),
+            *(first_clause(card.access), first_clause(card.licence)),
+        )
+        for card in cards
+    ]
+    print_table(headers, lines)
+    print_note(
+        "Expected and found are subjects; `uadbench datasets NAME` says where to apply, the licence in full "
+        "and the layout."
+    )
+
+
+def _range(counts: Mapping[str, int]) -> str:
+    """From the least to the most subjects of the contrasts."""
+    known = sorted(set(counts.values()))
+    return "-".join(map(str, [known[0], *known[1:][-1:]])) if known else "unknown"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    if len(set(counts.values())) == 1:
+        return _range(counts)
+    return ", ".join(f"{contrast} {count}" for contrast, count in counts.items()) or "unknown"
+
+
+def _found(card: DatasetCard, paths: Paths) -> str:
+    """How many subjects lie under the root, or why none."""
+    root = paths.root(card.name)
+    if not root.is_dir():
+        return "makes itself" if dataset_modules.can_generate(card.name) else "no"
+    drawn = paths.drawn(card.name) if dataset_modules.can_draw(card.name) else None
+    if drawn is not None and not drawn.is_dir():
+        return "drawn when needed"
+    try:
+        count = len(dataset_modules.find_sessions(card.name, root, drawn).sessions)
+    except UserError:  # `verify` says what is the matter
+        return "unusable"
+    return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
+
+
+def show_dataset(card: DatasetCard, paths: Paths) -> None:
+    """One data set: its card."""
+    _print_title(card)
+    partners = "; ".join(f"{contrast} from {', '.join(names)}" for contrast, names in card.partners.items())
+    labels = f"lesion {list(card.lesion_labels)}, ignored {list(card.ignore_labels)}. {card.label_meaning}"
+    print_facts(
+        [
+            ("role", f"{card.role}, {card.population}"),
+            ("contrasts", ", ".join(card.contrasts)),
+            ("space", card.space + (", skull-stripped" if card.skull_stripped else ", full head")),
+            ("labels", labels),
+            ("expected", _counts(card.expected)),
+            ("found", f"{_found(card, paths)} under {paths.root(card.name)}"),
+            ("get it at", f"{card.address} ({card.access})"),
+            ("licence", card.licence + (f"; forbids {card.forbids}" if card.forbids else "")),
+            ("layout", f"{card.layout} (confidence: {card.layout_confidence})"),
+            ("tested from", partners or "no public healthy set of its contrasts"),
+            ("split", _split(card)),
+            ("protocol", card.protocol),
+            ("cite", card.citation),
+            *[("excluded", f"{name}: {reason}") for name, reason in card.exclusions.items()],
+        ]
+    )
+
+
+def _split(card: DatasetCard) -> str:
+    """How a data set is split, in words."""
+    published = ", ".join(f"{part}: {partition}" for part, partition in card.published_split.items())
+    fractions = ", ".join(
+        f"{group}-{name} {share:g}"
+        for group, shares in (("healthy", card.healthy_split), ("lesion", card.lesion_split))
+        for name, share in shares.items()
+    )
+    by_hash = f"by the hash of the subject: {fractions}, the rest to test" if fractions else ""
+    return f"as published, {published}; else {by_hash}" if published else by_hash
+
+
+def show_doctor(paths: Paths) -> None:
+    """The state of this installation."""
+    import shutil
+
+    import psutil
+
+    from uadbench.cards import all_datasets
+    from uadbench.system import environment
+
+    hardware = environment.hardware(environment.resolve_device("auto"))
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
+    used = sum(file.stat().st_size for file in paths.runs.rglob("*") if file.is_file())
+    records = len(list(paths.results.rglob("seed-*.json")))
+    print_facts(
+        [
+            *environment.packages().items(),
+            ("processor", f"{hardware['processor']}, {hardware['cores']} cores"),
+            ("device", str(hardware["device"])),
+            ("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"),
+            ("disk", f"{disk.free / 2**30:.1f} GiB free here"),
+            ("data", f"{paths.data} (UADBENCH_DATA)"),
+            ("working files", f"{paths.runs} (UADBENCH_RUNS), {used / 2**30:.2f} GiB"),
+            ("results", f"{paths.results} (UADBENCH_RESULTS), {records} records"),
+            *[(f"data set {name}", _found(card, paths)) for name, card in all_datasets()[0].items()],
+        ]
+    )
