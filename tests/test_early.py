@@ -33,7 +33,6 @@ CELL = RunConfig(method="vae", dataset="balls", preset="ci")
         ({"seed": 2**32}, "seed expects a whole number from 0 to 4294967295, but 4294967296 came"),
         ({"limit": 0}, "limit expects a whole number from 1"),
         ({"split": "hsah"}, "no split 'hsah'; did you mean 'hash'"),
-        ({"profiles": ("baur",)}, "no profile 'baur'; did you mean 'baur5'"),
         ({"preset": "dmo"}, "no preset 'dmo'; did you mean 'demo'"),
         (
             {"settings": {"steps": "0"}},

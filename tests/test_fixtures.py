@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from uadbench import cards, catalog, datasets, testing
+from uadbench.cli import app
 from uadbench.data import layout, splits
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
@@ -529,6 +531,14 @@ def test_a_fixture_says_that_it_is_one(make: Maker) -> None:
     text = (make("ixi", "nan").root / "FIXTURE.txt").read_text()
     assert "Nobody was scanned" in text
     assert "Corruptions: nan" in text
+
+
+@pytest.mark.parametrize("option", ["--corruption", "--trap"])  # as it was called
+def test_a_corruption_is_asked_for_by_name(option: str, tmp_path: Path) -> None:
+    wanted = ["fixture", "ixi", "--out", str(tmp_path), "--subjects", "1", option, "macos"]
+    done = CliRunner().invoke(app, wanted)
+    assert done.exit_code == 0, done.output
+    assert "Corruptions: macos" in (tmp_path / "FIXTURE.txt").read_text()
 
 
 def test_mistakes_are_answered_with_what_is_known(tmp_path: Path) -> None:

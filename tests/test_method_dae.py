@@ -213,7 +213,7 @@ def fit(toy: Toy, folder: Path, **settings: Any) -> Any:
 
 def test_the_optimiser_is_adam_with_amsgrad_and_weight_decay(toy: Toy, tmp_path: Path) -> None:
     fit(toy, tmp_path, steps=2)
-    optimiser = torch.load(tmp_path / "training.checkpoint", weights_only=True)["parts"]["optimiser"]
+    optimiser = torch.load(tmp_path / "dae.checkpoint", weights_only=True)["parts"]["optimiser"]
     (group,) = optimiser["param_groups"]
     assert group["amsgrad"]
     assert group["weight_decay"] == 1e-5

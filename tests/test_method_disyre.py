@@ -128,7 +128,7 @@ def test_the_patch_of_another_person_is_of_the_same_height_and_contrast(toy: Toy
 
 def test_one_person_alone_is_refused(toy: Toy) -> None:
     alone = Volumes(toy(range(1), True), G48)
-    with pytest.raises(UserError, match="two persons"):
+    with pytest.raises(UserError, match="two subjects"):
         module.same_height(np.array([(0, 20)]), alone, alone)
 
 
@@ -212,7 +212,7 @@ def test_the_loss_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     half = torch.zeros_like(image)
     half[..., :4] = 1
     monkeypatch.setattr(module, "anomalous", lambda image, brain, foreign, *_: (foreign, half))
-    monkeypatch.setattr(module, "cut", lambda tensors, size: tensors)
+    monkeypatch.setattr(module, "cut_patches", lambda tensors, size: tensors)
     monkeypatch.setattr(torch, "randint", lambda low, high, size, **_: torch.full(size, 25))
     loss = module.ENTRY()._loss(lambda x, t: x, batch, foreign)
     assert loss.item() == pytest.approx(0.1**2 / 2)  # a quarter of .4 on half of the pixels

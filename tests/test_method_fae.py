@@ -92,7 +92,7 @@ def test_training_leaves_the_frozen_network_alone(toy: Toy, tmp_path: Path) -> N
     assert not any(parameter.requires_grad for parameter in method.features_.parameters())
     assert not any(part.training for part in method.features_.modules())
     assert set(method.state()) == set(method.network_.state_dict())
-    kept = torch.load(tmp_path / "training.checkpoint", weights_only=True)["parts"]["network"]
+    kept = torch.load(tmp_path / "fae.checkpoint", weights_only=True)["parts"]["network"]
     assert set(kept) == set(method.state())
 
 

@@ -184,7 +184,7 @@ def test_a_person_in_two_partitions_is_a_problem(tmp_path: Path) -> None:
     healthy = replace(session(tmp_path, "a", lesion_mask=None), healthy=True, subject="anna")
     found = report(tmp_path, [healthy, replace(session(tmp_path, "b"), subject="anna")])
     assert [str(p) for p in found.problems] == [
-        "b: person anna is in healthy-test and in lesion-test: correct the table or the adapter"
+        "b: subject anna is in healthy-test and in lesion-test: correct the table or the adapter"
     ]
 
 

@@ -137,7 +137,7 @@ class DAE(NetworkReconstruction):
         loss = partial(denoising_loss, sigma=self.noise_sigma, cells=self.noise_cells)
         schedule = Oscillating.of(self, clip=math.inf)  # the published code clips no gradient
         adam = partial(torch.optim.Adam, amsgrad=True)
-        training.train(self.network_, loss, train, val, context, schedule, make_optimiser=adam)
+        training.train(self.network_, loss, train, val, context, schedule, "dae", adam)
         return self
 
     def score(self, volume: Volume) -> Score:

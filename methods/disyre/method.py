@@ -200,7 +200,7 @@ class Disyre(NetworkReconstruction):
         # What is kept is the last moving average of the weights, not that of the best validation.
         schedule = training.Schedule.of(self, keep_best=False)
         self.network_, self.device_ = self.build(), context.device
-        training.train(self.network_, loss, train, val, context, schedule)
+        training.train(self.network_, loss, train, val, context, schedule, "disyre")
         return self
 
     def _loss(self, network: Restorer, batch: training.Batch, foreign: Tensor) -> Tensor:

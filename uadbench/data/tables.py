@@ -115,22 +115,30 @@ def read_participants(root: Path, forms: Mapping[str, Form]) -> Participants:
                         strange = notes[path.name, "sexes that are not understood, taken as unknown"]
                         strange.append(f"{subject}: {quote_cell(text)}")
     name = " and ".join(dict.fromkeys(path.name for path, _ in found))
-    by_id = {}
-    for subject, (ages, sexes) in meanings.items():
-        age, sex = min(ages, default=None), next(iter(sexes), None)
-        if ages and max(ages) - min(ages) > APART_YEARS:
-            words = " and ".join(f"{one:g}" for one in sorted(ages))
-            notes[name, f"{CONTRADICTION} age is unknown"].append(f"{subject}: {words}")
-            age = None
-        if len(sexes) > 1:
-            notes[name, f"{CONTRADICTION} sex is unknown"].append(f"{subject}: F and M")
-            sex = None
-        by_id[subject] = Participant(age, sex, tuple(rows[subject]))
+    by_id = {
+        subject: Participant(*_agreed(subject, ages, sexes, notes, name), tuple(rows[subject]))
+        for subject, (ages, sexes) in meanings.items()
+    }
     remarks = (
         Remark(table, f"{kind}: {layout.count_names(list(dict.fromkeys(examples)))}")
         for (table, kind), examples in notes.items()
     )
     return Participants(tuple(path for path, _ in found), by_id, tuple(remarks))
+
+
+def _agreed(
+    subject: str, ages: set[float], sexes: set[str], notes: Notes, table: str
+) -> tuple[float | None, str | None]:
+    """The age and the sex of a subject, unknown where its rows contradict each other."""
+    age, sex = min(ages, default=None), next(iter(sexes), None)
+    if ages and max(ages) - min(ages) > APART_YEARS:
+        words = " and ".join(f"{one:g}" for one in sorted(ages))
+        notes[table, f"{CONTRADICTION} age is unknown"].append(f"{subject}: {words}")
+        age = None
+    if len(sexes) > 1:
+        notes[table, f"{CONTRADICTION} sex is unknown"].append(f"{subject}: F and M")
+        sex = None
+    return age, sex
 
 
 def parse_number(text: str | None) -> float | None:

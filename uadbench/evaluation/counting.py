@@ -32,7 +32,7 @@ AT_ONCE = 1 << 31  # voxels that uint32 counts can hold for sure
 LOOK_CELLS = 1 << 18  # of one second look: its counts take 2 MB
 WINDOW = 1 << 18  # cells up to which a look counts what lies between its bins too
 BLOCKS = 512  # of slots, one per sign and exponent
-ZEROS = 16  # slots that zeros are spread over: adding to one and the same slot makes the processor wait
+ZEROS = 128  # slots that zeros are spread over: adding to one and the same slot makes the processor wait
 ONE = np.uint32(1)
 
 K = TypeVar("K", bound=Hashable)

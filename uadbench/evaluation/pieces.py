@@ -1,7 +1,7 @@
 """Pieces that add: per-subject counts on fixed score edges (protocol, rule 12).
 
 Curves, pooled metrics, bootstrap and paired tests of a record are made from these, never from voxels
-again. The edges are as few as keep the pooled metrics sharp (`edges.py`).
+again. The edges are as few as keep the pooled metrics sharp (`pooling.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.evaluation.counting import sharpened_in_memory
-from uadbench.evaluation.edges import Edges, edges_for
-from uadbench.evaluation.metrics import AP_BOUND, Curve, Ranked, Voxels, checked, curve_of, dice
+from uadbench.evaluation.metrics import Curve, Ranked, Voxels, checked, curve_of, dice
+from uadbench.evaluation.pooling import POOLED, Edges, edges_for
 
-POOLED = 0.75 * AP_BOUND  # what pieces may leave open of pooled AP: some subjects alone may be less certain
 # What `Pieces.arrays` holds, for whoever reads it from a file: kind of number, bytes each (None: any), shape;
 # "n" is the number of subjects, any other letter the same number wherever it stands.
 MEMBERS: Mapping[str, tuple[str, int | None, str]] = {

@@ -16,7 +16,7 @@ from uadbench.experiment.record import NONE_OF, RunRecord, make_record, read_rec
 from uadbench.experiment.work import Work
 from uadbench.methods import Stochastic
 from uadbench.preprocessing.prepare import describe_preparation
-from uadbench.protocol import METRIC_VERSION, regime
+from uadbench.protocol import METRIC_VERSION, PROFILES, regime
 from uadbench.system import environment
 from uadbench.system.environment import Cost, measured
 
@@ -28,10 +28,8 @@ def assemble_record(
     runtime, cases = work.runtime, work.cases
     scans.write(work.maps_folder, work.cohort.fingerprint(), cases)
     with measured() as cost:
-        evaluation = evaluate(
-            cases, work.resolved.config.profiles, runtime.paths.runs / "scratch", runtime.workers,
-            runtime.progress,
-        )  # fmt: skip
+        scratch = runtime.paths.runs / "scratch"
+        evaluation = evaluate(cases, PROFILES, scratch, runtime.workers, runtime.progress)
     pieces = work.record_path.with_suffix(".npz")
     facts: dict[str, Any] = {
         **_asked(work),
@@ -64,7 +62,7 @@ def _asked(work: Work) -> dict[str, Any]:
         "variant": resolved.variant,
         "preset": config.preset,
         "model_grid": resolved.model_target.name,
-        "headline": resolved.headline,
+        "headline": resolved.test.card.headline,
         "seed": config.seed,
         "draws": score.count_draws(resolved.method),
         "stochastic": isinstance(resolved.method, Stochastic),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uadbench import methods
-from uadbench.cards import DatasetCard, MethodCard, dataset_card, method_card
+from uadbench.cards import dataset_card, method_card
 from uadbench.data import splits
 from uadbench.data.session import Session
 from uadbench.experiment import record
@@ -72,7 +72,7 @@ def check_record(path: Path) -> Checked:
     wrong = list(_names(stored))
     if wrong:
         return Checked(wrong)  # nothing else can be recomputed
-    wrong = [*_people(made), *_exclusions(made), *_phantom(made), *wrong_figures(stored)]
+    wrong = [*_variant(made), *_people(made), *_exclusions(made), *_phantom(made), *wrong_figures(stored)]
     remarks = list(_remarks(made))
     for other in _beside(stored):
         of_copies, honest = _copies(made, other)
@@ -98,22 +98,20 @@ def _names(stored: Stored) -> Iterator[str]:
         yield f"the file lies at {stored.path.name} in another folder than its facts say: {made.place}"
     if made.contrast not in test.contrasts:
         yield f"{made.test} has no contrast {made.contrast}"
-    allowed = {regime(train, test), "phantom"}  # a fixture of a real set is a phantom
-    if made.regime not in allowed:
+    if made.regime not in (regime(train, test), "phantom"):  # a fixture of a real set is a phantom
         yield f"regime is {made.regime}, but {made.train or 'none'} to {made.test} is {regime(train, test)}"
     stated = {"trained": card.trained, "card_version": test.version, "headline": test.headline}
     for name, expected in stated.items():
         if getattr(made, name) != expected:
             yield f"{name} is {getattr(made, name)}, the card says {expected}"
     homes = {f"{NONE_OF}{made.test}", f"{NONE_OF}{made.train}", *splits.PARTITIONS}
-    stray = next((item for item in made.excluded if item.partition not in homes), None)
-    if stray is not None:
+    for stray in [item for item in made.excluded if item.partition not in homes][:1]:
         yield f"{stray.id} is excluded of {stray.partition}, which is no partition"
-    yield from _variant(made, card, [one for one in (test, train) if one is not None])
 
 
-def _variant(made: RunRecord, card: MethodCard, cards: Sequence[DatasetCard]) -> Iterator[str]:
+def _variant(made: RunRecord) -> Iterator[str]:
     """Whether the variant's name says in what the row differs from its preset."""
+    card, cards = method_card(made.method), [dataset_card(n) for n in (made.test, made.train) if n]
     try:
         config = RunConfig.of(made)
         method = methods.build(card, config.preset, config.settings)
@@ -124,8 +122,9 @@ def _variant(made: RunRecord, card: MethodCard, cards: Sequence[DatasetCard]) ->
     if made.variant != expected:
         missing = [word for word in expected.split(",") if word not in made.variant.split(",")]
         for word in missing or [expected]:
-            key, _, value = word.partition("=")
-            what = f"option {key} differs from preset {made.preset}" if value else f"the row is of {word}"
+            key = word.partition("=")[0]
+            option = f"option {key} differs from preset {made.preset}"
+            what = option if key in made.parameters else f"the row is of {word}"
             yield f"{what}, which '{made.variant}' does not say"
 
 

@@ -13,13 +13,12 @@ from uadbench.data.session import Session
 from uadbench.data.space import EVALUATION, Frame, Target, find_grid
 from uadbench.data.volumes import Volumes
 from uadbench.datasets import Found
-from uadbench.evaluation.postprocess import PROFILES as POSTPROCESSING
 from uadbench.experiment.partner import check_partner, choose_partner
 from uadbench.experiment.record import NOBODY, RunRecord, place_record
 from uadbench.methods import PRECISIONS, Method
 from uadbench.preprocessing import extract
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
-from uadbench.protocol import PROFILES, Protocol, protocol
+from uadbench.protocol import Protocol, protocol
 from uadbench.system.errors import UserError, unknown
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Progress
@@ -41,7 +40,6 @@ class RunConfig:
     settings: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None  # subjects per partition
     protocol: str | None = None  # None: that of the data set's card
-    profiles: tuple[str, ...] = PROFILES
     precision: str = "float32"
     preparation: Options = DEFAULTS
     split: str = splits.RULES[0]
@@ -62,7 +60,6 @@ class RunConfig:
             settings={k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()},
             limit=record.limit,
             protocol=record.protocol,
-            profiles=tuple(name for name in POSTPROCESSING if name in record.thresholds),
             precision=record.precision,
             preparation=Options(**record.preparation.options),  # type: ignore[arg-type]
             split=record.split.asked,
@@ -106,12 +103,6 @@ class ResolvedRun:
             pixels = on.pixels or (members[0].grid.shape[:2] if members else (1, 1))
             on = on.stack((pixels[0], pixels[1]), 0)
         return Volumes(members, on)
-
-    @property
-    def headline(self) -> str:
-        """The profile by which the row is ranked: that of the test set's card, if it is evaluated."""
-        said = self.test.card.headline
-        return said if said in self.config.profiles else self.config.profiles[-1]
 
     @property
     def place(self) -> Path:
@@ -199,7 +190,6 @@ def _check_options(config: RunConfig) -> None:
     for what, name, there in (
         ("precision", config.precision, PRECISIONS),
         ("split", config.split, splits.RULES),
-        *(("profile", profile, POSTPROCESSING) for profile in config.profiles),
     ):
         if name not in there:
             raise unknown(what, name, there)

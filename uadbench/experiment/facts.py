@@ -63,7 +63,7 @@ class SplitRule(Facts, frozen=True, kw_only=True):
 
 
 class Preparation(Facts, frozen=True, kw_only=True):
-    """How the scans that take part were prepared, see `uadbench.preprocessing.account`."""
+    """How the scans that take part were prepared, see `uadbench.preprocessing.prepare`."""
 
     options: dict[Key, Option] = {}
     versions: dict[Key, Option] = {}

@@ -6,7 +6,6 @@ kilobytes can hold gigabytes.
 
 import hashlib
 import io
-import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -188,32 +187,20 @@ def _arrays(path: Path, profiles: Sequence[str], subjects: int) -> dict[str, Arr
 def _member(
     archive: zipfile.ZipFile, name: str, member: tuple[str, int | None, str], lengths: dict[str, int]
 ) -> NDArray[Any]:
-    """One array, whose header says that it is of the right kind, shape and size."""
+    """One array of the right kind and shape; the header of one that is not may ask for nothing."""
     kind, itemsize, letters = member
-    with archive.open(name) as opened:
-        shape, fortran, dtype = _header(opened)
-        if dtype.kind != kind or itemsize not in (None, dtype.itemsize) or dtype.itemsize > 4 * 1000:
-            raise ValueError(f"{name} holds {dtype}")
-        if len(shape) != len(letters):
-            raise ValueError(f"{name} has the shape {shape}")
-        for letter, length in zip(letters, shape, strict=True):
-            known = int(letter) if letter.isdigit() else lengths.setdefault(letter, length)
-            if length != known:
-                raise ValueError(f"{name} has the shape {shape}, which does not go with the others")
-        size = math.prod(shape) * dtype.itemsize
-        if opened.tell() + size != archive.getinfo(name).file_size:
-            raise ValueError(f"{name} is not as long as its header says")
-        content = opened.read(size)
-        if len(content) != size:
-            raise ValueError(f"{name} ends early")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _header(opened: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(opened)
-    if version != (1, 0):
-        raise ValueError(f"an array is of version {version} of its format")
-    shape, fortran, dtype = npy.read_array_header_1_0(opened, max_header_size=LONGEST_HEADER)
-    if any(length < 0 for length in shape):
-        raise ValueError(f"an array has the shape {shape}")
-    return shape, fortran, dtype
+    content = io.BytesIO(archive.read(name))
+    array = npy.read_array(content, allow_pickle=False, max_header_size=LONGEST_HEADER)
+    if array.dtype.kind != kind or itemsize not in (None, array.dtype.itemsize):
+        raise ValueError(f"{name} holds {array.dtype}")
+    if len(array.shape) != len(letters):
+        raise ValueError(f"{name} has the shape {array.shape}")
+    known = (
+        int(letter) if letter.isdigit() else lengths.setdefault(letter, length)
+        for letter, length in zip(letters, array.shape, strict=True)
+    )
+    if array.shape != tuple(known):
+        raise ValueError(f"{name} has the shape {array.shape}, which does not go with the others")
+    if content.read(1):
+        raise ValueError(f"{name} is longer than its header says")
+    return np.asarray(array)

@@ -150,11 +150,10 @@ def _other_hits(
         called, amiss, _ = pieces.dice_at(float(np.float32(threshold)))
     except ValueError:
         return np.zeros(len(true), bool)  # `oracle_mean` and thresholds nobody reaches need not be edges
+    more: NDArray[np.bool_] = (true > called) | (false > amiss)
     if profile == "raw":
-        return np.asarray((true != called) | (false != amiss))
-    return np.asarray(
-        (true > called) | (false > amiss)
-    )  # components may have been dropped after the threshold
+        return more | (true < called) | (false < amiss)
+    return more  # components may have been dropped after the threshold
 
 
 def _thresholds(made: RunRecord, read: PiecesRead) -> Iterator[str]:

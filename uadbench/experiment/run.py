@@ -74,17 +74,12 @@ def _earlier(work: Work) -> RunRecord | None:
     if wrong:
         logger.warning("the record is damaged and made again: %s", wrong[0])
         return None
-    differs = []
-    if set(earlier.thresholds) != set(work.resolved.config.profiles):
-        differs.append(f"profiles ({', '.join(earlier.thresholds)})")
-    same_maps = earlier.score_hash == work.score_hash
-    if not same_maps or earlier.data_fingerprint != work.cohort.fingerprint():
-        differs += identity.explain_difference(earlier, work.resolved, work.cohort, work.runtime.paths)
-    if differs:
-        raise UserError(
-            f"{path} is there from a run that differs in {' and '.join(differs)}; --force replaces it."
-        )
-    return earlier
+    if (earlier.score_hash, earlier.data_fingerprint) == (work.score_hash, work.cohort.fingerprint()):
+        return earlier
+    differs = identity.explain_difference(earlier, work.resolved, work.cohort, work.runtime.paths)
+    raise UserError(
+        f"{path} is there from a run that differs in {' and '.join(differs)}; --force replaces it."
+    )
 
 
 def fit_run(config: RunConfig, runtime: Runtime) -> tuple[ResolvedRun, Cohort]:

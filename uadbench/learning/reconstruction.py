@@ -77,7 +77,8 @@ class NetworkMethod(Method):
         self.network_: Any = self.build()
         self.device_ = context.device
         schedule = training.Schedule.of(self)
-        training.train(self.network_, self.training_loss, train, val, context, schedule)
+        name = type(self).__module__.removesuffix(".method").rpartition(".")[2]  # the method's folder
+        training.train(self.network_, self.training_loss, train, val, context, schedule, name)
         return self
 
     def state(self) -> State:

@@ -82,11 +82,12 @@ class Report:
         return not self.problems
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Plain data for JSON, in whose words a session is a subject and a subject a person."""
+        content = asdict(self)
+        content |= {"persons": content.pop("subjects"), "subjects": content.pop("sessions")}
         counts = [count._asdict() for count in self.counts]
         left_out = [item.as_dict() for item in self.left_out]
-        about = {"version": __version__, "ok": self.ok, "counts": counts, "left_out": left_out}
-        return asdict(self) | about
+        return content | {"version": __version__, "ok": self.ok, "counts": counts, "left_out": left_out}
 
 
 @dataclass

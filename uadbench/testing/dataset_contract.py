@@ -13,8 +13,8 @@ from uadbench.preprocessing.verify import verify
 from uadbench.protocol import PROTOCOLS, regime
 from uadbench.system.errors import UserError
 from uadbench.system.progress import Silent
+from uadbench.testing import fixture_names, write_fixture
 from uadbench.testing.findings import Finding, demand, run_check
-from uadbench.testing.fixtures import fixture_names, write_fixture
 
 
 def check_card_is_complete(name: str) -> None:

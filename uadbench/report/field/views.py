@@ -222,7 +222,13 @@ def sheet_of_method(method: str) -> Sheet:
     lines = [
         (
             *(words.stated(facts["train"]), f"{words.test_set(facts['test'])} {facts['part']}".strip()),
-            *(facts["contrast"], facts["quantity"], _printed(facts), facts["status"], facts["cited"]),
+            *(
+                words.stated(facts["contrast"]),
+                facts["quantity"],
+                _printed(facts),
+                facts["status"],
+                facts["cited"],
+            ),
         )
         for facts in frame[frame["method"] == method].to_dict("records")
     ]
