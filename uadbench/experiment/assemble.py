@@ -7,7 +7,7 @@ from typing import Any
 from uadbench import methods
 from uadbench.data import splits
 from uadbench.data.sizes import sizes
-from uadbench.evaluation import maps, scans
+from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import Evaluation, evaluate
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import figures, pieces_file, score
@@ -26,7 +26,7 @@ def assemble_record(
 ) -> tuple[RunRecord, list[Path]]:
     """The record of a run whose maps are made, and its pictures; `hardware`: what the maps were made on."""
     runtime, cases = work.runtime, work.cases
-    scans.write(work.maps_folder, work.cohort.fingerprint(), cases)
+    maps.write_scans(work.maps_folder, work.cohort.fingerprint(), cases)
     with measured() as cost:
         scratch = runtime.paths.runs / "scratch"
         evaluation = evaluate(cases, PROFILES, scratch, runtime.workers, runtime.progress)
