@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uadbench.methods import Method, Score
     from uadbench.system.errors import UserError
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "Method",
     "Score",
