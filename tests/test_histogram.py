@@ -387,3 +387,13 @@ def test_published_defect_scores_divided_by_the_maximum_of_the_batch() -> None:
     threshold = alone.curve().best_threshold
     assert counts_at(batch, threshold)[0] == counts_at(alone, threshold)[0]
     np.testing.assert_array_equal(batch.starts[:-1], alone.starts)
+
+
+def test_counts_are_the_same_without_the_faster_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(5)
+    scores = np.round(random.normal(size=5000), 2).astype(np.float32)
+    labels = random.random(5000) < 0.1
+    usual = streamed(scores, labels)
+    monkeypatch.setattr(counting, "csc_matvec", None)
+
+    assert streamed(scores, labels) == usual
