@@ -262,7 +262,7 @@ def test_images_deeper_than_expected_are_told_as_that(name: str, make: Maker) ->
 
 def report(counts: list[Count], **facts: object) -> Report:
     usual: dict[str, object] = {"left_out": (), "problems": (), "remarks": (), "partitions": {}}
-    about = {"dataset": "x", "root": "x", "subjects": 1, "persons": 1, "healthy": 0, "counts": tuple(counts)}
+    about = {"dataset": "x", "root": "x", "sessions": 1, "subjects": 1, "healthy": 0, "counts": tuple(counts)}
     return Report(**about | usual | facts)  # type: ignore[arg-type]
 
 

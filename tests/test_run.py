@@ -258,7 +258,7 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
         ({"preparation": Options("bet")}, "no extractor 'bet'.* There are: atlas, hd-bet, synthstrip"),
         ({"protocol": "uad-9"}, "no protocol 'uad-9'; did you mean 'uad-1"),
         ({"settings": {"sing": "1"}}, "no option 'sing' of brightness; did you mean 'sign'"),
-        ({"settings": {"sign": "often"}}, "sign of brightness expects a number, but often came"),
+        ({"settings": {"sign": "often"}}, "There is no sign 'often' of brightness. There are: 1.0, -1.0"),
         ({"settings": {"grid": "g7"}}, "no grid 'g7'.* There are: g48"),
         ({"settings": {"grid": "evaluation"}}, "no grid 'evaluation'.* There are: g48"),
         ({"method": "random", "settings": {"draws": "0"}}, "draws of random expects a whole number from 1"),
