@@ -136,13 +136,13 @@ def test_no_file_stays_open_after_preparation(runtime: Runtime) -> None:
 TINY = """
 from collections.abc import Iterator
 from pathlib import Path
-from uadbench.data.session import LeftOut, Subject
+from uadbench.data.session import LeftOut, Session
 
 
-def subjects(root: Path) -> Iterator[Subject | LeftOut]:
+def sessions(root: Path) -> Iterator[Session | LeftOut]:
     for path in sorted(root.glob("scan-*.nii")):
-        yield Subject(
-            id=path.stem, cohort="many", person=path.stem, images={"T1": path}, healthy=False,
+        yield Session(
+            id=path.stem, cohort="many", subject=path.stem, images={"T1": path}, healthy=False,
             brain_mask=root / "mask.nii", lesion_mask=root / "lesion.nii", lesion_kind="spot",
             space="MNI152", skull_stripped=True,
         )
