@@ -161,12 +161,12 @@ def test_a_cohort_larger_than_the_allowed_open_files_gives_a_record(
     card = (balls / "card.toml").read_text().replace('"balls"', '"many"')
     (home / "card.toml").write_text(card)
     (home / "dataset.py").write_text(TINY)
-    affine = np.diag([24.0, 24.0, 24.0, 1.0])
-    affine[:3, 3] = (-96, -130, -80)
-    brain = np.zeros((9, 10, 9), np.uint8)
-    brain[2:6, 2:7, 2:6] = 1
+    affine = np.diag([20.0, 20.0, 20.0, 1.0])
+    affine[:3, 3] = (-110, -140, -95)
+    brain = np.zeros((11, 12, 11), np.uint8)
+    brain[3:8, 3:9, 3:8] = 1
     lesion = np.zeros_like(brain)
-    lesion[3, 3, 3] = 1
+    lesion[4, 4, 4] = 1
     nib.save(nib.Nifti1Image(brain, affine), root / "mask.nii")
     nib.save(nib.Nifti1Image(lesion, affine), root / "lesion.nii")
     random = np.random.default_rng(0)
