@@ -75,9 +75,10 @@ class Sweep:
         """Carry it out, or submit it; the exit code: 0 done or submitted, 1 something failed, 2 refused."""
         self.runtime.paths.check_writable()
         orders, on_slurm = self._orders(), self.wish.on == "slurm"
-        queue = cluster.queue() if on_slurm else cluster.queue_if_any()
-        # Two who submit the same sweep at the same time would both find its cells waiting.
+        # Two who submit the same sweep at the same time would both find its cells waiting; and a queue that
+        # was read before the other had submitted does not hold its jobs.
         with locks.held(self.runtime.paths.runs / "sweep" / "beginning"):
+            queue = cluster.queue() if on_slurm else cluster.queue_if_any()
             stands = self._stand(queue)
             todo = [task for task, how in stands if self._is_wanted(task, how)]
             _announce(stands, todo, self.wish.force)
