@@ -1,7 +1,8 @@
 """Small synthetic worlds that the tests share."""
 
 import os
-from collections.abc import Callable, Iterable
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,37 @@ def real_scans() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+def demand(*command: str) -> None:
+    """Carry out a command that only the administrator of a machine may; elsewhere the test is skipped."""
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs the rights of root: {error}")
+
+
+@pytest.fixture(scope="session")
+def name_space() -> tuple[str, ...]:
+    """The beginning of a command that runs in a name space of processes of its own, as on another machine."""
+    command = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    demand(*command, "true")
+    return command
+
+
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A maker of an empty disk of a size that tmpfs understands: `mount_disk("256k")`."""
+    place = tmp_path / "disk"
+
+    def mount(size: str) -> Path:
+        place.mkdir()
+        demand("mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place))
+        return place
+
+    yield mount
+    if place.is_mount():
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 PLUGINS = Path(__file__).parent / "plugins"

@@ -33,7 +33,7 @@ preset.ci = { width = 8 }
 """
 CODE = """
 from dataclasses import dataclass
-from uadbench.methods import Method, fit_option, score_option
+from uadbench.methods import Method, Score, fit_option, score_option
 
 @dataclass
 class Blur(Method):
@@ -44,7 +44,7 @@ class Blur(Method):
         return self
 
     def score(self, volume):
-        raise NotImplementedError
+        return Score(volume.image[0])
 
 ENTRY = Blur
 """

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -44,17 +44,8 @@ def test_a_file_in_the_place_of_a_folder_is_one_sentence(runtime: Runtime, tmp_p
 
 
 @pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 kB of its own."""
-    folder = tmp_path / "mounted"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def mounted(mount_disk: Callable[[str], Path]) -> Path:
+    return mount_disk("256k")
 
 
 def test_a_folder_on_a_read_only_file_system_is_refused_before_any_work(mounted: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures: every data set's adapter, verify and prepare on phantom people, layouts and corruptions."""
+"""Fixtures: every data set's adapter, verify and prepare on simulated subjects, layouts and corruptions."""
 
 import hashlib
 import re

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,7 @@ from uadbench.experiment.config import Runtime
 from uadbench.system.files import sha256_file
 
 # Numbers of processes differ between the name spaces, as they do between machines.
-UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 APART = 'i=0; while [ $i -lt "$1" ]; do /bin/true; i=$((i+1)); done; shift; "$@"; exit $?'
-
-
-@pytest.fixture(autouse=True)
-def _name_spaces() -> None:
-    try:
-        subprocess.run([*UNSHARE, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"name spaces of processes cannot be made here: {error}")
 
 
 def command(method: str, seed: int, dataset: str = "balls") -> list[str]:
@@ -36,12 +28,12 @@ def command(method: str, seed: int, dataset: str = "balls") -> list[str]:
     ]  # fmt: skip
 
 
-def elsewhere(number: int, commands: list[list[str]]) -> "subprocess.Popen[str]":
+def elsewhere(space: Sequence[str], number: int, commands: list[list[str]]) -> "subprocess.Popen[str]":
     """Start commands together in one name space; they all must end well."""
     shell = " & ".join(" ".join(one) for one in commands) + " & "
     script = f"{shell} code=0; for job in $(jobs -p); do wait $job || code=1; done; exit $code"
     return subprocess.Popen(
-        [*UNSHARE, "sh", "-c", APART, "sh", str(7 * number), "bash", "-c", script],
+        [*space, "sh", "-c", APART, "sh", str(7 * number), "bash", "-c", script],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -55,10 +47,12 @@ def records(results: Path) -> dict[str, Any]:
     return made
 
 
-def together(runtime: Runtime, spaces: int, each: int, dataset: str = "balls") -> dict[str, Any]:
+def together(
+    runtime: Runtime, space: Sequence[str], spaces: int, each: int, dataset: str = "balls"
+) -> dict[str, Any]:
     seeds = [range(space * each, (space + 1) * each) for space in range(spaces)]
     running = [
-        elsewhere(number, [command("random", seed, dataset) for seed in some])
+        elsewhere(space, number, [command("random", seed, dataset) for seed in some])
         for number, some in enumerate(seeds)
     ]
     ended = [(process.communicate()[0], process.returncode) for process in running]
@@ -66,18 +60,20 @@ def together(runtime: Runtime, spaces: int, each: int, dataset: str = "balls") -
     return records(runtime.paths.results)
 
 
-def test_two_name_spaces_on_one_folder_make_all_their_records(runtime: Runtime) -> None:
-    made = together(runtime, spaces=2, each=1)
+def test_two_name_spaces_on_one_folder_make_all_their_records(
+    runtime: Runtime, name_space: tuple[str, ...]
+) -> None:
+    made = together(runtime, name_space, spaces=2, each=1)
     assert len(made) == 2
     assert not list(runtime.paths.runs.rglob("*.partial"))
 
 
 @pytest.mark.slow
 def test_twenty_runs_in_four_name_spaces_started_together_make_twenty_records(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, name_space: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UADBENCH_PHANTOM_HEALTHY", "8")
-    assert len(together(runtime, spaces=4, each=5, dataset="phantom")) == 20
+    assert len(together(runtime, name_space, spaces=4, each=5, dataset="phantom")) == 20
     assert not list(runtime.paths.runs.rglob("*.partial"))
 
 

@@ -10,18 +10,6 @@ import pytest
 from uadbench.system import owners
 from uadbench.system.owners import Owner
 
-UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")  # a name space of processes of its own
-
-
-@pytest.fixture
-def elsewhere() -> tuple[str, ...]:
-    """The beginning of a command that runs in another name space of processes."""
-    try:
-        subprocess.run([*UNSHARE, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"name spaces of processes cannot be made here: {error}")
-    return UNSHARE
-
 
 def test_this_process_lives_and_one_that_was_waited_for_has_ended() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -66,24 +54,24 @@ def test_nothing_is_known_about_a_mark_of_another_place_or_form(text: str) -> No
     assert owners.marked_has_ended(text) is None
 
 
-def test_another_name_space_is_another_place(elsewhere: tuple[str, ...]) -> None:
+def test_another_name_space_is_another_place(name_space: tuple[str, ...]) -> None:
     code = "from uadbench.system import owners; print(owners.mark(), owners.marked_has_ended(owners.mark()))"
     said = subprocess.run(
-        [*elsewhere, sys.executable, "-c", code], check=True, capture_output=True, text=True
+        [*name_space, sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
     assert said[1] == "False"
     assert owners.marked_has_ended(said[0]) is None
 
 
 def test_a_name_space_that_sees_the_numbers_of_another_takes_no_process_for_dead(
-    elsewhere: tuple[str, ...],
+    name_space: tuple[str, ...],
 ) -> None:
     """Where /proc was not mounted anew, a number there means another process."""
     code = (
         "import os; from uadbench.system import owners; "
         "print(owners.marked_has_ended(owners.mark()), owners.has_ended(os.getppid() or 1, 5))"
     )
-    command = [*elsewhere[:3], sys.executable, "-c", code]
+    command = [*name_space[:3], sys.executable, "-c", code]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert said[0] == "False"
     assert said[1] in ("None", "True")

@@ -62,7 +62,7 @@ def protocol(name: str) -> Protocol:
 def regime(train: DatasetCard | None, test: DatasetCard) -> str:
     """Rule 2: the regime belongs to the pair of cohorts; regimes are never ranked together.
 
-    `phantom` is any test on synthetic scans: a check of the machinery, no evidence about brains.
+    `phantom` is any test on synthetic scans: it tests the software, and is no evidence about brains.
     """
     if test.population == "synthetic":
         return "phantom"

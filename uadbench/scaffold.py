@@ -23,7 +23,7 @@ uadbench run --method {name} --dataset phantom --preset ci      # it learns, sco
 """,
     "datasets": """\
 uadbench check-dataset {name}                      # what every data set promises
-uadbench fixture {name} --out {name}-fixture       # phantom people in its layout
+uadbench fixture {name} --out {name}-fixture       # simulated subjects in its layout
 uadbench verify {name} --root {name}-fixture       # later: --root of the real files
 uadbench run --method intensity --dataset {name} --preset ci --protocol uad-1-4mm
 """,

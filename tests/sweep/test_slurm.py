@@ -198,12 +198,8 @@ def test_a_job_is_cancelled(arena: "Arena", cluster: "Cluster", alone: dict[str,
     assert arena.records() == alone
 
 
-def test_a_job_is_preempted_and_goes_on(arena: "Arena", cluster: "Cluster", alone: dict[str, Any]) -> None:
-    arena.hold("fit-5 0")
-    submit(arena)
-    arena.reached("fit-5 0")
-    urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
-    cluster.ask(*urgent, "--wrap=sleep 2")
+def goes_on(arena: "Arena", cluster: "Cluster", alone: dict[str, Any]) -> None:
+    """Slurm starts the job once more, and it ends as if nothing had been."""
     arena.wait_for(lambda: restarts(cluster, job(arena)) == 1, every=0.5)
     arena.release("fit-5 0")
     finish(arena, cluster)
@@ -211,6 +207,15 @@ def test_a_job_is_preempted_and_goes_on(arena: "Arena", cluster: "Cluster", alon
     assert "training goes on after step 5" in arena.log()
     assert arena.records() == alone
     assert not arena.failures()
+
+
+def test_a_job_is_preempted_and_goes_on(arena: "Arena", cluster: "Cluster", alone: dict[str, Any]) -> None:
+    arena.hold("fit-5 0")
+    submit(arena)
+    arena.reached("fit-5 0")
+    urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
+    cluster.ask(*urgent, "--wrap=sleep 2")
+    goes_on(arena, cluster, alone)
 
 
 def test_a_job_runs_out_of_its_time_and_goes_on(
@@ -220,13 +225,7 @@ def test_a_job_runs_out_of_its_time_and_goes_on(
     arena.hold("fit-5 0")
     submit(arena)
     arena.reached("fit-5 0")
-    arena.wait_for(lambda: restarts(cluster, job(arena)) == 1, every=0.5)
-    arena.release("fit-5 0")
-    finish(arena, cluster)
-
-    assert "training goes on after step 5" in arena.log()
-    assert arena.records() == alone
-    assert not arena.failures()
+    goes_on(arena, cluster, alone)
 
 
 def test_the_controller_is_restarted(arena: "Arena", cluster: "Cluster", alone: dict[str, Any]) -> None:

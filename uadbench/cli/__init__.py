@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -43,6 +45,17 @@ def _common(
     pass
 
 
+def renamed(command: Callable[..., None], earlier: str) -> Callable[..., None]:
+    """A command under an earlier name, which says the one it has now."""
+
+    @wraps(command)
+    def call(*arguments: Any, **options: Any) -> None:
+        typer.echo(f"`uadbench {earlier}` is called `uadbench {command.__name__}` now.", err=True)
+        command(*arguments, **options)
+
+    return call
+
+
 def _group(about: str, **more: Any) -> typer.Typer:
     # Rich's help alone would cost more time than all the rest of `--help`.
     return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None, **more)
@@ -56,7 +69,7 @@ for command in COMMANDS:
 # Earlier names say what they are called now.
 anything = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(hidden=True, context_settings=anything)(running.ablate)
-app.command(hidden=True)(running.score)
+app.command("score", hidden=True)(renamed(running.evaluate, "score"))
 
 sweeps = _group(
     "Many methods, data sets and seeds from one file: `sweep FILE`, and `sweep status FILE` to watch.",

@@ -75,20 +75,20 @@ def prepare(
 def fixture(
     dataset: Annotated[str, typer.Argument(help="Data set whose layout is written.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
-    subjects: Annotated[int, typer.Option(min=1, max=10_000, help="How many phantom people.")] = 6,
+    subjects: Annotated[int, typer.Option(min=1, max=10_000, help="How many simulated subjects.")] = 6,
     corruption: Annotated[
         list[str] | None, typer.Option(help="A fault that real files have. Repeatable.")
     ] = None,
     trap: Annotated[list[str] | None, typer.Option(hidden=True)] = None,  # as it was called
     layout: Annotated[str | None, typer.Option(help="A variant of the layout; default: the first.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the phantom people.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the simulated subjects.")] = 0,
     plugins: Plugins = None,
 ) -> None:
-    """Write phantom people in the layout of a data set: to try every command without a download."""
+    """Write simulated subjects in the layout of a data set: to try every command without a download."""
     from uadbench.testing import write_fixture
 
     write_fixture(dataset, out, subjects, [*(corruption or []), *(trap or [])], seed, layout)
-    typer.echo(f"{subjects} phantom people lie under {out}; next: uadbench verify {dataset} --root {out}")
+    typer.echo(f"{subjects} simulated subjects are under {out}; next: uadbench verify {dataset} --root {out}")
 
 
 def remember_root(paths: "Paths", dataset: str, root: Path | None) -> None:

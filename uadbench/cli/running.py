@@ -175,18 +175,6 @@ def evaluate(
     show.show_outcomes([api.evaluate(run, runtime=make_runtime("cpu", workers, quiet, results))])
 
 
-def score(
-    run: Run,
-    results: Results = None,
-    workers: Workers = 0,
-    quiet: Quiet = False,
-    plugins: Plugins = None,
-) -> None:
-    """Earlier name of evaluate."""
-    typer.echo("`uadbench score` is called `uadbench evaluate` now.", err=True)
-    evaluate(run, results, workers, quiet)
-
-
 def regress(
     reference: Annotated[
         Path | None, typer.Option(help="Folder of the committed records; default: those of this checkout.")

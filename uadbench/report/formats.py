@@ -161,7 +161,7 @@ def cautions(table: Table) -> list[str]:
     lines = []
     if table.regime == "phantom":
         lines.append(
-            "The phantom checks the machinery: ranks on it are no evidence about brains, and methods that "
+            "The phantom tests the software: ranks on it are no evidence about brains, and methods that "
             "use the atlas share its priors."
         )
     if table.shortcut is not None:

@@ -1,6 +1,6 @@
 """Testing: fixtures of every data set, and the contracts of methods and of data sets.
 
-A fixture is a few phantom people in the layout of a data set, with its file names, tables, labels and voxels;
+A fixture is a few simulated subjects in the layout of a data set, with its names, tables, labels and voxels;
 it lets every data set run end to end without a download. `datasets/<name>/fixture.py` says how it looks:
 
     KIND         kind of lesion, None for healthy people
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 NOTE_TEXT = """\
-Made by `uadbench fixture {name}`: phantom people in the layout of {name} ({layout}).
+Made by `uadbench fixture {name}`: simulated subjects in the layout of {name} ({layout}).
 Seed: {seed}. Corruptions: {corruptions}.
 Nobody was scanned. The numbers that come of these files say nothing about patients or methods.
 """

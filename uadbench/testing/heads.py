@@ -1,4 +1,4 @@
-"""Heads: phantom people as scanners and archives store them: any space, any voxels, full or stripped."""
+"""Heads: simulated subjects as scanners and archives store them: any space, any voxels, full or stripped."""
 
 import gzip
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Slices: phantom people as pictures of slices, without any geometry, and corruptions of such pictures."""
+"""Slices: simulated subjects as pictures of slices, without geometry, and corruptions of such pictures."""
 
 import shutil
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 const REGIMES = "Regimes: cross (healthy volunteers to patients of another cohort), within (lesion-free slices of " +
   "patients to other patients of the same set), synthetic (trained on contrasts drawn from label maps), none " +
-  "(untrained, no healthy cohort of the contrast) and phantom (a check of the machinery, no evidence about " +
+  "(untrained, no healthy cohort of the contrast) and phantom (tests the software, no evidence about " +
   "brains). Numbers of different protocol, regime, contrast, scored patients, card or metric version are never " +
   "ranked together.";
 

@@ -1,4 +1,4 @@
-"""How a fixture of my_dataset looks: `uadbench fixture my_dataset` writes phantom people in this layout."""
+"""Fixture of my_dataset: `uadbench fixture my_dataset` writes simulated subjects in this layout."""
 
 from collections.abc import Iterator, Sequence
 
