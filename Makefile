@@ -18,7 +18,7 @@ help:
 	@echo "make bench    measure speed against the usual tools"
 	@echo "make throughput  measure how fast every method trains and scores here, against what the device can do"
 	@echo "make gpu      every learned method on one GPU, 9 minutes a call; GPU='--root ixi=/data/IXI' adds options"
-	@echo "make records  make the committed phantom records and the leaderboard anew"
+	@echo "make records  make the committed phantom records and the leaderboard again"
 	@echo "make claims   every method on the phantom against random scores and its untrained self"
 	@echo "make real DATA=folder   run every method on the real scans in a folder of downloads"
 	@echo "make clean    remove what can be made again"

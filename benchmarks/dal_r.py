@@ -37,13 +37,13 @@ TRAINED, TESTED = ("T1", "T2"), ("T1", "T2", "FLAIR", "PD")
 def measure(config: RunConfig, runtime: Runtime, contrasts: tuple[str, ...] = TESTED) -> dict[str, float]:
     """The checks of one fit, on the healthy and the lesion test scans of all contrasts."""
     both = [fit_run(RunConfig(**{**vars(config), "contrast": contrast}), runtime) for contrast in contrasts]
-    plan, cohorts = both[-1][0], [cohort for _, cohort in both]
+    resolved, cohorts = both[-1][0], [cohort for _, cohort in both]
     parts = ("healthy-val", "healthy-test")
     healthy = [scan for cohort in cohorts for part in parts for scan in cohort.model[part]]
     patients = [scan for cohort in cohorts for scan in cohort.model["lesion-test"]]
     lesions = [scan.lesion() for scan in patients]
     found: dict[str, float] = checks(
-        plan.method, plan.volumes(healthy), plan.volumes(patients), lesions, TRAINED
+        resolved.method, resolved.volumes(healthy), resolved.volumes(patients), lesions, TRAINED
     )
     return found
 

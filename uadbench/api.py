@@ -77,7 +77,7 @@ def run(
 
 
 def evaluate(record: Path | str, *, runtime: "Runtime | None" = None) -> "Outcome":
-    """Recompute the metrics of a record from its stored score maps, and write the record anew."""
+    """Recompute the metrics of a record from its stored score maps, and write the record again."""
     from uadbench.experiment.run import evaluate_again
 
     return evaluate_again(Path(record), runtime or make_runtime("cpu"))

@@ -16,7 +16,7 @@ from uadbench.system.progress import Progress
 
 from . import drawing
 
-VERSION = 1  # to be raised with every change that changes a voxel: everything is then drawn anew
+VERSION = 1  # to be raised with every change that changes a voxel: everything is then drawn again
 SEED = 2024
 INDEX = "index.json"  # of the drawn folder: which of its contents come of the root as it is now
 

@@ -185,7 +185,7 @@ def regress(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Run the phantom records anew and compare them with the committed ones, metric by metric."""
+    """Run the phantom records again and compare them with the committed ones, metric by metric."""
     from uadbench.report import show
     from uadbench.report.regress import committed_results, rerun_records
 

@@ -53,7 +53,7 @@ def _fit(work: Work) -> dict[str, Any]:
     asked = identity.fit_identity(resolved, work.cohort)
     nearest = identity.nearest_fit(work.runtime.paths, asked)
     if nearest:
-        logger.info("a fit of %s is there that differs in %s: fitted anew", work.name, nearest)
+        logger.info("a fit of %s is there that differs in %s: fitted again", work.name, nearest)
     _drop(file for file in folder.glob("*.checkpoint") if file.stat().st_mtime < work.redo)
     context = _open_context(resolved, work.fit_hash, work.runtime)
     environment.seed_everything(environment.stage_seed(resolved.config.seed, "fit"))
@@ -107,5 +107,5 @@ def read_state(fit_hash: str, runtime: Runtime) -> State:
     if facts is None:
         raise UserError(f"The fit {fit_hash[:12]} is not under {runtime.paths.runs}: run the method again.")
     if sha256(state) != facts["state_sha256"]:
-        raise UserError(f"The fit {folder} is damaged: run the method again, which makes it anew.")
+        raise UserError(f"The fit {folder} is damaged: run the method again.")
     return load(state)

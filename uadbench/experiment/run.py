@@ -95,7 +95,7 @@ def fit_run(config: RunConfig, runtime: Runtime) -> tuple[ResolvedRun, Cohort]:
 
 
 def evaluate_again(path: Path, runtime: Runtime) -> Outcome:
-    """Recompute the metrics of a record from its stored maps, and write the record anew."""
+    """Recompute the metrics of a record from its stored maps, and write the record again."""
     earlier = record.read_record(path)
     resolved = resolve_run(RunConfig.of(earlier), runtime)
     cohort = prepare_cohort(resolved, runtime)

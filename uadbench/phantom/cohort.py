@@ -24,7 +24,7 @@ from uadbench.system.progress import Progress
 
 Value = TypeVar("Value", bound=np.generic)
 
-VERSION = 1  # to be raised with every change that changes a voxel: older files are then made anew
+VERSION = 1  # to be raised with every change that changes a voxel: older files are then made again
 SEED = 2024
 HEALTHY = 48
 HEALTHY_VARIABLE = "UADBENCH_PHANTOM_HEALTHY"  # asks for another number; more only adds members
@@ -157,7 +157,7 @@ def write_member(root: Path, grid: Grid, member: Member) -> None:
 def write_cohort(root: Path, cohort: list[Member], progress: Progress, grid: Grid = GRIDS["g96"]) -> None:
     """Write a data set under `root` with one process per core; what is there already stays.
 
-    What another version or on another grid has written is made anew.
+    What another version or on another grid has written is made again.
     """
     description = root / "dataset_description.json"
     if description.exists() and description.read_text(encoding="utf-8") != _description(grid):

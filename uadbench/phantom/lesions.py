@@ -1,7 +1,7 @@
 """Lesions: what replaces or displaces healthy tissue, and where.
 
 Every kind is a function that takes a random stream, the healthy anatomy and a way to make the anatomy
-anew with tissue displaced, and returns a Lesion.
+again with tissue displaced, and returns a Lesion.
 """
 
 from collections.abc import Callable, Mapping

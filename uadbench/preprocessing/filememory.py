@@ -22,33 +22,33 @@ class FileMemory:
         self._known = read_json(path, dict[str, Known]) or {}  # it only saves time
         self._fresh: set[str] = set()  # found out by this process
 
-    def word(self, path: Path, find_out: Callable[[Path], str], anew: bool = False) -> str:
+    def word(self, path: Path, find_out: Callable[[Path], str], fresh: bool = False) -> str:
         """What `find_out` says about a file, or said when the file was as it is now.
 
-        With `anew` only what this process has found out itself is believed.
+        With `fresh` only what this process has found out itself is believed.
         """
         name = str(path.absolute())
         try:
             state = path.stat()
             known = self._known.get(name)
             at = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-            if known is None or known[:3] != at or (anew and name not in self._fresh):
+            if known is None or known[:3] != at or (fresh and name not in self._fresh):
                 known = self._known[name] = (*at, find_out(path))
                 self._fresh.add(name)
         except OSError as error:
             raise SubjectError(f"{path} cannot be read ({error.strerror}): fetch it again.") from error
         return known[3]
 
-    def hash(self, path: Path, anew: bool = False) -> str:
+    def hash(self, path: Path, fresh: bool = False) -> str:
         """SHA-256 of a file's bytes."""
-        return self.word(path, sha256_file, anew)
+        return self.word(path, sha256_file, fresh)
 
-    def hash_all(self, paths: Iterable[Path], workers: int, anew: bool = False) -> None:
+    def hash_all(self, paths: Iterable[Path], workers: int, fresh: bool = False) -> None:
         """Learn the hashes of many files; those that cannot be read are met again when asked for."""
 
         def learn(path: Path) -> None:
             with suppress(SubjectError):
-                self.hash(path, anew)
+                self.hash(path, fresh)
 
         with ThreadPoolExecutor(max(1, workers)) as threads:
             list(threads.map(learn, sorted(set(paths))))

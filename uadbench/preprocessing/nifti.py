@@ -91,7 +91,7 @@ def read_header(path: Path, orientation: str | None = None) -> Header:
     except IMPOSSIBLE as error:
         words = " ".join(str(error).split())
         raise SubjectError(
-            f"{path} has a header that cannot be used ({words}): convert it to NIfTI anew."
+            f"{path} has a header that cannot be used ({words}): convert it to NIfTI again."
         ) from error
     if dtype.kind not in "iuf" or not dtype.itemsize:
         raise SubjectError(f"{path} holds {dtype} values; a scan has one number per voxel: convert it.")

@@ -51,7 +51,7 @@ def check_lattice(mask: Scan, image: Scan, path: Path, drawn_on: str) -> None:
     if not same_shape and not first.any() and np.abs(images_first).max() > image.spacing_mm.max():
         raise SubjectError(
             f"{path.name} begins at the origin of the world and {drawn_on} at "
-            f"{[round(float(mm), 1) for mm in images_first]} mm: it has lost its affine; write it anew."
+            f"{[round(float(mm), 1) for mm in images_first]} mm: it has lost its affine; write it again."
         )
 
 

@@ -98,7 +98,7 @@ def prepare(
             with locks.held(cache / "locks" / f"prepare-{card.name}"):
                 # What a volume is made from is known by its bytes of this day, not by its size and age.
                 again = (p for n in todo for p in _files(sessions[n], contrast).values())
-                memory.hash_all(again, workers, anew=True)
+                memory.hash_all(again, workers, fresh=True)
                 jobs, reasons = _jobs(sessions, contrast, order, memory)
                 before, todo = len(todo), _missing({n: jobs[n] for n in todo if n in jobs}, grid, workers)
                 stage.advance(before - len(todo))  # another process has made them

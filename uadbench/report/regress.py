@@ -57,7 +57,7 @@ def find_changes(reference: RunRecord, fresh: RunRecord) -> list[Change]:
     if moved:
         raise UserError(
             f"The phantom holds other subjects than the reference in {', '.join(moved)}: "
-            "make the reference records anew."
+            "make the reference records again."
         )
     row = f"{reference.method} {reference.variant} {reference.contrast} seed {reference.seed}"
     before, now = numbers(reference), numbers(fresh)
@@ -80,7 +80,7 @@ def committed_results() -> Path:
 
 
 def rerun_records(results: Path, preset: str, methods: Sequence[str], runtime: Runtime) -> list[Change]:
-    """Run every phantom record of a preset anew, from the fit on, and compare."""
+    """Run every phantom record of a preset again, from the fit on, and compare."""
     collected = collect_records(
         results,
         lambda r: r.regime == "phantom" and r.preset == preset and (not methods or r.method in methods),

@@ -121,33 +121,33 @@ def plan_tasks(configs: Sequence[RunConfig], runtime: Runtime) -> list[Task]:
     return tasks
 
 
-def _planned(plan: ResolvedRun, results: Path, home: Path) -> Task:
-    config = plan.config
-    title = f"{config.method} {plan.variant} on {config.dataset} {plan.contrast}"
-    source = source_hash(plan.card.folder)
-    return Task(config, title, results, home, plan.place, _fit_facts(plan), source, _map_mb(plan))
+def _planned(resolved: ResolvedRun, results: Path, home: Path) -> Task:
+    config = resolved.config
+    title = f"{config.method} {resolved.variant} on {config.dataset} {resolved.contrast}"
+    source = source_hash(resolved.card.folder)
+    return Task(config, title, results, home, resolved.place, _fit_facts(resolved), source, _map_mb(resolved))
 
 
-def _fit_facts(plan: ResolvedRun) -> str | None:
+def _fit_facts(resolved: ResolvedRun) -> str | None:
     """What decides a fit, as far as it is known before the scans are prepared; None: nothing to wait for."""
-    if not plan.card.trained:
+    if not resolved.card.trained:
         return None
-    train = plan.train.card.name if plan.train else None
-    people = {part: [s.id for s in plan.parts[part]] for part in ("healthy-train", "healthy-val")}
-    facts = [plan.card.folder, methods.parameters(plan.method, "fit"), plan.config.precision]
-    return sha256_json([*facts, train, plan.train_contrasts, people, plan.config.preparation.label])
+    train = resolved.train.card.name if resolved.train else None
+    people = {part: [s.id for s in resolved.parts[part]] for part in ("healthy-train", "healthy-val")}
+    facts = [resolved.card.folder, methods.parameters(resolved.method, "fit"), resolved.config.precision]
+    return sha256_json([*facts, train, resolved.train_contrasts, people, resolved.config.preparation.label])
 
 
-def _map_mb(plan: ResolvedRun) -> float:
+def _map_mb(resolved: ResolvedRun) -> float:
     """Size of the float32 score maps of a cell in MB."""
-    scans = sum(len(plan.parts[part]) for part in EVALUATED)
-    on = plan.model_target
+    scans = sum(len(resolved.parts[part]) for part in EVALUATED)
+    on = resolved.model_target
     if isinstance(on, Frame):
         rows, columns = on.pixels or STACK[:2]
         slices = STACK[2]
     else:
         rows, columns, slices = on.shape
-    kept = count_draws(plan.method)
+    kept = count_draws(resolved.method)
     return 4e-6 * scans * rows * columns * slices * (kept + 1 if kept > 1 else 1)
 
 

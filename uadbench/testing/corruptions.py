@@ -77,7 +77,7 @@ def find_voxels(path: Path) -> Path:
 
 
 def rewrite(path: Path, change: Change) -> None:
-    """Write a file anew with changed voxels or affine."""
+    """Write a file again with changed voxels or affine."""
     code = "scanner"
     if path.suffix != ".hdr":
         code = str(nibabel.load(path).header.get_value_label("sform_code"))
