@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,16 @@ def submit(arena: "Arena", *more: str) -> str:
 
 
 def finish(arena: "Arena", cluster: "Cluster") -> None:
-    """Wait until the queue is empty."""
-    arena.wait_for(lambda: not cluster.ask("squeue", "--noheader"), every=0.5)
+    """Wait until the queue is empty; a job that starts or ends gives the others all their time again."""
+
+    def queue() -> str:
+        return cluster.ask("squeue", "--noheader", "--array", "--format=%i %T")
+
+    def changed(before: str) -> bool:
+        return queue() != before
+
+    while waiting := queue():
+        arena.wait_for(partial(changed, waiting), every=0.5)
 
 
 def job(arena: "Arena") -> str:
