@@ -33,7 +33,7 @@ def _count(path: Path, counter: Path, times: int) -> None:
             counter.write_text(str(before + 1))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to pass"
