@@ -1,6 +1,7 @@
 """Which records of a folder count: each once, at its own place; damaged ones are named, good ones shown."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_the_results_of_two_laboratories_merge_by_copying(results: Path, tmp_pat
     told = leaderboard(both)  # with pieces, which lie beside their records
     assert told.exit_code == 0
     assert "not counted" not in told.output
+
+
+def test_pipes_and_devices_are_named_and_nobody_waits_for_them(results: Path) -> None:
+    folder = results / FOLDER / "pca" / "ci"
+    os.mkfifo(folder / "seed-7.json")
+    (folder / "seed-8.json").symlink_to("/dev/zero")
+    pieces = next((results / FOLDER / "random").rglob("seed-0.npz"))
+    pieces.unlink()
+    os.mkfifo(pieces)
+    told = leaderboard(results, "--resamples", "0")
+    assert told.exit_code == 1
+    assert told.output.count("not counted: ") == 3
+    assert told.output.count("it is a pipe or a device, not a file") == 2
+    assert rows(results) == COUNTED | {"random": 1}
 
 
 def test_a_record_at_another_place_is_named(results: Path) -> None:

@@ -171,6 +171,8 @@ def test_a_side_file_that_is_missing_is_none_without_a_word(
     assert not caplog.text
     (tmp_path / "folder.json").mkdir()
     assert read_json(tmp_path / "folder.json", dict[str, str]) is None
+    os.mkfifo(tmp_path / "pipe.json")
+    assert read_json(tmp_path / "pipe.json", dict[str, str]) is None
 
 
 def _keep_scratch(parent: Path, sign: Path) -> None:

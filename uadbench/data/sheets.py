@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.system.errors import UserError
+from uadbench.system.files import open_file
 
 Sheet = list[list[str]]  # rows of cells
 
@@ -45,7 +46,8 @@ def read_sheets(path: Path) -> list[Sheet]:
     """
     try:
         size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST_BYTES else b""
+        with open_file(path) as opened:
+            content = opened.read() if size <= LARGEST_BYTES else b""
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): fetch the table again.") from error
     if size > LARGEST_BYTES:

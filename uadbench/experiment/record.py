@@ -32,7 +32,7 @@ from uadbench.experiment.facts import (
     Text,
 )
 from uadbench.system.errors import UserError
-from uadbench.system.files import sha256_file, write_json
+from uadbench.system.files import open_file, sha256_file, write_json
 from uadbench.system.text import all_visible, visible
 
 SCHEMA = 2
@@ -212,7 +212,7 @@ def read_record(path: Path) -> RunRecord:
 def parse_record(path: Path) -> RunRecord:
     """Read a record's JSON; what is none is a UserError that says what came instead."""
     try:
-        with open(path, "rb") as opened:
+        with open_file(path) as opened:
             content = opened.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; expected a record.") from error
@@ -279,7 +279,7 @@ def write_failure(path: Path, reason: str, log: str) -> None:
 def read_failure(path: Path) -> str:
     """Why a run failed, or that its file is damaged."""
     try:
-        with open(path, "rb") as opened:
+        with open_file(path) as opened:
             return visible(msgspec.json.decode(opened.read(LARGEST_BYTES), type=Failure).reason)
     except (OSError, ValueError, RecursionError):
         return visible(f"{path} does not say why the run failed: the file is damaged; delete it.")

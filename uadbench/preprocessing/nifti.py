@@ -6,8 +6,6 @@ asks for: a small file cannot take the machine's memory. Whatever is wrong is a 
 """
 
 import logging
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from uadbench.data.suffixes import files_of
 from uadbench.preprocessing.resampling import list_corners
 from uadbench.system.errors import SubjectError
+from uadbench.system.files import open_file
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEADERS: dict[tuple[bool, bytes], Any] = {  # by whether the header is NIfTI-2's, and its magic
@@ -148,9 +147,7 @@ def round_rows(affine: NDArray[np.float64]) -> list[list[float]]:
 def _read_bytes(path: Path, most: int) -> bytes:
     """Up to `most` bytes of a file, decompressed where they are gzip, whatever the file's name says."""
     try:
-        with open(path, "rb", opener=_open_without_waiting) as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise SubjectError(f"{path} is no file with a scan in it: fetch the file again.")
+        with open_file(path) as opened:
             packed = opened.peek(2)[:2] == GZIP_MAGIC
             content = (IGzipFile(fileobj=opened, mode="rb") if packed else opened).read(most)
     except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub lacks the class
@@ -159,11 +156,6 @@ def _read_bytes(path: Path, most: int) -> bytes:
     if not content:
         raise SubjectError(f"{path} is empty: fetch the file again.")
     return content
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe into which nothing is written as well."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _fields(path: Path, content: bytes) -> Any:

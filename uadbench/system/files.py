@@ -12,9 +12,11 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +34,24 @@ logger = logging.getLogger(__name__)
 
 
 # ---- whole files -------------------------------------------------------------------------------
+
+
+class NotAFileError(OSError):
+    """A pipe or a device has the name of a file; what it gives may never come, or never end."""
+
+
+def open_file(path: Path) -> BufferedReader:
+    """A file, open for reading; NotAFileError for what is none, at once."""
+    opened = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  # the caller closes it
+    if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+        opened.close()
+        raise NotAFileError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+    return opened
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open what has that name, a pipe into which nobody writes included."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @contextmanager
@@ -84,10 +104,16 @@ def read_json(path: Path, kind: type[Content]) -> Content | None:
     then. Meant for files that the program writes itself and can do without.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        with open_file(path) as opened:
+            return msgspec.json.decode(opened.read(), type=kind)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, RecursionError, IsADirectoryError) as error:  # also of text that is no UTF-8
+    except (
+        ValueError,
+        RecursionError,
+        IsADirectoryError,
+        NotAFileError,
+    ) as error:  # also of text that is no UTF-8
         logger.warning("%s is damaged (%s): it is made again", path, error)
         return None
 
@@ -206,5 +232,5 @@ def sha256_json(content: Any) -> str:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    with open(path, "rb") as opened:
+    with open_file(path) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

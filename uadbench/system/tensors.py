@@ -17,7 +17,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from uadbench.system.files import replacing
+from uadbench.system.files import open_file, replacing
 
 KINDS = {"U8": np.uint8, "U16": np.uint16, "F32": np.float32}
 FACTS, CHECKSUM = "facts", "crc32"
@@ -73,7 +73,7 @@ class Stored:
 
 def open_stored(path: Path) -> Stored:
     """The header of a file; DamagedError where it is none. Its arrays are not looked at."""
-    with open(path, "rb") as opened:
+    with open_file(path) as opened:
         length, size = int.from_bytes(opened.read(8), "little"), path.stat().st_size
         if length > size - 8:
             raise DamagedError(f"{path} is cut short")
