@@ -215,7 +215,7 @@ def leaderboard(
             "test": table.test,
             "contrast": table.contrast,
             "headline": table.headline,
-            "rank": row.standing.rank if row.standing else None,
+            "rank": row.standing.position if row.standing else None,
             "method": row.method,
             "variant": row.variant,
             "model_grid": row.model_grid,

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 def show_outcomes(done: "Sequence[Outcome]") -> None:
     """The rows of finished runs, and where their files lie."""
+    from uadbench.evaluation.uncertainty import RESAMPLES
     from uadbench.experiment.record import Stored
     from uadbench.report.leaderboard import tables
 
-    show_leaderboard(tables([Stored(outcome.record, outcome.path) for outcome in done]))
+    show_leaderboard(tables([Stored(one.record, one.path) for one in done], resamples=RESAMPLES))
     for outcome in done:
         again = "not here; --force makes them"
         pictures = outcome.pictures[0].parent if outcome.pictures else again
@@ -53,9 +54,9 @@ def show_leaderboard(
     left_out: Sequence[tuple[str, str]] = (),
 ) -> None:
     """All tables, what failed, and what does not count."""
-    from uadbench.report import formats
+    from uadbench.report import formats, terminal
 
-    print_sheets([formats.sheet(table) for table in found])
+    print_sheets([terminal.sheet(table) for table in found])
     for place, reason in failed:
         print_line(f"failed: {visible(place)}: {visible(reason)}")
     for line in formats.left_out_lines(left_out):
