@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from uadbench import __version__
 from uadbench.cli import contracts, data, listing, new, published, reading, running, sweep
@@ -56,12 +57,27 @@ def renamed(command: Callable[..., None], earlier: str) -> Callable[..., None]:
     return call
 
 
+class Stoppable(TyperGroup):
+    """Commands that Ctrl-C stops with a sentence and exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            where = f" {stop.args[0]}; the same command resumes" if stop.args else ""
+            typer.echo(f"\nStopped{where}.", err=True)
+            raise typer.Exit(130) from stop
+
+
 def _group(about: str, **more: Any) -> typer.Typer:
     # Rich's help alone would cost more time than all the rest of `--help`.
     return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None, **more)
 
 
-app = _group("Benchmark unsupervised anomaly detection in brain MRI: run methods, read the leaderboard.")
+app = _group(
+    "Benchmark unsupervised anomaly detection in brain MRI: run methods, read the leaderboard.", cls=Stoppable
+)
 app.callback()(_common)
 for command in COMMANDS:
     app.command()(command)

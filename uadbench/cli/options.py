@@ -27,7 +27,7 @@ Plugins = Annotated[
         help="A folder with methods/ or datasets/ of your own (or UADBENCH_PLUGINS). Repeatable.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Workers = Annotated[
     int, typer.Option(min=0, max=1024, help="Processes that share the work on subjects; 0: one per core.")
 ]

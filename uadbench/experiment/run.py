@@ -16,7 +16,7 @@ from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_
 from uadbench.experiment.recompute import wrong_figures
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.work import Work
-from uadbench.system import environment
+from uadbench.system import environment, progress
 from uadbench.system.errors import UserError
 from uadbench.system.files import read_sealed, sha256, write_text
 
@@ -44,16 +44,21 @@ def run(config: RunConfig, runtime: Runtime, force: bool = False, older_than: fl
 
 
 def _carry_out(resolved: ResolvedRun, runtime: Runtime, redo: float) -> Outcome:
-    work = Work.of(resolved, runtime, redo)
+    with progress.about(f"{resolved.card.name} on {resolved.test.card.name}"):
+        return _worked(Work.of(resolved, runtime, redo))
+
+
+def _worked(work: Work) -> Outcome:
+    """The record that is there, or the one that is made."""
     earlier = _earlier(work)
     if earlier is not None:
         maps.write_scans(work.maps_folder, work.cohort.fingerprint(), work.cases)
         pictures = tuple(sorted(work.pictures_folder.glob("*.png")))
         return Outcome(earlier, work.record_path, work.maps_folder, pictures, True)
-    score.check_calibration(resolved.method, work.cohort.val, work.name)
+    score.check_calibration(work.resolved.method, work.cohort.val, work.name)
     fit_facts = fit.make_fit(work)
     score.make_maps(work)
-    return _record(work, fit_facts, environment.hardware(runtime.device))
+    return _record(work, fit_facts, environment.hardware(work.runtime.device))
 
 
 def _record(work: Work, fit_facts: Mapping[str, Any], hardware: Mapping[str, Any]) -> Outcome:

@@ -22,6 +22,7 @@ from uadbench.system import locks
 from uadbench.system.environment import resolve_device
 from uadbench.system.errors import UserError, unknown
 from uadbench.system.files import clock
+from uadbench.system.progress import duration
 
 WHERE = ("local", "slurm")
 LONGEST_MINUTES = 1_000_000
@@ -138,7 +139,7 @@ class Sweep:
         number = itertools.count(1)
 
         def tell(result: Result) -> None:
-            words = f"{result.kind}: {result.task.label}, {status.duration(result.seconds)}"
+            words = f"{result.kind}: {result.task.label}, {duration(result.seconds)}"
             note = f"; {result.note}" if result.note else ""
             typer.echo(f"[{next(number)}/{len(todo)}] {words}{note}")
             if result.kind == "failed":

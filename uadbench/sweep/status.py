@@ -1,6 +1,5 @@
 """Status: how the cells of a sweep stand, on the screen."""
 
-import math
 import os
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from uadbench.sweep.estimate import Estimate
 from uadbench.sweep.tasks import KINDS, Standing, Task
+from uadbench.system.progress import duration
 from uadbench.system.text import escape
 
 EVERY_S = 2.0  # between two looks
@@ -111,16 +111,6 @@ def _left(cells: Sequence[tuple[Task, Standing]], needs: Mapping[Path, Estimate]
     if not under_way:
         return []
     return [Text(f"about {duration(seconds / under_way)} left with {under_way} at once")]
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words of two units."""
-    if seconds < 60:
-        return f"{math.ceil(seconds)} s"
-    minutes = seconds / 60
-    if minutes < 60:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
 
 
 def _size(megabytes: float) -> str:
