@@ -7,6 +7,7 @@ function `sessions(root) -> Iterator[Session | LeftOut | Remark]`. One that make
 `survey(root, workers, progress)` answers the same without drawing anything.
 """
 
+import ast
 import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -67,13 +68,19 @@ def load(name: str) -> ModuleType:
 
 
 def can_generate(name: str) -> bool:
-    """Whether a data set makes its own files."""
-    return hasattr(load(name), "generate")
+    """Whether a data set makes its own files, by its source: nothing is loaded."""
+    return "generate" in _functions(name)
 
 
 def can_draw(name: str) -> bool:
     """Whether a data set draws its scans from what was downloaded."""
-    return hasattr(load(name), "draw")
+    return "draw" in _functions(name)
+
+
+def _functions(name: str) -> set[str]:
+    """The functions that the module of a data set itself has."""
+    tree = ast.parse((catalog.locate("datasets", name) / "dataset.py").read_bytes())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def find_or_make(name: str, paths: Paths, workers: int, progress: Progress) -> Found:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from uadbench import datasets as dataset_modules
 from uadbench.cards import DatasetCard, MethodCard
+from uadbench.report.option_table import read_options
 from uadbench.report.screen import (
     print_facts,
     print_heading,
     print_line,
     print_note,
-    print_sheets,
     print_table,
 )
 from uadbench.system.errors import UserError
@@ -31,8 +31,8 @@ def show_methods(cards: Sequence[MethodCard]) -> None:
 
 def show_method(card: MethodCard) -> None:
     """One method: its card, options and presets, and what is published of it."""
-    from uadbench.methods import load, options
-    from uadbench.report.field.views import sheet_of_method
+    from uadbench.report.field import words
+    from uadbench.report.published import figures_of
 
     _print_title(card)
     marks = ("trained", "template_space", "synthetic", "patient_slices")
@@ -51,16 +51,21 @@ def show_method(card: MethodCard) -> None:
     print_line("")
     lines = [
         (
-            *(name, option.metadata["stage"], str(option.default)),
+            *(name, option.stage, str(option.default)),
             *[str(values.get(name, "")) for values in card.preset.values()],
-            option.metadata["doc"],
+            option.doc,
         )
-        for name, option in options(load(card.name)).items()
+        for name, option in read_options(card).items()
     ]
     print_table(("option", "stage", "default", *card.preset, "what it is"), lines)
-    published = sheet_of_method(card.name)
-    if published.lines:
-        print_sheets([published])
+    figures = figures_of(card.name)
+    if figures:
+        tests = ", ".join(sorted({words.test_set(figure.test) for figure in figures}))
+        print_note(
+            f"\n{len(figures)} values are published of it, on {tests}: `uadbench published --by test --method "
+            f"{card.name}` shows them with their sources.",
+            style="",
+        )
 
 
 def _print_title(card: MethodCard | DatasetCard) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from threading import Timer
 from typing import Protocol
 
 from uadbench.system.text import escape
@@ -90,16 +91,14 @@ class Bars(Silent):
             console=Console(stderr=True),
         )
         task = bars.add_task(escape(title), total=total, note="", left="")
-        clock, begun = Clock(total), time.monotonic()
-
-        def show(done: int, note: str) -> None:
-            bars.update(task, completed=done, note=note, left=clock.left(done))
-            if time.monotonic() - begun > PATIENCE_S:
-                bars.start()
-
+        clock = Clock(total)
+        begin = Timer(PATIENCE_S, bars.start)
+        begin.start()
         try:
-            yield show
+            yield lambda done, note: bars.update(task, completed=done, note=note, left=clock.left(done))
         finally:
+            begin.cancel()
+            begin.join()
             if bars.live.is_started:
                 bars.stop()
 
