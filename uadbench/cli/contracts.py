@@ -1,18 +1,18 @@
 """Commands that hold a method or a data set against its contract: check-method, check-dataset."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from uadbench.cli.options import Plugins
+from uadbench.cli.options import DatasetName, MethodName, Plugins
 
 if TYPE_CHECKING:
     from uadbench.testing.findings import Finding
 
 
 def check_method(
-    name: Annotated[str, typer.Argument(help="Method.")],
+    name: MethodName,
     plugins: Plugins = None,
 ) -> None:
     """Check on small heads what every method promises, in minutes; exit code 1 where a promise is broken."""
@@ -22,7 +22,7 @@ def check_method(
 
 
 def check_dataset(
-    name: Annotated[str, typer.Argument(help="Data set.")],
+    name: DatasetName,
     plugins: Plugins = None,
 ) -> None:
     """Check on its fixture what every data set promises; exit code 1 where a promise is broken."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uadbench.api import make_runtime
-from uadbench.cli.options import N4, Extractor, Plugins, Quiet, Workers
+from uadbench.cli import complete
+from uadbench.cli.options import N4, DatasetName, Extractor, Plugins, Quiet, Workers
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; 
 
 
 def verify(
-    dataset: Annotated[str, typer.Argument(help="Data set.")],
+    dataset: DatasetName,
     root: Root = None,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     workers: Workers = 0,
@@ -47,9 +48,12 @@ def verify(
 
 
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="Data set.")],
+    dataset: DatasetName,
     root: Root = None,
-    contrast: Annotated[list[str] | None, typer.Option(help="Contrasts; default: all. Repeatable.")] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(help="MR contrasts; default: all. Repeatable.", autocompletion=complete.contrasts),
+    ] = None,
     grid: Annotated[
         list[str] | None, typer.Option(help="Grids; default: the evaluation grid. Repeatable.")
     ] = None,
@@ -73,7 +77,10 @@ def prepare(
 
 
 def fixture(
-    dataset: Annotated[str, typer.Argument(help="Data set whose layout is written.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Data set whose layout is written.", autocompletion=complete.datasets),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
     subjects: Annotated[int, typer.Option(min=1, max=10_000, help="How many simulated subjects.")] = 6,
     corruption: Annotated[

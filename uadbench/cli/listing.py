@@ -5,11 +5,14 @@ from typing import Annotated
 import typer
 
 from uadbench.api import find_paths
+from uadbench.cli import complete
 from uadbench.cli.options import Plugins
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show all about one method.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show all about one method.", autocompletion=complete.methods)
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """List the methods, or show one: source, differences from its paper, options, presets."""
@@ -25,7 +28,9 @@ def methods(
 
 
 def datasets(
-    name: Annotated[str | None, typer.Argument(help="Show all about one data set.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show all about one data set.", autocompletion=complete.datasets)
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """List the data sets, or show one: where to apply, licence, layout, labels."""
@@ -42,8 +47,7 @@ def datasets(
 
 
 def doctor(plugins: Plugins = None) -> None:
-    """Versions, device, memory, caches and the data found: what to send with a question."""
-
+    """Environment report: versions, device, memory, caches and the data found, to attach to a question."""
     from uadbench.report import show_cards
 
     show_cards.show_doctor(find_paths(None))

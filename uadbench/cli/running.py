@@ -8,12 +8,14 @@ import typer
 
 from uadbench import api
 from uadbench.api import make_runtime
+from uadbench.cli import complete
 from uadbench.cli.options import (
     N4,
     Device,
     Extractor,
     Force,
     Limit,
+    MethodName,
     Plugins,
     Preset,
     Quiet,
@@ -33,20 +35,39 @@ if TYPE_CHECKING:
 
 
 def run(
-    method: Annotated[list[str], typer.Option("--method", "-m", help="Method; repeatable.")],
-    dataset: Annotated[list[str], typer.Option("--dataset", "-d", help="Data set to test on; repeatable.")],
+    method: Annotated[
+        list[str], typer.Option("--method", "-m", help="Method; repeatable.", autocompletion=complete.methods)
+    ],
+    dataset: Annotated[
+        list[str],
+        typer.Option(
+            "--dataset", "-d", help="Data set to test on; repeatable.", autocompletion=complete.datasets
+        ),
+    ],
     train: Train = None,
     contrast: Annotated[
-        str | None, typer.Option(help="Contrast to test on; default: the card's first.")
+        str | None,
+        typer.Option(
+            help="MR contrast (modality) to test on; default: the card's first.",
+            autocompletion=complete.contrasts,
+        ),
     ] = None,
     train_contrast: Annotated[
-        list[str] | None, typer.Option(help="Contrasts to learn from, if others. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="MR contrasts to train on, if others. Repeatable.", autocompletion=complete.contrasts
+        ),
     ] = None,
     preset: Preset = "demo",
     seed: Seed = 0,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the method. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the method. Repeatable.",
+            autocompletion=complete.settings,
+        ),
     ] = None,
     device: Device = "auto",
     precision: Annotated[
@@ -133,13 +154,25 @@ def ablate(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] =
 
 
 def reproduce(
-    method: Annotated[str, typer.Argument(help="Method.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set to test on.")],
+    method: MethodName,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="Data set to test on.", autocompletion=complete.datasets)
+    ],
     train: Annotated[
-        str | None, typer.Option(help="Another healthy data set than the published one.")
+        str | None,
+        typer.Option(
+            help="Another healthy data set than the published one.", autocompletion=complete.datasets
+        ),
     ] = None,
-    contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
-    preset: Annotated[str, typer.Option(help="paper; a smaller one is said beside the verdict.")] = "paper",
+    contrast: Annotated[
+        str | None, typer.Option(help="Only this MR contrast.", autocompletion=complete.contrasts)
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="paper; a smaller one is said beside the verdict.", autocompletion=complete.presets
+        ),
+    ] = "paper",
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
@@ -179,8 +212,13 @@ def regress(
     reference: Annotated[
         Path | None, typer.Option(help="Folder of the committed records; default: those of this checkout.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="Compare the records of this preset.")] = "ci",
-    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Only these methods.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="Compare the records of this preset.", autocompletion=complete.presets)
+    ] = "ci",
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="Only these methods.", autocompletion=complete.methods),
+    ] = None,
     workers: Workers = 0,
     quiet: Quiet = False,
     plugins: Plugins = None,
@@ -205,7 +243,10 @@ def predict(
     stripped: Annotated[bool, typer.Option("--stripped", help="The scan shows the brain alone.")] = False,
     point: Annotated[
         str | None,
-        typer.Option(help="Threshold of the mask: fpr1, fpr5, val or a number; default: the first there is."),
+        typer.Option(
+            help="Threshold of the mask: fpr1, fpr5, val or a number; default: the first there is.",
+            autocompletion=complete.one_of("fpr1", "fpr5", "val"),
+        ),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,

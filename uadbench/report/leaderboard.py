@@ -175,7 +175,7 @@ def tables(records: Iterable[Stored], sort: str = "ap", resamples: int = 0) -> l
     With resamples each row gets its `Standing` from its score histograms; without, no row has a rank.
     """
     if sort not in SORTABLE:
-        raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, but '{sort}' came.")
+        raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, got '{sort}'.")
     groups: dict[tuple[Any, ...], list[Stored]] = {}
     for stored in records:
         key = (*[getattr(stored.record, name) for name in SAME_TEST], sha256_json(scored(stored.record)))

@@ -61,9 +61,10 @@ def show_method(card: MethodCard) -> None:
     figures = figures_of(card.name)
     if figures:
         tests = ", ".join(sorted({words.test_set(figure.test) for figure in figures}))
+        print_line("")
         print_note(
-            f"\n{len(figures)} values are published of it, on {tests}: `uadbench published --by test --method "
-            f"{card.name}` shows them with their sources.",
+            f"{len(figures)} values are published of it, on {tests}: `uadbench published --by test "
+            f"--method {card.name}` shows them with their sources.",
             style="",
         )
 
