@@ -82,12 +82,19 @@ def run(
     extractor: Extractor = "atlas",
     n4: N4 = False,
     force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be run, and what it needs.")
+    ] = False,
     results: Results = None,
     workers: Workers = 0,
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
+    """Prepare what is missing, fit, score, evaluate and record methods on data sets.
+
+    What is done already is not done again: after Ctrl-C the same command resumes. Networks write TensorBoard
+    logs below runs/fits/; where they are is printed at the end.
+    """
     from uadbench.experiment.config import RunConfig
     from uadbench.preprocessing.prepare_scan import Options
     from uadbench.report import show
@@ -112,11 +119,26 @@ def run(
         for one_method in dict.fromkeys(method)
         for one_dataset in dict.fromkeys(dataset)
     ]
-    ends = _run_all(configs, make_runtime(device, workers, quiet, results), force)
+    runtime = make_runtime(device, workers, quiet, results)
+    if dry_run:
+        _show_dry_run(configs, runtime)
+        return
+    ends = _run_all(configs, runtime, force)
     outcomes = [end.outcome for end in ends if end.outcome is not None]
     if outcomes:
         show.show_outcomes(outcomes)
     _tell(ends)
+
+
+def _show_dry_run(configs: "Sequence[RunConfig]", runtime: "Runtime") -> None:
+    """What runs would need; a mistake in the only one that was asked for is a UserError."""
+    from uadbench.sweep import estimate, status, tasks
+
+    planned = tasks.plan_tasks(configs, runtime)
+    if len(planned) == 1 and planned[0].mistake:
+        raise UserError(planned[0].mistake)
+    cells = [(task, tasks.standing(task)) for task in planned]
+    status.show_dry_run(cells, estimate.estimates(planned, runtime.paths), [], 1, runtime.workers)
 
 
 def _run_all(configs: "Sequence[RunConfig]", runtime: "Runtime", force: bool) -> "list[Ended]":

@@ -64,8 +64,11 @@ class Sweep:
     def show_dry_run(self) -> None:
         """Print cells, how they stand, and what they need."""
         jobs = self.wish.jobs or (len(self._devices()) if self.wish.on == "local" else 1)
+        cores = max(1, len(os.sched_getaffinity(0)))
         cells = self._stand(cluster.queue_if_any())
-        status.show_dry_run(cells, estimates(self.tasks, self.runtime.paths), self.asked.left_out(), jobs)
+        status.show_dry_run(
+            cells, estimates(self.tasks, self.runtime.paths), self.asked.left_out(), jobs, cores
+        )
 
     def show_status(self, once: bool) -> None:
         """Show how the sweep stands, live where somebody watches."""

@@ -24,32 +24,54 @@ Look = Callable[[], Sequence[tuple[Task, Standing]]]
 
 
 def show_dry_run(
-    cells: Sequence[tuple[Task, Standing]], needs: Mapping[Path, Estimate], left_out: Sequence[str], jobs: int
+    cells: Sequence[tuple[Task, Standing]],
+    needs: Mapping[Path, Estimate],
+    left_out: Sequence[str],
+    jobs: int,
+    cores: int,
 ) -> None:
-    """Every cell, how it stands and what it needs; the sum of what is left."""
-    table = Table("cell", "stands", "time", "memory", "disk", "estimated from", box=None, header_style="bold")
+    """Every job with its status and needs, the preparation of the scans, and the sum of what is left."""
+    table = Table("job", "status", "time", "memory", "disk", "estimated from", box=None, header_style="bold")
     fits: set[str] = set()
     seconds, disk, memory = 0.0, 0.0, 0.0
+    for what, (scans, taken) in _preparation(cells).items():
+        seconds += taken / cores
+        table.add_row(escape(f"prepare {what}: {scans} scans"), "", _time(taken / cores, True), "", "", "")
     for task, standing in cells:
         need = needs.get(task.path)
-        stands = f"[{COLOURS.get(standing.kind, 'default')}]{standing.kind}[/]"
+        status = f"[{COLOURS.get(standing.kind, 'default')}]{standing.kind}[/]"
         if need is None or standing.kind == "done":
-            table.add_row(escape(task.label), stands, "", "", "", escape(standing.note))
+            table.add_row(escape(task.label), status, "", "", "", escape(standing.note))
         else:
             taken = need.seconds(task.fit_group not in fits)
             seconds, disk, memory = seconds + taken, disk + need.disk_mb, max(memory, need.memory_mb)
-            row = (duration(taken), _size(need.memory_mb), _size(need.disk_mb), need.source)
-            table.add_row(escape(task.label), stands, *row)
+            row = (_time(taken, need.bound), _size(need.memory_mb), _size(need.disk_mb), need.source)
+            table.add_row(escape(task.label), status, *row)
         fits.add(task.fit_group)
     console = Console(width=None if os.isatty(1) else 160)
     console.print(table)
     for reason in left_out:
-        console.print(f"no cell: {escape(reason)}")
+        console.print(f"left out: {escape(reason)}")
     console.print(_counts(cells))
+    at_once = f", {duration(seconds / jobs)} with {jobs} at once" if jobs > 1 else ""
     console.print(
-        f"left: {duration(seconds)} of work, {duration(seconds / max(1, jobs))} with {jobs} at once; "
-        f"{_size(disk)} of disk; up to {_size(memory)} of memory a cell. Preparation is not counted."
+        f"left: about {duration(seconds)} of work{at_once}; {_size(disk)} of disk; up to {_size(memory)} of "
+        "memory for a job. Scans that are prepared already cost no time."
     )
+
+
+def _preparation(cells: Sequence[tuple[Task, Standing]]) -> dict[str, tuple[int, float]]:
+    """The scans that the runs which are not done need, each data set and contrast once."""
+    found: dict[str, tuple[int, float]] = {}
+    for task, standing in cells:
+        if standing.kind != "done":
+            for what, own in task.preparation.items():
+                found[what] = max(found.get(what, own), own)
+    return found
+
+
+def _time(seconds: float, bound: bool) -> str:
+    return f"up to {duration(seconds)}" if bound else duration(seconds)
 
 
 def watch(look: Look, needs: Mapping[Path, Estimate], runs: Path, once: bool) -> None:
