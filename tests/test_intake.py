@@ -335,11 +335,11 @@ def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(runtime: Runtime
     config = RunConfig(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
     assert run(config, runtime).record.excluded == []
     (item,) = run(
-        RunConfig(method="intensity", dataset="lgg", contrast="T1post", preset="ci"), runtime
+        RunConfig(method="intensity", dataset="lgg", contrast="T1c", preset="ci"), runtime
     ).record.excluded
     assert item.reason == "the sequence is missing and replaced by FLAIR"
     said = CliRunner().invoke(
-        app, ["run", "-m", "intensity", "-d", "lgg", "--contrast", "T1post", "--preset", "ci", "-q"]
+        app, ["run", "-m", "intensity", "-d", "lgg", "--contrast", "T1c", "--preset", "ci", "-q"]
     )
     assert said.stdout.count("left out") == 1
     listed = json.loads((runtime.paths.runs / "splits" / "lgg.json").read_text())["left_out"]

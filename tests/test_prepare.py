@@ -620,7 +620,7 @@ def test_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_run(tmp
     [
         ("ixi", "ixi_hh_2mm", "T1", 0.85),  # brains are laid on each other by their insides, not their rims
         ("mslub", "mslub", "FLAIR", 0.85),
-        ("brats13", "brats2013", "T1ce", 0.85),
+        ("brats13", "brats2013", "T1c", 0.85),
     ],
 )
 def test_real_scans_are_brought_to_the_template(

@@ -301,7 +301,7 @@ def mslub(runtime: Runtime) -> Path:
             "ae must be trained .*ixi, the first partner of mslub, is not under .*or name another",
         ),
         ("ae", "FLAIR", "labelmaps, the first partner of mslub, is not under"),
-        ("ae", "T1post", "no public data set has healthy T1post"),
+        ("ae", "T1c", "no public data set has healthy T1c"),
         ("intensity", "T1", "intensity takes its thresholds .* ixi, the first .* or say --train none"),
     ],
 )
@@ -323,9 +323,7 @@ def test_the_regime_does_not_depend_on_what_lies_on_the_disk(runtime: Runtime, m
     alone = resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1", train="none"), runtime)
     assert alone.train is None
     assert alone.place.parts[1] == "none-to-mslub"
-    assert (
-        resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1post"), runtime).train is None
-    )
+    assert resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1c"), runtime).train is None
     with pytest.raises(UserError, match="ae must be trained: name a healthy data set"):
         resolve_run(RunConfig(method="ae", dataset="mslub", contrast="T1", train="none"), runtime)
 

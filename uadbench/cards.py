@@ -17,7 +17,7 @@ from uadbench.system.errors import UserError, unknown
 
 Preset = Literal["ci", "demo", "small", "paper"]
 Family = Literal["baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature"]
-Contrast = Literal["T1", "T1ce", "T1post", "T2", "FLAIR", "PD", "DWI", "ADC", "SWI", "T2star"]
+Contrast = Literal["T1", "T1c", "T2", "FLAIR", "PD", "DWI", "ADC", "SWI", "T2star"]
 Role = Literal["healthy", "lesion", "both"]
 Population = Literal["volunteers", "patients", "synthetic"]
 # native: each contrast where the scanner put it. co-registered, SRI24, Talairach: the contrasts of a
@@ -155,9 +155,14 @@ class DatasetCard:
             raise ValueError("lesion_labels, ignore_labels and other_labels give one label two meanings")
 
 
+def contrast_named(name: str) -> str:
+    """A contrast by the name that the project has for it: T1 after contrast agent has several."""
+    return "T1c" if name.lower() in ("t1ce", "t1post", "t1gd") else name
+
+
 def spelled(name: str, there: Iterable[str]) -> str | None:
-    """A name as it is spelled there, whatever its case; None where it is not there."""
-    return next((one for one in there if one.lower() == name.lower()), None)
+    """A contrast as it is spelled there, whatever its case or other name; None where it is not there."""
+    return next((one for one in there if one.lower() == contrast_named(name).lower()), None)
 
 
 def contrast_of(card: DatasetCard, name: str) -> str:

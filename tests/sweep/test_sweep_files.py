@@ -47,7 +47,7 @@ def test_every_learned_method_is_run_on_a_gpu_and_all_on_the_real_pairs() -> Non
     pairs = {(c.train, c.dataset, c.contrast, c.train_contrasts, c.protocol) for c in real}
     assert pairs == {
         ("ixi", "mslub", "T1", (), "uad-1-2mm"),
-        ("ixi", "brats13", "T1ce", ("T1",), "uad-1-2mm"),
+        ("ixi", "brats13", "T1c", ("T1",), "uad-1-2mm"),
         ("lgg", "lgg", "FLAIR", (), None),
         ("labelmaps", "mslub", "FLAIR", (), "uad-1-2mm"),
         ("labelmaps", "mslub", "T2", (), "uad-1-2mm"),

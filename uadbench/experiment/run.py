@@ -30,6 +30,7 @@ class Outcome:
     record: RunRecord
     path: Path
     maps: Path
+    logs: Path  # of training, for TensorBoard; not there where nothing was trained
     pictures: tuple[Path, ...]
     reused: bool  # the record was there already
 
@@ -44,7 +45,8 @@ def run(config: RunConfig, runtime: Runtime, force: bool = False, older_than: fl
 
 
 def _carry_out(resolved: ResolvedRun, runtime: Runtime, redo: float) -> Outcome:
-    with progress.about(f"{resolved.card.name} on {resolved.test.card.name}"):
+    what = f"{resolved.card.name} on {resolved.test.card.name}"
+    with progress.about(what, training=resolved.card.folder):
         return _worked(Work.of(resolved, runtime, redo))
 
 
@@ -54,7 +56,7 @@ def _worked(work: Work) -> Outcome:
     if earlier is not None:
         maps.write_scans(work.maps_folder, work.cohort.fingerprint(), work.cases)
         pictures = tuple(sorted(work.pictures_folder.glob("*.png")))
-        return Outcome(earlier, work.record_path, work.maps_folder, pictures, True)
+        return Outcome(earlier, work.record_path, work.maps_folder, work.logs, pictures, True)
     score.check_calibration(work.resolved.method, work.cohort.val, work.name)
     fit_facts = fit.make_fit(work)
     score.make_maps(work)
@@ -63,7 +65,7 @@ def _worked(work: Work) -> Outcome:
 
 def _record(work: Work, fit_facts: Mapping[str, Any], hardware: Mapping[str, Any]) -> Outcome:
     made, pictures = assemble_record(work, fit_facts, hardware)
-    return Outcome(made, work.record_path, work.maps_folder, tuple(pictures), False)
+    return Outcome(made, work.record_path, work.maps_folder, work.logs, tuple(pictures), False)
 
 
 def _earlier(work: Work) -> RunRecord | None:

@@ -58,7 +58,7 @@ SHELLS_ABOVE_MM = 0.0  # MNI152 height; below it are face and neck
 BELOW_TOP_MM = (85.0, 72.0)  # centre of the brain below the top of the head
 HEAD_MM = 120.0  # below the top of the head there is more neck and face than brain
 TRIED = 4  # starts that are followed
-T1_LIKE = ("T1", "T1post", "T1ce")  # tissue is brighter than fluid and bone
+T1_LIKE = ("T1", "T1c")  # tissue is brighter than fluid and bone
 # The following were set on twelve heads of IXI (HH), and checked on all 96 against their parcellations.
 WIDER_MM = 4.0  # from the template's brain, which ends at the cortex, to the inner table
 TISSUE_WIDER_MM = 2.0  # the same from the subject's tissue

@@ -36,6 +36,8 @@ def show_outcomes(done: "Sequence[Outcome]") -> None:
         print_line(f"  record    {outcome.path}{' (was there already)' if outcome.reused else ''}")
         print_line(f"  maps      {outcome.maps if outcome.maps.is_dir() else again}")
         print_line(f"  pictures  {pictures}")
+        if outcome.logs.is_dir():
+            print_line(f"  training  tensorboard --logdir {outcome.logs}")
         flagged = {p: n for p, n in outcome.record.preparation.flagged.items() if n}
         if flagged:
             print_line(f"  flagged   scans of {_plain(flagged)}: `uadbench prepare` draws the contact sheets")

@@ -27,13 +27,16 @@ class Progress(Protocol):
 
 
 Show = Callable[[int, str], None]  # shows how many steps are done, with a note
-_about: ContextVar[str] = ContextVar("about", default="")
+_about: ContextVar[tuple[str, str]] = ContextVar("about", default=("", ""))
 
 
 @contextmanager
-def about(what: str) -> Iterator[None]:
-    """Within the block every stage is said to be of this, such as `vae on lgg`."""
-    token = _about.set(what)
+def about(what: str, training: str) -> Iterator[None]:
+    """Within the block every stage is said to be of `what`, such as `vae on lgg`.
+
+    The stage that bears the name `training` (a method calls its training after itself) is called so.
+    """
+    token = _about.set((what, training))
     try:
         yield
     finally:
@@ -46,7 +49,8 @@ class Silent:
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Stage]:
         """A block whose steps are counted."""
-        named = f"{_about.get()}: {title}" if _about.get() else title
+        what, training = _about.get()
+        named = f"{what}: {'training' if title == training else title}" if what else title
         done = 0
 
         class Counted:
