@@ -118,7 +118,7 @@ def test_the_ixi_table_may_repeat_miss_and_contradict(kind: str, tmp_path: Path)
 def test_a_table_without_the_column_says_which_it_has(tmp_path: Path) -> None:
     touch(tmp_path, *IMAGES)
     (tmp_path / "IXI.csv").write_text("id,AGE\n2,35\n")
-    with pytest.raises(UserError, match="has the columns id, AGE; expected is one named IXI_ID"):
+    with pytest.raises(UserError, match="has the columns id, AGE; expected one named IXI_ID"):
         found("ixi", tmp_path)
 
 

@@ -47,7 +47,7 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2() -> None:
     finished = uadbench("run", "--method", "vea", "--dataset", "phantom", code=2)
 
     assert finished.stderr.startswith(
-        "uadbench: There is no method 'vea'; did you mean 'vae'? There are: ae,"
+        "uadbench: There is no method 'vea'; did you mean 'vae'? Available: ae,"
     )
     assert len(finished.stderr.splitlines()) == 1
 

@@ -182,7 +182,7 @@ def test_macos_files_and_copies_of_flair_in_single_slices_harm_nobody(make: Make
 @pytest.mark.parametrize(
     ("corruption", "sentence"),
     [
-        ("unknown_label", r"_3_mask.tif has the labels [7], the data set's card knows [0, 255]"),
+        ("unknown_label", r"_3_mask.tif has the labels [7], the data set's card lists [0, 255]"),
         ("constant", "FLAIR has one value in all pixels"),
         ("truncated", "_3.tif cannot be read"),
         ("zero_bytes", "_3.tif cannot be read"),
@@ -331,7 +331,7 @@ def test_a_brain_that_is_missed_on_one_side_is_flagged() -> None:
     brain[128:, :, 8] = False
     assert _quality(brain, nothing)["flags"] == []  # the last slice at an end
     brain[128:, :, 7] = False
-    said = "2 slices whose brain lies to one side, expected 1 or fewer"
+    said = "2 slices whose brain is on one side, expected 1 or fewer"
     assert _quality(brain, nothing)["flags"] == [said]
 
 

@@ -139,13 +139,13 @@ class DatasetCard:
         if axes is not None and sorted(AXES.get(letter, letter) for letter in axes) != ["A", "R", "S"]:
             raise ValueError(
                 f"analyze_orientation expects three letters, one of each pair R or L, A or P, S or I, "
-                f"but '{axes}' came"
+                f"got '{axes}'"
             )
         for key in ("healthy_split", "lesion_split"):
             shares: Mapping[str, float] = getattr(self, key)
             if not set(shares) <= {"train", "val"} or sum(shares.values()) > 1:
                 raise ValueError(
-                    f"{key} expects shares of train and val that add up to 1 at most, but {dict(shares)} came"
+                    f"{key} expects shares of train and val that add up to 1 at most, got {dict(shares)}"
                 )
         for key in ("expected", "partners"):
             if surplus := sorted(set(getattr(self, key)) - set(self.contrasts)):
@@ -200,7 +200,7 @@ def _read_methods(path: Path, changed_ns: int, size: int) -> dict[str, MethodCar
         toml.typed(_Options, {k: v for k, v in table.items() if k in _OPTIONS}, f"{where}{path}")
     for name in rows:
         if not catalog.NAME.fullmatch(name):
-            raise UserError(f"{path}: a name expects letters, digits, _ and -, but {name!a} came.")
+            raise UserError(f"{path}: a name expects letters, digits, _ and -, got {name!a}.")
     return {
         name: toml.typed(MethodCard, _row(facts, own) | {"name": name, "folder": folder}, str(path))
         for name, own in {folder: {}, **rows}.items()

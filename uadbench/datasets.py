@@ -138,9 +138,7 @@ def _check_sessions(name: str, root: Path, sessions: Sequence[Session]) -> None:
     """Stop where an adapter names another cohort, or where there are several copies of a subject."""
     stray = sorted({session.cohort for session in sessions} - {name})
     if stray:
-        raise UserError(
-            f"dataset.py of {name} says cohort '{stray[0]}' of its subjects; expected is '{name}'."
-        )
+        raise UserError(f"dataset.py of {name} says cohort '{stray[0]}' of its subjects; expected '{name}'.")
     counts = Counter(session.id for session in sessions)
     repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:
@@ -174,5 +172,5 @@ def by_reason(items: Iterable[LeftOut]) -> list[tuple[str, int]]:
 def _how_to_get(card: DatasetCard) -> str:
     return (
         f"get the data at {card.address} ({card.access}), then name the folder with "
-        f"--root; expected is: {card.layout}"
+        f"--root; expected: {card.layout}"
     )

@@ -96,7 +96,7 @@ sweeps.command()(sweep.status)
 app.add_typer(sweeps, name="sweep")
 app.add_typer(sweeps, name=sweep.EARLIER, hidden=True)
 
-begin = _group("Begin a method or a data set of your own.")
+begin = _group("Start a method or a data set of your own.")
 begin.command()(new.method)
 begin.command()(new.dataset)
 app.add_typer(begin, name="new")

@@ -15,7 +15,7 @@ def check_method(
     name: MethodName,
     plugins: Plugins = None,
 ) -> None:
-    """Check on small heads what every method promises, in minutes; exit code 1 where a promise is broken."""
+    """Check a method against what all methods must do, on small heads; exit code 1 if it fails."""
     from uadbench.testing.method_contract import check_method as check
 
     _tell(check(name))
@@ -25,7 +25,7 @@ def check_dataset(
     name: DatasetName,
     plugins: Plugins = None,
 ) -> None:
-    """Check on its fixture what every data set promises; exit code 1 where a promise is broken."""
+    """Check a data set against what all data sets must do, on its fixture; exit code 1 if it fails."""
     from uadbench.testing.dataset_contract import check_dataset as check
 
     _tell(check(name))

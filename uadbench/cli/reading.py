@@ -33,7 +33,7 @@ def leaderboard(
             autocompletion=complete.one_of("method", "family", "stratum", "bias", "cost"),
         ),
     ] = "method",
-    published: Annotated[bool, typer.Option("--published", help="Published figures beside ours.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Published values beside ours.")] = False,
     resamples: Annotated[
         int | None,
         typer.Option(min=0, help="Of the bootstrap, 0 for none; default: 1000, fewer of many records."),
@@ -50,7 +50,7 @@ def leaderboard(
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Tables of all records, ranked only where a comparison means something."""
+    """Show all records as tables, ranked only where they can be compared."""
     from uadbench.experiment import collect, record
     from uadbench.report import beside, evidence, formats, page, sheets, show, views
     from uadbench.report import leaderboard as board
@@ -61,7 +61,7 @@ def leaderboard(
     if by not in ("method", *views.BY):
         raise UserError(f"--by expects one of method, {', '.join(views.BY)}, got '{by}'.")
     if format_ == "html" and (by != "method" or published):
-        raise UserError("The page holds all views and the published figures: leave --by and --published out.")
+        raise UserError("The page holds all views and the published values: leave --by and --published out.")
     places = find_paths(results)
     folder = places.results
     found = collect.collect_records(folder, lambda r: board.is_wanted(r, dataset, contrast, preset))
@@ -137,7 +137,7 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
     plugins: Plugins = None,
 ) -> None:
-    """Two runs on the same subjects: every figure's difference with its interval and test."""
+    """Two runs on the same subjects: the difference of every value with its interval and test."""
     from uadbench.report.compare import compare_records
     from uadbench.report.show import show_comparison
 
@@ -150,7 +150,7 @@ def check_record(
     ],
     plugins: Plugins = None,
 ) -> None:
-    """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
+    """Check that a record made elsewhere is consistent (not that it is authentic); exit code 1 if not."""
     from uadbench.experiment.check_record import CANNOT_SEE, check_records
     from uadbench.system.text import visible
 

@@ -203,14 +203,14 @@ def reproduce(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Run what the published figures of a method on a test set need, and say which are met."""
+    """Run what the published values of a method on a test set need, and say which are reproduced."""
     from uadbench.report.reproduce import find_wanted, judge_records
     from uadbench.report.screen import print_sheets
 
     asked = find_wanted(method, dataset, train, contrast, preset, seed)
     if not asked.configs:
         raise UserError(
-            f"No published figure of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
+            f"No published value of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
         )
     ends = _run_all(asked.configs, make_runtime(device, workers, quiet, results), force)
     print_sheets([judge_records(asked, [end.outcome.record for end in ends if end.outcome is not None])])
@@ -274,7 +274,7 @@ def predict(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Apply a trained method to a scan of your own; the maps lie in the scan's own space."""
+    """Apply a trained method to a scan of your own; the maps are in the scan's own space."""
     from uadbench.report import show
 
     runtime = make_runtime(device, 1, quiet)

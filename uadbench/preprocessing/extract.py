@@ -94,7 +94,7 @@ def extract_brain(image: Scan, contrast: str, name: str) -> NDArray[np.bool_]:
     volume_ml = np.count_nonzero(brain) * image.voxel_ml
     if not VOLUME_ML[0] < volume_ml < VOLUME_ML[1]:
         raise SubjectError(
-            f"The brain found in {name} has {volume_ml:.0f} ml; expected are {VOLUME_ML[0]:.0f} to "
+            f"The brain found in {name} has {volume_ml:.0f} ml; expected {VOLUME_ML[0]:.0f} to "
             f"{VOLUME_ML[1]:.0f} ml: supply a brain mask, or leave the scan out."
         )
     return brain

@@ -97,7 +97,7 @@ def notes(table: Table) -> list[str]:
         ),
         (
             table.regime == "within",
-            "Learned from lesion-free slices of other patients of the same set, not of healthy people.",
+            "Trained on lesion-free slices of other patients of the same data set, not on healthy subjects.",
         ),
         (
             any(not row.trained and row.train != "none" for row in table.rows),
@@ -105,7 +105,7 @@ def notes(table: Table) -> list[str]:
         ),
         (
             any(one.intervals for one in standings),
-            "95 %: studentised bootstrap over subjects and seeds.",
+            "95 % CI: studentised bootstrap over subjects and seeds.",
         ),
         (
             any(one.position is not None for one in standings),
@@ -135,9 +135,9 @@ def notes(table: Table) -> list[str]:
 def _unranked(table: Table) -> str:
     """Why rows have no rank; "" where all have one."""
     if all(row.standing is None for row in table.rows):
-        return f"{NO_RANK} no ranks and intervals: nothing was resampled."
+        return f"{NO_RANK} no ranks and intervals: --resamples was 0."
     reasons = " or ".join(sorted({row.unranked for row in table.rows if row.unranked}))
-    return f"{NO_RANK} not ranked: {reasons}; values may be read, no order is claimed." if reasons else ""
+    return f"{NO_RANK} not ranked: {reasons}; no order is claimed." if reasons else ""
 
 
 def _who(table: Table) -> list[str]:
@@ -145,8 +145,8 @@ def _who(table: Table) -> list[str]:
     lines = []
     if table.elsewhere:
         lines.append(
-            f"{table.elsewhere} more rows of this test scored other patients: they stand in a table of their "
-            "own. `uadbench compare` holds two records against each other on the patients they share."
+            f"{table.elsewhere} more rows of this test scored other patients: they are in a table of their "
+            "own. `uadbench compare` compares two records on the patients they share."
         )
     reasons: dict[str, int] = {}
     for row in table.rows:
@@ -170,11 +170,11 @@ def cautions(table: Table) -> list[str]:
         )
     if table.shortcut is not None:
         found = table.shortcut
-        says_little = "so the image-level AUROC says little about lesions"
-        verdict = says_little if shortcut.separates(found) else "which is not beyond chance"
+        says_little = "so the scan-level AUROC says little about lesions"
+        verdict = says_little if shortcut.separates(found) else "not separable from chance"
         lines.append(
-            "Shortcut control: ten intensity statistics outside the lesions tell the healthy from the lesion "
-            f"scans with AUROC {shown(found.value)} ({shown(found.low)}-{shown(found.high)}), {verdict}."
+            "Confounder check: a classifier on global intensities separates patients from controls "
+            f"with AUROC {shown(found.value)} ({shown(found.low)}-{shown(found.high)}), {verdict}."
         )
     return lines
 
@@ -189,7 +189,7 @@ def markdown(found: Sequence[Table], failed: Named = (), left_out: Named = ()) -
     used = {column.name for table in found for column in table.columns}
     parts = ["# Leaderboard", "", sheets.markdown([sheet(table) for table in found]), "Columns:", ""]
     parts += [f"- **{column.title}**: {column.meaning}." for column in COLUMNS if column.name in used]
-    for title, named in (("Failed runs:", failed), ("Records that do not count:", left_out)):
+    for title, named in (("Failed runs:", failed), ("Records left out:", left_out)):
         if named:
             parts += ["", title, ""]
             parts += [f"- {markdown_line(place)}: {markdown_line(reason)}" for place, reason in named]
@@ -245,4 +245,4 @@ def written(found: Sequence[Table], format_: str, failed: Named = (), left_out: 
 
 def left_out_lines(left_out: Named) -> list[str]:
     """Records that do not count, one line each, for a terminal."""
-    return [f"not counted: {visible(place)}: {visible(reason)}" for place, reason in left_out]
+    return [f"left out: {visible(place)}: {visible(reason)}" for place, reason in left_out]

@@ -42,7 +42,7 @@ def show_method(card: MethodCard) -> None:
             ("paper", f"{card.paper} ({card.year}), {card.link}"),
             ("reference code", card.reference_licence),
             ("input", card.input),
-            ("marks", ", ".join(name for name in marks if getattr(card, name)) or "none"),
+            ("requirements", ", ".join(name for name in marks if getattr(card, name)) or "none"),
         ]
     )
     print_heading("differences from the paper")
@@ -115,7 +115,7 @@ def _found(card: DatasetCard, paths: Paths) -> str:
     """How many subjects lie under the root, or why none."""
     root = paths.root(card.name)
     if not root.is_dir():
-        return "makes itself" if dataset_modules.can_generate(card.name) else "no"
+        return "built in" if dataset_modules.can_generate(card.name) else "no"
     drawn = paths.drawn(card.name) if dataset_modules.can_draw(card.name) else None
     if drawn is not None and not drawn.is_dir():
         return "drawn when needed"
@@ -123,7 +123,7 @@ def _found(card: DatasetCard, paths: Paths) -> str:
         count = len(dataset_modules.find_sessions(card.name, root, drawn).sessions)
     except UserError:  # `verify` says what is the matter
         return "unusable"
-    return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
+    return f"{count} simulated" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
 
 
 def show_dataset(card: DatasetCard, paths: Paths) -> None:
@@ -142,7 +142,7 @@ def show_dataset(card: DatasetCard, paths: Paths) -> None:
             ("get it at", f"{card.address} ({card.access})"),
             ("licence", card.licence + (f"; forbids {card.forbids}" if card.forbids else "")),
             ("layout", f"{card.layout} (confidence: {card.layout_confidence})"),
-            ("tested from", partners or "no public healthy set of its contrasts"),
+            ("trained on", partners or "no public healthy data set has its contrasts"),
             ("split", _split(card)),
             ("protocol", card.protocol),
             ("cite", card.citation),

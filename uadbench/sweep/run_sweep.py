@@ -45,7 +45,7 @@ class Wish:
             raise unknown("place to run on", self.on, WHERE)
         for name, minutes in (("timeout", self.timeout_minutes), ("for-minutes", self.for_minutes)):
             if minutes is not None and not 0 < minutes <= LONGEST_MINUTES:
-                raise UserError(f"--{name} expects 0 to {LONGEST_MINUTES:,} minutes, but {minutes} came.")
+                raise UserError(f"--{name} expects 0 to {LONGEST_MINUTES:,} minutes, got {minutes}.")
 
 
 PLAIN = Wish()
@@ -153,7 +153,7 @@ class Sweep:
         counts = Counter(result.kind for result in ended)
         typer.echo(_words(counts) or "nothing was left to do")
         if counts["interrupted"]:
-            typer.echo("interrupted: the same command goes on from here", err=True)
+            typer.echo("interrupted: the same command resumes", err=True)
             return 0 if any(result.note == local.TIME_OVER for result in ended) else 130
         return 1 if counts["failed"] else 2 if counts["refused"] else 0
 
@@ -167,7 +167,7 @@ def _absolute(runtime: Runtime) -> Runtime:
 def _announce(stands: Sequence[tuple[Task, Standing]], todo: Sequence[Task], force: bool) -> None:
     """Say what is done, what is to be done and what is done again, before it begins."""
     counts = Counter(how.kind for _, how in stands)
-    typer.echo(f"{len(stands)} cells: {_words(counts)}; {len(todo)} to carry out")
+    typer.echo(f"{len(stands)} jobs: {_words(counts)}; {len(todo)} to run")
     chosen = {task.path for task in todo}
     for task, how in stands:
         if how.kind in ("interrupted", "failed") and task.path in chosen:

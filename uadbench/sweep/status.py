@@ -111,7 +111,7 @@ def _page(cells: Sequence[tuple[Task, Standing]], needs: Mapping[Path, Estimate]
 def _counts(cells: Sequence[tuple[Task, Standing]]) -> Text:
     """How many cells stand how."""
     counts = Counter(standing.kind for _, standing in cells)
-    line = Text(f"{len(cells)} cells: ")
+    line = Text(f"{len(cells)} jobs: ")
     for number, kind in enumerate(kind for kind in KINDS if counts[kind]):
         line.append(", " if number else "").append(f"{counts[kind]} {kind}", COLOURS.get(kind, ""))
     return line

@@ -52,7 +52,7 @@ def _how(codes: Sequence[int]) -> str:
     code = next(iter(codes), None)
     if code == -signal.SIGKILL:
         return (
-            "the process that worked on it was killed, probably for want of memory: use fewer --workers, or "
+            "the process that worked on it was killed, probably out of memory: use fewer --workers, or "
             "a coarser grid"
         )
     if code is not None and code < 0:
