@@ -88,7 +88,7 @@ app.command(hidden=True, context_settings=anything)(running.ablate)
 app.command("score", hidden=True)(renamed(running.evaluate, "score"))
 
 sweeps = _group(
-    "Many methods, data sets and seeds from one file: `sweep FILE`, and `sweep status FILE` to watch.",
+    "Run many methods and seeds from one file.\n\n`sweep FILE` runs it, `sweep status FILE` watches it.",
     cls=sweep.FileFirst,
 )
 sweeps.command()(sweep.run)
@@ -96,7 +96,7 @@ sweeps.command()(sweep.status)
 app.add_typer(sweeps, name="sweep")
 app.add_typer(sweeps, name=sweep.EARLIER, hidden=True)
 
-begin = _group("Start a method or a data set of your own.")
+begin = _group("Start your own method or data set.")
 begin.command()(new.method)
 begin.command()(new.dataset)
 app.add_typer(begin, name="new")

@@ -15,7 +15,10 @@ def check_method(
     name: MethodName,
     plugins: Plugins = None,
 ) -> None:
-    """Check a method against what all methods must do, on small heads; exit code 1 if it fails."""
+    """Check a method against its contract.
+
+    Checks on small heads what all methods must do, in minutes; exit code 1 if one check fails.
+    """
     from uadbench.testing.method_contract import check_method as check
 
     _tell(check(name))
@@ -25,7 +28,10 @@ def check_dataset(
     name: DatasetName,
     plugins: Plugins = None,
 ) -> None:
-    """Check a data set against what all data sets must do, on its fixture; exit code 1 if it fails."""
+    """Check a data set against its contract.
+
+    Checks on its fixture what all data sets must do; exit code 1 if one check fails.
+    """
     from uadbench.testing.dataset_contract import check_dataset as check
 
     _tell(check(name))

@@ -24,7 +24,10 @@ def verify(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
+    """Compare a download with its card.
+
+    File by file; exit code 1 when something is wrong.
+    """
     from uadbench import datasets
     from uadbench.experiment.config import find_dataset
     from uadbench.preprocessing.verify import verify as verify_dataset
@@ -63,7 +66,10 @@ def prepare(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
+    """Bring scans to the protocol's grid.
+
+    Every subject of a data set, once; later runs find it done.
+    """
     from uadbench.experiment.prepare_dataset import prepare_dataset
     from uadbench.preprocessing.prepare_scan import Options
     from uadbench.report import show
@@ -91,7 +97,10 @@ def fixture(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the simulated subjects.")] = 0,
     plugins: Plugins = None,
 ) -> None:
-    """Write simulated subjects in the layout of a data set: to try every command without a download."""
+    """Write simulated subjects of a data set.
+
+    In its layout, to try every command without a download.
+    """
     from uadbench.testing import write_fixture
 
     write_fixture(dataset, out, subjects, [*(corruption or []), *(trap or [])], seed, layout)

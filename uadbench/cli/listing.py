@@ -15,7 +15,10 @@ def methods(
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List the methods, or show one: source, differences from its paper, options, presets."""
+    """List the methods, or show one.
+
+    Of one: its source, the differences from its paper, options and presets.
+    """
     from uadbench.cards import all_methods, method_card
     from uadbench.report import show_cards
 
@@ -33,7 +36,10 @@ def datasets(
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List the data sets, or show one: where to apply, licence, layout, labels."""
+    """List the data sets, or show one.
+
+    Of one: where to apply, licence, layout and labels.
+    """
     from uadbench.cards import all_datasets, dataset_card
     from uadbench.report import show_cards
 
@@ -47,7 +53,10 @@ def datasets(
 
 
 def doctor(plugins: Plugins = None) -> None:
-    """Environment report: versions, device, memory, caches and the data found, to attach to a question."""
+    """Print an environment report.
+
+    Versions, device, memory, caches and the data found: to attach to a question.
+    """
     from uadbench.report import show_cards
 
     show_cards.show_doctor(find_paths(None))

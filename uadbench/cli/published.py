@@ -31,7 +31,10 @@ def published(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
     plugins: Plugins = None,
 ) -> None:
-    """What the field has published, each value with its source; needs no data and no records."""
+    """Show what the field has published.
+
+    Each value comes with its source; neither data nor records are needed.
+    """
     from uadbench.report import sheets
     from uadbench.report.field import findings, formats, views
     from uadbench.report.field.collection import collection, narrowed, rows

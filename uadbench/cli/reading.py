@@ -50,7 +50,11 @@ def leaderboard(
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Show all records as tables, ranked only where they can be compared."""
+    """Show the records as ranked tables.
+
+    Rows are ranked only where they can be compared. On a narrow terminal the least important columns are left
+    out and named below the table.
+    """
     from uadbench.experiment import collect, record
     from uadbench.report import beside, evidence, formats, page, sheets, show, views
     from uadbench.report import leaderboard as board
@@ -137,7 +141,10 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
     plugins: Plugins = None,
 ) -> None:
-    """Two runs on the same subjects: the difference of every value with its interval and test."""
+    """Compare two runs on the same subjects.
+
+    Prints the difference of every value with its interval and test.
+    """
     from uadbench.report.compare import compare_records
     from uadbench.report.show import show_comparison
 
@@ -150,7 +157,10 @@ def check_record(
     ],
     plugins: Plugins = None,
 ) -> None:
-    """Check that a record made elsewhere is consistent (not that it is authentic); exit code 1 if not."""
+    """Check a record that was made elsewhere.
+
+    Says whether it is consistent, not whether it is authentic; exit code 1 if not.
+    """
     from uadbench.experiment.check_record import CANNOT_SEE, check_records
     from uadbench.system.text import visible
 

@@ -90,10 +90,11 @@ def run(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Prepare what is missing, fit, score, evaluate and record methods on data sets.
+    """Run methods on data sets.
 
-    What is done already is not done again: after Ctrl-C the same command resumes. Networks write TensorBoard
-    logs below runs/fits/; where they are is printed at the end.
+    Prepares what is missing, fits, scores, evaluates and records. What is done already is not done again:
+    after Ctrl-C the same command resumes. Networks write TensorBoard logs below runs/fits/; where they are is
+    printed at the end.
     """
     from uadbench.experiment.config import RunConfig
     from uadbench.preprocessing.prepare_scan import Options
@@ -203,7 +204,10 @@ def reproduce(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Run what the published values of a method on a test set need, and say which are reproduced."""
+    """Check published values of a method.
+
+    Runs what they need on the test set, and says which of them are reproduced.
+    """
     from uadbench.report.reproduce import find_wanted, judge_records
     from uadbench.report.screen import print_sheets
 
@@ -224,7 +228,7 @@ def evaluate(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Recompute the metrics of a record from its stored score maps."""
+    """Recompute metrics from stored score maps."""
     from uadbench.report import show
 
     show.show_outcomes([api.evaluate(run, runtime=make_runtime("cpu", workers, quiet, results))])
@@ -245,7 +249,10 @@ def regress(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Run the phantom records again and compare them with the committed ones, metric by metric."""
+    """Compare phantom records with committed ones.
+
+    Runs them again, and compares metric by metric; exit code 1 if one has regressed.
+    """
     from uadbench.report import show
     from uadbench.report.regress import committed_results, rerun_records
 
@@ -274,7 +281,10 @@ def predict(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Apply a trained method to a scan of your own; the maps are in the scan's own space."""
+    """Apply a trained method to your own scan.
+
+    The maps are in the scan's own space.
+    """
     from uadbench.report import show
 
     runtime = make_runtime(device, 1, quiet)

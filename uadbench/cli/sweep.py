@@ -56,7 +56,10 @@ def run(
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Run the jobs of a sweep that are not done; stop it at any moment, and the same command resumes."""
+    """Run the jobs of a sweep that are not done.
+
+    Stop it at any moment: the same command resumes.
+    """
     from uadbench.sweep.run_sweep import Sweep, Wish
 
     wish = Wish(on, jobs, force, retry_failed, timeout, for_minutes)
@@ -76,7 +79,10 @@ def status(
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Show what is done, running, failed (with the reason and the log) and the time left, live."""
+    """Show what is done, running and failed.
+
+    With the reason and the log of what failed, and the time left; live on a terminal.
+    """
     from uadbench.sweep.run_sweep import Sweep
 
     Sweep(file, make_runtime("cpu", 1, True, results)).show_status(once)
