@@ -66,7 +66,8 @@ class Stoppable(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             where = f" {stop.args[0]}; the same command resumes" if stop.args else ""
-            typer.echo(f"\nStopped{where}.", err=True)
+            behind = "\n" if sys.stderr.isatty() else ""  # the terminal's own ^C
+            typer.echo(f"{behind}Stopped{where}.", err=True)
             raise typer.Exit(130) from stop
 
 

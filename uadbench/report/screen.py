@@ -61,7 +61,8 @@ def print_sheets(sheets: Sequence[Sheet]) -> None:
             print_note(note)
     if left_out:
         names = ", ".join(left_out)
-        print_heading(f"Left out at {console.width} columns: {names}. --format markdown has all.", "dim")
+        more = "A wider terminal (or --format markdown) shows them."
+        print_heading(f"Left out at {console.width} columns: {names}. {more}", "dim")
 
 
 def _print_grids(sheet: Sheet) -> None:
