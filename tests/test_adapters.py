@@ -118,7 +118,7 @@ def test_the_ixi_table_may_repeat_miss_and_contradict(kind: str, tmp_path: Path)
 def test_a_table_without_the_column_says_which_it_has(tmp_path: Path) -> None:
     touch(tmp_path, *IMAGES)
     (tmp_path / "IXI.csv").write_text("id,AGE\n2,35\n")
-    with pytest.raises(UserError, match="has the columns id, AGE; expected is one named IXI_ID"):
+    with pytest.raises(UserError, match="has the columns id, AGE; expected one named IXI_ID"):
         found("ixi", tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_two_scans_of_one_person_stay_in_one_partition_and_a_part_keeps_its_spli
 OFFICIAL = ("FLAIR", "T1W", "T1WKS", "T2W", "consensus_gt", "brainmask")
 MNI = "_N4_noneck_reduced_winsor_regtoFLAIR_brain_N4_regtoMNI.nii.gz"
 GOLD = "GOLD_STANDARD_N4_noneck_reduced_winsor_regtoFLAIR_regtoMNI.nii.gz"
-FOUR = ["FLAIR", "T1", "T1post", "T2"]
+FOUR = ["FLAIR", "T1", "T1c", "T2"]
 
 
 def repack(root: Path, kind: str, patient: str) -> None:
@@ -187,7 +187,7 @@ def test_mslub_official_layout(tmp_path: Path) -> None:
     sessions, left_out = found("mslub", tmp_path)
     (one,) = sessions.values()
     assert (one.id, sorted(one.images), one.age, one.sex) == ("patient01", FOUR, 39.5, "F")
-    assert one.images["T1post"].name == "patient01_T1WKS.nii.gz"
+    assert one.images["T1c"].name == "patient01_T1WKS.nii.gz"
     assert one.lesion_mask == (tmp_path / "patient01/patient01_consensus_gt.nii.gz").absolute()
     assert one.brain_mask is not None
     assert (one.space, one.skull_stripped) == ("co-registered", False)
@@ -252,7 +252,7 @@ def test_brats13_layout(tmp_path: Path) -> None:
     one = sessions["pat0001_1"]
     assert {c: p.name for c, p in one.images.items()} == {
         "FLAIR": "Flair_subtrMeanDivStd.nii.gz",
-        "T1ce": "T1c_subtrMeanDivStd.nii.gz",
+        "T1c": "T1c_subtrMeanDivStd.nii.gz",
     }
     assert one.brain_mask is not None
     assert (one.space, one.skull_stripped, one.healthy) == ("SRI24", True, False)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2() -> None:
     finished = uadbench("run", "--method", "vea", "--dataset", "phantom", code=2)
 
     assert finished.stderr.startswith(
-        "uadbench: There is no method 'vea'; did you mean 'vae'? There are: ae,"
+        "uadbench: There is no method 'vea'; did you mean 'vae'? Available: ae,"
     )
     assert len(finished.stderr.splitlines()) == 1
 
@@ -104,7 +105,28 @@ def test_every_format_is_written_to_a_file(done: Path, tmp_path: Path, name: str
 
 
 def test_no_record_is_a_mistake_with_the_way_out(runtime: Runtime) -> None:
-    assert "uadbench run --method" in uadbench("leaderboard", code=2).stderr
+    said = uadbench("leaderboard", code=2).stderr
+    assert f"There are no records in {runtime.paths.results.absolute()}: `uadbench run --method" in said
+
+
+def test_a_filter_that_hides_all_records_is_named(done: Path, runtime: Runtime) -> None:
+    said = uadbench("leaderboard", code=2).stderr
+    assert f"None of the 1 records in {runtime.paths.results.absolute()} fits the default, every" in said
+    assert "but ci (--preset ci shows those). Available: balls T1 preset ci (1)." in said
+    said = uadbench("leaderboard", "--preset", "ci", "--dataset", "lgg", code=2).stderr
+    assert "fits --dataset lgg and --preset ci. Available: balls T1 preset ci (1)." in said
+
+
+def test_a_dry_run_counts_preparation_and_runs_nothing(runtime: Runtime) -> None:
+    said = uadbench("run", "-m", "brightness", "-d", "balls", "--preset", "ci", "--dry-run").stdout
+    assert re.search(r"prepare balls T1: \d+ scans +up to \d+ s", said)
+    assert re.search(
+        r"brightness ci on balls T1 seed 0 +waiting +up to 5 min .* preset ci, not measured", said
+    )
+    assert "1 jobs: 1 waiting" in said
+    assert not list(runtime.paths.results.rglob("*.json"))
+    unknown = uadbench("run", "-m", "vea", "-d", "balls", "--dry-run", code=2).stderr
+    assert "There is no method 'vea'" in unknown
 
 
 def test_scores_are_recomputed_from_the_path_of_a_record(done: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_copied_folder_adds_no_seed_and_is_named(results: Path, place: str) ->
     assert rows(results) == COUNTED
     told = leaderboard(results, "--resamples", "0")
     assert told.exit_code == 0  # nothing is wrong with a copy
-    assert told.output.count(f"not counted: {place.split('/')[0]}/") == 4
+    assert told.output.count(f"left out: {place.split('/')[0]}/") == 4
 
 
 def test_the_results_of_two_laboratories_merge_by_copying(results: Path, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_the_results_of_two_laboratories_merge_by_copying(results: Path, tmp_pat
     assert rows(both) == COUNTED
     told = leaderboard(both)  # with pieces, which lie beside their records
     assert told.exit_code == 0
-    assert "not counted" not in told.output
+    assert "left out" not in told.output
 
 
 def test_pipes_and_devices_are_named_and_nobody_waits_for_them(results: Path) -> None:
@@ -85,7 +85,7 @@ def test_every_bad_record_is_named_and_the_good_ones_are_shown(results: Path) ->
         told = leaderboard(results, "--resamples", "0", "--format", format_)
         assert told.exit_code == 1
         for number in [*range(len(contents)), 20]:
-            assert told.output.count(f"not counted: {FOLDER}/pca/ci/seed-{number + 10}.json: ") == 1
+            assert told.output.count(f"left out: {FOLDER}/pca/ci/seed-{number + 10}.json: ") == 1
         for method in COUNTED:
             assert method in told.stdout
     found = {place.split("/")[-1]: reason for place, reason in collect_records(results).bad}
@@ -113,7 +113,7 @@ def test_a_forged_figure_is_not_ranked_first(results: Path) -> None:
     path.write_text(json.dumps(content))
     told = leaderboard(results)
     assert told.exit_code == 1
-    assert "0.95" not in told.output.split("not counted")[0]
+    assert "0.95" not in told.output.split("left out")[0]
     assert "seed-0.json: not shown: " in told.output
     assert rows(results) == COUNTED | {"random": 1}
 

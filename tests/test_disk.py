@@ -200,6 +200,6 @@ def test_a_script_from_standard_input_is_told_that_it_must_be_a_file(tmp_path: P
 def test_how_a_worker_died_is_said_by_its_exit_code() -> None:
     from uadbench.system.pool import _how
 
-    assert "was killed, probably for want of memory" in _how([-9])
+    assert "was killed, probably out of memory" in _how([-9])
     assert _how([-11]) == "the process that worked on it crashed with SIGSEGV"
     assert _how([3]) == "the process that worked on it ended with exit code 3"

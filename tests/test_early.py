@@ -28,15 +28,15 @@ CELL = RunConfig(method="vae", dataset="balls", preset="ci")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"precision": "fp16"}, "no precision 'fp16'; did you mean 'bf16'. There are: float32, bf16"),
-        ({"seed": -1}, "seed expects a whole number from 0 to 4294967295, but -1 came"),
-        ({"seed": 2**32}, "seed expects a whole number from 0 to 4294967295, but 4294967296 came"),
+        ({"precision": "fp16"}, "no precision 'fp16'; did you mean 'bf16'. Available: float32, bf16"),
+        ({"seed": -1}, "seed expects a whole number from 0 to 4294967295, got -1"),
+        ({"seed": 2**32}, "seed expects a whole number from 0 to 4294967295, got 4294967296"),
         ({"limit": 0}, "limit expects a whole number from 1"),
         ({"split": "hsah"}, "no split 'hsah'; did you mean 'hash'"),
         ({"preset": "dmo"}, "no preset 'dmo'; did you mean 'demo'"),
         (
             {"settings": {"steps": "0"}},
-            "steps of vae expects a whole number from 1 up to 100,000,000, but 0 came",
+            "steps of vae expects a whole number from 1 up to 100,000,000, got 0",
         ),
         ({"settings": {"latent_dim": "-3"}}, "latent_dim of vae expects a whole number from 1 up to 16,384"),
         (
@@ -104,10 +104,10 @@ def test_numbers_beyond_their_range_are_refused(words: list[str]) -> None:
 
 def test_an_unknown_name_names_the_nearest_in_any_case() -> None:
     assert str(unknown("contrast", "flair", ["T1", "FLAIR"], of="x")) == (
-        "There is no contrast 'flair' of x; did you mean 'FLAIR'? There are: T1, FLAIR."
+        "There is no contrast 'flair' of x; did you mean 'FLAIR'? Available: T1, FLAIR."
     )
     assert str(unknown("grid", "g\x07" + "9" * 99, [])) == (
-        "There is no grid 'g\\x07" + "9" * 55 + "'. There are: none."
+        "There is no grid 'g\\x07" + "9" * 55 + "'. Available: none."
     )
 
 

@@ -279,7 +279,7 @@ def test_an_orientation_that_is_none_is_refused(
     text = (home / "card.toml").read_text(encoding="utf-8")
     (home / "card.toml").write_text(text.replace('"LAS"', '"LRS"'), encoding="utf-8")
     monkeypatch.setenv(catalog.PLUGINS_VARIABLE, str(tmp_path / "plugins"))
-    with pytest.raises(UserError, match="analyze_orientation expects three letters.* but 'LRS' came"):
+    with pytest.raises(UserError, match="analyze_orientation expects three letters.* got 'LRS'"):
         cards.dataset_card("oasis9")
 
 
@@ -544,14 +544,14 @@ def test_a_corruption_is_asked_for_by_name(option: str, tmp_path: Path) -> None:
 def test_mistakes_are_answered_with_what_is_known(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(
-        UserError, match="no fixture of data set 'ixy'; did you mean 'ixi'\\? There are: atlas2, .*wmh17"
+        UserError, match="no fixture of data set 'ixy'; did you mean 'ixi'\\? Available: atlas2, .*wmh17"
     ):
         testing.write_fixture("ixy", out)
     with pytest.raises(UserError, match="no fixture of data set 'phantom'"):
         testing.write_fixture("phantom", out)
-    with pytest.raises(UserError, match=r"no corruption 'empty_mask' of .*\(IXI-T1\).* There are: absent"):
+    with pytest.raises(UserError, match=r"no corruption 'empty_mask' of .*\(IXI-T1\).* Available: absent"):
         testing.write_fixture("ixi", out, corruptions=["nan", "empty_mask"])
-    with pytest.raises(UserError, match="no layout 'flat' of .* There are: IXI-T1, one folder, T1"):
+    with pytest.raises(UserError, match="no layout 'flat' of .* Available: IXI-T1, one folder, T1"):
         testing.write_fixture("ixi", out, layout="flat")
     with pytest.raises(UserError, match="at least one subject; asked for were 0"):
         testing.write_fixture("ixi", out, subjects=0)

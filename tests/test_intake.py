@@ -173,7 +173,7 @@ def test_a_resection_cavity_under_a_name_of_2023_is_refused(tmp_path: Path) -> N
         app, ["verify", "brats21", "--root", str(tmp_path), "--quiet", "--workers", "1"]
     )
     assert done.exit_code == 1
-    assert "has the labels [4], the data set's card knows [0, 1, 2, 3]" in " ".join(done.stdout.split())
+    assert "has the labels [4], the data set's card lists [0, 1, 2, 3]" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_what_is_missing_is_never_called_nothing_wrong() -> None:
     whole = report([Count("T1", 78, 78, 0, 0)])
     assert whole.verdict == "nothing is wrong; the release is complete"
     unknown = report([Count("T1", None, 5, 0, 0)])
-    assert unknown.verdict == "nothing is wrong; how many the whole release has is not known"
+    assert unknown.verdict == "nothing is wrong; the size of the whole release is unknown"
     left = report([Count("T1", None, 5, 0, 0)], left_out=(LeftOut("a", "b"),))
     assert left.verdict == "what is used is in order (1 left out, see above)"
 
@@ -335,11 +335,11 @@ def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(runtime: Runtime
     config = RunConfig(method="intensity", dataset="lgg", contrast="FLAIR", preset="ci")
     assert run(config, runtime).record.excluded == []
     (item,) = run(
-        RunConfig(method="intensity", dataset="lgg", contrast="T1post", preset="ci"), runtime
+        RunConfig(method="intensity", dataset="lgg", contrast="T1c", preset="ci"), runtime
     ).record.excluded
     assert item.reason == "the sequence is missing and replaced by FLAIR"
     said = CliRunner().invoke(
-        app, ["run", "-m", "intensity", "-d", "lgg", "--contrast", "T1post", "--preset", "ci", "-q"]
+        app, ["run", "-m", "intensity", "-d", "lgg", "--contrast", "T1c", "--preset", "ci", "-q"]
     )
     assert said.stdout.count("left out") == 1
     listed = json.loads((runtime.paths.runs / "splits" / "lgg.json").read_text())["left_out"]
@@ -412,7 +412,7 @@ def test_a_folder_whose_name_cannot_be_a_modules_is_no_plug_in(
 
 def test_a_name_that_is_nearly_right_is_guessed() -> None:
     there = ["ixi", "oasis1", "BraTS"]
-    assert "did you mean 'oasis1'? There are: ixi, oasis1, BraTS." in str(
+    assert "did you mean 'oasis1'? Available: ixi, oasis1, BraTS." in str(
         errors.unknown("data set", "OASIS", there)
     )
     assert "did you mean 'BraTS'?" in str(errors.unknown("data set", "brats", there))

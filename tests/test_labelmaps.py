@@ -150,7 +150,7 @@ def test_a_draw_depends_on_its_segmentation_and_number_alone(
         ("unknown_number", r"has the label numbers \[1035\].* is it a segmentation"),
         ("zero_bytes", "is empty: fetch the file again"),
         ("truncated", "cannot be read|is cut short"),
-        ("constant", "of labelled brain; expected are more|brain at the edge"),
+        ("constant", "of labelled brain; expected more|brain at the edge"),
         ("nan", "values that are no integers"),
         ("cut_view", "has brain at the edge of its volume"),
         ("disagreeing_forms", "has a qform and an sform that place a corner"),

@@ -88,7 +88,7 @@ def test_a_patient_is_a_whole_stack_and_its_lesion_free_slices(layout: str, make
     whole, free = found.sessions[:2]
     assert (whole.subject, whole.label, whole.site) == ("TCGA_ZZ_7001", "19990101", "ZZ")
     assert (whole.healthy, whole.slices, free.healthy, free.slices) == (False, "all", True, "lesion-free")
-    assert whole.channels == {"T1": 0, "FLAIR": 1, "T1post": 2}
+    assert whole.channels == {"T1": 0, "FLAIR": 1, "T1c": 2}
     assert whole.sex in ("F", "M")
     assert whole.age is not None
     # The numbers have no leading zeros: 10 comes after 9, not after 1.
@@ -98,7 +98,7 @@ def test_a_patient_is_a_whole_stack_and_its_lesion_free_slices(layout: str, make
     assert [(c.contrast, c.expected, c.found, c.missing) for c in report.counts] == [
         ("FLAIR", 110, 2, 108),
         ("T1", 104, 2, 102),
-        ("T1post", 101, 2, 99),
+        ("T1c", 101, 2, 99),
     ]
 
 
@@ -125,7 +125,7 @@ def test_a_patient_without_a_row_has_neither_age_nor_sex(make: Maker) -> None:
 @pytest.mark.parametrize(
     ("corruption", "item", "reason"),
     [
-        ("missing_sequence", f"{PATIENT} T1post", "missing and replaced by FLAIR"),
+        ("missing_sequence", f"{PATIENT} T1c", "missing and replaced by FLAIR"),
         ("no_mask", f"{PATIENT} slice 3", "has no mask"),
         ("no_image", f"{PATIENT} slice 3", "has a mask and no image"),
         ("row_without_file", "data.csv", "rows without an image: 1, TCGA_ZZ_7002"),
@@ -176,13 +176,13 @@ def test_macos_files_and_copies_of_flair_in_single_slices_harm_nobody(make: Make
     assert report.ok
     assert report.left_out == ()
     (remark,) = report.remarks
-    assert "T1post of TCGA_ZZ_7003_19990101_8.tif is a copy of FLAIR" in remark.reason
+    assert "T1c of TCGA_ZZ_7003_19990101_8.tif is a copy of FLAIR" in remark.reason
 
 
 @pytest.mark.parametrize(
     ("corruption", "sentence"),
     [
-        ("unknown_label", r"_3_mask.tif has the labels [7], the data set's card knows [0, 255]"),
+        ("unknown_label", r"_3_mask.tif has the labels [7], the data set's card lists [0, 255]"),
         ("constant", "FLAIR has one value in all pixels"),
         ("truncated", "_3.tif cannot be read"),
         ("zero_bytes", "_3.tif cannot be read"),
@@ -331,7 +331,7 @@ def test_a_brain_that_is_missed_on_one_side_is_flagged() -> None:
     brain[128:, :, 8] = False
     assert _quality(brain, nothing)["flags"] == []  # the last slice at an end
     brain[128:, :, 7] = False
-    said = "2 slices whose brain lies to one side, expected 1 or fewer"
+    said = "2 slices whose brain is on one side, expected 1 or fewer"
     assert _quality(brain, nothing)["flags"] == [said]
 
 
@@ -344,10 +344,10 @@ def test_a_slice_that_copies_flair_is_dropped_from_the_other_contrast(make: Make
     found = make("missing_slice", subjects=2)
     counts = {
         contrast: {p.session.id: len(p.facts["slices"]) for p in prepared_of(found, tmp_path, contrast)}
-        for contrast in ("FLAIR", "T1post")
+        for contrast in ("FLAIR", "T1c")
     }
     assert counts["FLAIR"][PATIENT] == 16
-    assert counts["T1post"][PATIENT] == 15
+    assert counts["T1c"][PATIENT] == 15
 
 
 def test_model_grids_resize_slices_in_the_plane_and_keep_their_number() -> None:

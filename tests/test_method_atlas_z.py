@@ -80,7 +80,7 @@ def test_each_contrast_has_an_atlas_of_its_own(toy: Toy) -> None:
     alone = AtlasZ().fit(Volumes(t1, GRID), nobody, Context())
     assert set(both.state()) == {f"{c}.{part}" for c in ("T1", "T2") for part in ("mean", "deviation")}
     np.testing.assert_array_equal(both.state()["T1.mean"], alone.state()["T1.mean"])
-    with pytest.raises(UserError, match="learned T1, but a volume of T2 came"):
+    with pytest.raises(UserError, match="learned T1, got a volume of T2"):
         alone.score(Volumes(t2, GRID)[0])
 
 

@@ -37,7 +37,7 @@ def test_dark_and_two_sided() -> None:
 
 @pytest.mark.parametrize(
     ("contrast", "direction"),
-    [("T1", "two-sided"), ("T1ce", "two-sided"), ("T1post", "two-sided")]
+    [("T1", "two-sided"), ("T1c", "two-sided")]
     + [(contrast, "bright") for contrast in ("T2", "FLAIR", "PD")],
 )
 def test_auto_is_two_sided_on_t1_and_bright_elsewhere(contrast: str, direction: str) -> None:

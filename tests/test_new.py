@@ -92,7 +92,7 @@ def test_without_a_folder_it_is_that_of_the_user_then_the_checkout_then_here(
 
 @pytest.mark.parametrize("name", ["Mine", "my-method", "2d", "class", "a b", "../up", ""])
 def test_a_name_that_no_module_can_have_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected are small letters"):
+    with pytest.raises(UserError, match="it needs lower-case letters"):
         scaffold.write_template("methods", name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -123,7 +123,7 @@ def test_affines_that_differ_by_rounding_are_one(tmp_path: Path) -> None:
 def test_a_mask_on_other_voxels_in_another_place_is_never_scored(place: str, tmp_path: Path) -> None:
     affine, shape = G96.affine, G96.shape
     ball = inside(BALL_MM, 13, affine, shape).astype(np.uint8)
-    words = r"of the lesion in .*off\.nii\.gz .* lie more than 5 mm outside the brain"
+    words = r"of the lesion in .*off\.nii\.gz .* is more than 5 mm outside the brain"
     if place == "origin":
         affine[:3, 3] = 0
         words = "begins at the origin of the world"
@@ -170,7 +170,7 @@ def test_a_full_head_that_is_called_stripped_is_refused(tmp_path: Path) -> None:
     ("lesion", "words"),
     [
         (~BALL, "he lesion in .* has 7574 ml and the brain 1282 ml"),
-        (BRAIN & ~BALL, "it is inverted, or is no mask of a lesion"),
+        (BRAIN & ~BALL, "it is inverted, or is not a lesion mask"),
         (inside((0, -18, 84), (30, 30, 6)), "outside the brain"),
     ],
     ids=["inverted", "all of the brain", "scalp"],

@@ -70,9 +70,9 @@ def test_maps_overlay_a_scan_in_an_odd_orientation(
 def test_mistakes_are_said_in_one_sentence(trained: Outcome, runtime: Runtime, tmp_path: Path) -> None:
     text = tmp_path / "scan.nii"
     text.write_text("no scan")
-    with pytest.raises(UserError, match="no NIfTI or Analyze file"):
+    with pytest.raises(UserError, match="cannot be read as NIfTI or Analyze"):
         predict_scan(trained.path, text, tmp_path / "out", runtime)
-    with pytest.raises(UserError, match="--point expects one of fpr1, .* or a number, but 'oracle' came"):
+    with pytest.raises(UserError, match="--point expects one of fpr1, .* or a number, got 'oracle'"):
         predict_scan(trained.path, text, tmp_path / "out", runtime, point="oracle")
     assert not (tmp_path / "out").exists()
 

@@ -334,7 +334,7 @@ def test_labels_outside_the_card_are_named(tmp_path: Path) -> None:
     stored[ball.nonzero()[0][0]] = 3  # two labels: nobody can say which of them is meant
     labels = save(tmp_path / "labels.nii.gz", stored)
     found = reason(run([session(tmp_path, lesion_mask=labels)], tmp_path / "cache"))
-    assert "has the labels [3, 7], the data set's card knows [0, 1]" in found
+    assert "has the labels [3, 7], the data set's card lists [0, 1]" in found
     legal = run([session(tmp_path, lesion_mask=labels)], tmp_path / "cache", other_labels=(3, 7))
     assert only(legal).facts["lesion_ml"] == 0
 
@@ -620,7 +620,7 @@ def test_the_same_voxels_in_two_partitions_or_under_two_persons_stop_the_run(tmp
     [
         ("ixi", "ixi_hh_2mm", "T1", 0.85),  # brains are laid on each other by their insides, not their rims
         ("mslub", "mslub", "FLAIR", 0.85),
-        ("brats13", "brats2013", "T1ce", 0.85),
+        ("brats13", "brats2013", "T1c", 0.85),
     ],
 )
 def test_real_scans_are_brought_to_the_template(

@@ -109,6 +109,6 @@ def test_flagged_scans_are_not_learned_from_and_named(tmp_path: Path) -> None:
         items.append(Prepared(subject, "T1", G96, path))
     kept, left = _unflagged(items)
     assert [item.session.id for item in kept] == ["a", "c"]
-    assert [(f.subject_id, f.reason) for f in left] == [("b", "not learned from, for it was flagged: scalp")]
+    assert [(f.subject_id, f.reason) for f in left] == [("b", "not trained on because it was flagged: scalp")]
     assert _unflagged([items[1]]) == ([items[1]], [])  # nothing else to learn from
     assert _unflagged([]) == ([], [])

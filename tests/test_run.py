@@ -161,7 +161,7 @@ def test_the_split_by_hash_where_parts_are_published_is_another_row(
         match="published parts puts none .*--split hash, or test on all .*--split all-test",
     ):
         run(config, runtime)
-    with pytest.raises(UserError, match="no split 'random'. There are: published, hash, all-test"):
+    with pytest.raises(UserError, match="no split 'random'. Available: published, hash, all-test"):
         run(replace(config, split="random"), runtime)
     made = run(replace(config, split="hash"), runtime).record
     assert made.variant == "ci,split=hash"
@@ -252,17 +252,17 @@ def test_a_score_map_that_breaks_the_contract_is_refused(score_map: Any, complai
     [
         ({"method": "vea"}, "no method 'vea'; did you mean 'vae'"),
         ({"dataset": "bals"}, "no data set 'bals'; did you mean 'balls'"),
-        ({"contrast": "T9"}, "no contrast 'T9' of balls. There are: T1, T2"),
-        ({"contrast": "T2"}, "No subject of balls has the contrast 'T2'; there are: T1"),
-        ({"preset": "huge"}, "no preset 'huge'. There are: ci"),
-        ({"preparation": Options("bet")}, "no extractor 'bet'.* There are: atlas, hd-bet, synthstrip"),
+        ({"contrast": "T9"}, "no contrast 'T9' of balls. Available: T1, T2"),
+        ({"contrast": "T2"}, "No subject of balls has the contrast 'T2'; available: T1"),
+        ({"preset": "huge"}, "no preset 'huge'. Available: ci"),
+        ({"preparation": Options("bet")}, "no extractor 'bet'.* Available: atlas, hd-bet, synthstrip"),
         ({"protocol": "uad-9"}, "no protocol 'uad-9'; did you mean 'uad-1"),
         ({"settings": {"sing": "1"}}, "no option 'sing' of brightness; did you mean 'sign'"),
-        ({"settings": {"sign": "often"}}, "There is no sign 'often' of brightness. There are: 1.0, -1.0"),
-        ({"settings": {"grid": "g7"}}, "no grid 'g7'.* There are: g48"),
-        ({"settings": {"grid": "evaluation"}}, "no grid 'evaluation'.* There are: g48"),
+        ({"settings": {"sign": "often"}}, "There is no sign 'often' of brightness. Available: 1.0, -1.0"),
+        ({"settings": {"grid": "g7"}}, "no grid 'g7'.* Available: g48"),
+        ({"settings": {"grid": "evaluation"}}, "no grid 'evaluation'.* Available: g48"),
         ({"method": "random", "settings": {"draws": "0"}}, "draws of random expects a whole number from 1"),
-        ({"split": "all"}, "no split 'all'. There are: published, hash, all-test"),
+        ({"split": "all"}, "no split 'all'. Available: published, hash, all-test"),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(
@@ -273,7 +273,7 @@ def test_an_unknown_name_lists_the_known_ones(
 
 
 def test_a_missing_data_root_says_where_to_apply_and_what_is_expected(runtime: Runtime) -> None:
-    with pytest.raises(UserError, match=r"get the data at .*expected is: "):
+    with pytest.raises(UserError, match=r"get the data at .*expected: "):
         resolve_run(replace(CELL, dataset="mslub"), runtime)
 
 
@@ -301,7 +301,7 @@ def mslub(runtime: Runtime) -> Path:
             "ae must be trained .*ixi, the first partner of mslub, is not under .*or name another",
         ),
         ("ae", "FLAIR", "labelmaps, the first partner of mslub, is not under"),
-        ("ae", "T1post", "no public data set has healthy T1post"),
+        ("ae", "T1c", "no public data set has healthy T1c"),
         ("intensity", "T1", "intensity takes its thresholds .* ixi, the first .* or say --train none"),
     ],
 )
@@ -323,9 +323,7 @@ def test_the_regime_does_not_depend_on_what_lies_on_the_disk(runtime: Runtime, m
     alone = resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1", train="none"), runtime)
     assert alone.train is None
     assert alone.place.parts[1] == "none-to-mslub"
-    assert (
-        resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1post"), runtime).train is None
-    )
+    assert resolve_run(RunConfig(method="intensity", dataset="mslub", contrast="T1c"), runtime).train is None
     with pytest.raises(UserError, match="ae must be trained: name a healthy data set"):
         resolve_run(RunConfig(method="ae", dataset="mslub", contrast="T1", train="none"), runtime)
 

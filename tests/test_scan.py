@@ -254,10 +254,10 @@ def flat(value: float) -> dict[str, object]:
         ({"scl_slope": 1.0, "scl_inter": np.nan}, "header that cannot be used|shifted"),
         ({"scl_slope": 1e37}, "has values from|infinite"),
         (flat(1e30), "voxels of|onto a plane"),
-        (flat(0.01), "voxels of 0.01 x 3 x 4 mm; expected are sides of 0.05 to 20 mm"),
+        (flat(0.01), "voxels of 0.01 x 3 x 4 mm; expected sides of 0.05 to 20 mm"),
         (flat(np.nan), "onto a plane or nowhere"),
         (flat(0), "onto a plane"),
-        (flat(2) | {"srow_y": [0, 3, 0, 1e5]}, "mm from the origin of the world; expected are at most 5000"),
+        (flat(2) | {"srow_y": [0, 3, 0, 1e5]}, "mm from the origin of the world; expected at most 5000"),
     ],
     ids=str,
 )
@@ -274,7 +274,7 @@ def test_a_header_that_cannot_be_true_is_refused_in_a_sentence(
 def test_intensities_that_cannot_be_summed_are_refused(value: float, tmp_path: Path) -> None:
     array = COUNTING.astype(np.float64)
     array[1, 2, 3] = value
-    with pytest.raises(SubjectError, match="expected are values up to 1e"):
+    with pytest.raises(SubjectError, match="expected values up to 1e"):
         scan.read_image(save(tmp_path / "scan.nii", array))
 
 

@@ -193,7 +193,7 @@ def masks(runtime: Runtime, fill: Callable[[int, NDArray[np.uint8]], NDArray[np.
             lambda _, brain: 0 * brain,
             "Nothing can be measured: in the 7 lesion-test scans .* no measured voxel is",
         ),
-        (lambda _, brain: brain, "No lesion-test subject .*expected are at most 75%"),
+        (lambda _, brain: brain, "No lesion-test subject .*expected at most 75%"),
     ],
 )
 def test_when_nothing_can_be_measured_nothing_is_fitted(

@@ -189,9 +189,9 @@ def small_heads(runtime: Runtime) -> Path:
 
 @pytest.fixture
 def scaled(runtime: Runtime, small_heads: Path) -> Outcome:
-    """`brightness` on the T1ce of the small heads, which is what their registration is made on."""
+    """`brightness` on the T1c of the small heads, which is what their registration is made on."""
     config = RunConfig(
-        method="brightness", dataset="brats13", contrast="T1ce", train="none", preset="ci",
+        method="brightness", dataset="brats13", contrast="T1c", train="none", preset="ci",
         protocol="uad-1-4mm", split="all-test",
     )  # fmt: skip
     return run(config, runtime)

@@ -123,7 +123,7 @@ def test_a_person_in_two_published_parts_stops_the_run() -> None:
 def test_a_card_that_names_an_unknown_partition_is_refused() -> None:
     card = replace(CARD, published_split={"training": "lesion-train"})
 
-    with pytest.raises(UserError, match="no partition 'lesion-train' of .*card.* There are: healthy-tr"):
+    with pytest.raises(UserError, match="no partition 'lesion-train' of .*card.* Available: healthy-tr"):
         splits.find_partition(replace(session(1, healthy=False), part="training"), card)
 
 

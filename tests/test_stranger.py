@@ -65,4 +65,4 @@ def test_a_cohort_of_another_name_is_a_mistake_that_is_said(runtime: Runtime, tm
     arguments = ["verify", "ours", "--root", str(tmp_path / "hospital"), "--quiet"]
     done = CliRunner().invoke(app, [*arguments, *plugins])
 
-    assert "says cohort 'mine' of its subjects; expected is 'ours'" in str(done.exception)
+    assert "says cohort 'mine' of its subjects; expected 'ours'" in str(done.exception)

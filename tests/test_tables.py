@@ -95,11 +95,11 @@ def test_a_mark_without_its_partner_swallows_no_rows(tmp_path: Path) -> None:
         (b"\x00\x00\x00", "is empty"),
         ("<html><table><tr><td>participant_id</td></tr></table></html>", "is a page .* save it as CSV"),
         ('\n<?xml version="1.0"?><Workbook/>', "is a page"),
-        ("id,age\nP1,3\n", "has the columns id, age; expected is one named participant_id"),
+        ("id,age\nP1,3\n", "has the columns id, age; expected one named participant_id"),
         ("participant_id,age,participant_id\nP1,3,P2\n", "has twice the column participant_id"),
-        (b"PK\x03\x04" + b"x" * 50, r"is no Excel file that can be read \(BadZipFile\)"),
-        (b"\xd0\xcf\x11\xe0" + b"x" * 50, "is no Excel file that can be read"),
-        (b"participant_id,age" + bytes(range(256)) * 4, "is no table of text"),
+        (b"PK\x03\x04" + b"x" * 50, r"cannot be read as Excel \(BadZipFile\)"),
+        (b"\xd0\xcf\x11\xe0" + b"x" * 50, "cannot be read as Excel"),
+        (b"participant_id,age" + bytes(range(256)) * 4, "is not a text table"),
     ],
 )
 def test_what_is_no_table_is_one_sentence_that_names_the_file(
@@ -111,7 +111,7 @@ def test_what_is_no_table_is_one_sentence_that_names_the_file(
 
 def test_a_table_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sheets, "LARGEST_BYTES", 20)
-    with pytest.raises(UserError, match="people.csv has 44 bytes: that is no table of people"):
+    with pytest.raises(UserError, match="people.csv has 44 bytes: that is not a table of subjects"):
         read(tmp_path, text())
     book = openpyxl.Workbook()
     book.save(tmp_path / "people.csv")
@@ -223,7 +223,7 @@ def test_ids_that_match_nobody_are_told_either_way(tmp_path: Path) -> None:
     found = read(tmp_path, text())
     rows, images = found.beside(["P2", "P7"])
     assert (rows.id, rows.reason) == ("people.csv", "rows without an image: 1, P1 ...")
-    assert (images.id, images.reason) == ("people.csv", "has no row of 1 (P7): nothing is known of them")
+    assert (images.id, images.reason) == ("people.csv", "has no row of 1 (P7): they are treated as unknown")
 
 
 def test_control_characters_of_a_table_are_not_shown(tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ def test_a_checkpoint_of_another_structure_is_begun_afresh_as_if_there_were_none
         torch.save(content | change, file)
         np.testing.assert_equal(run(volumes, tmp_path / "fresh", schedule)[0], fresh)
         assert "is damaged" in caplog.text, change
-        assert "training begins afresh" in caplog.text
+        assert "training starts from the beginning" in caplog.text
     moments["exp_avg"] = torch.zeros(1, 2)
     torch.save(content, file)
     np.testing.assert_equal(run(volumes, tmp_path / "fresh", schedule)[0], fresh)

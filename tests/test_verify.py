@@ -114,7 +114,7 @@ def test_nan_constant_volumes_and_unknown_labels_are_problems(tmp_path: Path) ->
     bad[0, 0, 0] = np.nan
     assert "NaN" in problem(tmp_path, session(tmp_path, "b", images={"T1": save(tmp_path / "n.nii", bad)}))
     labels = save(tmp_path / "l.nii.gz", ball(radius=3).astype(np.uint8) * 4)
-    assert "has the labels [4], the data set's card knows [0, 1, 2]" in problem(
+    assert "has the labels [4], the data set's card lists [0, 1, 2]" in problem(
         tmp_path, session(tmp_path, "c", lesion_mask=labels)
     )
 

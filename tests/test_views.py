@@ -140,7 +140,7 @@ def test_the_control_needs_statistics_and_persons(made: RunRecord) -> None:
 
 def test_a_shortcut_is_said_in_every_format(made: RunRecord) -> None:
     tables = leaderboard.tables([Stored(cohort(made, 2.0), Path("nowhere"))])
-    sentence = "so the image-level AUROC says little about lesions"
+    sentence = "so the scan-level AUROC says little about lesions"
     for format_ in sheets.FORMATS:
         assert sentence in formats.written(tables, format_)
 

@@ -5,6 +5,7 @@ Heavy modules are imported inside functions, so that `import uadbench` and `uadb
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,14 +36,14 @@ def make_runtime(
     Args:
         device: auto, cpu, cuda, cuda:1 or mps.
         workers: processes that share the work on subjects; 0: one per core.
-        quiet: no progress bars.
+        quiet: no progress; else bars on a terminal, and a line now and then in a file.
         results: folder of the records; None: `results`, or what UADBENCH_RESULTS names.
     """
     from uadbench.experiment.config import Runtime
     from uadbench.system.environment import resolve_device
-    from uadbench.system.progress import Bars, Silent
+    from uadbench.system.progress import Bars, Lines, Silent
 
-    progress = Silent() if quiet else Bars()
+    progress = Silent() if quiet else Bars() if sys.stderr.isatty() else Lines()
     return Runtime(find_paths(results), progress, resolve_device(device), workers or os.cpu_count() or 1)
 
 
@@ -215,7 +216,7 @@ def leaderboard(
             "test": table.test,
             "contrast": table.contrast,
             "headline": table.headline,
-            "rank": row.standing.rank if row.standing else None,
+            "rank": row.standing.position if row.standing else None,
             "method": row.method,
             "variant": row.variant,
             "model_grid": row.model_grid,

@@ -17,7 +17,7 @@ from uadbench.system.errors import UserError, unknown
 
 Preset = Literal["ci", "demo", "small", "paper"]
 Family = Literal["baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature"]
-Contrast = Literal["T1", "T1ce", "T1post", "T2", "FLAIR", "PD", "DWI", "ADC", "SWI", "T2star"]
+Contrast = Literal["T1", "T1c", "T2", "FLAIR", "PD", "DWI", "ADC", "SWI", "T2star"]
 Role = Literal["healthy", "lesion", "both"]
 Population = Literal["volunteers", "patients", "synthetic"]
 # native: each contrast where the scanner put it. co-registered, SRI24, Talairach: the contrasts of a
@@ -139,13 +139,13 @@ class DatasetCard:
         if axes is not None and sorted(AXES.get(letter, letter) for letter in axes) != ["A", "R", "S"]:
             raise ValueError(
                 f"analyze_orientation expects three letters, one of each pair R or L, A or P, S or I, "
-                f"but '{axes}' came"
+                f"got '{axes}'"
             )
         for key in ("healthy_split", "lesion_split"):
             shares: Mapping[str, float] = getattr(self, key)
             if not set(shares) <= {"train", "val"} or sum(shares.values()) > 1:
                 raise ValueError(
-                    f"{key} expects shares of train and val that add up to 1 at most, but {dict(shares)} came"
+                    f"{key} expects shares of train and val that add up to 1 at most, got {dict(shares)}"
                 )
         for key in ("expected", "partners"):
             if surplus := sorted(set(getattr(self, key)) - set(self.contrasts)):
@@ -155,9 +155,14 @@ class DatasetCard:
             raise ValueError("lesion_labels, ignore_labels and other_labels give one label two meanings")
 
 
+def contrast_named(name: str) -> str:
+    """A contrast by the name that the project has for it: T1 after contrast agent has several."""
+    return "T1c" if name.lower() in ("t1ce", "t1post", "t1gd") else name
+
+
 def spelled(name: str, there: Iterable[str]) -> str | None:
-    """A name as it is spelled there, whatever its case; None where it is not there."""
-    return next((one for one in there if one.lower() == name.lower()), None)
+    """A contrast as it is spelled there, whatever its case or other name; None where it is not there."""
+    return next((one for one in there if one.lower() == contrast_named(name).lower()), None)
 
 
 def contrast_of(card: DatasetCard, name: str) -> str:
@@ -195,7 +200,7 @@ def _read_methods(path: Path, changed_ns: int, size: int) -> dict[str, MethodCar
         toml.typed(_Options, {k: v for k, v in table.items() if k in _OPTIONS}, f"{where}{path}")
     for name in rows:
         if not catalog.NAME.fullmatch(name):
-            raise UserError(f"{path}: a name expects letters, digits, _ and -, but {name!a} came.")
+            raise UserError(f"{path}: a name expects letters, digits, _ and -, got {name!a}.")
     return {
         name: toml.typed(MethodCard, _row(facts, own) | {"name": name, "folder": folder}, str(path))
         for name, own in {folder: {}, **rows}.items()

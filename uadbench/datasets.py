@@ -7,6 +7,7 @@ function `sessions(root) -> Iterator[Session | LeftOut | Remark]`. One that make
 `survey(root, workers, progress)` answers the same without drawing anything.
 """
 
+import ast
 import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -67,13 +68,19 @@ def load(name: str) -> ModuleType:
 
 
 def can_generate(name: str) -> bool:
-    """Whether a data set makes its own files."""
-    return hasattr(load(name), "generate")
+    """Whether a data set makes its own files, by its source: nothing is loaded."""
+    return "generate" in _functions(name)
 
 
 def can_draw(name: str) -> bool:
     """Whether a data set draws its scans from what was downloaded."""
-    return hasattr(load(name), "draw")
+    return "draw" in _functions(name)
+
+
+def _functions(name: str) -> set[str]:
+    """The functions that the module of a data set itself has."""
+    tree = ast.parse((catalog.locate("datasets", name) / "dataset.py").read_bytes())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def find_or_make(name: str, paths: Paths, workers: int, progress: Progress) -> Found:
@@ -131,9 +138,7 @@ def _check_sessions(name: str, root: Path, sessions: Sequence[Session]) -> None:
     """Stop where an adapter names another cohort, or where there are several copies of a subject."""
     stray = sorted({session.cohort for session in sessions} - {name})
     if stray:
-        raise UserError(
-            f"dataset.py of {name} says cohort '{stray[0]}' of its subjects; expected is '{name}'."
-        )
+        raise UserError(f"dataset.py of {name} says cohort '{stray[0]}' of its subjects; expected '{name}'.")
     counts = Counter(session.id for session in sessions)
     repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:
@@ -167,5 +172,5 @@ def by_reason(items: Iterable[LeftOut]) -> list[tuple[str, int]]:
 def _how_to_get(card: DatasetCard) -> str:
     return (
         f"get the data at {card.address} ({card.access}), then name the folder with "
-        f"--root; expected is: {card.layout}"
+        f"--root; expected: {card.layout}"
     )

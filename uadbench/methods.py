@@ -214,7 +214,7 @@ def _value(kind: type[Method], name: str, key: str, value: Any, came: str) -> An
         return ranges.fits(value, hints(kind)[key])
     except ValueError as error:
         wanted = ranges.expected(hints(kind)[key])
-        raise UserError(f"{key} of {name} expects {wanted}, but {visible(came)[:60]} came.") from error
+        raise UserError(f"{key} of {name} expects {wanted}, got {visible(came)[:60]}.") from error
 
 
 def parameters(method: Method, stage: str | None = None) -> dict[str, Any]:

@@ -18,11 +18,11 @@ PLACEHOLDERS = {"methods": "my_method", "datasets": "my_dataset"}  # kind -> the
 NEXT = {
     "methods": """\
 uadbench methods {name}                                         # what its card says
-uadbench check-method {name}                                    # what every method promises
+uadbench check-method {name}                                    # the requirements of every method
 uadbench run --method {name} --dataset phantom --preset ci      # it learns, scores and has a record
 """,
     "datasets": """\
-uadbench check-dataset {name}                      # what every data set promises
+uadbench check-dataset {name}                      # the requirements of every data set
 uadbench fixture {name} --out {name}-fixture       # simulated subjects in its layout
 uadbench verify {name} --root {name}-fixture       # later: --root of the real files
 uadbench run --method intensity --dataset {name} --preset ci --protocol uad-1-4mm
@@ -56,8 +56,8 @@ def find_folder() -> Path:
 def _check_name(kind: str, name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UserError(
-            f"A name becomes a Python module: expected are small letters, digits and _, a letter first, "
-            f"and no word of the language, but '{name}' came."
+            f"A name becomes a Python module: it needs lower-case letters, digits and _, a letter first, "
+            f"and no Python keyword, got '{name}'."
         )
     if name in (cards.method_names() if kind == "methods" else catalog.names("datasets")):
         raise UserError(f"There is a {kind[:-1]} '{name}' already: choose another name.")

@@ -32,7 +32,7 @@ def hash_method_files(folder: str) -> dict[str, str]:
     waiting, found = [f"uadbench.methods.{folder}.method"], dict[str, str]()
     while waiting:
         module = waiting.pop()
-        file = _file(module)
+        file = module_file(module)
         if file is None or module in HARNESS or _place(module, file) in found:
             continue
         state = file.stat()
@@ -41,7 +41,7 @@ def hash_method_files(folder: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _file(module: str) -> Path | None:
+def module_file(module: str) -> Path | None:
     """Where a module of the project lies; None where there is none: a name in a module, other packages."""
     parts = module.split(".")
     if parts[0] != "uadbench":

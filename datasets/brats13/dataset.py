@@ -6,7 +6,7 @@ from pathlib import Path
 from uadbench.data import layout
 from uadbench.data.session import LeftOut, Session
 
-CONTRASTS = {"FLAIR": "Flair", "T1ce": "T1c"}  # contrast -> how the file names begin
+CONTRASTS = {"FLAIR": "Flair", "T1c": "T1c"}  # contrast -> how the file names begin
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:

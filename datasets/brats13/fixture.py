@@ -9,7 +9,7 @@ LAYOUTS = ("brats_2013",)
 REPEATS = LAYOUTS
 NAMES = {
     "FLAIR": "Flair_subtrMeanDivStd",
-    "T1ce": "T1c_subtrMeanDivStd",
+    "T1c": "T1c_subtrMeanDivStd",
     "brain": "brainmask",
     "lesion": "OTMultiClass",
 }

@@ -20,7 +20,7 @@ OTHERS = {
     "BraTS 2017 to 2019": (r"BraTS1[789]_\w+?_\w+?_\d+", "an earlier release, whose patients are in these"),
 }
 LABELS = {"2023": (1, 2, 3)}  # 4 is the cavity in releases that share these names
-CONTRASTS = {"T1": "t1n?", "T1ce": "t1ce?", "T2": "t2w?", "FLAIR": "flair|t2f"}
+CONTRASTS = {"T1": "t1n?", "T1c": "t1ce?", "T2": "t2w?", "FLAIR": "flair|t2f"}
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:

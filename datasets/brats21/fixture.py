@@ -7,7 +7,7 @@ from uadbench.testing import Corruption, Lattice, Picture, Scene, Visit
 KIND = "glioma"
 LAYOUTS = ("2021", "2020", "2023")
 REPEATS = ("2023",)
-CONTRASTS = ("T1", "T1ce", "T2", "FLAIR")
+CONTRASTS = ("T1", "T1c", "T2", "FLAIR")
 NAMES = {"2021": ("t1", "t1ce", "t2", "flair"), "2023": ("t1n", "t1c", "t2w", "t2f")}
 LABELS = {"2021": (2, 4, 1), "2020": (2, 4, 1), "2023": (2, 3, 1)}  # oedema, enhancing, core: rim to core
 LATTICE = Lattice("LPS")

@@ -129,7 +129,7 @@ def _check(tissue: NDArray[np.bool_], labels: Scan, name: str) -> None:
     volume_ml = np.count_nonzero(tissue) * float(np.prod(labels.spacing_mm)) / 1000
     if volume_ml < LEAST_ML:
         raise SubjectError(
-            f"{name} has {volume_ml:.0f} ml of labelled brain; expected are more than {LEAST_ML:.0f} ml: is "
+            f"{name} has {volume_ml:.0f} ml of labelled brain; expected more than {LEAST_ML:.0f} ml: is "
             "it a segmentation of a whole brain with FreeSurfer's label numbers?"
         )
     for axis in range(3):

@@ -9,7 +9,7 @@ from uadbench.data import layout, tables
 from uadbench.data.session import LeftOut, Remark, Session
 from uadbench.preprocessing import stacks
 
-CHANNELS = {"T1": 0, "FLAIR": 1, "T1post": 2}
+CHANNELS = {"T1": 0, "FLAIR": 1, "T1c": 2}
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:

@@ -20,7 +20,7 @@ def files(visits: Sequence[Visit], layout: str) -> Iterator[SliceFolder | Table]
         patient = f"TCGA_ZZ_{7000 + visit.subject:04d}"
         path = f"{root}/{patient}_19990101/{patient}_19990101_{{}}"
         yield SliceFolder(
-            visit=visit, image=f"{path}.tif", mask=f"{path}_mask.tif", channels=("T1", "FLAIR", "T1post")
+            visit=visit, image=f"{path}.tif", mask=f"{path}_mask.tif", channels=("T1", "FLAIR", "T1c")
         )
         gender = "1" if visit.sex == "F" else "2"
         rows.append({"Patient": patient, "gender": gender, "age_at_initial_pathologic": f"{visit.age:.0f}"})

@@ -11,7 +11,7 @@ from uadbench.data.session import LeftOut, Remark, Session
 # resampled more often and stripped more tightly; raw ones are last, because the lesions were outlined on
 # the co-registered scans.
 COPIES = ("official", "coregistered", "coregistered_resampled", "mni", "raw")
-CONTRASTS = {"T1": r"T1W?", "T1post": r"T1WKS|T1POST", "T2": r"T2W?", "FLAIR": r"FLAIR"}
+CONTRASTS = {"T1": r"T1W?", "T1c": r"T1WKS|T1POST", "T2": r"T2W?", "FLAIR": r"FLAIR"}
 ENDING = r"(_N4_.*_regtoMNI)?"
 
 

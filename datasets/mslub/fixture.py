@@ -11,7 +11,7 @@ REPEATS = ()
 OFFICIAL = {
     "FLAIR": "FLAIR",
     "T1": "T1W",
-    "T1post": "T1WKS",
+    "T1c": "T1WKS",
     "T2": "T2W",
     "lesion": "consensus_gt",
     "brain": "brainmask",
@@ -20,7 +20,7 @@ ENDING = "_N4_noneck_reduced_winsor_regtoFLAIR_brain_N4_regtoMNI"
 MNI = {
     "FLAIR": f"FLAIR{ENDING}",
     "T1": f"T1{ENDING}",
-    "T1post": f"T1POST{ENDING}",
+    "T1c": f"T1POST{ENDING}",
     "T2": f"T2{ENDING}",
     "lesion": "GOLD_STANDARD_N4_noneck_reduced_winsor_regtoFLAIR_regtoMNI",
 }

@@ -9,7 +9,7 @@ from uadbench.data.session import LeftOut, Session
 OTHERS = {
     "MSSEG-2 (2021)": (r"flair_time0[12]_on_middle_space", "its masks show new lesions, not the lesions"),
 }
-CONTRASTS = {"FLAIR": "FLAIR", "T1": "T1", "T1post": "GADO", "T2": "T2", "PD": "DP"}
+CONTRASTS = {"FLAIR": "FLAIR", "T1": "T1", "T1c": "GADO", "T2": "T2", "PD": "DP"}
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut]:

@@ -7,7 +7,7 @@ from uadbench.testing import Corruption, Lattice, Picture, Scene, Visit
 KIND = "ms"
 LAYOUTS = ("Training and Testing", "centres", "patients")
 REPEATS = ()
-NAMES = {"FLAIR": "FLAIR", "T1": "T1", "T1post": "GADO", "T2": "T2", "PD": "DP"}
+NAMES = {"FLAIR": "FLAIR", "T1": "T1", "T1c": "GADO", "T2": "T2", "PD": "DP"}
 CENTRES = {"Training": ("01", "07", "08"), "Testing": ("01", "03", "07", "08")}
 LATTICE = Lattice("LAS", tilt_degrees=6)
 

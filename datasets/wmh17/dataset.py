@@ -28,7 +28,7 @@ def sessions(root: Path) -> Iterator[Session | LeftOut]:
         site = SITES.get(re.sub("[^a-z0-9]", "", patient.parent.name.lower()))
         where = str(patient.relative_to(root.absolute()))
         if site is None:
-            yield LeftOut(where, f"lies in no folder of a known site ({', '.join(SITES.values())})")
+            yield LeftOut(where, f"is in no folder of a known site ({', '.join(SITES.values())})")
             continue
         found = patients.setdefault(f"{site}-{patient.name}", {"patient": patient})
         if found["patient"] == patient:

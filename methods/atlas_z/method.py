@@ -109,9 +109,7 @@ class AtlasZ(Method):
     def _of(self, contrast: str) -> tuple[Array, Array]:
         if f"{contrast}.mean" not in self.atlas_:
             known = ", ".join(sorted({key.rsplit(".", 1)[0] for key in self.atlas_}))
-            raise UserError(
-                f"atlas_z learned {known}, but a volume of {contrast} came: train on {contrast} too."
-            )
+            raise UserError(f"atlas_z learned {known}, got a volume of {contrast}: train on {contrast} too.")
         return self.atlas_[f"{contrast}.mean"], self.atlas_[f"{contrast}.deviation"]
 
     def state(self) -> State:

@@ -69,9 +69,9 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
     ("text", "said"),
     [
         ("methods = ['pca']", "lacks datasets"),
-        ("methods = 'pca'\ndatasets = ['phantom']", "methods expects list, but 'pca' came"),
-        ("methods = ['pca']\ndatasets = ['phantom']\nseeds = ['a']", "seeds.0. expects int, but 'a' came"),
-        ("methods = ['pca']\ndatasets = ['phantom']\nthreads = true", "threads expects int, but True came"),
+        ("methods = 'pca'\ndatasets = ['phantom']", "methods expects list, got 'pca'"),
+        ("methods = ['pca']\ndatasets = ['phantom']\nseeds = ['a']", "seeds.0. expects int, got 'a'"),
+        ("methods = ['pca']\ndatasets = ['phantom']\nthreads = true", "threads expects int, got True"),
         (
             "methods = ['pca']\ndatasets = ['phantom']\nsede = [1]",
             "no key 'sede' of .*; did you mean 'seeds'",
@@ -92,14 +92,14 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
         ("methods = ['pca']\ndatasets = ['fantom']", "no data set 'fantom'; did you mean 'phantom'"),
         ("methods = [", "is not valid TOML"),
         ("methods = []\ndatasets = ['phantom']", "methods expects list of length >= 1"),
-        (PLAIN + "seeds = [-1]", "seeds.0. expects int >= 0, but -1 came"),
+        (PLAIN + "seeds = [-1]", "seeds.0. expects int >= 0, got -1"),
         (PLAIN + "seeds = [4294967296]", "seeds.0. expects int <= 4294967295"),
-        (PLAIN + f"seeds = {list(range(60_000))}", "a sweep of 60,000 cells; expected are 50,000 at most"),
+        (PLAIN + f"seeds = {list(range(60_000))}", "a sweep of 60,000 jobs; expected 50,000 at most"),
         (PLAIN + "presets = ['dmo']", "no preset 'dmo' of .* did you mean 'demo'"),
         (PLAIN + "precision = 'fp16'", "no precision 'fp16' of .* did you mean 'bf16'"),
-        (PLAIN + "limit = 0", "limit expects int >= 1, but 0 came"),
-        (PLAIN + "timeout_minutes = nan", "timeout_minutes expects float > 0.0, but nan came"),
-        (PLAIN + "memory_gb = inf", "memory_gb expects float <= 100000.0, but inf came"),
+        (PLAIN + "limit = 0", "limit expects int >= 1, got 0"),
+        (PLAIN + "timeout_minutes = nan", "timeout_minutes expects float > 0.0, got nan"),
+        (PLAIN + "memory_gb = inf", "memory_gb expects float <= 100000.0, got inf"),
         (PLAIN + "[[variant]]\nmethod = 'pca'", "variant.0. lacks set"),
         (PLAIN + "[[variant]]\nmethod = 'pca'\nset = [1]", "variant.0..set expects table"),
         (PLAIN + "[slurm]\npartition = 'gpu --wrap=x'", "slurm.partition expects one word without blanks"),
@@ -108,7 +108,7 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
         (PLAIN + '[slurm]\nextra = { comment = "a\\nb" }', "slurm.extra.comment expects text without"),
         (PLAIN + '[slurm]\nextra = { "a b" = 1 }', "extra expects long names of options of sbatch"),
         (PLAIN + '[slurm]\nextra = { "comment=x\\nb" = 1 }', "without control characters"),
-        (PLAIN + "[slurm]\nextra = { output = '/x' }", "which are the sweep's own; 'output' came"),
+        (PLAIN + "[slurm]\nextra = { output = '/x' }", "which are the sweep's own, got 'output'"),
     ],
 )
 def test_a_mistake_in_a_description_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
@@ -197,6 +197,6 @@ def test_a_dry_run_names_every_cell_and_mistake_and_runs_nothing(arena: "Arena")
     assert "refused" in printed
     assert "There is no method 'vea'" in " ".join(printed.split())
     assert "no cell: balls has no PD" in printed
-    assert "2 cells: 1 refused, 1 waiting" in printed
+    assert "2 jobs: 1 refused, 1 waiting" in printed
     assert "of work" in printed
     assert not arena.results.exists()

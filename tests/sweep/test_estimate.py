@@ -50,6 +50,18 @@ def test_needs_come_from_earlier_records_of_the_same_test_set(runtime: Runtime) 
     assert found.source == "2 earlier records"
 
 
+def test_the_records_that_come_with_the_project_are_the_prior(runtime: Runtime) -> None:
+    config = RunConfig(method="random", dataset="balls", preset="ci")
+    (task,) = plan_tasks([config], runtime)
+    found = estimate.estimates([task], runtime.paths)[task.path]
+    committed = Path(__file__).parents[2] / "results/uad-1-2mm/phantom-to-phantom/T1/random/ci/seed-0.json"
+    timing = record.read_record(committed).timing
+    seconds = timing["score"].seconds + timing["evaluate"].seconds
+    assert found.source == "1 reference record on phantom"
+    assert not found.bound
+    assert found.rest_s == pytest.approx(seconds * task.scans / 48)  # of 48 scored scans
+
+
 def test_without_records_the_card_is_asked_and_then_the_preset(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

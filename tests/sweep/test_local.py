@@ -50,10 +50,10 @@ def test_a_crash_and_a_nan_take_their_own_cell_only_and_one_fit_serves_all(arena
     assert "crashed in stage 'tortoise: score' with SIGABRT" in reasons["ci,fate=segfault,limit=1"]
     assert "Fatal Python error: Aborted" in arena.log()
     shown = " ".join(arena.sweep("status", str(arena.file)).split())
-    assert "3 cells: 1 done, 2 failed" in shown
+    assert "3 jobs: 1 done, 2 failed" in shown
     assert "log: " in shown
     again = arena.sweep()
-    assert "0 to carry out" in again
+    assert "0 to run" in again
     assert "--retry-failed tries it again" in again
 
 
@@ -91,7 +91,7 @@ def test_workers_are_killed_in_every_stage(arena: "Arena", undisturbed: dict[str
     assert "4 failed" in arena.sweep("status", str(arena.file))
     again = arena.sweep(str(arena.file), "--retry-failed")
     assert again.count("before: failed, the process was killed") == 4
-    assert "training goes on after step 5" in again
+    assert "training resumes after step 5" in again
     assert arena.records() == undisturbed
     assert not arena.failures()
     assert sorted(arena.fits()) == [1, 1, 1, 2]  # what was fitted is not fitted again
@@ -127,11 +127,11 @@ def test_the_whole_sweep_is_killed_and_its_checkpoints_are_intact_of_another_ver
 
     assert again.count("before: interrupted, training") == 4
     assert "which is gone: taken over" in again
-    assert "training goes on after step 5" in arena.log(0)
-    assert "is of another training or version (torch): training begins afresh" in arena.log(1)
+    assert "training resumes after step 5" in arena.log(0)
+    assert "is of another training or version (torch): training starts from the beginning" in arena.log(1)
     for seed in (2, 3):
         assert "checkpoint is damaged" in arena.log(seed)
-        assert "training begins afresh" in arena.log(seed)
+        assert "training starts from the beginning" in arena.log(seed)
     assert arena.records() == undisturbed
 
 
@@ -147,10 +147,10 @@ def test_ctrl_c_ends_everything_and_the_same_command_goes_on(
     arena.release("fit-5 1")
 
     assert process.returncode == 130, printed
-    assert "the same command goes on from here" in printed
+    assert "the same command resumes" in printed
     assert not arena.failures()
-    assert "4 cells: 1 done, 1 interrupted, 2 waiting" in arena.sweep("status", str(arena.file))
-    assert "training goes on after step 5" in arena.sweep()
+    assert "4 jobs: 1 done, 1 interrupted, 2 waiting" in arena.sweep("status", str(arena.file))
+    assert "training resumes after step 5" in arena.sweep()
     assert arena.records() == undisturbed
 
 
@@ -249,7 +249,7 @@ def test_a_full_disk_while_a_checkpoint_is_written(
     printed, _ = process.communicate()
 
     assert process.returncode == 0, printed
-    assert "cannot be written, training goes on without" in printed
+    assert "cannot be written, training continues without it" in printed
     assert arena.records() == undisturbed
 
 

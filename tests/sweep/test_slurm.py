@@ -107,12 +107,12 @@ def test_a_sweep_ends_with_the_records_of_a_local_one(
 ) -> None:
     printed = submit(arena)
     assert "4 jobs submitted" in printed
-    assert "0 to carry out" in submit(arena)  # nothing is submitted twice
+    assert "0 to run" in submit(arena)  # nothing is submitted twice
     finish(arena, cluster)
 
     assert arena.records() == undisturbed
     assert arena.threads() == {1}
-    assert "4 cells: 4 done" in arena.sweep("status", str(arena.file))
+    assert "4 jobs: 4 done" in arena.sweep("status", str(arena.file))
 
 
 def test_nodes_that_do_not_see_each_other_s_processes_share_a_folder(
@@ -161,7 +161,7 @@ def test_all_of_a_job_is_killed(arena: "Arena", cluster: "Cluster", alone: dict[
     assert not arena.failures()  # nobody was left to record it
     assert "again: tortoise" in submit(arena)
     finish(arena, cluster)
-    assert "training goes on after step 5" in arena.log()
+    assert "training resumes after step 5" in arena.log()
     assert arena.records() == alone
 
 
@@ -187,7 +187,7 @@ def test_a_node_daemon_is_killed_in_the_middle_of_a_job(
 
     assert arena.records() == alone
     assert not arena.failures()
-    assert ("training goes on after step 5" in arena.log()) == jobs_too
+    assert ("training resumes after step 5" in arena.log()) == jobs_too
     assert max(arena.fits()) == (2 if jobs_too else 1)
 
 
@@ -203,7 +203,7 @@ def test_a_job_is_cancelled(arena: "Arena", cluster: "Cluster", alone: dict[str,
     assert "1 interrupted" in arena.sweep("status", str(arena.file))
     assert "again: tortoise" in submit(arena)
     finish(arena, cluster)
-    assert "training goes on after step 5" in arena.log()
+    assert "training resumes after step 5" in arena.log()
     assert arena.records() == alone
 
 
@@ -213,7 +213,7 @@ def goes_on(arena: "Arena", cluster: "Cluster", alone: dict[str, Any]) -> None:
     arena.release("fit-5 0")
     finish(arena, cluster)
 
-    assert "training goes on after step 5" in arena.log()
+    assert "training resumes after step 5" in arena.log()
     assert arena.records() == alone
     assert not arena.failures()
 
@@ -329,11 +329,11 @@ def test_the_readme_is_followed_word_for_word(arena: "Arena", cluster: "Cluster"
         return done.stdout
 
     begun = follow("before")
-    assert "8 cells: 8 waiting" in begun
+    assert "8 jobs: 8 waiting" in begun
     assert "8 jobs submitted" in begun
     finish(arena, cluster)
 
     shell = block("before").splitlines()
     ended = follow("after", "\n".join(shell[:2]) + "\n")
-    assert "8 cells: 8 done; 0 to carry out" in ended
+    assert "8 jobs: 8 done; 0 to run" in ended
     assert "components=4" in ended

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from uadbench import __version__
 from uadbench.cli import contracts, data, listing, new, published, reading, running, sweep
@@ -56,12 +57,28 @@ def renamed(command: Callable[..., None], earlier: str) -> Callable[..., None]:
     return call
 
 
+class Stoppable(TyperGroup):
+    """Commands that Ctrl-C stops with a sentence and exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            where = f" {stop.args[0]}; the same command resumes" if stop.args else ""
+            behind = "\n" if sys.stderr.isatty() else ""  # the terminal's own ^C
+            typer.echo(f"{behind}Stopped{where}.", err=True)
+            raise typer.Exit(130) from stop
+
+
 def _group(about: str, **more: Any) -> typer.Typer:
     # Rich's help alone would cost more time than all the rest of `--help`.
     return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None, **more)
 
 
-app = _group("Benchmark unsupervised anomaly detection in brain MRI: run methods, read the leaderboard.")
+app = _group(
+    "Benchmark unsupervised anomaly detection in brain MRI: run methods, read the leaderboard.", cls=Stoppable
+)
 app.callback()(_common)
 for command in COMMANDS:
     app.command()(command)
@@ -72,7 +89,7 @@ app.command(hidden=True, context_settings=anything)(running.ablate)
 app.command("score", hidden=True)(renamed(running.evaluate, "score"))
 
 sweeps = _group(
-    "Many methods, data sets and seeds from one file: `sweep FILE`, and `sweep status FILE` to watch.",
+    "Run many methods and seeds from one file.\n\n`sweep FILE` runs it, `sweep status FILE` watches it.",
     cls=sweep.FileFirst,
 )
 sweeps.command()(sweep.run)
@@ -80,7 +97,7 @@ sweeps.command()(sweep.status)
 app.add_typer(sweeps, name="sweep")
 app.add_typer(sweeps, name=sweep.EARLIER, hidden=True)
 
-begin = _group("Begin a method or a data set of your own.")
+begin = _group("Start your own method or data set.")
 begin.command()(new.method)
 begin.command()(new.dataset)
 app.add_typer(begin, name="new")

@@ -1,31 +1,37 @@
 """Commands that hold a method or a data set against its contract: check-method, check-dataset."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from uadbench.cli.options import Plugins
+from uadbench.cli.options import DatasetName, MethodName, Plugins
 
 if TYPE_CHECKING:
     from uadbench.testing.findings import Finding
 
 
 def check_method(
-    name: Annotated[str, typer.Argument(help="Method.")],
+    name: MethodName,
     plugins: Plugins = None,
 ) -> None:
-    """Check on small heads what every method promises, in minutes; exit code 1 where a promise is broken."""
+    """Check a method against its contract.
+
+    Checks on small heads what all methods must do, in minutes; exit code 1 if one check fails.
+    """
     from uadbench.testing.method_contract import check_method as check
 
     _tell(check(name))
 
 
 def check_dataset(
-    name: Annotated[str, typer.Argument(help="Data set.")],
+    name: DatasetName,
     plugins: Plugins = None,
 ) -> None:
-    """Check on its fixture what every data set promises; exit code 1 where a promise is broken."""
+    """Check a data set against its contract.
+
+    Checks on its fixture what all data sets must do; exit code 1 if one check fails.
+    """
     from uadbench.testing.dataset_contract import check_dataset as check
 
     _tell(check(name))

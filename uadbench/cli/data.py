@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uadbench.api import make_runtime
-from uadbench.cli.options import N4, Extractor, Plugins, Quiet, Workers
+from uadbench.cli import complete
+from uadbench.cli.options import N4, DatasetName, Extractor, Plugins, Quiet, Workers
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,14 +17,17 @@ Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; 
 
 
 def verify(
-    dataset: Annotated[str, typer.Argument(help="Data set.")],
+    dataset: DatasetName,
     root: Root = None,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     workers: Workers = 0,
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Compare a download with what the card expects, file by file; exit code 1 when something is wrong."""
+    """Compare a download with its card.
+
+    File by file; exit code 1 when something is wrong.
+    """
     from uadbench import datasets
     from uadbench.experiment.config import find_dataset
     from uadbench.preprocessing.verify import verify as verify_dataset
@@ -47,9 +51,12 @@ def verify(
 
 
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="Data set.")],
+    dataset: DatasetName,
     root: Root = None,
-    contrast: Annotated[list[str] | None, typer.Option(help="Contrasts; default: all. Repeatable.")] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(help="MR contrasts; default: all. Repeatable.", autocompletion=complete.contrasts),
+    ] = None,
     grid: Annotated[
         list[str] | None, typer.Option(help="Grids; default: the evaluation grid. Repeatable.")
     ] = None,
@@ -59,7 +66,10 @@ def prepare(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Bring every subject of a data set to the protocol's grid, once; later runs find it done."""
+    """Bring scans to the protocol's grid.
+
+    Every subject of a data set, once; later runs find it done.
+    """
     from uadbench.experiment.prepare_dataset import prepare_dataset
     from uadbench.preprocessing.prepare_scan import Options
     from uadbench.report import show
@@ -73,7 +83,10 @@ def prepare(
 
 
 def fixture(
-    dataset: Annotated[str, typer.Argument(help="Data set whose layout is written.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Data set whose layout is written.", autocompletion=complete.datasets),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
     subjects: Annotated[int, typer.Option(min=1, max=10_000, help="How many simulated subjects.")] = 6,
     corruption: Annotated[
@@ -84,7 +97,10 @@ def fixture(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the simulated subjects.")] = 0,
     plugins: Plugins = None,
 ) -> None:
-    """Write simulated subjects in the layout of a data set: to try every command without a download."""
+    """Write simulated subjects of a data set.
+
+    In its layout, to try every command without a download.
+    """
     from uadbench.testing import write_fixture
 
     write_fixture(dataset, out, subjects, [*(corruption or []), *(trap or [])], seed, layout)

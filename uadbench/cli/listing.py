@@ -5,14 +5,20 @@ from typing import Annotated
 import typer
 
 from uadbench.api import find_paths
+from uadbench.cli import complete
 from uadbench.cli.options import Plugins
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show all about one method.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show all about one method.", autocompletion=complete.methods)
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List the methods, or show one: source, differences from its paper, options, presets."""
+    """List the methods, or show one.
+
+    Of one: its source, the differences from its paper, options and presets.
+    """
     from uadbench.cards import all_methods, method_card
     from uadbench.report import show_cards
 
@@ -25,10 +31,15 @@ def methods(
 
 
 def datasets(
-    name: Annotated[str | None, typer.Argument(help="Show all about one data set.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show all about one data set.", autocompletion=complete.datasets)
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """List the data sets, or show one: where to apply, licence, layout, labels."""
+    """List the data sets, or show one.
+
+    Of one: where to apply, licence, layout and labels.
+    """
     from uadbench.cards import all_datasets, dataset_card
     from uadbench.report import show_cards
 
@@ -42,8 +53,10 @@ def datasets(
 
 
 def doctor(plugins: Plugins = None) -> None:
-    """Versions, device, memory, caches and the data found: what to send with a question."""
+    """Print an environment report.
 
+    Versions, device, memory, caches and the data found: to attach to a question.
+    """
     from uadbench.report import show_cards
 
     show_cards.show_doctor(find_paths(None))

@@ -16,7 +16,7 @@ Folder = Annotated[
 
 
 def method(
-    name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")],
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
     folder: Folder = None,
     plugins: Plugins = None,
 ) -> None:
@@ -25,7 +25,7 @@ def method(
 
 
 def dataset(
-    name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")],
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
     folder: Folder = None,
     plugins: Plugins = None,
 ) -> None:

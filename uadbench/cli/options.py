@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from uadbench import catalog
+from uadbench.cli import complete
 from uadbench.system.errors import UserError
 
 
@@ -27,22 +28,42 @@ Plugins = Annotated[
         help="A folder with methods/ or datasets/ of your own (or UADBENCH_PLUGINS). Repeatable.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Workers = Annotated[
     int, typer.Option(min=0, max=1024, help="Processes that share the work on subjects; 0: one per core.")
 ]
 Extractor = Annotated[
-    str, typer.Option(help="Of brains that come without a mask: atlas (built in), hd-bet or synthstrip.")
+    str,
+    typer.Option(
+        help="Skull stripping for scans without a brain mask: atlas (built in), hd-bet or synthstrip.",
+        autocompletion=complete.one_of("atlas", "hd-bet", "synthstrip"),
+    ),
 ]
 N4 = Annotated[bool, typer.Option("--n4", help="Remove the bias field of every scan first.")]
 Results = Annotated[Path | None, typer.Option(help="Folder of the records (or UADBENCH_RESULTS).")]
 Train = Annotated[
-    str | None, typer.Option(help="Healthy data set to learn from, or none; default: the card's first.")
+    str | None,
+    typer.Option(
+        help="Healthy data set to train on, or none; default: the card's first.",
+        autocompletion=complete.datasets,
+    ),
 ]
-Preset = Annotated[str, typer.Option(help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.")]
+MethodName = Annotated[str, typer.Argument(help="Method.", autocompletion=complete.methods)]
+DatasetName = Annotated[str, typer.Argument(help="Data set.", autocompletion=complete.datasets)]
+Preset = Annotated[
+    str,
+    typer.Option(
+        help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.", autocompletion=complete.presets
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many subjects of each partition.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:1, mps.", autocompletion=complete.one_of("auto", "cpu", "cuda", "mps")
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this number of subjects in each partition.")]
 Force = Annotated[bool, typer.Option("--force", help="Fit, score and record again.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")]
 
@@ -52,5 +73,5 @@ def settings_from(texts: list[str] | None, option: str = "--set") -> dict[str, s
     pairs = [text.partition("=") for text in texts or []]
     for key, equals, value in pairs:
         if not (key and equals):
-            raise UserError(f"{option} expects key=value, but '{key}{equals}{value}' came.")
+            raise UserError(f"{option} expects key=value, got '{key}{equals}{value}'.")
     return {key: value for key, _, value in pairs}

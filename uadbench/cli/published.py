@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from uadbench.cards import contrast_named
 from uadbench.cli.options import Plugins
 from uadbench.cli.reading import write_output
 from uadbench.system.errors import UserError
@@ -30,7 +31,10 @@ def published(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
     plugins: Plugins = None,
 ) -> None:
-    """What the field has published, each value with its source; needs no data and no records."""
+    """Show what the field has published.
+
+    Each value comes with its source; neither data nor records are needed.
+    """
     from uadbench.report import sheets
     from uadbench.report.field import findings, formats, views
     from uadbench.report.field.collection import collection, narrowed, rows
@@ -39,7 +43,14 @@ def published(
         if value not in expected:
             raise UserError(f"{name} expects one of {', '.join(expected)}, got '{value}'.")
     whole = collection()
-    chosen = narrowed(whole, test=test, contrast=contrast, family=family, metric=metric, method=method)
+    chosen = narrowed(
+        whole,
+        test=test,
+        contrast=contrast and contrast_named(contrast),
+        family=family,
+        metric=metric,
+        method=method,
+    )
     lead = findings.summary(chosen)
     missing = findings.findings(whole) if len(chosen) == len(whole) else []
     found = views.by_test(chosen) if by == "test" else [views.overview(chosen), *views.by_family(chosen)]

@@ -1,49 +1,71 @@
 """Commands that read records: leaderboard, compare, check-record."""
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from uadbench.api import find_paths
+from uadbench.cli import complete
 from uadbench.cli.options import Plugins, Results
 from uadbench.system.errors import UserError
 
 
 def leaderboard(
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only this test set.")] = None,
-    contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Only this preset; default: all but ci.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Only this test set.", autocompletion=complete.datasets),
+    ] = None,
+    contrast: Annotated[
+        str | None, typer.Option(help="Only this MR contrast (modality).", autocompletion=complete.contrasts)
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Only this preset; default: all but ci.", autocompletion=complete.presets),
+    ] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by: ap, dsc_oracle, auroc, ...")] = "ap",
     by: Annotated[
         str,
-        typer.Option(help="method; family (best and median row by lesion kind), stratum, bias or cost."),
+        typer.Option(
+            help="method; family (best and median row by lesion kind), stratum, bias or cost.",
+            autocompletion=complete.one_of("method", "family", "stratum", "bias", "cost"),
+        ),
     ] = "method",
-    published: Annotated[bool, typer.Option("--published", help="Published figures beside ours.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Published values beside ours.")] = False,
     resamples: Annotated[
         int | None,
         typer.Option(min=0, help="Of the bootstrap, 0 for none; default: 1000, fewer of many records."),
     ] = None,
     format_: Annotated[
         str,
-        typer.Option("--format", help="table, markdown, csv, json, latex, or html: a page with pictures."),
+        typer.Option(
+            "--format",
+            help="table, markdown, csv, json, latex, or html: a page with pictures.",
+            autocompletion=complete.one_of("table", "markdown", "csv", "json", "latex", "html"),
+        ),
     ] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Tables of all records, ranked only where a comparison means something."""
+    """Show the records as ranked tables.
+
+    Rows are ranked only where they can be compared. On a narrow terminal the least important columns are left
+    out and named below the table.
+    """
     from uadbench.experiment import collect, record
     from uadbench.report import beside, evidence, formats, page, sheets, show, views
     from uadbench.report import leaderboard as board
     from uadbench.report.screen import print_sheets
 
     if format_ not in (*sheets.FORMATS, "html"):
-        raise UserError(f"--format expects one of {', '.join(sheets.FORMATS)}, html, but '{format_}' came.")
+        raise UserError(f"--format expects one of {', '.join(sheets.FORMATS)}, html, got '{format_}'.")
     if by not in ("method", *views.BY):
-        raise UserError(f"--by expects one of method, {', '.join(views.BY)}, but '{by}' came.")
+        raise UserError(f"--by expects one of method, {', '.join(views.BY)}, got '{by}'.")
     if format_ == "html" and (by != "method" or published):
-        raise UserError("The page holds all views and the published figures: leave --by and --published out.")
+        raise UserError("The page holds all views and the published values: leave --by and --published out.")
     places = find_paths(results)
     folder = places.results
     found = collect.collect_records(folder, lambda r: board.is_wanted(r, dataset, contrast, preset))
@@ -51,10 +73,8 @@ def leaderboard(
     drawn = evidence.resamples_for(len(chosen)) if resamples is None else resamples
     if not chosen:
         _say(formats.left_out_lines(left_out))
-        raise UserError(
-            f"There is no such record under {places.results}; `uadbench run --method ae --dataset phantom` "
-            "makes one."
-        )
+        asked = {"--dataset": dataset, "--contrast": contrast, "--preset": preset}
+        raise UserError(_explain_absence(folder, asked))
     on_screen = format_ == "table" and output is None
     if by != "method" or published:
         listed = views.sheets_by(by, board.tables(chosen, sort), drawn) if by != "method" else []
@@ -79,6 +99,27 @@ def leaderboard(
         raise typer.Exit(1)
 
 
+def _explain_absence(folder: Path, asked: Mapping[str, str | None]) -> str:
+    """Why no record below a folder is shown: the options that hide them, and what is there."""
+    from uadbench.experiment.collect import collect_readable
+
+    found = collect_readable(folder).records
+    if not found:
+        return (
+            f"There are no records in {folder.absolute()}: `uadbench run --method ae --dataset phantom` "
+            "makes one, and --results names another folder."
+        )
+    there = Counter((r.record.test, r.record.contrast, f"preset {r.record.preset}") for r in found)
+    listed = "; ".join(f"{' '.join(facts)} ({count})" for facts, count in sorted(there.items()))
+    named = [f"{option} {value}" for option, value in asked.items() if value]
+    if not asked["--preset"]:
+        named.append("the default, every preset but ci (--preset ci shows those)")
+    return (
+        f"None of the {len(found)} records in {folder.absolute()} fits {' and '.join(named)}. "
+        f"Available: {listed}."
+    )
+
+
 def _say(lines: list[str]) -> None:
     """Lines beside a text that may go to a file."""
     for line in lines:
@@ -100,7 +141,10 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
     plugins: Plugins = None,
 ) -> None:
-    """Two runs on the same subjects: every figure's difference with its interval and test."""
+    """Compare two runs on the same subjects.
+
+    Prints the difference of every value with its interval and test.
+    """
     from uadbench.report.compare import compare_records
     from uadbench.report.show import show_comparison
 
@@ -113,7 +157,10 @@ def check_record(
     ],
     plugins: Plugins = None,
 ) -> None:
-    """Is a record made elsewhere consistent? That proves no authenticity. Exit code 1 if it is not."""
+    """Check a record that was made elsewhere.
+
+    Says whether it is consistent, not whether it is authentic; exit code 1 if not.
+    """
     from uadbench.experiment.check_record import CANNOT_SEE, check_records
     from uadbench.system.text import visible
 

@@ -8,12 +8,14 @@ import typer
 
 from uadbench import api
 from uadbench.api import make_runtime
+from uadbench.cli import complete
 from uadbench.cli.options import (
     N4,
     Device,
     Extractor,
     Force,
     Limit,
+    MethodName,
     Plugins,
     Preset,
     Quiet,
@@ -33,20 +35,39 @@ if TYPE_CHECKING:
 
 
 def run(
-    method: Annotated[list[str], typer.Option("--method", "-m", help="Method; repeatable.")],
-    dataset: Annotated[list[str], typer.Option("--dataset", "-d", help="Data set to test on; repeatable.")],
+    method: Annotated[
+        list[str], typer.Option("--method", "-m", help="Method; repeatable.", autocompletion=complete.methods)
+    ],
+    dataset: Annotated[
+        list[str],
+        typer.Option(
+            "--dataset", "-d", help="Data set to test on; repeatable.", autocompletion=complete.datasets
+        ),
+    ],
     train: Train = None,
     contrast: Annotated[
-        str | None, typer.Option(help="Contrast to test on; default: the card's first.")
+        str | None,
+        typer.Option(
+            help="MR contrast (modality) to test on; default: the card's first.",
+            autocompletion=complete.contrasts,
+        ),
     ] = None,
     train_contrast: Annotated[
-        list[str] | None, typer.Option(help="Contrasts to learn from, if others. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="MR contrasts to train on, if others. Repeatable.", autocompletion=complete.contrasts
+        ),
     ] = None,
     preset: Preset = "demo",
     seed: Seed = 0,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the method. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the method. Repeatable.",
+            autocompletion=complete.settings,
+        ),
     ] = None,
     device: Device = "auto",
     precision: Annotated[
@@ -61,12 +82,20 @@ def run(
     extractor: Extractor = "atlas",
     n4: N4 = False,
     force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be run, and what it needs.")
+    ] = False,
     results: Results = None,
     workers: Workers = 0,
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Prepare what is missing, fit, score, evaluate and record methods on data sets."""
+    """Run methods on data sets.
+
+    Prepares what is missing, fits, scores, evaluates and records. What is done already is not done again:
+    after Ctrl-C the same command resumes. Networks write TensorBoard logs below runs/fits/; where they are is
+    printed at the end.
+    """
     from uadbench.experiment.config import RunConfig
     from uadbench.preprocessing.prepare_scan import Options
     from uadbench.report import show
@@ -91,11 +120,26 @@ def run(
         for one_method in dict.fromkeys(method)
         for one_dataset in dict.fromkeys(dataset)
     ]
-    ends = _run_all(configs, make_runtime(device, workers, quiet, results), force)
+    runtime = make_runtime(device, workers, quiet, results)
+    if dry_run:
+        _show_dry_run(configs, runtime)
+        return
+    ends = _run_all(configs, runtime, force)
     outcomes = [end.outcome for end in ends if end.outcome is not None]
     if outcomes:
         show.show_outcomes(outcomes)
     _tell(ends)
+
+
+def _show_dry_run(configs: "Sequence[RunConfig]", runtime: "Runtime") -> None:
+    """What runs would need; a mistake in the only one that was asked for is a UserError."""
+    from uadbench.sweep import estimate, status, tasks
+
+    planned = tasks.plan_tasks(configs, runtime)
+    if len(planned) == 1 and planned[0].mistake:
+        raise UserError(planned[0].mistake)
+    cells = [(task, tasks.standing(task)) for task in planned]
+    status.show_dry_run(cells, estimate.estimates(planned, runtime.paths), [], 1, runtime.workers)
 
 
 def _run_all(configs: "Sequence[RunConfig]", runtime: "Runtime", force: bool) -> "list[Ended]":
@@ -133,13 +177,25 @@ def ablate(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] =
 
 
 def reproduce(
-    method: Annotated[str, typer.Argument(help="Method.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set to test on.")],
+    method: MethodName,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="Data set to test on.", autocompletion=complete.datasets)
+    ],
     train: Annotated[
-        str | None, typer.Option(help="Another healthy data set than the published one.")
+        str | None,
+        typer.Option(
+            help="Another healthy data set than the published one.", autocompletion=complete.datasets
+        ),
     ] = None,
-    contrast: Annotated[str | None, typer.Option(help="Only this contrast.")] = None,
-    preset: Annotated[str, typer.Option(help="paper; a smaller one is said beside the verdict.")] = "paper",
+    contrast: Annotated[
+        str | None, typer.Option(help="Only this MR contrast.", autocompletion=complete.contrasts)
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="paper; a smaller one is said beside the verdict.", autocompletion=complete.presets
+        ),
+    ] = "paper",
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
@@ -148,14 +204,17 @@ def reproduce(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Run what the published figures of a method on a test set need, and say which are met."""
+    """Check published values of a method.
+
+    Runs what they need on the test set, and says which of them are reproduced.
+    """
     from uadbench.report.reproduce import find_wanted, judge_records
     from uadbench.report.screen import print_sheets
 
     asked = find_wanted(method, dataset, train, contrast, preset, seed)
     if not asked.configs:
         raise UserError(
-            f"No published figure of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
+            f"No published value of {method} can be run on {dataset}: {'; '.join(asked.skipped)}."
         )
     ends = _run_all(asked.configs, make_runtime(device, workers, quiet, results), force)
     print_sheets([judge_records(asked, [end.outcome.record for end in ends if end.outcome is not None])])
@@ -169,7 +228,7 @@ def evaluate(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Recompute the metrics of a record from its stored score maps."""
+    """Recompute metrics from stored score maps."""
     from uadbench.report import show
 
     show.show_outcomes([api.evaluate(run, runtime=make_runtime("cpu", workers, quiet, results))])
@@ -179,13 +238,21 @@ def regress(
     reference: Annotated[
         Path | None, typer.Option(help="Folder of the committed records; default: those of this checkout.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="Compare the records of this preset.")] = "ci",
-    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Only these methods.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="Compare the records of this preset.", autocompletion=complete.presets)
+    ] = "ci",
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="Only these methods.", autocompletion=complete.methods),
+    ] = None,
     workers: Workers = 0,
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Run the phantom records again and compare them with the committed ones, metric by metric."""
+    """Compare phantom records with committed ones.
+
+    Runs them again, and compares metric by metric; exit code 1 if one has regressed.
+    """
     from uadbench.report import show
     from uadbench.report.regress import committed_results, rerun_records
 
@@ -205,13 +272,19 @@ def predict(
     stripped: Annotated[bool, typer.Option("--stripped", help="The scan shows the brain alone.")] = False,
     point: Annotated[
         str | None,
-        typer.Option(help="Threshold of the mask: fpr1, fpr5, val or a number; default: the first there is."),
+        typer.Option(
+            help="Threshold of the mask: fpr1, fpr5, val or a number; default: the first there is.",
+            autocompletion=complete.one_of("fpr1", "fpr5", "val"),
+        ),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Apply a trained method to a scan of your own; the maps lie in the scan's own space."""
+    """Apply a trained method to your own scan.
+
+    The maps are in the scan's own space.
+    """
     from uadbench.report import show
 
     runtime = make_runtime(device, 1, quiet)

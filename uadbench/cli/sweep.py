@@ -33,21 +33,21 @@ def run(
     on: Annotated[str, typer.Option(help="local, or slurm: as job arrays.")] = "local",
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000, help="Cells at once; default: one per GPU, or per `threads` cores."),
+        typer.Option(min=1, max=10_000, help="Jobs at once; default: one per GPU, or per `threads` cores."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print the cells, and what they need.")
+        bool, typer.Option("--dry-run", help="Only print the jobs, and what they need.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do finished cells again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run finished jobs again.")] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Do cells again that are recorded as failed.")
+        bool, typer.Option("--retry-failed", help="Run jobs again that are recorded as failed.")
     ] = False,
     timeout: Annotated[
-        float | None, typer.Option(metavar="MINUTES", min=0, help="The longest that a cell may take.")
+        float | None, typer.Option(metavar="MINUTES", min=0, help="The longest that a job may take.")
     ] = None,
     for_minutes: Annotated[
         float | None,
-        typer.Option(metavar="MINUTES", min=0, help="Stop after so long; the same command goes on then."),
+        typer.Option(metavar="MINUTES", min=0, help="Stop after this time; the same command resumes."),
     ] = None,
     root: Annotated[
         list[str] | None,
@@ -56,7 +56,10 @@ def run(
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Carry out the cells of a sweep that are not done; kill it at any moment and start it again."""
+    """Run the jobs of a sweep that are not done.
+
+    Stop it at any moment: the same command resumes.
+    """
     from uadbench.sweep.run_sweep import Sweep, Wish
 
     wish = Wish(on, jobs, force, retry_failed, timeout, for_minutes)
@@ -76,7 +79,10 @@ def status(
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Show what is done, running, failed (with the reason and the log) and the time left, live."""
+    """Show what is done, running and failed.
+
+    With the reason and the log of what failed, and the time left; live on a terminal.
+    """
     from uadbench.sweep.run_sweep import Sweep
 
     Sweep(file, make_runtime("cpu", 1, True, results)).show_status(once)

@@ -51,7 +51,7 @@ def read_sheets(path: Path) -> list[Sheet]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): fetch the table again.") from error
     if size > LARGEST_BYTES:
-        raise UserError(f"{path} has {size} bytes: that is no table of people; remove it.")
+        raise UserError(f"{path} has {size} bytes: that is not a table of subjects; remove it.")
     if not content.strip(b" \t\r\n\x00"):
         raise UserError(f"{path} is empty: fetch the table again.")
     if content.startswith(ZIP):
@@ -73,10 +73,10 @@ def _text(path: Path, content: bytes) -> str:
     except UnicodeDecodeError:
         text = content.decode("latin-1") if encoding is None else content.decode(encoding, "replace")
     if "\x00" in text:
-        raise UserError(f"{path} is no table of text: fetch it again, or save it as CSV.")
+        raise UserError(f"{path} is not a text table: fetch it again, or save it as CSV.")
     if PAGE.match(text):
         raise UserError(
-            f"{path} is a page (HTML or XML) and no table, whatever its name says: open it in a spreadsheet "
+            f"{path} is a page (HTML or XML), not a table: open it in a spreadsheet "
             "program and save it as CSV."
         )
     return text.lstrip("\ufeff")
@@ -110,8 +110,7 @@ def _excel(path: Path, content: bytes, sheets: Any) -> list[Sheet]:
         raise UserError(f"{path} {error}") from None
     except Exception as error:
         raise UserError(
-            f"{path} is no Excel file that can be read ({type(error).__name__}): fetch it again, or save it "
-            "as CSV."
+            f"{path} cannot be read as Excel ({type(error).__name__}): fetch it again, or save it as CSV."
         ) from error
 
 
@@ -121,7 +120,7 @@ def _new_excel(content: bytes) -> Iterator[Iterator[list[str]]]:
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(member.file_size for member in archive.infolist()) > LARGEST_BYTES:
-            raise UserError("unpacks to more than a table of people has: remove it.")
+            raise UserError("unpacks to more than a table of subjects can hold: remove it.")
     book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
     for sheet in book.worksheets:
         rows = sheet.iter_rows(max_row=MOST_ROWS, max_col=MOST_COLUMNS, values_only=True)

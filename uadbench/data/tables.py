@@ -83,7 +83,7 @@ class Participants:
             yield LeftOut(name, f"rows without an image: {len(rest)}, {', '.join(rest[:5])} ...")
         unnamed = sorted(scanned - self.by_id.keys())
         if unnamed:
-            yield Remark(name, f"has no row of {layout.count_names(unnamed)}: nothing is known of them")
+            yield Remark(name, f"has no row of {layout.count_names(unnamed)}: they are treated as unknown")
         yield from self.remarks
 
 
@@ -205,7 +205,7 @@ def _table(path: Path, form: Form) -> tuple[sheets.Sheet, int]:
     if best is None:
         titles = ", ".join(quote_cell(title)[1:-1] for title in widest[:12]) or "none"
         raise UserError(
-            f"{path} has the columns {titles}; expected is one named {form.id}: "
+            f"{path} has the columns {titles}; expected one named {form.id}: "
             "use the table as it was published."
         )
     _, sheet, place = best

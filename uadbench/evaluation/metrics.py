@@ -113,7 +113,7 @@ def require_finite(scores: NDArray[np.float32]) -> None:
     # A NaN or an infinity always shows in the minimum or the maximum.
     if scores.size and not (np.isfinite(scores.min()) and np.isfinite(scores.max())):
         raise ValueError(
-            "Expected finite scores, got NaN or infinity: mend the score map before measuring it."
+            "Expected finite scores, got NaN or infinity: correct the score map before measuring it."
         )
 
 

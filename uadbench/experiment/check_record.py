@@ -32,13 +32,13 @@ CANNOT_SEE = (
     "scores that were invented and counted correctly, or are of another method than the named one",
     "which weights, options or masks were used: hashes of fits and data cannot be made again from a record",
     "in which part of a published split a subject is, where a release was published in parts",
-    "who is in healthy-train: it is not scored, so that its hash stands as it was said",
+    "who is in healthy-train: it is not scored, so that its hash is taken as stated",
     "how many lesions were found, and what was dropped after the threshold: the pieces count voxels",
     "the top of a scan's scores: only a scan score that is too low for its voxels is found",
     "a patient who was excluded though the scan could be prepared, unless another record here has scored it",
     "two patients of one partition whose names were exchanged throughout, or a copy whose hashes and times "
-    "were changed, unless another record of the same test lies in the same results folder",
-    "a made-up data set under the name of a real one, where it states no ages",
+    "were changed, unless another record of the same test is in the same results folder",
+    "a simulated data set under the name of a real one, where it states no ages",
 )
 
 
@@ -95,7 +95,7 @@ def _names(stored: Stored) -> Iterator[str]:
         yield str(error)
         return
     if not stored.in_place:
-        yield f"the file lies at {stored.path.name} in another folder than its facts say: {made.place}"
+        yield f"the file is at {stored.path.name} in another folder than its facts say: {made.place}"
     if made.contrast not in test.contrasts:
         yield f"{made.test} has no contrast {made.contrast}"
     if made.regime not in (regime(train, test), "phantom"):  # a fixture of a real set is a phantom

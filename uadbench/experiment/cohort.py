@@ -94,7 +94,7 @@ def _unflagged(members: Sequence[Prepared]) -> tuple[list[Prepared], list[Failur
     if all(flags):
         return list(members), []
     reasons = [
-        Failure(item.session.id, item.contrast, f"not learned from, for it was flagged: {'; '.join(found)}")
+        Failure(item.session.id, item.contrast, f"not trained on because it was flagged: {'; '.join(found)}")
         for item, found in zip(members, flags, strict=True)
         if found
     ]

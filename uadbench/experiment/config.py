@@ -196,7 +196,7 @@ def _check_options(config: RunConfig) -> None:
     for what, number, least in (("seed", config.seed, 0), ("limit", config.limit, 1)):
         if number is not None and not least <= number <= LARGEST_SEED:
             raise UserError(
-                f"The {what} expects a whole number from {least} to {LARGEST_SEED}, but {number} came."
+                f"The {what} expects a whole number from {least} to {LARGEST_SEED}, got {number}."
             )
     extract.check_extractor(config.preparation.extractor)
 
@@ -218,8 +218,8 @@ def _check_pair(
     """Refuse a method on data that it cannot work on, and training on who is tested."""
     if rules.flat and card.template_space:
         raise UserError(
-            f"{config.method} compares places of the brain in MNI152, and {config.dataset} has slices that "
-            "lie in no space: choose a method that looks at slices."
+            f"{config.method} compares places of the brain in MNI152, and {config.dataset} has slices "
+            "without geometry: choose a method that works on slices."
         )
     if train == test and test.within and config.split == splits.ALL_TEST:
         raise UserError(

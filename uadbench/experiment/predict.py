@@ -146,7 +146,7 @@ def _threshold(made: RunRecord, point: str | None, run: Path) -> tuple[str | Non
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        raise UserError(f"--point expects one of {', '.join(POINTS)} or a number, but '{point}' came.")
+        raise UserError(f"--point expects one of {', '.join(POINTS)} or a number, got '{point}'.")
     return "given", value
 
 
@@ -221,7 +221,7 @@ def _warnings(
             found.append(
                 f"the method restores it with a mean error of {error:.3f}, the scans of the run with at "
                 f"most {max(errors):.3f}: it may be another contrast or sequence than the {made.contrast} "
-                "that was learned"
+                "that it was trained on"
             )
     if made.regime == "phantom":
         found.append("the method was trained on a phantom: on a real scan its answer means nothing")

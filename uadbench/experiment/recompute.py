@@ -64,7 +64,7 @@ def examine_figures(stored: Stored) -> Verdict:
             for part in PARTS:
                 wrong.extend(part(made, read))
         except (ArithmeticError, ValueError, LookupError, TypeError) as error:
-            wrong.append(f"its pieces give no figures: {error}")
+            wrong.append(f"its pieces give no values: {error}")
     return Verdict(wrong, read.digest)
 
 

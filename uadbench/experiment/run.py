@@ -16,7 +16,7 @@ from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_
 from uadbench.experiment.recompute import wrong_figures
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.work import Work
-from uadbench.system import environment
+from uadbench.system import environment, progress
 from uadbench.system.errors import UserError
 from uadbench.system.files import read_sealed, sha256, write_text
 
@@ -30,6 +30,7 @@ class Outcome:
     record: RunRecord
     path: Path
     maps: Path
+    logs: Path  # of training, for TensorBoard; not there where nothing was trained
     pictures: tuple[Path, ...]
     reused: bool  # the record was there already
 
@@ -44,21 +45,27 @@ def run(config: RunConfig, runtime: Runtime, force: bool = False, older_than: fl
 
 
 def _carry_out(resolved: ResolvedRun, runtime: Runtime, redo: float) -> Outcome:
-    work = Work.of(resolved, runtime, redo)
+    what = f"{resolved.card.name} on {resolved.test.card.name}"
+    with progress.about(what, training=resolved.card.folder):
+        return _worked(Work.of(resolved, runtime, redo))
+
+
+def _worked(work: Work) -> Outcome:
+    """The record that is there, or the one that is made."""
     earlier = _earlier(work)
     if earlier is not None:
         maps.write_scans(work.maps_folder, work.cohort.fingerprint(), work.cases)
         pictures = tuple(sorted(work.pictures_folder.glob("*.png")))
-        return Outcome(earlier, work.record_path, work.maps_folder, pictures, True)
-    score.check_calibration(resolved.method, work.cohort.val, work.name)
+        return Outcome(earlier, work.record_path, work.maps_folder, work.logs, pictures, True)
+    score.check_calibration(work.resolved.method, work.cohort.val, work.name)
     fit_facts = fit.make_fit(work)
     score.make_maps(work)
-    return _record(work, fit_facts, environment.hardware(runtime.device))
+    return _record(work, fit_facts, environment.hardware(work.runtime.device))
 
 
 def _record(work: Work, fit_facts: Mapping[str, Any], hardware: Mapping[str, Any]) -> Outcome:
     made, pictures = assemble_record(work, fit_facts, hardware)
-    return Outcome(made, work.record_path, work.maps_folder, tuple(pictures), False)
+    return Outcome(made, work.record_path, work.maps_folder, work.logs, tuple(pictures), False)
 
 
 def _earlier(work: Work) -> RunRecord | None:

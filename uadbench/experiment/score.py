@@ -39,7 +39,7 @@ def make_maps(work: Work) -> None:
         there = len(volumes) - len(wanted)
         logger.info("%d of %d maps are there: %d to score", there, len(volumes), len(wanted))
     method, context = load_fit(resolved, work.fit_hash, runtime)
-    with runtime.progress.stage(f"{work.name}: score", len(wanted)) as stage:
+    with runtime.progress.stage("scoring", len(wanted)) as stage:
         for members, healthy in divide_folds(method, wanted, work.cohort.val):
             calibrate_method(method, healthy, resolved.volumes, context)
             for prepared, volume in zip(members, resolved.volumes(members), strict=True):

@@ -54,6 +54,11 @@ class Work:
         return self.runtime.paths.fit(self.fit_hash)
 
     @property
+    def logs(self) -> Path:
+        """Of the training, for TensorBoard."""
+        return self.fit_folder / "logs"
+
+    @property
     def maps_folder(self) -> Path:
         """Of the score maps."""
         return self.runtime.paths.runs / "maps" / self.score_hash

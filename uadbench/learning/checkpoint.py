@@ -68,15 +68,15 @@ class Checkpoint:
             self._generator.set_state(generator)
             set_random_states(random, self._device)
             why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more is said'}"
-            logger.warning("%s is damaged (%s): training begins afresh", self._path, why)
+            logger.warning("%s is damaged (%s): training starts from the beginning", self._path, why)
             return None
         if other:
             logger.warning(
-                "%s is of another training or version (%s): training begins afresh",
+                "%s is of another training or version (%s): training starts from the beginning",
                 self._path, ", ".join(other),
             )  # fmt: skip
             return None
-        logger.warning("%s: training goes on after step %s", self._path.name, history.step)
+        logger.warning("%s: training resumes after step %s", self._path.name, history.step)
         return history, content["best"]
 
     def _read(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Checkpoint:
             with replacing(self._path) as partial:
                 torch.save(content, partial)
         except (OSError, RuntimeError) as error:  # RuntimeError: torch's own writer
-            logger.warning("%s cannot be written, training goes on without: %s", self._path.name, error)
+            logger.warning("%s cannot be written, training continues without it: %s", self._path.name, error)
         self._saved = time.monotonic()
 
 

@@ -75,9 +75,7 @@ class Slices:
         """Read the slices; a cohort beyond `MEMORY_LIMIT` stays on disk."""
         self.which = volumes.slices()
         if not len(self.which):
-            raise UserError(
-                "Training needs volumes with at least one slice of 2,000 mm2 of brain; none came."
-            )
+            raise UserError("Training needs volumes with at least one slice of 2,000 mm2 of brain, got none.")
         self._volumes, self._device = volumes, device
         rows, columns, _ = volumes.grid.shape
         fits = len(self.which) * rows * columns * 2 <= MEMORY_LIMIT
@@ -239,7 +237,7 @@ def mean_loss(
 def autocast(context: Context) -> AbstractContextManager[Any]:
     """Mixed precision as the context asks for; weights stay float32, and so do the scores (`predict`)."""
     if context.precision not in PRECISIONS:
-        raise UserError(f"Precision is one of {', '.join(PRECISIONS)}, but '{context.precision}' came.")
+        raise UserError(f"Precision is one of {', '.join(PRECISIONS)}, got '{context.precision}'.")
     if context.precision == "float32":
         return nullcontext()
     return torch.autocast(context.device.split(":")[0], dtype=torch.bfloat16)

@@ -58,7 +58,7 @@ SHELLS_ABOVE_MM = 0.0  # MNI152 height; below it are face and neck
 BELOW_TOP_MM = (85.0, 72.0)  # centre of the brain below the top of the head
 HEAD_MM = 120.0  # below the top of the head there is more neck and face than brain
 TRIED = 4  # starts that are followed
-T1_LIKE = ("T1", "T1post", "T1ce")  # tissue is brighter than fluid and bone
+T1_LIKE = ("T1", "T1c")  # tissue is brighter than fluid and bone
 # The following were set on twelve heads of IXI (HH), and checked on all 96 against their parcellations.
 WIDER_MM = 4.0  # from the template's brain, which ends at the cortex, to the inner table
 TISSUE_WIDER_MM = 2.0  # the same from the subject's tissue
@@ -94,7 +94,7 @@ def extract_brain(image: Scan, contrast: str, name: str) -> NDArray[np.bool_]:
     volume_ml = np.count_nonzero(brain) * image.voxel_ml
     if not VOLUME_ML[0] < volume_ml < VOLUME_ML[1]:
         raise SubjectError(
-            f"The brain found in {name} has {volume_ml:.0f} ml; expected are {VOLUME_ML[0]:.0f} to "
+            f"The brain found in {name} has {volume_ml:.0f} ml; expected {VOLUME_ML[0]:.0f} to "
             f"{VOLUME_ML[1]:.0f} ml: supply a brain mask, or leave the scan out."
         )
     return brain

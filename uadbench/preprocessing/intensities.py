@@ -136,7 +136,7 @@ def put_on_grid(
     expected_ml = np.count_nonzero(brain.mask) * abs(np.linalg.det(transform @ brain.affine)) / 1000
     if there_ml < LEAST_ON_GRID * expected_ml:
         raise SubjectError(
-            f"Only {there_ml:.0f} of {expected_ml:.0f} ml of the brain of {name} lie on grid {grid.name}: "
+            f"Only {there_ml:.0f} of {expected_ml:.0f} ml of the brain of {name} are on grid {grid.name}: "
             "the scan is not in the space that the data set's card states; correct it there."
         )
     picture = resampling.sample_linear(_scaled(brain, low, high), to_scan, grid.shape)

@@ -110,7 +110,7 @@ def read_label_file(path: Path, labels: Labels, orientation: str | None = None) 
     binary = labels.binary(values)
     if binary is None:
         raise SubjectError(
-            f"{path} has the labels {unknown}, the data set's card knows {list(labels.known)}: "
+            f"{path} has the labels {unknown}, the data set's card lists {list(labels.known)}: "
             "correct the card, or leave the session out."
         )
     return Scan((found.array == binary).astype(np.int32) * labels.lesion[0], found.affine), binary

@@ -100,7 +100,7 @@ def read_header(path: Path, orientation: str | None = None) -> Header:
     if header.end > MOST_BYTES:
         raise SubjectError(
             f"{path} announces a volume of {' x '.join(map(str, shape))} voxels ({dtype}), "
-            f"{header.end / 2**30:.1f} GiB; expected are at most {MOST_BYTES // 2**30} GiB: check its "
+            f"{header.end / 2**30:.1f} GiB; expected at most {MOST_BYTES // 2**30} GiB: check its "
             "header, or resample the scan."
         )
     _check_place(header)
@@ -166,7 +166,9 @@ def _fields(path: Path, content: bytes) -> Any:
     pair = len(files_of(path)) == 2
     kind = HEADERS.get((second, magic), AnalyzeHeader if 348 in sizes and pair else None)
     if kind is None or len(content) < kind.sizeof_hdr or (magic[1:2] == b"+" and pair):
-        raise SubjectError(f"{path} is no NIfTI or Analyze file, or is cut short: fetch the file again.")
+        raise SubjectError(
+            f"{path} cannot be read as NIfTI or Analyze, or is truncated: fetch the file again."
+        )
     if magic[1:2] == b"i" and not pair:
         raise SubjectError(
             f"{path} is the header of a pair, whose name ends in .hdr: fetch both files, or convert it."
@@ -180,7 +182,7 @@ def _shape(path: Path, fields: Any) -> tuple[int, int, int]:
     shape = tuple(int(n) for n in fields.get_data_shape())
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
         raise SubjectError(
-            f"{path} has shape {shape}; expected are three axes (further ones of length 1 are dropped): "
+            f"{path} has shape {shape}; expected three axes (further ones of length 1 are dropped): "
             "extract one volume."
         )
     return shape[0], shape[1], shape[2]
@@ -228,12 +230,11 @@ def _check_place(header: Header) -> None:
     if not (low <= sides.min() and sides.max() <= high):
         words = " x ".join(f"{side:.4g}" for side in sides)
         raise SubjectError(
-            f"{path} has voxels of {words} mm; expected are sides of {low:g} to {high:g} mm: "
-            "correct its header."
+            f"{path} has voxels of {words} mm; expected sides of {low:g} to {high:g} mm: correct its header."
         )
     away = corner_distance(affine, np.zeros((4, 4)), header.shape)
     if away > FARTHEST_MM:
         raise SubjectError(
-            f"{path} has a corner {away:.4g} mm from the origin of the world; expected are at most "
+            f"{path} has a corner {away:.4g} mm from the origin of the world; expected at most "
             f"{FARTHEST_MM:g} mm: correct its header."
         )

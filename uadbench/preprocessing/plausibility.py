@@ -61,7 +61,7 @@ def check_brain(brain: NDArray[np.bool_], image: Scan, source: object) -> None:
     volume_ml = np.count_nonzero(brain) * image.voxel_ml
     if not low <= volume_ml <= high:
         raise SubjectError(
-            f"The brain mask from {source} covers {volume_ml:.0f} ml of the scan; expected are "
+            f"The brain mask from {source} covers {volume_ml:.0f} ml of the scan; expected "
             f"{low:.0f} to {high:.0f} ml: check that mask and scan belong together, and that a scan that is "
             "called skull-stripped is."
         )
@@ -83,7 +83,7 @@ def check_shape(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64], source
     if holes > HOLLOW * volume:
         raise SubjectError(
             f"The brain mask from {source} is hollow: its holes have {holes / max(volume, 1):.0%} of its "
-            f"volume; expected are at most {HOLLOW:.0%}: it is inverted, or of something around the brain."
+            f"volume; expected at most {HOLLOW:.0%}: it is inverted, or of something around the brain."
         )
 
 
@@ -102,8 +102,8 @@ def _check_brightness(brain: NDArray[np.bool_], image: Scan, source: object) -> 
     lit = np.count_nonzero(found.differs(image.array[some]) & brain[some]) / max(brain[some].sum(), 1)
     if lit < LEAST_LIT:
         raise SubjectError(
-            f"The brain mask from {source} lies where the scan is dark: {lit:.0%} of it stand out from the "
-            f"background; expected are at least {LEAST_LIT:.0%}: it is inverted, or belongs to another scan."
+            f"The brain mask from {source} is where the scan is dark: {lit:.0%} of it is brighter than the "
+            f"background; expected at least {LEAST_LIT:.0%}: it is inverted, or belongs to another scan."
         )
 
 
@@ -116,8 +116,8 @@ def check_lesion(lesion: Scan, brain: NDArray[np.bool_], image: Scan, source: ob
     brain_ml = np.count_nonzero(brain) * image.voxel_ml
     if lesion_ml > LESION_OF_BRAIN * brain_ml:
         raise SubjectError(
-            f"The lesion in {source} has {lesion_ml:.0f} ml and the brain {brain_ml:.0f} ml; expected are at "
-            f"most {LESION_OF_BRAIN:.0%} of the brain: it is inverted, or is no mask of a lesion."
+            f"The lesion in {source} has {lesion_ml:.0f} ml and the brain {brain_ml:.0f} ml; expected at "
+            f"most {LESION_OF_BRAIN:.0%} of the brain: it is inverted, or is not a lesion mask."
         )
     to_image = np.linalg.inv(image.affine) @ lesion.affine
     places = np.rint(there @ to_image[:3, :3].T + to_image[:3, 3]).astype(np.int64)
@@ -128,9 +128,9 @@ def check_lesion(lesion: Scan, brain: NDArray[np.bool_], image: Scan, source: ob
     astray = _far_from(brain, image, places[~inside]) / len(there)
     if astray > LESION_ASTRAY:
         raise SubjectError(
-            f"{astray:.0%} of the lesion in {source} ({lesion_ml:.3g} ml) lie more than {NEAR_MM:g} mm "
-            f"outside the brain of the scan; expected are at most {LESION_ASTRAY:.0%}: mask and scan do not "
-            "lie in the same place, correct the affine of one of them or the brain mask."
+            f"{astray:.0%} of the lesion in {source} ({lesion_ml:.3g} ml) is more than {NEAR_MM:g} mm "
+            f"outside the brain of the scan; expected at most {LESION_ASTRAY:.0%}: mask and scan "
+            "are not in the same place, correct the affine of one of them or the brain mask."
         )
 
 
@@ -160,6 +160,6 @@ def check_lesion_on_grid(
     if abs(after_ml - before_ml) > VOLUME_CHANGE * before_ml + sampling_ml:
         raise SubjectError(
             f"The lesion of {name} has {before_ml:.3g} ml in its file and {after_ml:.3g} ml on grid "
-            f"{grid.name} (of the patient's own); expected is a change of {VOLUME_CHANGE:.0%} at most: mask "
-            "and scan do not lie in the same place, correct the affine of one of them."
+            f"{grid.name} (of the patient's own); expected a change of {VOLUME_CHANGE:.0%} at most: mask "
+            "and scan are not in the same place, correct the affine of one of them."
         )

@@ -21,7 +21,7 @@ from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
 PREPARATION_VERSION = "3"
-REFERENCES = ("T1", "T1ce", "T1post", "T2", "FLAIR")  # whose transform a session's contrasts share
+REFERENCES = ("T1", "T1c", "T2", "FLAIR")  # whose transform a session's contrasts share
 
 
 @dataclass(frozen=True)

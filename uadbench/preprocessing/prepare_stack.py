@@ -111,7 +111,7 @@ def _quality(brain: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> dict[str, A
     if counted < LEAST_SLICES:
         flags.append(f"{counted} slices with enough brain, expected {LEAST_SLICES} or more")
     if one_sided > MOST_ONE_SIDED:
-        flags.append(f"{one_sided} slices whose brain lies to one side, expected {MOST_ONE_SIDED} or fewer")
+        flags.append(f"{one_sided} slices whose brain is on one side, expected {MOST_ONE_SIDED} or fewer")
     if outside > LESION_OUTSIDE:
         flags.append(f"{outside:.0%} of the lesion outside the brain, expected {LESION_OUTSIDE:.0%} or less")
     return {

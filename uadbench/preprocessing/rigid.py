@@ -68,8 +68,8 @@ def _checked(matrix: NDArray[np.float64], lattice: Grid, name: str) -> NDArray[n
     degrees = float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
     if apart > FARTHEST_MM or degrees > WIDEST_DEGREES:
         raise SubjectError(
-            f"{name} lies {apart:.0f} mm and {degrees:.0f} degrees from the session's other contrast; "
-            f"expected are at most {FARTHEST_MM:.0f} mm and {WIDEST_DEGREES:.0f} degrees: supply a brain "
+            f"{name} is {apart:.0f} mm and {degrees:.0f} degrees from the session's other contrast; "
+            f"expected at most {FARTHEST_MM:.0f} mm and {WIDEST_DEGREES:.0f} degrees: supply a brain "
             "mask for each contrast, or leave it out."
         )
     return matrix

@@ -85,7 +85,7 @@ def read_image(path: Path, orientation: str | None = None) -> Scan:
         )
     if max(-low, high) > LARGEST_VALUE or 0 < high - low < SMALLEST_RANGE:
         raise SubjectError(
-            f"{path} has values from {low:.3g} to {high:.3g}; expected are values up to {LARGEST_VALUE:g} "
+            f"{path} has values from {low:.3g} to {high:.3g}; expected values up to {LARGEST_VALUE:g} "
             f"that differ by more than {SMALLEST_RANGE:g}: correct the slope in its header, or leave it out."
         )
     if low == high:

@@ -37,7 +37,7 @@ def read_picture(path: Path) -> NDArray[Any]:
         raise SubjectError(f"{path} cannot be read ({words}): fetch the file again.") from error
     if picture.ndim not in (2, 3) or picture.dtype.kind not in "iu" or not picture.size:
         raise SubjectError(
-            f"{path} holds {picture.dtype} of shape {picture.shape}; it is no picture of a slice."
+            f"{path} holds {picture.dtype} of shape {picture.shape}; it is not a picture of a slice."
         )
     return picture
 
@@ -78,7 +78,7 @@ def read_masks(stack: Sequence[Slice], labels: Labels) -> tuple[NDArray[np.bool_
         unknown = labels.unknown(there)
         if unknown and binary is None:
             raise SubjectError(
-                f"{one.mask} has the labels {unknown}, the data set's card knows {list(labels.known)}: "
+                f"{one.mask} has the labels {unknown}, the data set's card lists {list(labels.known)}: "
                 "correct the card, or leave the session out."
             )
     lesion = labels.lesion if binary is None else (binary,)
@@ -123,7 +123,7 @@ def _of_one_shape(paths: Sequence[Path], axes: int) -> list[NDArray[Any]]:
     for path, picture in zip(paths, pictures, strict=True):
         if picture.ndim != axes or picture.shape != pictures[0].shape:
             raise SubjectError(
-                f"{path} has the shape {picture.shape}; expected are {axes} axes and the shape of the "
+                f"{path} has the shape {picture.shape}; expected {axes} axes and the shape of the "
                 f"stack's first slice, {pictures[0].shape}."
             )
     return pictures

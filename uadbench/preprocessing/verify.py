@@ -73,7 +73,7 @@ class Report:
             left = f" ({len(self.left_out)} left out, see above)" if self.left_out else ""
             return f"what is used is in order{left}{absent}"
         unknown = any(row.expected is None for row in self.counts)
-        whole = "how many the whole release has is not known" if unknown else "the release is complete"
+        whole = "the size of the whole release is unknown" if unknown else "the release is complete"
         return f"nothing is wrong; {whole}"
 
     @property

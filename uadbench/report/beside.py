@@ -1,4 +1,4 @@
-"""Published figures beside ours: whether the two may be compared at all, and how far apart they lie."""
+"""Published values beside ours: whether the two may be compared at all, and how far apart they lie."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ def differences(record: RunRecord, figure: Published) -> list[str]:
     """What keeps a record's figure and a published one from being compared; empty: they are comparable."""
     own = resolution(record)
     settings = [
-        ("regime", record.regime, figure.regime),
+        ("training setting", record.regime, figure.regime),
         ("tested on", record.test, figure.test),
         ("contrast", record.contrast, figure.contrast),
     ]
@@ -82,7 +82,7 @@ class Beside:
     def verdict(self) -> str:
         """In words."""
         if self.ours is None:
-            return "not comparable: this figure is not among ours"
+            return "not comparable: this value is not among ours"
         return "comparable" if not self.reasons else f"not comparable: {'; '.join(self.reasons)}"
 
     @property
@@ -155,26 +155,27 @@ def judge_record(record: RunRecord) -> list[Judgement]:
 # ---- sheets ------------------------------------------------------------------------------------
 
 BESIDE_HEADERS = (
-    "method", "variant", "grid", "trained on", "test", "contrast", "regime", "metric", "threshold", "ours",
+    "method", "variant", "grid", "trained on", "test", "contrast", "training setting", "metric", "threshold",
+    "ours",
     "published", "difference", "verdict", "as printed", "status", "source",
 )  # fmt: skip
 BAND_HEADERS = (
     "method", "variant", "trained on", "test", "contrast", "metric", "threshold", "ours", "band", "verdict"
 )  # fmt: skip
-SPARE = {"source": 300, "status": 130, "regime": 130}
+SPARE = {"source": 300, "status": 130, "training setting": 130}
 NOTE = (
-    "A difference is a finding only where the verdict is `comparable`: same regime, test set, contrast, "
-    "training cohort, resolution and threshold rule. Figures of other editions of a challenge are shown and "
-    "never comparable."
+    "A difference means something only where the verdict is `comparable`: same training setting, test set, "
+    "MR contrast, training cohort, resolution and threshold rule. Values of other editions of a challenge "
+    "are shown and never comparable."
 )
 
 
 def write_sheets(records: Iterable[RunRecord]) -> list[Sheet]:
-    """Published figures beside ours, and ours against the bands; comparable ones first."""
+    """Published values beside ours, and ours against the bands; comparable ones first."""
     chosen = list(records)
     found = sorted(_over_seeds(find_beside(chosen)), key=lambda one: one.verdict != "comparable")
     note = NOTE if found else "Nothing is published of these methods on these test sets and contrasts."
-    title, lines = "Published figures beside ours", tuple(_line(one) for one in found)
+    title, lines = "Published values beside ours", tuple(_line(one) for one in found)
     made = [Sheet(title, BESIDE_HEADERS, lines, (note,), spare=SPARE)]
     judged = tuple(_band_line(record, one) for record in chosen for one in judge_record(record))
     if judged:

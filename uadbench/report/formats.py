@@ -12,10 +12,11 @@ from uadbench.report.sheets import Line, Sheet
 from uadbench.system.text import markdown_line, visible
 
 NO_RANK = "-"
+AMONG_BEST = "≈"  # behind the ranks of the best group, where it is more than one row
+RANK_RANGE = "rank 95 % CI"
 REASONS_SHOWN = 5
 FACTS = ("#", "method", "variant", "grid", "trained on", "seeds", "n (excluded)")
 TEXTS = 5  # of the facts; the others are counts
-NARROW = 110  # characters: a narrower screen shows the headline's AP alone
 
 
 def shown(value: float | None) -> str:
@@ -24,17 +25,21 @@ def shown(value: float | None) -> str:
 
 
 def ranked(table: Table) -> list[str]:
-    """The rank of each row as text: equal ranks with "=", then the ranks that resampling gives it."""
-    ranks = [row.standing.rank for row in table.rows if row.standing is not None]
-    texts = []
-    for row in table.rows:
-        if row.standing is None or row.standing.rank is None:
-            texts.append(NO_RANK)
-            continue
-        low, high = row.standing.ranks or (row.standing.rank, row.standing.rank)
-        shared = "=" if ranks.count(row.standing.rank) > 1 else ""
-        texts.append(f"{row.standing.rank}{shared}" + (f" ({low}-{high})" if low < high else ""))
-    return texts
+    """The rank of each row as text, with a mark for all rows that are not separable from the best."""
+    standings = [row.standing for row in table.rows]
+    group = sum(one is not None and one.best for one in standings)
+    return [
+        NO_RANK
+        if one is None or one.position is None
+        else f"{one.position}{AMONG_BEST if one.best and group > 1 else ''}"
+        for one in standings
+    ]
+
+
+def rank_range(row: Row) -> str:
+    """The 95 % interval of a row's rank; "" where it has no rank."""
+    ends = row.standing and row.standing.ranks
+    return "" if not ends else "-".join(map(str, dict.fromkeys(ends)))
 
 
 def spread(row: Row, sort: str) -> str:
@@ -47,30 +52,30 @@ def spread(row: Row, sort: str) -> str:
 
 def spread_header(table: Table) -> str:
     """The title of the column of `spread`."""
-    return f"95 % of {table.sorted_by}"
+    return f"{table.sorted_by.removesuffix(HEADLINE_MARK).strip()} 95 % CI"
 
 
 def cells(table: Table, columns: Sequence[Column]) -> list[Line]:
-    """The rows as text: rank, what names the row, seeds, who was scored, the interval, then the columns."""
+    """The rows as text: rank, what names it, seeds, who was scored, two intervals, then the columns."""
     return [
         (
             *(rank, *row.facts, str(len(row.seeds)), f"{row.scored} ({row.excluded_count})"),
-            *(spread(row, table.sort), *[shown(row.numbers[column.name]) for column in columns]),
+            *(
+                rank_range(row),
+                spread(row, table.sort),
+                *[shown(row.numbers[column.name]) for column in columns],
+            ),
         )
         for rank, row in zip(ranked(table), table.rows, strict=True)
     ]
 
 
 def sheet(table: Table) -> Sheet:
-    """A table of the leaderboard; a screen too narrow for all columns shows the main ones."""
+    """A table of the leaderboard with all its columns."""
     columns = table.columns
-    headers = (*FACTS, spread_header(table), *[column.title for column in columns])
-    lines = cells(table, columns)
-    width = sum(max(map(len, column)) + sheets.GAP for column in zip(headers, *lines, strict=True))
-    spare = {column.title: width for column in columns if not column.main}
-    others = [c.title for c in columns if c.name.startswith("ap_") and HEADLINE_MARK not in c.title]
-    spare = dict.fromkeys(("grid", FACTS[-1], *others), NARROW) | spare
-    return Sheet(table.title, headers, tuple(lines), tuple(notes(table)), texts=TEXTS, spare=spare)
+    headers = (*FACTS, RANK_RANGE, spread_header(table), *[column.title for column in columns])
+    made = Sheet(table.title, headers, tuple(cells(table, columns)), tuple(notes(table)), texts=TEXTS)
+    return made if any(map(rank_range, table.rows)) else made.without([RANK_RANGE])
 
 
 # ---- notes -------------------------------------------------------------------------------------
@@ -92,7 +97,7 @@ def notes(table: Table) -> list[str]:
         ),
         (
             table.regime == "within",
-            "Learned from lesion-free slices of other patients of the same set, not of healthy people.",
+            "Trained on lesion-free slices of other patients of the same data set, not on healthy subjects.",
         ),
         (
             any(not row.trained and row.train != "none" for row in table.rows),
@@ -100,12 +105,11 @@ def notes(table: Table) -> list[str]:
         ),
         (
             any(one.intervals for one in standings),
-            "95 %: studentised bootstrap over subjects and seeds.",
+            "95 % CI: studentised bootstrap over subjects and seeds.",
         ),
         (
-            any(one.rank is not None for one in standings),
-            "Rows share a rank (=) where the paired bootstrap does not tell them apart from its first row "
-            "(5 %, Holm); in brackets the ranks of 95 % of resamples.",
+            any(one.position is not None for one in standings),
+            f"{AMONG_BEST} not significantly different from the best row (paired bootstrap, 5 %, Holm).",
         ),
         (bool(_unranked(table)), _unranked(table)),
         (
@@ -131,9 +135,9 @@ def notes(table: Table) -> list[str]:
 def _unranked(table: Table) -> str:
     """Why rows have no rank; "" where all have one."""
     if all(row.standing is None for row in table.rows):
-        return f"{NO_RANK} no ranks and intervals: nothing was resampled."
+        return f"{NO_RANK} no ranks and intervals: --resamples was 0."
     reasons = " or ".join(sorted({row.unranked for row in table.rows if row.unranked}))
-    return f"{NO_RANK} not ranked: {reasons}; values may be read, no order is claimed." if reasons else ""
+    return f"{NO_RANK} not ranked: {reasons}; no order is claimed." if reasons else ""
 
 
 def _who(table: Table) -> list[str]:
@@ -141,8 +145,8 @@ def _who(table: Table) -> list[str]:
     lines = []
     if table.elsewhere:
         lines.append(
-            f"{table.elsewhere} more rows of this test scored other patients: they stand in a table of their "
-            "own. `uadbench compare` holds two records against each other on the patients they share."
+            f"{table.elsewhere} more rows of this test scored other patients: they are in a table of their "
+            "own. `uadbench compare` compares two records on the patients they share."
         )
     reasons: dict[str, int] = {}
     for row in table.rows:
@@ -166,11 +170,11 @@ def cautions(table: Table) -> list[str]:
         )
     if table.shortcut is not None:
         found = table.shortcut
-        says_little = "so the image-level AUROC says little about lesions"
-        verdict = says_little if shortcut.separates(found) else "which is not beyond chance"
+        says_little = "so the scan-level AUROC says little about lesions"
+        verdict = says_little if shortcut.separates(found) else "not separable from chance"
         lines.append(
-            "Shortcut control: ten intensity statistics outside the lesions tell the healthy from the lesion "
-            f"scans with AUROC {shown(found.value)} ({shown(found.low)}-{shown(found.high)}), {verdict}."
+            "Confounder check: a classifier on global intensities separates patients from controls "
+            f"with AUROC {shown(found.value)} ({shown(found.low)}-{shown(found.high)}), {verdict}."
         )
     return lines
 
@@ -185,7 +189,7 @@ def markdown(found: Sequence[Table], failed: Named = (), left_out: Named = ()) -
     used = {column.name for table in found for column in table.columns}
     parts = ["# Leaderboard", "", sheets.markdown([sheet(table) for table in found]), "Columns:", ""]
     parts += [f"- **{column.title}**: {column.meaning}." for column in COLUMNS if column.name in used]
-    for title, named in (("Failed runs:", failed), ("Records that do not count:", left_out)):
+    for title, named in (("Failed runs:", failed), ("Records left out:", left_out)):
         if named:
             parts += ["", title, ""]
             parts += [f"- {markdown_line(place)}: {markdown_line(reason)}" for place, reason in named]
@@ -217,11 +221,12 @@ def rows(found: Sequence[Table]) -> list[dict[str, Any]]:
 
 
 def _standing(row: Row) -> dict[str, Any]:
-    names = ("rank", "rank_low", "rank_high", "p", "few_persons")
+    names = ("rank", "among_best", "rank_low", "rank_high", "p", "few_persons")
     if row.standing is None:
         return dict.fromkeys(names) | {"unranked": "nothing was resampled"}
     low, high = row.standing.ranks or (None, None)
-    values = (row.standing.rank, low, high, row.standing.p, row.standing.few)
+    own = row.standing
+    values = (own.position, own.best, low, high, own.p, own.few)
     return dict(zip(names, values, strict=True)) | {"unranked": row.unranked}
 
 
@@ -240,4 +245,4 @@ def written(found: Sequence[Table], format_: str, failed: Named = (), left_out: 
 
 def left_out_lines(left_out: Named) -> list[str]:
     """Records that do not count, one line each, for a terminal."""
-    return [f"not counted: {visible(place)}: {visible(reason)}" for place, reason in left_out]
+    return [f"left out: {visible(place)}: {visible(reason)}" for place, reason in left_out]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from uadbench.cards import contrast_named
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import PROFILES, protocol
@@ -175,7 +176,7 @@ def tables(records: Iterable[Stored], sort: str = "ap", resamples: int = 0) -> l
     With resamples each row gets its `Standing` from its score histograms; without, no row has a rank.
     """
     if sort not in SORTABLE:
-        raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, but '{sort}' came.")
+        raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, got '{sort}'.")
     groups: dict[tuple[Any, ...], list[Stored]] = {}
     for stored in records:
         key = (*[getattr(stored.record, name) for name in SAME_TEST], sha256_json(scored(stored.record)))
@@ -280,6 +281,6 @@ def is_wanted(record: RunRecord, dataset: str | None, contrast: str | None, pres
     """Whether a record is of a test set, a contrast and a preset, where one is asked for; else public."""
     return (
         dataset in (None, record.test)
-        and (contrast or record.contrast).casefold() == record.contrast.casefold()
+        and contrast_named(contrast or record.contrast).casefold() == record.contrast.casefold()
         and (record.preset == preset if preset else is_public(record))
     )

@@ -15,7 +15,7 @@ from uadbench.report.published import Band, Published
 from uadbench.report.sheets import Line, Sheet
 from uadbench.system.errors import UserError
 
-HEADERS = ("figure", "trained on", "contrast", "metric", "threshold", "ours", "expected", "verdict")
+HEADERS = ("value", "trained on", "contrast", "metric", "threshold", "ours", "expected", "verdict")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def find_wanted(
         known = sorted({f"{f.test} {f.contrast}".strip() for f in of_method})
         raise UserError(
             f"Nothing is published of {method} on {dataset}{f' {contrast}' if contrast else ''}; "
-            f"figures are known on: {', '.join(known) or 'no data set'}."
+            f"values are available on: {', '.join(known) or 'no data set'}."
         )
     configs: list[RunConfig] = []
     skipped: dict[str, None] = {}
@@ -63,9 +63,7 @@ def find_wanted(
             }
             continue
         if regime == "within" and not test.within:
-            skipped |= {
-                f"{of_contrast}, regime within: no lesion-free slices of {dataset} are prepared": None
-            }
+            skipped |= {f"{of_contrast}, training setting within: {dataset} has no lesion-free slices": None}
             continue
         # The published cohort, where it is one of ours; else the default, and the verdict says so.
         is_ours = card.trained and of_train in catalog.names("datasets")
@@ -85,10 +83,10 @@ def find_wanted(
 
 
 def judge_records(asked: Wanted, records: Sequence[RunRecord]) -> Sheet:
-    """Each published figure and each band with ours: inside band, outside band, or why not comparable."""
+    """Each published value and each band with ours: inside band, outside band, or why not comparable."""
     notes = [
-        "Bands are readings of the figures, not published: of a figure without one, a fifth of it, 0.03 or "
-        "twice its spread, whichever is most.",
+        "The bands are our reading of the published values; for a value without a band, a fifth of it, 0.03 "
+        "or twice its spread, whichever is most.",
         *[f"Not run: {reason}." for reason in asked.skipped],
     ]
     lines = [line for record in records for line in _lines(asked, record)]

@@ -52,6 +52,8 @@ def print_sheets(sheets: Sequence[Sheet]) -> None:
         hidden = [header for header, width in full.spare.items() if console.width < width]
         sheet = full.without(hidden)
         print_heading(sheet.title)
+        if sheet.lead:
+            print_note(sheet.lead)
         if sheet.lines:
             left_out |= dict.fromkeys(header for header in full.headers if header in hidden)
             _print_grids(sheet)
@@ -59,7 +61,8 @@ def print_sheets(sheets: Sequence[Sheet]) -> None:
             print_note(note)
     if left_out:
         names = ", ".join(left_out)
-        print_heading(f"Left out at {console.width} columns: {names}. --format markdown has all.", "dim")
+        more = "A wider terminal (or --format markdown) shows them."
+        print_heading(f"Left out at {console.width} columns: {names}. {more}", "dim")
 
 
 def _print_grids(sheet: Sheet) -> None:
@@ -69,16 +72,17 @@ def _print_grids(sheet: Sheet) -> None:
     for start, end in zip(starts, [*starts[1:], len(sheet.lines)], strict=True):
         if heading := sheet.headings.get(start):
             print_heading(heading, "italic")
-        console.print(_grid(sheet, sheet.lines[start:end], widths, titled=start == 0))
+        console.print(_grid(sheet, range(start, end), widths, titled=start == 0))
 
 
-def _grid(sheet: Sheet, lines: Sequence[Line], widths: Sequence[int], titled: bool) -> Table:
+def _grid(sheet: Sheet, lines: range, widths: Sequence[int], titled: bool) -> Table:
     table = Table(
         box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0), show_header=titled
     )  # fmt: skip
     for place, (header, width) in enumerate(zip(sheet.headers, widths, strict=True)):
         justify = "right" if sheet.is_number(place) else "left"
         table.add_column(Text(visible(header)), width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
-    for line in lines:
-        table.add_row(*[Text(visible(cell)) for cell in line])
+    for number in lines:
+        style = "bold" if number in sheet.bold else ""
+        table.add_row(*[Text(visible(cell), style) for cell in sheet.lines[number]])
     return table

@@ -25,6 +25,8 @@ class Sheet:
     texts: int | None = None  # columns of text; those after them are numbers, flush right
     whole: frozenset[str] = frozenset()  # columns that are never folded
     spare: Mapping[str, int] = field(default_factory=dict)  # column: left out of a screen narrower than this
+    lead: str = ""  # what a screen says once above the lines
+    bold: frozenset[int] = frozenset()  # lines that a screen prints in bold
     sources: Mapping[str, str] = field(default_factory=dict)  # what the keys in its cells stand for
 
     @property

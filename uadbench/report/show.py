@@ -24,17 +24,20 @@ if TYPE_CHECKING:
 
 def show_outcomes(done: "Sequence[Outcome]") -> None:
     """The rows of finished runs, and where their files lie."""
+    from uadbench.evaluation.uncertainty import RESAMPLES
     from uadbench.experiment.record import Stored
     from uadbench.report.leaderboard import tables
 
-    show_leaderboard(tables([Stored(outcome.record, outcome.path) for outcome in done]))
+    show_leaderboard(tables([Stored(one.record, one.path) for one in done], resamples=RESAMPLES))
     for outcome in done:
-        again = "not here; --force makes them"
+        again = "not here; --force makes them again"
         pictures = outcome.pictures[0].parent if outcome.pictures else again
         print_line(f"\n{outcome.record.method}", style="bold")
-        print_line(f"  record    {outcome.path}{' (was there already)' if outcome.reused else ''}")
+        print_line(f"  record    {outcome.path}{' (reused)' if outcome.reused else ''}")
         print_line(f"  maps      {outcome.maps if outcome.maps.is_dir() else again}")
         print_line(f"  pictures  {pictures}")
+        if outcome.logs.is_dir():
+            print_line(f"  training  tensorboard --logdir {outcome.logs}")
         flagged = {p: n for p, n in outcome.record.preparation.flagged.items() if n}
         if flagged:
             print_line(f"  flagged   scans of {_plain(flagged)}: `uadbench prepare` draws the contact sheets")
@@ -53,9 +56,9 @@ def show_leaderboard(
     left_out: Sequence[tuple[str, str]] = (),
 ) -> None:
     """All tables, what failed, and what does not count."""
-    from uadbench.report import formats
+    from uadbench.report import formats, terminal
 
-    print_sheets([formats.sheet(table) for table in found])
+    print_sheets([terminal.sheet(table) for table in found])
     for place, reason in failed:
         print_line(f"failed: {visible(place)}: {visible(reason)}")
     for line in formats.left_out_lines(left_out):
@@ -103,7 +106,7 @@ def show_comparison(found: "Comparison") -> None:
     if found.wilcoxon is not None:
         p_values = (f"{found.wilcoxon:.3f}", f"{found.corrected['wilcoxon']:.3f}")
         lines.append(("own AP (Wilcoxon)", "", "", "", "", *p_values))
-    print_table(("figure", "A", "B", "A - B", "95 %", "p", "p (Holm)"), lines, numbers_from=1)
+    print_table(("metric", "A", "B", "A - B", "95 % CI", "p", "p (Holm)"), lines, numbers_from=1)
     if any(one.trained or one.stochastic for one in (found.first, found.second)):
         print_note("One seed of each: what another seed would change is not in the intervals.")
 
@@ -150,11 +153,11 @@ def show_prepared(made: "Preparation") -> None:
         [(partition, *[_plain(own[name]) for name in facts]) for partition, own in parts.items()],
         numbers_from=1,
     )
-    print_line(f"who is where: {made.split_list}")
+    print_line(f"split list: {made.split_list}")
     patients = made.balance["lesion-val"]["subjects"]
     if patients and not made.balance["lesion-test"]["subjects"]:
         print_line(
-            f"nobody to test on: all patients ({patients}) fall into lesion-val; "
+            f"nobody to test on: all patients ({patients}) are in lesion-val; "
             "`uadbench run --split all-test` tests on all of them, as a row of its own",
             style="yellow",
         )

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from uadbench import datasets as dataset_modules
 from uadbench.cards import DatasetCard, MethodCard
+from uadbench.report.option_table import read_options
 from uadbench.report.screen import (
     print_facts,
     print_heading,
     print_line,
     print_note,
-    print_sheets,
     print_table,
 )
 from uadbench.system.errors import UserError
@@ -31,8 +31,8 @@ def show_methods(cards: Sequence[MethodCard]) -> None:
 
 def show_method(card: MethodCard) -> None:
     """One method: its card, options and presets, and what is published of it."""
-    from uadbench.methods import load, options
-    from uadbench.report.field.views import sheet_of_method
+    from uadbench.report.field import words
+    from uadbench.report.published import figures_of
 
     _print_title(card)
     marks = ("trained", "template_space", "synthetic", "patient_slices")
@@ -42,7 +42,7 @@ def show_method(card: MethodCard) -> None:
             ("paper", f"{card.paper} ({card.year}), {card.link}"),
             ("reference code", card.reference_licence),
             ("input", card.input),
-            ("marks", ", ".join(name for name in marks if getattr(card, name)) or "none"),
+            ("requirements", ", ".join(name for name in marks if getattr(card, name)) or "none"),
         ]
     )
     print_heading("differences from the paper")
@@ -51,16 +51,22 @@ def show_method(card: MethodCard) -> None:
     print_line("")
     lines = [
         (
-            *(name, option.metadata["stage"], str(option.default)),
+            *(name, option.stage, str(option.default)),
             *[str(values.get(name, "")) for values in card.preset.values()],
-            option.metadata["doc"],
+            option.doc,
         )
-        for name, option in options(load(card.name)).items()
+        for name, option in read_options(card).items()
     ]
     print_table(("option", "stage", "default", *card.preset, "what it is"), lines)
-    published = sheet_of_method(card.name)
-    if published.lines:
-        print_sheets([published])
+    figures = figures_of(card.name)
+    if figures:
+        tests = ", ".join(sorted({words.test_set(figure.test) for figure in figures}))
+        print_line("")
+        print_note(
+            f"{len(figures)} values are published of it, on {tests}: `uadbench published --by test "
+            f"--method {card.name}` shows them with their sources.",
+            style="",
+        )
 
 
 def _print_title(card: MethodCard | DatasetCard) -> None:
@@ -109,7 +115,7 @@ def _found(card: DatasetCard, paths: Paths) -> str:
     """How many subjects lie under the root, or why none."""
     root = paths.root(card.name)
     if not root.is_dir():
-        return "makes itself" if dataset_modules.can_generate(card.name) else "no"
+        return "built in" if dataset_modules.can_generate(card.name) else "no"
     drawn = paths.drawn(card.name) if dataset_modules.can_draw(card.name) else None
     if drawn is not None and not drawn.is_dir():
         return "drawn when needed"
@@ -117,7 +123,7 @@ def _found(card: DatasetCard, paths: Paths) -> str:
         count = len(dataset_modules.find_sessions(card.name, root, drawn).sessions)
     except UserError:  # `verify` says what is the matter
         return "unusable"
-    return f"{count} made up" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
+    return f"{count} simulated" if (root / dataset_modules.FIXTURE_NOTE).exists() else str(count)
 
 
 def show_dataset(card: DatasetCard, paths: Paths) -> None:
@@ -136,7 +142,7 @@ def show_dataset(card: DatasetCard, paths: Paths) -> None:
             ("get it at", f"{card.address} ({card.access})"),
             ("licence", card.licence + (f"; forbids {card.forbids}" if card.forbids else "")),
             ("layout", f"{card.layout} (confidence: {card.layout_confidence})"),
-            ("tested from", partners or "no public healthy set of its contrasts"),
+            ("trained on", partners or "no public healthy data set has its contrasts"),
             ("split", _split(card)),
             ("protocol", card.protocol),
             ("cite", card.citation),

@@ -18,9 +18,10 @@ class Standing:
     """How sure a row's place in its table is."""
 
     intervals: Mapping[str, Interval]  # by column, around the leaderboard's own value
-    rank: int | None  # rows that do not differ from the best of their group share it; None: not ranked
-    ranks: tuple[int, int] | None  # 95 % of resamples rank the row between these
-    p: float | None  # against the first row of the rank above, Holm-corrected; None for the first
+    position: int | None  # among the rows that may be ranked, best first; None: not ranked
+    best: bool  # the best ranked row, or not significantly different from it
+    ranks: tuple[int, int] | None  # 95 % interval of the position, which is within it
+    p: float | None  # of the difference from the best ranked row, Holm-corrected; None for that row
     few: bool  # intervals from fewer than 20 subjects
 
 
@@ -49,22 +50,30 @@ def keep_resamples(seeds: Sequence[Evidence], numbers: Mapping[str, float | None
 
 
 def standings(rows: Sequence[Kept], may_be_ranked: Sequence[bool]) -> list[Standing]:
-    """Intervals and ranks of the rows of a table, which come best first.
+    """Intervals and positions of the rows of a table, which come best first.
 
-    Rows share a rank unless the paired bootstrap tells them apart from the first row of their rank (5 %,
-    Holm over the tests of the table). Ranks are given among the rows that may be ranked.
+    A row belongs to the best unless the paired bootstrap tells it from the first of those that may be ranked
+    (5 %, Holm over the tests of the table); rows that were made of other subjects are not tested.
     """
-    there = [place for place, row in enumerate(rows) if may_be_ranked[place] and row.column is not None]
-    p_values = dict(zip(there, _against_leaders([rows[place] for place in there]), strict=True))
-    ranges = dict(zip(there, _rank_ranges([rows[place].column for place in there]), strict=True))
-    made, rank = [], 1
-    for place, own in enumerate(rows):
-        p = p_values.get(place)
-        if p is not None and p <= SIGNIFICANT:
-            rank = there.index(place) + 1
-        ranked = place in ranges
-        made.append(Standing(own.intervals, rank if ranked else None, ranges.get(place), p, own.few))
-    return made
+    columns = {
+        place: row.column for place, row in enumerate(rows) if may_be_ranked[place] and row.column is not None
+    }
+    there = list(columns)
+    ranges = dict(zip(there, _rank_ranges(list(columns.values())), strict=True))
+    raw = {
+        place: uncertainty.difference(columns[there[0]], columns[place])[1]
+        for place in there[1:]
+        if rows[place].ids == rows[there[0]].ids
+    }
+    p_values = dict(zip(raw, uncertainty.holm(list(raw.values())), strict=True))
+    best = {*there[:1], *(place for place, p in p_values.items() if p > SIGNIFICANT)}
+    position = {place: number for number, place in enumerate(there, 1)}
+    return [
+        Standing(
+            own.intervals, position.get(place), place in best, ranges.get(place), p_values.get(place), own.few
+        )
+        for place, own in enumerate(rows)
+    ]
 
 
 def _around(figure: Sampled, value: float | None) -> Interval | None:
@@ -76,29 +85,12 @@ def _around(figure: Sampled, value: float | None) -> Interval | None:
     return Interval(value, max(found.low + shift, 0.0), min(found.high + shift, 1.0))
 
 
-def _against_leaders(rows: Sequence[Kept]) -> list[float | None]:
-    """p of each row against the first row of the group it would join, Holm-corrected over the table.
-
-    Rows that were made of other subjects are not tested against each other.
-    """
-    leader, raw = 0, {}
-    for place in range(1, len(rows)):
-        first, own = rows[leader], rows[place]
-        if first.column is None or own.column is None or first.ids != own.ids:
-            continue
-        raw[place] = uncertainty.difference(first.column, own.column)[1]
-        # Groups are formed with the strictest of Holm's levels, so that none is parted without a reason.
-        if raw[place] * (len(rows) - 1) <= SIGNIFICANT:
-            leader = place
-    by_place = dict(zip(raw, uncertainty.holm(list(raw.values())), strict=True))
-    return [by_place.get(place) for place in range(len(rows))]
-
-
-def _rank_ranges(rows: Sequence[Sampled | None]) -> list[tuple[int, int]]:
-    """Between which ranks each row lies in 95 % of the resamples."""
+def _rank_ranges(rows: Sequence[Sampled]) -> list[tuple[int, int]]:
+    """95 % interval of the rank of each row, best first, over the resamples; it holds the row's own rank."""
     if not rows:
         return []
-    values = np.stack([np.nan_to_num(row.values, nan=-np.inf) for row in rows if row is not None])
+    values = np.stack([np.nan_to_num(row.values, nan=-np.inf) for row in rows])
     ranks = (-values).argsort(0, kind="stable").argsort(0, kind="stable") + 1
     low, high = np.quantile(ranks, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1, method="nearest").astype(int)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+    own = np.arange(1, len(rows) + 1)
+    return list(zip(np.minimum(low, own).tolist(), np.maximum(high, own).tolist(), strict=True))

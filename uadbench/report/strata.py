@@ -19,11 +19,15 @@ from uadbench.experiment.facts import SubjectResult
 from uadbench.report.evidence import Evidence
 
 MEASURES = {
-    "recall": "recall of lesions",
-    "dsc": "DSC, pooled",
+    "recall": "lesion recall",
+    "dsc": "Dice, pooled",
     "fpr": "false positives per voxel of healthy scans",
 }
-POINTS = {"fpr1": "1 % false positives on healthy-val", "val": "lesion-val", "oracle": "the oracle"}
+POINTS = {
+    "fpr1": "1 % false positives on healthy-val",
+    "val": "lesion-val",
+    "oracle": "the best threshold (oracle)",
+}
 PEOPLE = ("site", "sex", "age")  # by what a method may treat people differently
 AGES = (40, 60, 80)  # where one band of age ends and the next begins
 AGE_BANDS = (f"under {AGES[0]}", *[f"{a} to {b - 1}" for a, b in pairwise(AGES)], f"{AGES[-1]} and over")

@@ -53,8 +53,8 @@ def _by_stratum(table: Table, resamples: int) -> Sheet:
         f"At the threshold frozen at {' or '.join(points)}, with 95 % intervals over subjects and seeds. "
         f"FPR healthy: {MEASURES['fpr']}. {FEW}"
     )
-    headers = ("by", "group", "lesion scans", "healthy scans", "recall", "DSC", "FPR healthy")
-    return _sheet(table, "by stratum", headers, lines, note)
+    headers = ("by", "group", "lesion scans", "healthy scans", "lesion recall", "Dice", "FPR healthy")
+    return _sheet(table, "results by subgroup", headers, lines, note)
 
 
 def show_stratum(one: Stratum, measure: str) -> str:
@@ -83,7 +83,7 @@ def _by_bias(table: Table, resamples: int) -> Sheet:
         for one in gaps(strata(row.evidence(resamples)))
     ]
     headers = ("by", "measure", "lowest", "highest", "gap")
-    return _sheet(table, "gaps between groups of people", headers, lines, f"{GAP_NOTE} {FEW}")
+    return _sheet(table, "differences between sites, sexes and ages", headers, lines, f"{GAP_NOTE} {FEW}")
 
 
 def _by_cost(table: Table, resamples: int) -> Sheet:

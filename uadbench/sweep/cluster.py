@@ -160,9 +160,7 @@ def _executor(wanted: Request, asked: Slurm, orders: Orders, at_once: int | None
     folder = orders.runtime.paths.runs / "sweep" / "slurm"
     for path in (folder, sys.executable):
         if HIDDEN.search(str(path)):
-            raise UserError(
-                f"Slurm cannot take {str(path)!a}: expected is a path without control characters."
-            )
+            raise UserError(f"Slurm cannot take {str(path)!a}: expected a path without control characters.")
     python = shlex.quote(sys.executable)  # submitit quotes all else
     executor = SlurmExecutor(folder=folder, max_num_timeout=asked.requeues, python=python)
     extra = {key: value for key, value in asked.extra.items() if value is not False}

@@ -81,7 +81,7 @@ class Slurm:
             if not re.fullmatch("[a-z][a-z0-9-]*", name) or name in OWN_OPTIONS:
                 raise ValueError(
                     f"extra expects long names of options of sbatch, but none of {', '.join(OWN_OPTIONS)}, "
-                    f"which are the sweep's own; {key!a} came"
+                    f"which are the sweep's own, got {key!a}"
                 )
 
 
@@ -120,18 +120,18 @@ class Description:
         for one in self.variant:
             if one["method"] not in rows:
                 raise ValueError(
-                    f"[[variant]] expects a method of the sweep, {', '.join(rows)}; {one['method']} came"
+                    f"[[variant]] expects a method of the sweep, {', '.join(rows)}, got {one['method']}"
                 )
         tests = len(self.datasets) * max(1, len(self.contrasts)) + len(self.pair)
         cells = len(self.seeds) * len(self.presets) * tests * (len(rows) + len(self.variant))
         if cells > MOST_CELLS:
-            raise ValueError(f"a sweep of {cells:,} cells; expected are {MOST_CELLS:,} at most: divide it")
+            raise ValueError(f"a sweep of {cells:,} jobs; expected {MOST_CELLS:,} at most: divide it")
 
     def cells(self) -> list[RunConfig]:
         """Every cell once, data set by data set, so that what shares scans and fits stands together."""
         found = {repr(config): config for config in self._product() if not self._is_excluded(config)}
         if not found:
-            raise UserError("The sweep has no cell: all are excluded, or no data set has the contrasts.")
+            raise UserError("The sweep has no job: all are excluded, or no data set has the contrasts.")
         return list(found.values())
 
     def left_out(self) -> list[str]:

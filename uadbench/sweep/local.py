@@ -260,7 +260,7 @@ def _how(code: int | None, state: Mapping[str, object]) -> str:
     """Why a process ended, in words."""
     where = f"in stage '{state.get('stage', 'start')}'"
     if code == -signal.SIGKILL:
-        return f"the process was killed {where}, probably for want of memory"
+        return f"the process was killed {where}, probably out of memory"
     if code is not None and code < 0:
         return f"the process crashed {where} with {signal.Signals(-code).name}"
     return f"the process ended {where} with exit code {code}"

@@ -22,6 +22,7 @@ from uadbench.system import locks
 from uadbench.system.environment import resolve_device
 from uadbench.system.errors import UserError, unknown
 from uadbench.system.files import clock
+from uadbench.system.progress import duration
 
 WHERE = ("local", "slurm")
 LONGEST_MINUTES = 1_000_000
@@ -44,7 +45,7 @@ class Wish:
             raise unknown("place to run on", self.on, WHERE)
         for name, minutes in (("timeout", self.timeout_minutes), ("for-minutes", self.for_minutes)):
             if minutes is not None and not 0 < minutes <= LONGEST_MINUTES:
-                raise UserError(f"--{name} expects 0 to {LONGEST_MINUTES:,} minutes, but {minutes} came.")
+                raise UserError(f"--{name} expects 0 to {LONGEST_MINUTES:,} minutes, got {minutes}.")
 
 
 PLAIN = Wish()
@@ -63,8 +64,11 @@ class Sweep:
     def show_dry_run(self) -> None:
         """Print cells, how they stand, and what they need."""
         jobs = self.wish.jobs or (len(self._devices()) if self.wish.on == "local" else 1)
+        cores = max(1, len(os.sched_getaffinity(0)))
         cells = self._stand(cluster.queue_if_any())
-        status.show_dry_run(cells, estimates(self.tasks, self.runtime.paths), self.asked.left_out(), jobs)
+        status.show_dry_run(
+            cells, estimates(self.tasks, self.runtime.paths), self.asked.left_out(), jobs, cores
+        )
 
     def show_status(self, once: bool) -> None:
         """Show how the sweep stands, live where somebody watches."""
@@ -138,7 +142,7 @@ class Sweep:
         number = itertools.count(1)
 
         def tell(result: Result) -> None:
-            words = f"{result.kind}: {result.task.label}, {status.duration(result.seconds)}"
+            words = f"{result.kind}: {result.task.label}, {duration(result.seconds)}"
             note = f"; {result.note}" if result.note else ""
             typer.echo(f"[{next(number)}/{len(todo)}] {words}{note}")
             if result.kind == "failed":
@@ -149,7 +153,7 @@ class Sweep:
         counts = Counter(result.kind for result in ended)
         typer.echo(_words(counts) or "nothing was left to do")
         if counts["interrupted"]:
-            typer.echo("interrupted: the same command goes on from here", err=True)
+            typer.echo("interrupted: the same command resumes", err=True)
             return 0 if any(result.note == local.TIME_OVER for result in ended) else 130
         return 1 if counts["failed"] else 2 if counts["refused"] else 0
 
@@ -163,7 +167,7 @@ def _absolute(runtime: Runtime) -> Runtime:
 def _announce(stands: Sequence[tuple[Task, Standing]], todo: Sequence[Task], force: bool) -> None:
     """Say what is done, what is to be done and what is done again, before it begins."""
     counts = Counter(how.kind for _, how in stands)
-    typer.echo(f"{len(stands)} cells: {_words(counts)}; {len(todo)} to carry out")
+    typer.echo(f"{len(stands)} jobs: {_words(counts)}; {len(todo)} to run")
     chosen = {task.path for task in todo}
     for task, how in stands:
         if how.kind in ("interrupted", "failed") and task.path in chosen:

@@ -1,6 +1,5 @@
 """Status: how the cells of a sweep stand, on the screen."""
 
-import math
 import os
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from uadbench.sweep.estimate import Estimate
 from uadbench.sweep.tasks import KINDS, Standing, Task
+from uadbench.system.progress import duration
 from uadbench.system.text import escape
 
 EVERY_S = 2.0  # between two looks
@@ -24,32 +24,54 @@ Look = Callable[[], Sequence[tuple[Task, Standing]]]
 
 
 def show_dry_run(
-    cells: Sequence[tuple[Task, Standing]], needs: Mapping[Path, Estimate], left_out: Sequence[str], jobs: int
+    cells: Sequence[tuple[Task, Standing]],
+    needs: Mapping[Path, Estimate],
+    left_out: Sequence[str],
+    jobs: int,
+    cores: int,
 ) -> None:
-    """Every cell, how it stands and what it needs; the sum of what is left."""
-    table = Table("cell", "stands", "time", "memory", "disk", "estimated from", box=None, header_style="bold")
+    """Every job with its status and needs, the preparation of the scans, and the sum of what is left."""
+    table = Table("job", "status", "time", "memory", "disk", "estimated from", box=None, header_style="bold")
     fits: set[str] = set()
     seconds, disk, memory = 0.0, 0.0, 0.0
+    for what, (scans, taken) in _preparation(cells).items():
+        seconds += taken / cores
+        table.add_row(escape(f"prepare {what}: {scans} scans"), "", _time(taken / cores, True), "", "", "")
     for task, standing in cells:
         need = needs.get(task.path)
-        stands = f"[{COLOURS.get(standing.kind, 'default')}]{standing.kind}[/]"
+        status = f"[{COLOURS.get(standing.kind, 'default')}]{standing.kind}[/]"
         if need is None or standing.kind == "done":
-            table.add_row(escape(task.label), stands, "", "", "", escape(standing.note))
+            table.add_row(escape(task.label), status, "", "", "", escape(standing.note))
         else:
             taken = need.seconds(task.fit_group not in fits)
             seconds, disk, memory = seconds + taken, disk + need.disk_mb, max(memory, need.memory_mb)
-            row = (duration(taken), _size(need.memory_mb), _size(need.disk_mb), need.source)
-            table.add_row(escape(task.label), stands, *row)
+            row = (_time(taken, need.bound), _size(need.memory_mb), _size(need.disk_mb), need.source)
+            table.add_row(escape(task.label), status, *row)
         fits.add(task.fit_group)
     console = Console(width=None if os.isatty(1) else 160)
     console.print(table)
     for reason in left_out:
-        console.print(f"no cell: {escape(reason)}")
+        console.print(f"left out: {escape(reason)}")
     console.print(_counts(cells))
+    at_once = f", {duration(seconds / jobs)} with {jobs} at once" if jobs > 1 else ""
     console.print(
-        f"left: {duration(seconds)} of work, {duration(seconds / max(1, jobs))} with {jobs} at once; "
-        f"{_size(disk)} of disk; up to {_size(memory)} of memory a cell. Preparation is not counted."
+        f"left: about {duration(seconds)} of work{at_once}; {_size(disk)} of disk; up to {_size(memory)} of "
+        "memory for a job. Scans that are prepared already cost no time."
     )
+
+
+def _preparation(cells: Sequence[tuple[Task, Standing]]) -> dict[str, tuple[int, float]]:
+    """The scans that the runs which are not done need, each data set and contrast once."""
+    found: dict[str, tuple[int, float]] = {}
+    for task, standing in cells:
+        if standing.kind != "done":
+            for what, own in task.preparation.items():
+                found[what] = max(found.get(what, own), own)
+    return found
+
+
+def _time(seconds: float, bound: bool) -> str:
+    return f"up to {duration(seconds)}" if bound else duration(seconds)
 
 
 def watch(look: Look, needs: Mapping[Path, Estimate], runs: Path, once: bool) -> None:
@@ -89,7 +111,7 @@ def _page(cells: Sequence[tuple[Task, Standing]], needs: Mapping[Path, Estimate]
 def _counts(cells: Sequence[tuple[Task, Standing]]) -> Text:
     """How many cells stand how."""
     counts = Counter(standing.kind for _, standing in cells)
-    line = Text(f"{len(cells)} cells: ")
+    line = Text(f"{len(cells)} jobs: ")
     for number, kind in enumerate(kind for kind in KINDS if counts[kind]):
         line.append(", " if number else "").append(f"{counts[kind]} {kind}", COLOURS.get(kind, ""))
     return line
@@ -111,16 +133,6 @@ def _left(cells: Sequence[tuple[Task, Standing]], needs: Mapping[Path, Estimate]
     if not under_way:
         return []
     return [Text(f"about {duration(seconds / under_way)} left with {under_way} at once")]
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words of two units."""
-    if seconds < 60:
-        return f"{math.ceil(seconds)} s"
-    minutes = seconds / 60
-    if minutes < 60:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
 
 
 def _size(megabytes: float) -> str:

@@ -11,7 +11,7 @@ the cell:
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Task:
     fit: str | None = None  # hash of what decides a fit besides the seed; None: nothing is fitted
     source: str = ""  # hash of the method's code
     map_mb: float = 0.0  # of score maps, if the method stores nothing else
+    scans: int = 0  # that are scored
+    preparation: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # what: scans, CPU seconds
     mistake: str = ""  # why it cannot be carried out as it was asked for
 
     @property
@@ -125,7 +127,41 @@ def _planned(resolved: ResolvedRun, results: Path, home: Path) -> Task:
     config = resolved.config
     title = f"{config.method} {resolved.variant} on {config.dataset} {resolved.contrast}"
     source = source_hash(resolved.card.folder)
-    return Task(config, title, results, home, resolved.place, _fit_facts(resolved), source, _map_mb(resolved))
+    scans = sum(len(resolved.parts[part]) for part in EVALUATED)
+    return Task(
+        *(
+            config,
+            title,
+            results,
+            home,
+            resolved.place,
+            _fit_facts(resolved),
+            source,
+            _map_mb(resolved, scans),
+        ),
+        scans=scans,
+        preparation=_preparation(resolved),
+    )
+
+
+# CPU seconds by scan and grid, rounded up: most of it is the registration to MNI152 (benchmarks/prepare.py).
+PREPARE_S: Mapping[str, float] = {"MNI152": 0.7, "pixels": 1.0}
+REGISTER_S = 6.0
+
+
+def _preparation(resolved: ResolvedRun) -> dict[str, tuple[int, float]]:
+    """By data set and contrast: scans of a cell, and the CPU seconds of preparing them if none is yet."""
+    grids = len({resolved.model_target, resolved.protocol.grid})
+    found: dict[str, tuple[int, float]] = {}
+    for part, sessions in resolved.parts.items():
+        if not sessions:
+            continue
+        card, trained = resolved.card_of(part), part == "healthy-train"
+        each = PREPARE_S.get(card.space, REGISTER_S) * (1 if trained else grids)
+        for contrast in resolved.train_contrasts if trained else (resolved.contrast,):
+            scans, seconds = found.get(f"{card.name} {contrast}", (0, 0.0))
+            found[f"{card.name} {contrast}"] = scans + len(sessions), seconds + each * len(sessions)
+    return found
 
 
 def _fit_facts(resolved: ResolvedRun) -> str | None:
@@ -138,9 +174,8 @@ def _fit_facts(resolved: ResolvedRun) -> str | None:
     return sha256_json([*facts, train, resolved.train_contrasts, people, resolved.config.preparation.label])
 
 
-def _map_mb(resolved: ResolvedRun) -> float:
+def _map_mb(resolved: ResolvedRun, scans: int) -> float:
     """Size of the float32 score maps of a cell in MB."""
-    scans = sum(len(resolved.parts[part]) for part in EVALUATED)
     on = resolved.model_target
     if isinstance(on, Frame):
         rows, columns = on.pixels or STACK[:2]

@@ -103,7 +103,7 @@ def main(task: Task, orders: Orders) -> None:
         with locks.trying(task.lock) as mine:
             code = _carry_out(task, orders) if mine else ELSEWHERE
     except Exception:
-        logger.exception("the cell cannot be carried out")
+        logger.exception("the job cannot be run")
         code = FAILED
     logging.shutdown()
     sys.stdout.flush()

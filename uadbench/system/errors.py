@@ -28,5 +28,5 @@ def unknown(what: str, name: object, there: Iterable[object], of: str = "") -> U
     guess = f"; did you mean '{by_small[near[0]]}'?" if near else "."
     return UserError(
         f"There is no {what} '{came}'{f' of {of}' if of else ''}{guess} "
-        f"There are: {', '.join(names) or 'none'}."
+        f"Available: {', '.join(names) or 'none'}."
     )

@@ -126,7 +126,7 @@ def _take(path: Path) -> Path | None:
         shutil.rmtree(place, ignore_errors=True)
         return None
     if before is not None:
-        logger.warning("%s was left by %s, which is gone: taken over", path.name, before)
+        logger.warning("%s was left by %s, which has ended: taken over", path.name, before)
     for old in there:
         shutil.rmtree(old, ignore_errors=True)
     return place

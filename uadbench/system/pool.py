@@ -52,7 +52,7 @@ def _how(codes: Sequence[int]) -> str:
     code = next(iter(codes), None)
     if code == -signal.SIGKILL:
         return (
-            "the process that worked on it was killed, probably for want of memory: use fewer --workers, or "
+            "the process that worked on it was killed, probably out of memory: use fewer --workers, or "
             "a coarser grid"
         )
     if code is not None and code < 0:
@@ -104,7 +104,11 @@ def _exit_codes(workers: set[BaseProcess]) -> list[int]:
 
 
 def end_with_the_parent() -> None:
-    """Let this worker end when its parent is killed: it would wait for work for good otherwise."""
+    """Let this worker end when its parent is killed: it would wait for work for good otherwise.
+
+    Ctrl-C, which a terminal sends to every process, ends it without a word: its parent says what happened.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = parent_process()
 
     def watch() -> None:

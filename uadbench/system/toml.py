@@ -37,7 +37,7 @@ def parse(path: Path) -> dict[str, Any]:
 def _parsed(path: Path, changed_ns: int, size: int) -> dict[str, Any]:
     """The content of a TOML file as it was then; the plan of one cell reads every card several times."""
     if size > LARGEST_BYTES:
-        raise UserError(f"{path} has {size:,} bytes; expected are {LARGEST_BYTES:,} at most.")
+        raise UserError(f"{path} has {size:,} bytes; expected {LARGEST_BYTES:,} at most.")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         _check_text(content, str(path), "", DEEPEST)
@@ -52,8 +52,8 @@ def _check_text(value: Any, where: str, key: str, depth: int) -> None:
         raise ValueError(f"more than {DEEPEST} tables or lists within each other")
     if isinstance(value, str) and (found := HIDDEN.search(value)):
         raise UserError(
-            f"{where}: {key} expects text without control characters, but {found[0]!a} came; "
-            "to go on in the next line, end a line of a long text with a backslash."
+            f"{where}: {key} expects text without control characters, got {found[0]!a}; "
+            "to continue on the next line, end a line of a long text with a backslash."
         )
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, part in parts:
@@ -113,4 +113,4 @@ def _sentence(message: str, content: Any) -> str:
         got = visible(repr(content))[:80]
     expected = re.sub("str matching regex .*", "one word without blanks and quotes", expected)
     expected = expected.replace("array", "list").replace("object", "table")
-    return f"{key} expects {expected}" + (f", but {got} came" if got else "")
+    return f"{key} expects {expected}" + (f", got {got}" if got else "")

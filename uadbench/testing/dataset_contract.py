@@ -53,7 +53,7 @@ def check_empty_root_says_where_to_apply(name: str) -> None:
             try:
                 datasets.find_sessions(name, root)
             except UserError as error:
-                said = dataset_card(name).address in str(error) and "expected is" in str(error)
+                said = dataset_card(name).address in str(error) and "expected: " in str(error)
                 demand(said, f"Of an empty root it is said: {error}")
             else:
                 raise AssertionError("In an empty root it finds subjects.")

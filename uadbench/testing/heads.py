@@ -33,11 +33,10 @@ SHELLS = {
     "T2": (0.95, 0.06, 0.60),
     "FLAIR": (0.15, 0.08, 0.80),
     "PD": (0.80, 0.06, 0.70),
-    "T1ce": (0.25, 0.08, 1.10),
+    "T1c": (0.25, 0.08, 1.10),
     "DWI": (0.15, 0.04, 0.20),
     "ADC": (0.95, 0.04, 0.10),
 }
-SHELLS["T1post"] = SHELLS["T1ce"]
 CONTRASTS = tuple(SHELLS)
 
 
@@ -111,8 +110,7 @@ def draw_head(subject: int, kind: str | None, seed: int) -> Drawn:
     plain = {c: image / np.percentile(image[scans.brain], 99) for c, image in scans.images.items()}
     enhanced = plain["T1"] + 0.5 * (lesion & ~ndimage.binary_erosion(lesion))
     brains = plain | {
-        "T1ce": enhanced,
-        "T1post": enhanced,
+        "T1c": enhanced,
         "DWI": np.where(lesion, 1.1, 0.6 * plain["T2"]),  # acute stroke holds water back
         "ADC": np.where(lesion, 0.35, plain["T2"]),
     }

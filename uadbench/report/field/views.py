@@ -7,7 +7,7 @@ from typing import Any
 import pandas
 
 from uadbench.report.field import words
-from uadbench.report.field.collection import FIXED, collection, sources
+from uadbench.report.field.collection import FIXED, sources
 from uadbench.report.field.words import capitalised, shown
 from uadbench.report.sheets import Line, Sheet
 
@@ -211,26 +211,3 @@ def _moves(frame: pandas.DataFrame) -> tuple[str, ...]:
         )
         found.setdefault(pair, text)
     return tuple(found.values())
-
-
-# ---- of one method -----------------------------------------------------------------------------
-
-
-def sheet_of_method(method: str) -> Sheet:
-    """Every published value of one of our rows."""
-    frame = collection()
-    lines = [
-        (
-            *(words.stated(facts["train"]), f"{words.test_set(facts['test'])} {facts['part']}".strip()),
-            *(
-                words.stated(facts["contrast"]),
-                facts["quantity"],
-                _printed(facts),
-                facts["status"],
-                facts["cited"],
-            ),
-        )
-        for facts in frame[frame["method"] == method].to_dict("records")
-    ]
-    headers = ("trained on", "test", "contrast", "metric", "value", "by", "source")
-    return Sheet("published figures", headers, tuple(lines), whole=frozenset({"value"}))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from uadbench.testing import Lattice, Picture, Visit
 
-KIND = "glioma"  # or "ms", "wmh", "stroke"; None: healthy people
+KIND = "glioma"  # or "ms", "wmh", "stroke"; None: healthy subjects
 LAYOUTS = ("folders",)  # names of the known variants of the layout, the usual one first
 REPEATS = ()  # those in which a subject may be scanned twice
 FILES = {"FLAIR": "flair", "brain": "brain", "lesion": "tumour"}  # what a file shows -> its name
