@@ -207,7 +207,7 @@ def _job(session: Session, contrast: str, order: Order, memory: FileMemory) -> J
     sources = {part: memory.hash(path) for part, path in files.items()}
     if bool(session.stack) == isinstance(order.grid, Grid):
         kind = "slices without geometry" if session.stack else "volumes"
-        raise SubjectError(f"{session.id} has {kind}, which do not go on {order.grid.name}.")
+        raise SubjectError(f"{session.id} has {kind}, which cannot be brought to {order.grid.name}.")
     reference = None if session.stack else reference_of(session, contrast)
     transform_key = _transform_key(session, reference, order, sources)
     key = (_stack_key if session.stack else _scan_key)(session, contrast, order, sources)

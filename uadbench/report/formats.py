@@ -124,8 +124,8 @@ def notes(table: Table) -> list[str]:
     return [
         f"Scored: {counted}. Lesion prevalence {shown(table.prevalence) or 'unknown'}, which is the AP of "
         f"random scores. Test split {table.split}, patients scored {table.scored}, card version "
-        f"{table.card_version}, metric version {table.metric_version}. {HEADLINE_MARK} the headline profile "
-        f"of {table.test}.",
+        f"{table.card_version}, metric version {table.metric_version}.",
+        f"{HEADLINE_MARK} the headline profile of {table.test}.",
         *cautions(table),
         *_who(table),
         *[text for holds, text in said if holds],

@@ -14,7 +14,7 @@ from uadbench.report.sheets import GAP, Sheet
 RANK, METHOD, INTERVAL = "#", "method", "95 % CI"
 # Behind the column that a table is sorted by and its interval, names of columns in the order of their
 # importance; those that are not among them follow in the order of the table, facts of the row at the end.
-ORDER = ("auroc", "dsc_oracle", "dsc_fpr1")
+ORDER = ("auroc", "dsc_fpr1", "alarms", "dsc_oracle", "auroc_scan", "auroc_slice", "dsc_val")
 COUNTS = formats.FACTS[formats.TEXTS :]  # facts that are flush right
 
 Columns = Mapping[str, Sequence[str]]  # one cell for each row, by header
@@ -36,13 +36,22 @@ def sheet(table: Table) -> Sheet:
         table.title,
         tuple(shown),
         tuple(zip(*shown.values(), strict=True)),
-        tuple(formats.notes(table)),
+        tuple(note for note in formats.notes(table) if not note.startswith(HEADLINE_MARK)),
         texts=len(first | texts),
-        lead=f"All rows: {', '.join(f'{name} {value}' for name, value in same.items())}." if same else "",
+        lead=_lead(table, same),
         whole=frozenset(first),
         bold=frozenset(best),
         spare=_widths_needed(by_importance),
     )
+
+
+def _lead(table: Table, same: Mapping[str, str]) -> str:
+    """What holds for all rows: what AP is, and the columns of one value."""
+    meanings = {column.name: column.meaning for column in table.columns}
+    ap = meanings.get(f"ap_{table.headline}")
+    shared = ", ".join(f"{name} {value}" for name, value in same.items())
+    said = (f"AP: {ap} (headline profile)." if ap else "", f"All rows: {shared}." if shared else "")
+    return " ".join(filter(None, said))
 
 
 def _facts(rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -63,31 +72,27 @@ def _facts(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _numbers(table: Table) -> dict[str, Sequence[str]]:
-    """The sorted column with its interval, the others by importance, and the interval of the rank."""
-    by = f"ap_{table.headline}" if table.sort == "ap" else table.sort
-    columns = sorted(table.columns, key=lambda column: _importance(column, by))
-    found = {
-        column.title.removesuffix(HEADLINE_MARK).strip(): [
-            formats.shown(r.numbers[column.name]) for r in table.rows
-        ]
-        for column in columns
-        if any(row.numbers[column.name] is not None for row in table.rows)
-    }
-    first = next(iter(found), None)
-    between = {
-        INTERVAL: [formats.spread(row, table.sort) for row in table.rows],
-        formats.RANK_RANGE: [formats.rank_range(row) for row in table.rows],
-    }
-    intervals = {name: cells for name, cells in between.items() if any(cells)}
-    if first is None:
-        return dict(intervals)
-    return {first: found.pop(first)} | intervals | found
+    """The sorted column with its interval and that of the rank, the others by importance."""
+    headline = f"ap_{table.headline}"
+    by = headline if table.sort == "ap" else table.sort
+    found: dict[str, Sequence[str]] = {}
+    for column in sorted(table.columns, key=lambda one: _importance(one, by, headline)):
+        cells = [formats.shown(row.numbers.get(column.name)) for row in table.rows]
+        if any(cells):
+            title = column.title.removesuffix(HEADLINE_MARK).strip()
+            found["AP" if column.name == headline else title] = cells
+        if column.name == by:
+            spread = [formats.spread(row, table.sort) for row in table.rows]
+            ranks = [formats.rank_range(row) for row in table.rows]
+            between = {INTERVAL: spread, formats.RANK_RANGE: ranks}
+            found |= {name: own for name, own in between.items() if any(own)}
+    return found
 
 
-def _importance(column: Column, by: str) -> tuple[bool, int, bool]:
-    """Sorts columns: the one that the table is sorted by, those of `ORDER`, the main ones, the others."""
+def _importance(column: Column, by: str, headline: str) -> tuple[bool, bool, int, bool]:
+    """Sorts columns: that of the order, the headline's AP, those of `ORDER`, the main ones, the others."""
     place = ORDER.index(column.name) if column.name in ORDER else len(ORDER)
-    return column.name != by, place, not column.main
+    return column.name != by, column.name != headline, place, not column.main
 
 
 def _widths_needed(columns: Columns) -> dict[str, int]:
