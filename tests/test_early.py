@@ -41,7 +41,7 @@ CELL = RunConfig(method="vae", dataset="balls", preset="ci")
         ({"settings": {"latent_dim": "-3"}}, "latent_dim of vae expects a whole number from 1 up to 16,384"),
         (
             {"settings": {"learning_rate": "nan"}},
-            "learning_rate of vae expects a number above 0 up to 1, but nan",
+            "learning_rate of vae expects a number above 0 up to 1, got nan",
         ),
         ({"settings": {"score_kind": "L1"}}, "no score_kind 'L1' of vae; did you mean 'l1'"),
         ({"settings": {"latent_dim": "1" * 400}}, "latent_dim of vae expects"),

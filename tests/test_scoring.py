@@ -248,7 +248,7 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
         patched.setattr(module, "sessions", few)
         show.show_prepared(prepare_dataset("balls", ["T1"], [], runtime))
         said = " ".join(capsys.readouterr().out.split())
-        assert "nobody to test on: all patients (1) fall into lesion-val" in said
+        assert "nobody to test on: all patients (1) are in lesion-val" in said
         assert "--split all-test" in said
         with pytest.raises(UserError, match="lesion-test partition of balls is empty.*--split all-test"):
             resolve_run(replace(CELL, method="intensity"), runtime)

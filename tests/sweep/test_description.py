@@ -88,7 +88,7 @@ def test_a_description_is_the_product_with_variants_less_what_is_excluded(tmp_pa
             "methods = ['pca']\ndatasets = ['phantom']\n[[variant]]\nmethod = 'ae'\nset = {}",
             "a method of the sweep",
         ),
-        ("methods = ['pca']\ndatasets = ['phantom']\n[[exclude]]\nmethod = 'pca'", "sweep has no cell"),
+        ("methods = ['pca']\ndatasets = ['phantom']\n[[exclude]]\nmethod = 'pca'", "sweep has no job"),
         ("methods = ['pca']\ndatasets = ['fantom']", "no data set 'fantom'; did you mean 'phantom'"),
         ("methods = [", "is not valid TOML"),
         ("methods = []\ndatasets = ['phantom']", "methods expects list of length >= 1"),
@@ -196,7 +196,7 @@ def test_a_dry_run_names_every_cell_and_mistake_and_runs_nothing(arena: "Arena")
     assert "tortoise ci on balls T1 seed 0" in printed
     assert "refused" in printed
     assert "There is no method 'vea'" in " ".join(printed.split())
-    assert "no cell: balls has no PD" in printed
+    assert "left out: balls has no PD" in printed
     assert "2 jobs: 1 refused, 1 waiting" in printed
     assert "of work" in printed
     assert not arena.results.exists()

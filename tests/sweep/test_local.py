@@ -126,7 +126,7 @@ def test_the_whole_sweep_is_killed_and_its_checkpoints_are_intact_of_another_ver
     again = arena.sweep()
 
     assert again.count("before: interrupted, training") == 4
-    assert "which is gone: taken over" in again
+    assert "which has ended: taken over" in again
     assert "training resumes after step 5" in arena.log(0)
     assert "is of another training or version (torch): training starts from the beginning" in arena.log(1)
     for seed in (2, 3):
