@@ -9,7 +9,6 @@ import typer
 from typer.testing import CliRunner
 
 from uadbench.cli import Stoppable
-from uadbench.system import progress
 from uadbench.system.progress import Clock, Lines, Silent, about, duration
 
 
@@ -26,7 +25,7 @@ class Watch:
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     made = Watch()
-    monkeypatch.setattr(progress.time, "monotonic", made.monotonic)
+    monkeypatch.setattr("uadbench.system.progress.time.monotonic", made.monotonic)
     return made
 
 
