@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from importlib.resources import files
 from typing import Any
 
+from uadbench.cards import all_datasets
 from uadbench.report.leaderboard import COLUMNS, Row, Table
 from uadbench.report.page import (
     across,
@@ -22,7 +23,7 @@ from uadbench.report.page import (
     provenance,
     subgroups,
 )
-from uadbench.report.page.markup import Node, bullets, el, facts, folded, prose, quiet, render
+from uadbench.report.page.markup import Node, bullets, el, facts, folded, link, prose, quiet, render
 from uadbench.system.paths import Paths
 
 Named = Sequence[tuple[str, str]]
@@ -39,9 +40,14 @@ def write_page(
 
     `failed`: runs that failed, and records that do not count, with the reason. `day`: today where not given.
     """
-    ordered = sorted(found, key=lambda one: (names.is_simulated(one), -names.persons(one)))
+    ordered = sorted(found, key=_importance)
     shown = gallery.build_gallery(ordered, paths)
     return render_page(ordered, failed, resamples, shown, day or datetime.now(UTC).date())
+
+
+def _importance(one: Table) -> tuple[bool, bool, int]:
+    """Real data first, then what is ranked, then what is of most patients."""
+    return names.is_simulated(one), not names.is_ranked(one), -names.persons(one)
 
 
 def render_page(
@@ -58,7 +64,7 @@ def render_page(
         "STYLE": (here / "page.css").read_text(encoding="utf-8"),
         "TITLE": render([el("title", None, f"uadbench: {names.sentence(found[0])}")]),
         "TOP": render(_top(found[0], found, day)),
-        "NAVIGATION": render([_navigation(sections)]),
+        "NAVIGATION": render([_navigation(sections, bool(shown.get(0)))]),
         "MAIN": render(section for _, section in sections),
         "SCRIPT": (here / "page.js").read_text(encoding="utf-8"),
     }
@@ -71,8 +77,10 @@ def _top(first: Table, found: Sequence[Table], day: date) -> list[Node]:
     return [el("h1", None, names.sentence(first)), provenance.colophon(found, day)]
 
 
-def _navigation(sections: Sequence[tuple[str, Node]]) -> Node:
-    links = [el("a", {"href": f"#{node.get('id')}"}, title) for title, node in sections if title]
+def _navigation(sections: Sequence[tuple[str, Node]], with_pictures: bool) -> Node:
+    links = [el("a", {"href": f"#{node.get('id')}"}, title) for title, node in sections]
+    if with_pictures:
+        links.insert(1, el("a", {"href": "#pictures"}, "Pictures"))
     return el("nav", {"aria-label": "Sections"}, links)
 
 
@@ -129,7 +137,7 @@ def _article(
         _legend(one, first),
         board.main_table(one, lambda row: address[row.facts]),
         _below(one),
-        pictures.pictures(one, shown),
+        pictures.pictures(one, shown, first),
         folded("Precision and recall, and cost", *drawn, open=first) if drawn else None,
         subgroups.by_family(one),
         subgroups.by_group(one, evidence),
@@ -156,9 +164,18 @@ def _below(one: Table) -> list[Node]:
     """What all rows share, and what must be known before a value is believed."""
     shared = board.constant_facts(one)
     said = "; ".join(f"{fact} {text}" for fact, text in shared.items())
-    return [quiet(f"All rows: {said}.")] * bool(said) + [
-        folded("Scored scans, splits and cautions", bullets(names.notes(one)))
+    return [
+        quiet(f"All rows: {said}." if said else "", *_data(one)),
+        folded("Scored scans, splits and cautions", bullets(names.notes(one))),
     ]
+
+
+def _data(one: Table) -> list[object]:
+    """Which data set it is, where it comes from and what must be cited."""
+    card = all_datasets()[0].get(one.test)
+    if card is None:
+        return [f" Data: {one.test}."]
+    return [f" Data: {card.title} (", link(card.address), f"). {card.citation}"]
 
 
 def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[object]:

@@ -119,8 +119,9 @@ def _panel(family: str, drawn: Sequence[tuple[Row, Curve]], shown: Table, frame:
     return el(
         "figure",
         {"class": colour(family)},
-        el("figcaption", None, el("strong", None, family), _key(rows, shown)),
+        el("figcaption", None, el("strong", None, family)),
         chart,
+        _key(rows, shown),
     )
 
 
@@ -186,7 +187,7 @@ def _cost_plot(shown: Table, name: str) -> Node | None:
         ticks,
         (f"{title} (logarithmic)", "AP"),
     )
-    taken: list[Point] = []
+    taken = [(place(value), frame.y(ap)) for value, ap, _ in found]
     front, top = "", -math.inf
     for value, ap, row in found:
         x, y = place(value), frame.y(ap)
@@ -203,7 +204,7 @@ def _cost_plot(shown: Table, name: str) -> Node | None:
                 _beside(row.method, x, y, frame, taken),
             )
         )
-    chart.append(el("path", {"class": "front", "d": f"{front}H{frame.x(1):.1f}"}))
+    chart.insert(0, el("path", {"class": "front", "d": f"{front}H{frame.x(1):.1f}"}))
     return el("figure", None, chart)
 
 
@@ -218,14 +219,25 @@ def _power(power: int) -> str:
     return f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
 
 
-def _beside(name: str, x: float, y: float, frame: Frame, taken: list[Point]) -> Node:
-    """A name beside its point, moved to where it covers none of those before it."""
-    width = LETTER * len(name) + 8
-    right = x + 8 + width > frame.width - frame.right
-    start = x - 8 - width if right else x + 8
-    heights = [y + 4 + sign * 12 * step for step in range(40) for sign in (-1, 1)]
-    inside = [h for h in heights if frame.top < h < frame.height - frame.bottom]
-    free = (h for h in inside if all(abs(start - far) >= width or abs(h - own) >= 12 for far, own in taken))
-    height = next(free, y + 4)
-    taken.append((start, height))
-    return text(x - 8 if right else x + 8, height, name, "end" if right else "start")
+def _beside(name: str, x: float, y: float, frame: Frame, taken: list[Point]) -> list[Node]:
+    """A name beside its point, where it covers nothing: as near as may be, with a line to a far one."""
+    width = LETTER * len(name) + 4
+    for step in range(60):
+        for height in (y + 4 + 4 * step, y + 4 - 4 * step):
+            for start in (x + 10, x - 10 - width):
+                middles = [(start + LETTER * place, height - 4) for place in range(len(name) + 1)]
+                inside = start > frame.left and start + width < frame.width
+                inside &= frame.top < height < frame.height - frame.bottom
+                if inside and all(abs(a - c) > 9 or abs(b - d) > 11 for a, b in middles for c, d in taken):
+                    taken.extend(middles)
+                    return _named(name, (x, y), start, height, width)
+    return _named(name, (x, y), x + 10, y + 4, width)
+
+
+def _named(name: str, point: Point, start: float, height: float, width: float) -> list[Node]:
+    """The text, and a line to its point where that is far."""
+    left = start < point[0]
+    near = start + width - 4 if left else start
+    line = {"class": "leader", "x1": point[0], "y1": point[1], "x2": near, "y2": height - 4}
+    far = [el("line", line)] if abs(height - 4 - point[1]) > 6 else []
+    return [*far, text(near, height, name, "end" if left else "start")]

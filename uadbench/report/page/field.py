@@ -54,11 +54,15 @@ def _by_family(frame: pandas.DataFrame) -> list[Node]:
 
 def _by_test(frame: pandas.DataFrame) -> list[Node]:
     made = []
-    for (test, contrast), group in sorted(frame.groupby(["test", "contrast"]), key=lambda one: -len(one[1])):
+    for (test, contrast), group in sorted(frame.groupby(["test", "contrast"]), key=_stated_first):
         marks = {"data-block": True, "data-test": test, "data-contrast": contrast}
         for one in views.by_test(group):
             made.append(folded(_heading(one.title, group), *sheet(one, _by("family")(one)), **marks))
     return made
+
+
+def _stated_first(group: tuple[Any, pandas.DataFrame]) -> tuple[bool, int]:
+    return not all(group[0]), -len(group[1])
 
 
 def _heading(text: str, group: pandas.DataFrame) -> str:

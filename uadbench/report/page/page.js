@@ -34,20 +34,19 @@ function sortBy(table, header, index) {
     return sign * (typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true }));
   });
   body.append(...rows.map(([row]) => row));
-  rerank(rows, kind, order === first);
+  rerank(rows, kind);
   say(`Sorted by ${header.textContent}, ${order === "descending" ? "highest" : "lowest"} first.`);
 }
 
 // By a figure the rows are numbered anew, equal values alike; by rank, name or AP the table's own ranks return.
-function rerank(rows, kind, best) {
+function rerank(rows, kind) {
   const own = (kind !== "down" && kind !== "up") || rows.every(([row], i) => Number(row.dataset.order) === i);
-  rows.forEach(([row, value], place) => {
+  rows.forEach(([row, value]) => {
     const cell = row.querySelector(".rank");
     if (!cell || cell.dataset.own === "-") return;
     const better = rows.filter(([, one]) => !blank(one) && one !== value && (kind === "down") === (one > value));
     cell.textContent = own ? cell.dataset.own : blank(value) ? "-" : better.length + 1;
     row.classList.toggle("reordered", !own);
-    row.dataset.place = best ? place : rows.length - 1 - place;
   });
 }
 
@@ -78,7 +77,7 @@ function passes(row) {
 
 function refilter() {
   const rows = all("[data-row]");
-  rows.forEach((row) => { row.hidden = !passes(row); });
+  rows.forEach((row) => row.toggleAttribute("hidden", !passes(row))); // shapes of a chart have no `hidden` of their own
   const active = Object.entries(filters).filter(([, value]) => value);
   const empty = (node) => node.querySelector("[data-row]") && !node.querySelector("[data-row]:not([hidden])");
   all("[data-block]").forEach((block) => { block.hidden = Boolean(active.length) && empty(block); });
@@ -86,7 +85,8 @@ function refilter() {
   byId("filters").open ||= Boolean(active.length);
   const main = all(".board [data-row]");
   const count = main.filter((row) => !row.hidden).length;
-  say(active.length ? `${count || "No"} of ${main.length} rows shown${count ? "" : ": no row matches"}. Ranks are among all rows.` : "");
+  const shown = count ? `${count} of ${main.length} rows shown; ranks are among all rows.` : "No row matches the filters.";
+  say(active.length ? shown : "");
   const query = new URLSearchParams(active).toString();
   history.replaceState(null, "", (query ? `?${query}` : location.pathname) + location.hash);
 }

@@ -16,8 +16,8 @@ NOTE = (
 )
 
 
-def pictures(shown: Table, subjects: Sequence[Mapping[str, Any]]) -> list[Node]:
-    """Each subject folds; the first is open."""
+def pictures(shown: Table, subjects: Sequence[Mapping[str, Any]], first: bool) -> list[Node]:
+    """Each subject folds; the first is open. The navigation leads to those of the first table."""
     if not subjects:
         return []
     point = POINTS[gallery.operating_point(shown.rows[0].records[0])]
@@ -26,7 +26,7 @@ def pictures(shown: Table, subjects: Sequence[Mapping[str, Any]]) -> list[Node]:
         for name, said in (("show-lesion", "reference outline"), ("show-found", "threshold outline"))
     ]
     return [
-        el("h3", None, "Pictures"),
+        el("h3", {"id": "pictures" if first else None}, "Pictures"),
         quiet(f"{NOTE} {point} after {shown.headline} (green)."),
         el("div", {"class": "controls"}, checks),
         *[_subject(one, shown, place == 0) for place, one in enumerate(subjects)],

@@ -80,8 +80,8 @@ def cite(found: Sequence[Table], day: date) -> Node:
     )
     return el(
         "section",
-        {"aria-labelledby": "cite"},
-        el("h2", {"id": "cite"}, "Cite, and submit a result"),
+        {"id": "cite"},
+        el("h2", None, "Cite, and submit a result"),
         el("pre", None, el("code", None, entry)),
         quiet("Cite the paper of each method and of each data set too: both are named with their rows."),
         el("h3", {"id": "submit"}, "Submit a result"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from uadbench.evaluation.uncertainty import LEVEL
 from uadbench.report import families, formats, views
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.page import names
@@ -107,9 +108,10 @@ def _differences(shown: Table, found: Strata) -> Node:
     apart = [(row, gap) for row, gap in tested if gap.difference.low > 0]
     if not tested:
         return quiet("Differences between sites, sexes and ages: there are no two groups of 5 subjects.")
-    if not apart:
+    if len(apart) <= (1 - LEVEL) * len(tested):
         return quiet(
-            f"Differences between sites, sexes and ages: none of {len(tested)} has an interval that leaves out 0."
+            f"Differences between sites, sexes and ages: none is separable; {len(apart) or 'none'} of "
+            f"{len(tested)} intervals {'leaves' if len(apart) == 1 else 'leave'} out 0, as chance alone would have it."
         )
     lines = [_difference(row, gap, shown) for row, gap in apart]
     return folded(
