@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from uadbench.cards import all_datasets
-from uadbench.report.leaderboard import COLUMNS, Row, Table
+from uadbench.report.leaderboard import COLUMNS, Table
 from uadbench.report.page import (
     across,
     board,
@@ -23,7 +23,7 @@ from uadbench.report.page import (
     provenance,
     subgroups,
 )
-from uadbench.report.page.markup import Node, bullets, el, facts, folded, link, prose, quiet, render
+from uadbench.report.page.markup import Node, bullets, el, facts, folded, link, prose, quiet, render, rounded
 from uadbench.system.paths import Paths
 
 Named = Sequence[tuple[str, str]]
@@ -93,7 +93,8 @@ def _sections(
 ) -> Iterator[tuple[str, Node]]:
     """Each section with its name in the navigation."""
     articles = [
-        _article(one, f"t{place}", resamples, shown.get(place, ()), place == 0) for place, one in enumerate(found)
+        _article(one, f"t{place}", resamples, shown.get(place, ()), place == 0)
+        for place, one in enumerate(found)
     ]
     real = [one for one in found if not names.is_simulated(one)]
     count = len(real) or len(found)
@@ -115,9 +116,7 @@ def _section(name: str, title: str | None, *content: object) -> Node:
     return el("section", {"id": name}, heading, none, *content)
 
 
-def _article(
-    one: Table, name: str, resamples: int, shown: Sequence[Mapping[str, Any]], first: bool
-) -> Node:
+def _article(one: Table, name: str, resamples: int, shown: Sequence[Mapping[str, Any]], first: bool) -> Node:
     """One table with its pictures, charts, subgroups and provenance."""
     address = {row.facts: f"{name}-{place}" for place, row in enumerate(one.rows)}
     evidence = [(row, row.evidence(resamples)) for row in one.rows] if resamples else []
@@ -150,7 +149,7 @@ def _legend(one: Table, first: bool) -> Node:
     shade = "not significantly different from the best (paired bootstrap over subjects, 5 %, Holm)"
     if not names.is_ranked(one):
         shade = "the interval overlaps that of the highest AP; no order is claimed"
-    chance = "" if one.prevalence is None else f" AP {board.rounded(one.prevalence)}"
+    chance = "" if one.prevalence is None else f" AP {rounded(one.prevalence)}"
     return el(
         "p",
         {"class": "legend"},
@@ -182,8 +181,8 @@ def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[obje
     used = {column.name for one in found for column in one.columns}
     meanings = facts((c.title, el("span", None, *prose(c.meaning))) for c in COLUMNS if c.name in used)
     uncertainty = (
-        f"95 % intervals: studentised bootstrap over subjects and seeds, {resamples} resamples; two digits where "
-        "an interval is wider than .02."
+        f"95 % intervals: studentised bootstrap over subjects and seeds, {resamples} resamples; two digits "
+        "where an interval is wider than .02."
         if resamples
         else "No intervals and no ranks: nothing was resampled."
     )
@@ -194,8 +193,8 @@ def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[obje
         meanings,
         quiet(uncertainty),
         quiet(
-            f"Training settings: {settings}. Values of another protocol, training setting, MR contrast, set of "
-            "scored patients, card or metric version are never ranked together."
+            f"Training settings: {settings}. Values of another protocol, training setting, MR contrast, set "
+            "of scored patients, card or metric version are never ranked together."
         ),
         folded(f"Failed runs, and records that do not count: {len(failed)}", _plain_list(failures))
         if failures

@@ -8,8 +8,8 @@ from scipy import stats
 from uadbench.evaluation.uncertainty import LEVEL
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.page import names
-from uadbench.report.page.board import Axis, colour, marks, shown_value, strip, ticks
-from uadbench.report.page.markup import Node, el, head, quiet, table
+from uadbench.report.page.board import Axis, colour, marks, shown_value, strip, strip_head
+from uadbench.report.page.markup import NOTHING, Node, el, head, quiet, table
 
 Key = tuple[str, str, str]
 FEWEST_RANKED = 3  # methods that are in every table, without which there is no mean rank
@@ -53,7 +53,12 @@ def wide_table(found: Sequence[Table]) -> list[Node]:
     if ranks:
         headers.append(head("mean rank", **{"class": "num", "data-sort": "up"}))
         headers.append(
-            el("th", {"scope": "col", "class": "strip"}, el("span", {"class": "unseen"}, "drawn"), ticks(axis))
+            el(
+                "th",
+                {"scope": "col", "class": "strip"},
+                el("span", {"class": "unseen"}, "drawn"),
+                ticks(axis),
+            )
         )
     headers += [head(names.short(one), **{"class": "num", "data-sort": "down"}) for one in found]
     lines = [_line(key, own, found, ranks, reach, axis) for key, own in rows.items()]
@@ -81,7 +86,7 @@ def _line(
         ]
     for number, _ in enumerate(found):
         row = own.get(number)
-        value = "–" if row is None else shown_value(row, "ap")
+        value = NOTHING if row is None else shown_value(row, "ap")
         cells.append(el("td", {"class": "num", "data-v": row and row.numbers["ap"]}, value))
     name = el("th", {"scope": "row"}, names.row_name(first, found[place]))
     return el("tr", marks(first, found[place]), name, cells)
@@ -89,6 +94,7 @@ def _line(
 
 def _note(methods: int, tables: int, reach: float) -> str:
     return (
-        f"Mean rank of the {methods} methods that are in all {tables} tables. Bars: half the critical difference "
-        f"of {reach:.1f} to either side; two methods are separable where their bars do not meet (Nemenyi, 5 %)."
+        f"Mean rank of the {methods} methods that are in all {tables} tables. Bars: half the critical "
+        f"difference of {reach:.1f} to either side; two methods are separable where their bars do not meet "
+        "(Nemenyi, 5 %)."
     )

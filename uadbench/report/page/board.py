@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uadbench.cards import FAMILIES
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.report import cost, families, formats
-from uadbench.report.leaderboard import HEADLINE_MARK, Row, Table
+from uadbench.report.leaderboard import HEADLINE_MARK, Column, Row, Table
 from uadbench.report.page import names
 from uadbench.report.page.markup import Node, between, el, head, round_number, rounded, table
 
@@ -80,7 +80,9 @@ def main_table(shown: Table, settings: Callable[[Row], str]) -> Node:
     headers = [
         head("#", **{"class": "num", "data-sort": "rank"}) if any(ranks) else None,
         head("method", **{"class": "stick", "data-sort": "text"}),
-        el("th", {"scope": "col", "class": "strip"}, el("span", {"class": "unseen"}, "AP drawn"), ticks(axis)),
+        el(
+            "th", {"scope": "col", "class": "strip"}, el("span", {"class": "unseen"}, "AP drawn"), ticks(axis)
+        ),
         head("AP 95 % CI", **{"class": "num", "data-sort": "down", "title": _meaning_of_ap(shown)}),
         *[column.header for column in columns],
     ]
@@ -154,7 +156,11 @@ def _upright(place: str) -> dict[str, object]:
 def ticks(axis: Axis) -> Node:
     """The numbers above the strips of a table."""
     texts = [
-        el("text", {"x": axis.place(tick), "y": "100%", "dy": "-4", "text-anchor": "middle"}, round_number(tick))
+        el(
+            "text",
+            {"x": axis.place(tick), "y": "100%", "dy": "-4", "text-anchor": "middle"},
+            round_number(tick),
+        )
         for tick in axis.ticks
     ]
     return el("svg", {"aria-hidden": "true"}, texts)
@@ -184,9 +190,13 @@ def _columns(shown: Table) -> Iterator[_Column]:
     if any(map(_rank_range, shown.rows)):
         yield _column("rank 95 % CI", "95 % interval of the rank", "", lambda row: (_rank_range(row), None))
     for column in shown.columns:
-        if column.name == f"ap_{shown.headline}" or all(row.numbers[column.name] is None for row in shown.rows):
+        if column.name == f"ap_{shown.headline}" or all(
+            row.numbers[column.name] is None for row in shown.rows
+        ):
             continue
-        yield _figure(column.name, column.title.replace(HEADLINE_MARK, "").strip(), column.meaning, column.main)
+        yield _figure(
+            column.name, column.title.replace(HEADLINE_MARK, "").strip(), column.meaning, column.main
+        )
     for fact, text in FACTS:
         if fact in constant_facts(shown):
             continue
@@ -210,13 +220,13 @@ def _column(
     return _Column(head(title, **{"class": kind or None, "data-sort": sort, "title": meaning or None}), cell)
 
 
-def _figure(name: str, title: str, meaning: str, main: bool) -> _Column:
-    kind = "num" if main else "num more"
+def _figure(column: Column) -> _Column:
+    kind, title = "num" if column.main else "num more", column.title.replace(HEADLINE_MARK, "").strip()
 
     def cell(row: Row) -> Node:
-        return el("td", {"class": kind, "data-v": row.numbers[name]}, *shown_value(row, name))
+        return el("td", {"class": kind, "data-v": row.numbers[column.name]}, *shown_value(row, column.name))
 
-    return _Column(head(title, **{"class": kind, "data-sort": "down", "title": meaning}), cell)
+    return _Column(head(title, **{"class": kind, "data-sort": "down", "title": column.meaning}), cell)
 
 
 def _cost(name: str, title: str, meaning: str) -> _Column:

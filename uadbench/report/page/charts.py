@@ -53,7 +53,12 @@ class Frame:
         parts += [[text(self.x(share), floor + 16, said, "middle")] for share, said in across]
         return el(
             "svg",
-            {"class": "chart", "viewBox": f"0 0 {self.width} {self.height}", "role": "img", "aria-label": label},
+            {
+                "class": "chart",
+                "viewBox": f"0 0 {self.width} {self.height}",
+                "role": "img",
+                "aria-label": label,
+            },
             parts,
             el("path", {"class": "axis", "d": f"M{self.left} {self.top}V{floor}H{right}"}),
             text((self.left + right) / 2, self.height - 6, titles[0], "middle"),
@@ -194,7 +199,9 @@ def _cost_plot(shown: Table, name: str) -> Node | None:
         if ap > top:
             front += f"H{x:.1f}V{y:.1f}" if front else f"M{x:.1f} {y:.1f}"
             top = ap
-        said = f"{names.row_name(row, shown)}: AP {names.with_interval(row)}, {cost.show_digits(value)} {title}"
+        said = (
+            f"{names.row_name(row, shown)}: AP {names.with_interval(row)}, {cost.show_digits(value)} {title}"
+        )
         chart.append(
             el(
                 "g",

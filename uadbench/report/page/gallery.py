@@ -120,7 +120,9 @@ def _subject(name: str, kind: str, table: Table, stored: dict[int, dict[str, Cas
 def _view(case: Case) -> View:
     own = case.prepared.grid
     grid = own if own.flat else DISPLAY
-    brain, lesion = (_shown(mask, case, grid) > 0.5 for mask in (case.prepared.brain(), case.prepared.lesion()))
+    brain, lesion = (
+        _shown(mask, case, grid) > 0.5 for mask in (case.prepared.brain(), case.prepared.lesion())
+    )
     ranges = []
     for axis in (0, 1, 2):
         there = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
@@ -135,7 +137,9 @@ def _view(case: Case) -> View:
     if lesion.any():  # the slice with most lesion takes the place of its neighbour
         largest = int(lesion.sum((0, 1)).argmax())
         slices = slices - {min(slices, key=lambda n: abs(n - largest))} | {largest}
-    return View(grid, (window[0], window[1]), sorted(slices), lesion, brain, _shown(case.prepared.image(), case, grid))
+    return View(
+        grid, (window[0], window[1]), sorted(slices), lesion, brain, _shown(case.prepared.image(), case, grid)
+    )
 
 
 def _maps(case: Case, view: View, record: RunRecord) -> dict[str, Any] | None:
@@ -166,7 +170,7 @@ def _maps(case: Case, view: View, record: RunRecord) -> dict[str, Any] | None:
 
 
 def operating_point(record: RunRecord) -> str:
-    """The frozen threshold whose outline is drawn: at 1 % false positives, else of lesion-val, else the oracle."""
+    """The frozen threshold whose outline is drawn: 1 % false positives, else lesion-val, else the oracle."""
     known = record.thresholds.get(record.headline, {})
     return next((point for point in ("fpr1", "val") if known.get(point) is not None), "oracle")
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from uadbench.report.sheets import Line, Sheet
 
 Node = ElementTree.Element
+NOTHING = "-"  # in a cell without a value
 _ADDRESS = re.compile(r"https://[^\s\"'<>]+")
 _SCHEMES = {"arXiv:": "https://arxiv.org/abs/", "doi:": "https://doi.org/"}
 _SOURCE = re.compile(r"\[(\d+[a-z]?(?:, \d+[a-z]?)*)\]$")
@@ -35,8 +36,8 @@ def fill(node: Node, content: Iterable[object]) -> Node:
 
 
 def _plain(value: object) -> str:
-    """An attribute as text; places in a picture to a tenth of a pixel."""
-    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+    """An attribute as text; numbers with six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _write(node: Node, text: str) -> None:
@@ -150,7 +151,8 @@ def _cells(shown: Sheet, line: Iterable[str]) -> list[Node]:
 
 
 def _between(nodes: list[Node]) -> list[object]:
-    return [part for node in nodes for part in (", ", node)][1:]
+    parts: list[object] = [part for node in nodes for part in (", ", node)]
+    return parts[1:]
 
 
 # ---- numbers -----------------------------------------------------------------------------------

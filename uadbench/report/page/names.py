@@ -1,4 +1,4 @@
-"""Names in words: methods with their paper, data sets, training settings, and what a table says at a glance."""
+"""Names in words: methods, data sets, training settings, and what a table says at a glance."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SETTINGS = {
     "phantom": "trained on simulated controls",
 }
 CONTRASTS = {"T1ce": "T1c", "T1post": "T1c"}
-KINDS = {"ms": "multiple sclerosis", "wmh": "white-matter hyperintensities"}
+KINDS = {"ms": "multiple sclerosis", "wmh": "white-matter hyperintensities", "healthy": "without lesions"}
 SIMULATED = "Simulated brains: tests the software, says nothing about patients."
 NAMED = 4  # rows that a sentence names; of more it gives the number
 _YEAR = re.compile(r"\b(?:19|20)\d\d\b")
@@ -29,7 +29,7 @@ def method_card(name: str) -> MethodCard | None:
 
 
 def method_name(name: str) -> str:
-    """A method in words, without what stands in brackets or behind a colon; its code name where it has no card."""
+    """A method in words, up to a bracket or a colon; its code name where it has no card."""
     card = method_card(name)
     return re.split(r": | \(", card.title)[0] if card else name
 

@@ -10,9 +10,9 @@ from uadbench.report.page.markup import Node, el, folded, quiet, rounded
 from uadbench.report.strata import POINTS
 
 NOTE = (
-    "For each kind of lesion the subject of median lesion volume, and one without lesions. Colours: the score map "
-    "as the method emits it, from the 1st to the 99.5th percentile of each scan. Outlines: the reference (cyan), "
-    "which no method has seen, and what is above the threshold of"
+    "For each kind of lesion the subject of median lesion volume, and one without lesions. Colours: the score "
+    "map as the method emits it, from the 1st to the 99.5th percentile of each scan. Outlines: the reference "
+    "(cyan), which no method has seen, and what is above the threshold of"
 )
 
 
@@ -21,8 +21,14 @@ def pictures(shown: Table, subjects: Sequence[Mapping[str, Any]], first: bool) -
     if not subjects:
         return []
     point = POINTS[gallery.operating_point(shown.rows[0].records[0])]
+    box = {"type": "checkbox", "checked": True}
     checks = [
-        el("label", {"class": "check"}, el("input", {"type": "checkbox", "checked": True, "class": name}), said)
+        el(
+            "label",
+            {"class": "check"},
+            el("input", {"type": "checkbox", "checked": True, "class": name}),
+            said,
+        )
         for name, said in (("show-lesion", "reference outline"), ("show-found", "threshold outline"))
     ]
     return [
@@ -99,7 +105,9 @@ def _card(title: str, caption: str, frames: object, bar: object) -> Node:
 
 def _frame(picture: str, label: str, sides: bool, found: str | None = None) -> Node:
     style = f"--picture:url({picture})" + (f";--found:url({found})" if found else "")
-    letters = [el("span", {"class": side, "aria-hidden": "true"}, side[0].upper()) for side in ("left", "right")]
+    letters = [
+        el("span", {"class": side, "aria-hidden": "true"}, side[0].upper()) for side in ("left", "right")
+    ]
     return el(
         "div",
         {"class": "frame", "role": "img", "aria-label": label, "style": style},

@@ -1,10 +1,13 @@
 """Where the values of the page come from: its facts, downloads, how to cite and to submit, and every run."""
 
 import base64
+import json
 from collections.abc import Sequence
 from datetime import date
 from importlib import metadata
 from typing import Any
+
+from msgspec import Struct
 
 from uadbench import __version__
 from uadbench.experiment.record import RunRecord, plain
@@ -57,7 +60,9 @@ def _commits(records: Sequence[RunRecord]) -> str:
 def _repository() -> Node | None:
     """The address of the source, where the package's metadata has one."""
     pairs = [text.partition(", ") for text in metadata.metadata("uadbench").get_all("Project-URL") or ()]
-    addresses = [address for name, _, address in pairs if name.lower() in ("repository", "source", "homepage")]
+    addresses = [
+        address for name, _, address in pairs if name.lower() in ("repository", "source", "homepage")
+    ]
     return el("a", {"href": addresses[0], "rel": "noopener noreferrer"}, "repository") if addresses else None
 
 
@@ -76,7 +81,8 @@ def cite(found: Sequence[Table], day: date) -> Node:
     entry = (
         f"@misc{{uadbench{day.year},\n  title = {{uadbench: a benchmark of unsupervised anomaly detection in "
         f"brain {{MRI}}}},\n  author = {{{{The uadbench maintainers}}}},\n  year = {{{day.year}}},\n  note = "
-        f"{{Version {__version__}, metric version {versions}, leaderboard of {day}, code {_commits(records)}}}\n}}"
+        f"{{Version {__version__}, metric version {versions}, leaderboard of {day}, code "
+        f"{_commits(records)}}}\n}}"
     )
     return el(
         "section",
@@ -134,19 +140,21 @@ def _part(title: str, *content: object) -> Node:
 
 
 def _said(value: object) -> str:
-    return str(plain(value)) if hasattr(value, "__struct_fields__") else str(value)  # type: ignore[arg-type]
+    return json.dumps(plain(value)) if isinstance(value, Struct) else str(value)
 
 
 def _method(row: Row) -> list[object]:
     card = names.method_card(row.method)
     if card is None:
         return [el("p", None, row.method)]
-    differences = [quiet("Differences from the paper:"), bullets(card.differences)] if card.differences else []
+    differences = (
+        [quiet("Differences from the paper:"), bullets(card.differences)] if card.differences else []
+    )
     return [
         el("p", None, card.title),
         quiet(card.summary),
         facts([("paper", card.paper), ("link", link(card.link)), ("family", card.family)]),
-        *differences,
+        *(differences if card.differences else []),
     ]
 
 
@@ -191,7 +199,9 @@ def _points(first: RunRecord) -> Node:
 def _splits(first: RunRecord) -> list[object]:
     excluded = [f"{e.id} ({e.partition}): {e.reason}" for e in first.excluded[:EXCLUDED_SHOWN]]
     more = len(first.excluded) - len(excluded)
-    splits = [(n, f"{s.subjects} scans of {s.persons} subjects, {s.hash[:12]}") for n, s in first.splits.items()]
+    splits = [
+        (n, f"{s.subjects} scans of {s.persons} subjects, {s.hash[:12]}") for n, s in first.splits.items()
+    ]
     return [
         facts([*splits, ("rule", _said(first.split)), ("excluded", len(first.excluded))]),
         bullets([*excluded, *([f"and {more} more, in the record"] if more else [])]),

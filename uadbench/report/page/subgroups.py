@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from uadbench.evaluation.uncertainty import LEVEL
-from uadbench.report import families, formats, views
+from uadbench.report import families, views
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.page import names
 from uadbench.report.page.board import colour, marks
 from uadbench.report.page.charts import Evidences
-from uadbench.report.page.markup import Node, bullets, el, folded, head, quiet, table
+from uadbench.report.page.markup import NOTHING, Node, between, bullets, el, folded, head, quiet, rounded, table
 from uadbench.report.strata import MEASURES, POINTS, Gap, Stratum, gaps, strata
 
 Strata = Sequence[tuple[Row, Sequence[Stratum]]]
@@ -23,7 +23,7 @@ def by_family(shown: Table) -> Node:
     }
     headers = [head("family", **{"class": "stick"})]
     for kind in found.kinds:
-        random = f"{found.subjects[kind]} scans, random {formats.shown(found.prevalence[kind])}"
+        random = f"{found.subjects[kind]} scans, random {rounded(found.prevalence[kind])}"
         kind_name = names.KINDS.get(kind, kind)
         headers.append(
             el("th", {"scope": "col", "class": "num"}, kind_name, el("br"), el("small", None, random))
@@ -40,9 +40,9 @@ def by_family(shown: Table) -> Node:
 
 def _family_cell(cell: families.Cell | None, best: float) -> Node:
     if cell is None:
-        return el("td", {"class": "num"}, "–")
-    value = el("b" if cell.best == best else "span", None, formats.shown(cell.best))
-    median = f"median {formats.shown(cell.median)} of {cell.count}" if cell.count > 1 else "one row"
+        return el("td", {"class": "num"}, NOTHING)
+    value = el("b" if cell.best == best else "span", None, rounded(cell.best))
+    median = f"median {rounded(cell.median)} of {cell.count}" if cell.count > 1 else "one row"
     name = names.method_name(cell.method)
     return el("td", {"class": "num"}, value, f" {name}", el("br"), el("small", None, median))
 
@@ -64,9 +64,7 @@ def by_group(shown: Table, evidence: Evidences) -> list[Node]:
     return [one for one in (groups, _differences(shown, found)) if one is not None]
 
 
-def _group_table(
-    shown: Table, found: Strata, by: str, measure: str
-) -> Node | None:
+def _group_table(shown: Table, found: Strata, by: str, measure: str) -> Node | None:
     """One measure by one thing; None where there are not two groups."""
     having = [
         (row, {one.name: one for one in own if one.by == by and measure in one.figures}) for row, own in found
@@ -78,9 +76,7 @@ def _group_table(
         name: one.healthy_scans if measure == "fpr" else one.lesion_scans for name, one in groups.items()
     }
     headers = [head("method", **{"class": "stick", "data-sort": "text"})]
-    headers += [
-        head(f"{name} (n {scans[name]})", **{"class": "num", "data-sort": "down"}) for name in groups
-    ]
+    headers += [head(f"{name} (n {scans[name]})", **{"class": "num", "data-sort": "down"}) for name in groups]
     rows = [
         el(
             "tr",
@@ -96,10 +92,11 @@ def _group_table(
 
 def _stratum_cell(one: Stratum | None, measure: str) -> Node:
     if one is None:
-        return el("td", {"class": "num"}, "–")
-    return el(
-        "td", {"class": "num", "data-v": one.figures[measure].value}, views.show_stratum(one, measure)
-    )
+        return el("td", {"class": "num"}, NOTHING)
+    value, low, high = one.figures[measure]
+    interval = f" {between(low, high)}" if low < high else ""
+    few = "*" if one.few(measure) else ""
+    return el("td", {"class": "num", "data-v": value}, f"{rounded(value, low, high)}{interval}{few}")
 
 
 def _differences(shown: Table, found: Strata) -> Node:
@@ -111,7 +108,7 @@ def _differences(shown: Table, found: Strata) -> Node:
     if len(apart) <= (1 - LEVEL) * len(tested):
         return quiet(
             f"Differences between sites, sexes and ages: none is separable; {len(apart) or 'none'} of "
-            f"{len(tested)} intervals {'leaves' if len(apart) == 1 else 'leave'} out 0, as chance alone would have it."
+            f"{len(tested)} intervals {'leaves' if len(apart) == 1 else 'leave'} out 0, as chance would."
         )
     lines = [_difference(row, gap, shown) for row, gap in apart]
     return folded(
