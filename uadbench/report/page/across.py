@@ -52,14 +52,7 @@ def wide_table(found: Sequence[Table]) -> list[Node]:
     headers = [head("method", **{"class": "stick", "data-sort": "text"})]
     if ranks:
         headers.append(head("mean rank", **{"class": "num", "data-sort": "up"}))
-        headers.append(
-            el(
-                "th",
-                {"scope": "col", "class": "strip"},
-                el("span", {"class": "unseen"}, "drawn"),
-                ticks(axis),
-            )
-        )
+        headers.append(strip_head("mean rank drawn", axis))
     headers += [head(names.short(one), **{"class": "num", "data-sort": "down"}) for one in found]
     lines = [_line(key, own, found, ranks, reach, axis) for key, own in rows.items()]
     made = [table("All data sets", headers, lines, "board always"), quiet("AP with its 95 % interval.")]

@@ -80,9 +80,7 @@ def main_table(shown: Table, settings: Callable[[Row], str]) -> Node:
     headers = [
         head("#", **{"class": "num", "data-sort": "rank"}) if any(ranks) else None,
         head("method", **{"class": "stick", "data-sort": "text"}),
-        el(
-            "th", {"scope": "col", "class": "strip"}, el("span", {"class": "unseen"}, "AP drawn"), ticks(axis)
-        ),
+        strip_head("AP drawn", axis),
         head("AP 95 % CI", **{"class": "num", "data-sort": "down", "title": _meaning_of_ap(shown)}),
         *[column.header for column in columns],
     ]
@@ -153,17 +151,12 @@ def _upright(place: str) -> dict[str, object]:
     return {"x1": place, "x2": place, "y1": "0", "y2": "100%"}
 
 
-def ticks(axis: Axis) -> Node:
-    """The numbers above the strips of a table."""
-    texts = [
-        el(
-            "text",
-            {"x": axis.place(tick), "y": "100%", "dy": "-4", "text-anchor": "middle"},
-            round_number(tick),
-        )
-        for tick in axis.ticks
-    ]
-    return el("svg", {"aria-hidden": "true"}, texts)
+def strip_head(title: str, axis: Axis) -> Node:
+    """The head of a column of strips: the numbers of its axis."""
+    where = {"y": "100%", "dy": "-4", "text-anchor": "middle"}
+    ticks = [el("text", {"x": axis.place(tick), **where}, round_number(tick)) for tick in axis.ticks]
+    unseen = el("span", {"class": "unseen"}, title)
+    return el("th", {"scope": "col", "class": "strip"}, unseen, el("svg", {"aria-hidden": "true"}, ticks))
 
 
 def shown_value(row: Row, column: str, always: bool = False) -> list[object]:
@@ -190,13 +183,9 @@ def _columns(shown: Table) -> Iterator[_Column]:
     if any(map(_rank_range, shown.rows)):
         yield _column("rank 95 % CI", "95 % interval of the rank", "", lambda row: (_rank_range(row), None))
     for column in shown.columns:
-        if column.name == f"ap_{shown.headline}" or all(
-            row.numbers[column.name] is None for row in shown.rows
-        ):
-            continue
-        yield _figure(
-            column.name, column.title.replace(HEADLINE_MARK, "").strip(), column.meaning, column.main
-        )
+        blank = all(row.numbers[column.name] is None for row in shown.rows)
+        if column.name != f"ap_{shown.headline}" and not blank:
+            yield _figure(column)
     for fact, text in FACTS:
         if fact in constant_facts(shown):
             continue

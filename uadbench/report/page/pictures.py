@@ -10,9 +10,9 @@ from uadbench.report.page.markup import Node, el, folded, quiet, rounded
 from uadbench.report.strata import POINTS
 
 NOTE = (
-    "For each kind of lesion the subject of median lesion volume, and one without lesions. Colours: the score "
-    "map as the method emits it, from the 1st to the 99.5th percentile of each scan. Outlines: the reference "
-    "(cyan), which no method has seen, and what is above the threshold of"
+    "For each kind of lesion the subject of median lesion volume, and one without lesions. Colours: the "
+    "score map as the method emits it, from the 1st to the 99.5th percentile of each scan. Outlines: the "
+    "reference (cyan), which no method has seen, and what is above the threshold of"
 )
 
 
@@ -21,7 +21,6 @@ def pictures(shown: Table, subjects: Sequence[Mapping[str, Any]], first: bool) -
     if not subjects:
         return []
     point = POINTS[gallery.operating_point(shown.rows[0].records[0])]
-    box = {"type": "checkbox", "checked": True}
     checks = [
         el(
             "label",

@@ -8,7 +8,18 @@ from uadbench.report.leaderboard import Row, Table
 from uadbench.report.page import names
 from uadbench.report.page.board import colour, marks
 from uadbench.report.page.charts import Evidences
-from uadbench.report.page.markup import NOTHING, Node, between, bullets, el, folded, head, quiet, rounded, table
+from uadbench.report.page.markup import (
+    NOTHING,
+    Node,
+    between,
+    bullets,
+    el,
+    folded,
+    head,
+    quiet,
+    rounded,
+    table,
+)
 from uadbench.report.strata import MEASURES, POINTS, Gap, Stratum, gaps, strata
 
 Strata = Sequence[tuple[Row, Sequence[Stratum]]]
