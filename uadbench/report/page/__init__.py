@@ -174,7 +174,9 @@ def _data(one: Table) -> list[object]:
     card = all_datasets()[0].get(one.test)
     if card is None:
         return [f" Data: {one.test}."]
-    return [f" Data: {card.title} (", link(card.address), f"). {card.citation}"]
+    where = link(card.address)
+    place = [" (", where, ")"] if isinstance(where, Node) else []
+    return [f" Data: {card.title}", *place, f". {card.citation}"]
 
 
 def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[object]:

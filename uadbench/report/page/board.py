@@ -180,8 +180,10 @@ def _columns(shown: Table) -> Iterator[_Column]:
 
     One in which all rows say the same is left out.
     """
-    if any(map(_rank_range, shown.rows)):
-        yield _column("rank 95 % CI", "95 % interval of the rank", "", lambda row: (_rank_range(row), None))
+    if any(map(formats.rank_range, shown.rows)):
+        yield _column(
+            formats.RANK_RANGE, "95 % interval of the rank", "", lambda row: (formats.rank_range(row), None)
+        )
     for column in shown.columns:
         blank = all(row.numbers[column.name] is None for row in shown.rows)
         if column.name != f"ap_{shown.headline}" and not blank:
@@ -192,11 +194,6 @@ def _columns(shown: Table) -> Iterator[_Column]:
         yield _column(fact, "", "more text", lambda row, text=text: (text(row), None))  # type: ignore[misc]
     for name, (title, meaning) in cost.COLUMNS.items():
         yield _cost(name, title, meaning)
-
-
-def _rank_range(row: Row) -> str:
-    ranks = row.standing.ranks if row.standing is not None else None
-    return "" if ranks is None else "-".join(dict.fromkeys(map(str, ranks)))
 
 
 def _column(

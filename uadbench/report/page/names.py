@@ -15,7 +15,6 @@ SETTINGS = {
     "none": "no healthy cohort",
     "phantom": "trained on simulated controls",
 }
-CONTRASTS = {"T1ce": "T1c", "T1post": "T1c"}
 KINDS = {"ms": "multiple sclerosis", "wmh": "white-matter hyperintensities", "healthy": "without lesions"}
 SIMULATED = "Simulated brains: tests the software, says nothing about patients."
 NAMED = 4  # rows that a sentence names; of more it gives the number
@@ -76,7 +75,7 @@ def kinds(table: Table) -> str:
 def title(table: Table) -> str:
     """A table in words: what lesions, which contrast and data set, how it was trained for."""
     setting = SETTINGS.get(table.regime, table.regime)
-    parts = [kinds(table), CONTRASTS.get(table.contrast, table.contrast), dataset_name(table.test), setting]
+    parts = [kinds(table), table.contrast, dataset_name(table.test), setting]
     if table.elsewhere:
         parts.append(f"{table.subjects.get('lesion-test', 0)} scans scored")
     text = ", ".join(parts)
@@ -85,7 +84,7 @@ def title(table: Table) -> str:
 
 def short(table: Table) -> str:
     """A table as the head of a column: data set and contrast."""
-    return f"{dataset_name(table.test)}, {CONTRASTS.get(table.contrast, table.contrast)}"
+    return f"{dataset_name(table.test)}, {table.contrast}"
 
 
 def row_name(row: Row, table: Table) -> str:
@@ -116,7 +115,11 @@ def with_interval(row: Row, column: str = "ap") -> str:
 
 def is_ranked(table: Table) -> bool:
     """Whether an order is claimed of the table's first row."""
-    return bool(table.rows) and table.rows[0].standing is not None and table.rows[0].standing.rank is not None
+    return (
+        bool(table.rows)
+        and table.rows[0].standing is not None
+        and table.rows[0].standing.position is not None
+    )
 
 
 def leaders(table: Table) -> list[Row]:
@@ -126,7 +129,7 @@ def leaders(table: Table) -> list[Row]:
     """
     first = table.rows[0]
     if is_ranked(table):
-        return [r for r in table.rows if r.standing is not None and r.standing.rank == 1]
+        return [r for r in table.rows if r.standing is not None and r.standing.best]
     if first.standing is None or "ap" not in first.standing.intervals:
         return [first]
     low = first.standing.intervals["ap"].low
@@ -164,7 +167,9 @@ def _no_order(table: Table) -> str:
     if first.standing is None:
         return "without intervals no order is claimed"
     others = len(leaders(table)) - 1
-    overlap = f"the intervals of {others} other methods overlap it; " if others else ""
+    many = "s" if others > 1 else ""
+    reach = f"the interval{many} of {others} other method{many} overlap{'' if many else 's'} it; "
+    overlap = reach if others else ""
     return f"{overlap}{first.unranked}: no order is claimed"
 
 
