@@ -15,9 +15,7 @@ from uadbench.experiment.facts import Stage
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.report import cost, formats, leaderboard, sheets, shortcut, views
 from uadbench.report.evidence import Evidence
-from uadbench.report.page import content
-from uadbench.report.strata import FEWEST_PERSONS, MEASURES, Stratum, age_band, gaps, strata
-from uadbench.system.paths import Paths
+from uadbench.report.strata import FEWEST_PERSONS, Stratum, age_band, gaps, strata
 from uadbench.system.text import latex_text, markdown_cell
 
 PHANTOM = "ranks on it are no evidence about brains"
@@ -174,23 +172,6 @@ def test_a_view_has_the_same_cells_and_the_caution_in_every_format(
     for line in found[0].lines:
         assert "| " + " | ".join(map(markdown_cell, line)) + " |" in written["markdown"]
         assert " & ".join(map(latex_text, line)) in written["latex"]
-
-
-def test_the_page_has_the_digits_of_the_views(tables: list[leaderboard.Table], tmp_path: Path) -> None:
-    paths = Paths(tmp_path, tmp_path, tmp_path, tmp_path)
-    page = content.gather_content(tables, [], paths, 200)
-    (by_stratum,), (by_bias,), (by_cost,) = (
-        views.sheets_by(by, tables, 200) for by in ("stratum", "bias", "cost")
-    )
-    rows = page["tables"][0]["rows"]
-    strata_shown = [
-        (*map(str, one[:4]), *[one[4].get(measure, [""])[0] for measure in MEASURES])
-        for row in rows for one in row["strata"]
-    ]  # fmt: skip
-    assert strata_shown == [line[4:] for line in by_stratum.lines]
-    assert [one[4] for row in rows for one in row["gaps"]] == [line[-1] for line in by_bias.lines]
-    costs = [tuple(row["cost"][name][0] for name in cost.COLUMNS) for row in rows]
-    assert costs == [line[5:-1] for line in by_cost.lines]
 
 
 @pytest.mark.parametrize("format_", ["markdown", "csv", "json", "latex", "table"])

@@ -165,18 +165,34 @@ class Evidence:
         voxels, lesions = (counts[self._chosen, point].astype(np.float64) for counts in found)
         return voxels, lesions
 
-    def curve(self, points: int = 100) -> list[tuple[float, float]]:
-        """Recall and precision over all voxels of lesion-test, at about so many recalls."""
-        stored = self._read.pieces[self.record.headline]
+    def banded_curve(self, points: int = 100, draws: int = 200) -> list[tuple[float, float, float, float]]:
+        """Recall and precision over all voxels of lesion-test, and between which 95 % of resamples lie there.
+
+        At about so many recalls; precision in a resample is interpolated between its own recalls.
+        """
+        stored, weights = self._read.pieces[self.record.headline], self._ill_weights[:draws]
         true, false = (
-            counts[self._ill].sum(0, dtype=np.int64)[::-1].cumsum()
+            counts[self._ill][:, ::-1].cumsum(1, dtype=np.int64)
             for counts in (stored.positives, stored.negatives)
         )
-        if not true.size or not true[-1]:
+        if not true.size or not true[:, -1].any():
             return []
-        recall, precision = true / true[-1], true / np.maximum(true + false, 1)
+        recall = true.sum(0) / true[:, -1].sum()
         wanted = np.searchsorted(recall, np.linspace(0.005, 1, points)).clip(max=len(recall) - 1)
-        return [(round(float(recall[i]), 4), round(float(precision[i]), 4)) for i in np.unique(wanted)]
+        wanted = np.unique(wanted)
+        at, precision = recall[wanted], _precision(true.sum(0)[wanted], false.sum(0)[wanted])
+        hits, alarms = weights @ true[:, wanted], weights @ false[:, wanted]
+        recalls, precisions = hits / np.maximum(weights @ true[:, -1], 1)[:, None], _precision(hits, alarms)
+        drawn = [np.interp(at, own, height) for own, height in zip(recalls, precisions, strict=True)]
+        band = np.quantile(drawn, [(1 - uncertainty.LEVEL) / 2, (1 + uncertainty.LEVEL) / 2], axis=0)
+        return [
+            (float(r), float(p), float(low), float(high))
+            for r, p, low, high in np.round((at, precision, *band), 4).T
+        ]
+
+
+def _precision(hits: Any, alarms: Any) -> Any:
+    return hits / np.maximum(hits + alarms, 1)
 
 
 def figures_of_row(seeds: Sequence[Evidence]) -> Mapping[str, Sampled]:

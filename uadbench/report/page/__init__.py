@@ -1,54 +1,208 @@
 """Page: the leaderboard as one self-contained HTML file, made from records, score histograms and stored maps.
 
-Everything that is shown is data in one JSON block; the scripts build the page from it with `textContent`
-alone, so that no text of a card or a file name is ever read as markup. Nothing is loaded from a network.
+All of it is markup that can be read without script, built from elements whose text cannot be read as markup.
+The script sorts, filters and moves pictures. Nothing is loaded from a network.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from importlib.resources import files
 from typing import Any
 
-from uadbench.report import leaderboard as board
-from uadbench.report.page import content
+from uadbench.cards import all_datasets
+from uadbench.report.leaderboard import COLUMNS, Table
+from uadbench.report.page import (
+    across,
+    board,
+    charts,
+    field,
+    gallery,
+    names,
+    pictures,
+    provenance,
+    subgroups,
+)
+from uadbench.report.page.markup import Node, bullets, el, facts, folded, link, prose, quiet, render, rounded
 from uadbench.system.paths import Paths
 
-SCRIPTS = (  # in the order in which they are read: each knows those before it
-    "elements", "sorting", "filters", "details", "tables", "families", "charts", "cost", "curves", "closer",
-    "gallery", "published", "reading",
-)  # fmt: skip
+Named = Sequence[tuple[str, str]]
+LEAD = (
+    "Unsupervised anomaly detection in brain MRI: models are trained without lesions and must find them as "
+    "deviations. Rows are ranked together only where a comparison means something."
+)
 
 
 def write_page(
-    found: Sequence[board.Table],
-    failed: Sequence[tuple[str, str]],
-    paths: Paths,
-    resamples: int,
+    found: Sequence[Table], failed: Named, paths: Paths, resamples: int, day: date | None = None
 ) -> str:
-    """The page of the tables; without resamples it has no intervals, strata and curves.
+    """The page of the tables; without resamples it has no intervals, subgroups and curves.
 
-    `failed`: runs that failed, and records that do not count, with the reason.
+    `failed`: runs that failed, and records that do not count, with the reason. `day`: today where not given.
     """
-    return render_page(content.gather_content(found, failed, paths, resamples))
+    ordered = sorted(found, key=_importance)
+    shown = gallery.build_gallery(ordered, paths)
+    return render_page(ordered, failed, resamples, shown, day or datetime.now(UTC).date())
 
 
-def render_page(shown: Mapping[str, Any]) -> str:
-    """The page that shows this content: one file, nothing is loaded from elsewhere."""
+def _importance(one: Table) -> tuple[bool, bool, int]:
+    """Real data first, then what is ranked, then what is of most patients."""
+    return names.is_simulated(one), not names.is_ranked(one), -names.persons(one)
+
+
+def render_page(
+    found: Sequence[Table],
+    failed: Named,
+    resamples: int,
+    shown: Mapping[int, Sequence[Mapping[str, Any]]],
+    day: date,
+) -> str:
+    """The page of tables in this order, the first on the first screen; `shown`: the gallery of each."""
     here = files(__package__)
-    scripts = [(here / "script" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    sections = list(_sections(found, failed, resamples, shown, day))
     parts = {
         "STYLE": (here / "page.css").read_text(encoding="utf-8"),
-        "DATA": embedded(shown),
-        "SCRIPT": "\n".join(scripts),
+        "TITLE": render([el("title", None, f"uadbench: {names.sentence(found[0])}")]),
+        "TOP": render(_top(found[0], found, day)),
+        "NAVIGATION": render([_navigation(sections, bool(shown.get(0)))]),
+        "MAIN": render(section for _, section in sections),
+        "SCRIPT": (here / "page.js").read_text(encoding="utf-8"),
     }
     page = (here / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"/\*(STYLE|DATA|SCRIPT)\*/", lambda mark: parts[mark[1]], page)
+    return re.sub(r"/\*([A-Z]+)\*/", lambda mark: parts[mark[1]], page)
 
 
-def embedded(shown: object) -> str:
-    """JSON that no text can end early: `<`, `>` and `&` are written as escapes."""
-    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+def _top(first: Table, found: Sequence[Table], day: date) -> list[Node]:
+    """What leads, how surely, and on what data."""
+    return [el("h1", None, names.sentence(first)), provenance.colophon(found, day)]
+
+
+def _navigation(sections: Sequence[tuple[str, Node]], with_pictures: bool) -> Node:
+    links = [el("a", {"href": f"#{node.get('id')}"}, title) for title, node in sections]
+    if with_pictures:
+        links.insert(1, el("a", {"href": "#pictures"}, "Pictures"))
+    return el("nav", {"aria-label": "Sections"}, links)
+
+
+def _sections(
+    found: Sequence[Table],
+    failed: Named,
+    resamples: int,
+    shown: Mapping[int, Sequence[Mapping[str, Any]]],
+    day: date,
+) -> Iterator[tuple[str, Node]]:
+    """Each section with its name in the navigation."""
+    articles = [
+        _article(one, f"t{place}", resamples, shown.get(place, ()), place == 0)
+        for place, one in enumerate(found)
+    ]
+    real = [one for one in found if not names.is_simulated(one)]
+    count = len(real) or len(found)
+    yield "Results", _section("results", None, articles[:count])
+    if len(found[:count]) > 1:
+        yield "All data sets", _section("across", "All data sets", across.wide_table(found[:count]))
+    published = field.published(provenance.records_of(found))
+    yield "Published values", _section("published", "What the field has published", published)
+    if articles[count:]:
+        title = f"Simulated brains: {len(articles) - count} table{'s' if len(articles) - count > 1 else ''}"
+        yield "Simulated", _section("simulated", None, folded(el("h2", None, title), *articles[count:]))
+    yield "How to read", _section("reading", "How to read", _reading(found, resamples, failed))
+    yield "Cite", provenance.cite(found, day)
+
+
+def _section(name: str, title: str | None, *content: object) -> Node:
+    heading = el("h2", None, title) if title else None
+    none = el("p", {"class": "none", "hidden": True}, "No row matches the filters.")
+    return el("section", {"id": name}, heading, none, *content)
+
+
+def _article(one: Table, name: str, resamples: int, shown: Sequence[Mapping[str, Any]], first: bool) -> Node:
+    """One table with its pictures, charts, subgroups and provenance."""
+    address = {row.facts: f"{name}-{place}" for place, row in enumerate(one.rows)}
+    evidence = [(row, row.evidence(resamples)) for row in one.rows] if resamples else []
+    drawn = [*charts.curves(one, evidence), *charts.cost_plots(one)]
+    return el(
+        "article",
+        {
+            "data-block": True,
+            "data-test": one.test,
+            "data-contrast": one.contrast,
+            "data-setting": names.SETTINGS.get(one.regime, one.regime),
+            "aria-labelledby": name,
+        },
+        el("p", {"class": "warning"}, names.SIMULATED) if names.is_simulated(one) else None,
+        el("h2", {"id": name}, names.title(one)),
+        None if first else el("p", None, f"{names.sentence(one)}"),
+        _legend(one, first),
+        board.main_table(one, lambda row: address[row.facts]),
+        _below(one),
+        pictures.pictures(one, shown, first),
+        folded("Precision and recall, and cost", *drawn, open=first) if drawn else None,
+        subgroups.by_family(one),
+        subgroups.by_group(one, evidence),
+        provenance.settings(one, lambda row: address[row.facts]),
+    )
+
+
+def _legend(one: Table, first: bool) -> Node:
+    """What dots, lines and shades stand for."""
+    shade = "not significantly different from the best (paired bootstrap over subjects, 5 %, Holm)"
+    if not names.is_ranked(one):
+        shade = "the interval overlaps that of the highest AP; no order is claimed"
+    chance = "" if one.prevalence is None else f" AP {rounded(one.prevalence)}"
+    return el(
+        "p",
+        {"class": "legend"},
+        el("span", None, "● AP with its 95 % interval, colour: family; "),
+        el("span", None, f"┆ random scores{chance}; "),
+        el("span", {"class": "shade"}, f"shaded: {shade}") if len(names.leaders(one)) > 1 else None,
+    )
+
+
+def _below(one: Table) -> list[Node]:
+    """What all rows share, and what must be known before a value is believed."""
+    shared = board.constant_facts(one)
+    said = "; ".join(f"{fact} {text}" for fact, text in shared.items())
+    return [
+        quiet(f"All rows: {said}." if said else "", *_data(one)),
+        folded("Scored scans, splits and cautions", bullets(names.notes(one))),
+    ]
+
+
+def _data(one: Table) -> list[object]:
+    """Which data set it is, where it comes from and what must be cited."""
+    card = all_datasets()[0].get(one.test)
+    if card is None:
+        return [f" Data: {one.test}."]
+    where = link(card.address)
+    place = [" (", where, ")"] if isinstance(where, Node) else []
+    return [f" Data: {card.title}", *place, f". {card.citation}"]
+
+
+def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[object]:
+    used = {column.name for one in found for column in one.columns}
+    meanings = facts((c.title, el("span", None, *prose(c.meaning))) for c in COLUMNS if c.name in used)
+    uncertainty = (
+        f"95 % intervals: studentised bootstrap over subjects and seeds, {resamples} resamples; two digits "
+        "where an interval is wider than .02."
+        if resamples
+        else "No intervals and no ranks: nothing was resampled."
+    )
+    settings = "; ".join(f"{names.SETTINGS[key]} (`{key}`)" for key in names.SETTINGS)
+    failures = [f"{place}: {reason}" for place, reason in failed]
+    return [
+        el("p", None, LEAD),
+        meanings,
+        quiet(uncertainty),
+        quiet(
+            f"Training settings: {settings}. Values of another protocol, training setting, MR contrast, set "
+            "of scored patients, card or metric version are never ranked together."
+        ),
+        folded(f"Failed runs, and records that do not count: {len(failed)}", _plain_list(failures))
+        if failures
+        else None,
+    ]
+
+
+def _plain_list(lines: Sequence[str]) -> Node:
+    return el("ul", {"id": "failures"}, [el("li", None, line) for line in lines])

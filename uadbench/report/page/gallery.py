@@ -1,6 +1,6 @@
-"""Gallery: image, pseudo-healthy image, score map and outline of the same subjects, for every method.
+"""Gallery: image, pseudo-healthy image, score map and outlines of the same subjects, for every method.
 
-Slices lie side by side in one picture (a sprite), which the page shifts; all on one grid, so that methods
+Slices are side by side in one picture (a sprite), which the page shifts; all on one grid, so that methods
 compare. As many subjects as fit `LIMIT`; without stored maps there is no gallery.
 """
 
@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.data.sizes import template_scale
 from uadbench.data.space import GRIDS, Grid, resample
 from uadbench.evaluation import maps
 from uadbench.evaluation.maps import Case
+from uadbench.evaluation.postprocess import PROFILES, drop_components, filtered
 from uadbench.experiment.record import RunRecord
 from uadbench.report.leaderboard import Table
 from uadbench.system.errors import UserError
@@ -25,7 +27,8 @@ LIMIT = 8_000_000  # characters of all pictures together
 SLICES = 13
 HEALTHY = "healthy"
 DISPLAY = GRIDS["g96"]
-FINER = 3  # the outline is drawn on so many pixels per voxel
+FINER = 3  # outlines are drawn on this many pixels per voxel
+LESION, FOUND = (0, 229, 255), (90, 255, 90)  # colours of the outlines
 QUALITY = 78
 
 
@@ -41,11 +44,14 @@ class View:
     image: NDArray[np.float32]
 
 
-def build_gallery(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
-    """By table: subjects with their image, and of every row the maps of them; within `LIMIT` altogether."""
-    made: list[dict[str, Any]] = []
+def build_gallery(found: Sequence[Table], paths: Paths) -> dict[int, list[dict[str, Any]]]:
+    """By the place of a table: subjects with their image, and of every row the maps of them.
+
+    Within `LIMIT` altogether.
+    """
+    made: dict[int, list[dict[str, Any]]] = {}
     room = LIMIT
-    for table in found:
+    for place, table in enumerate(found):
         firsts = {number: row.records[0] for number, row in enumerate(table.rows) if row.records}
         stored = {
             number: maps.read_scans(paths.runs / "maps" / r.score_hash, r.data_fingerprint, paths.cache)
@@ -62,7 +68,7 @@ def build_gallery(found: Sequence[Table], paths: Paths) -> list[dict[str, Any]]:
                 subjects.append(shown)
                 room -= size
         if subjects:
-            made.append({"table": table.title, "subjects": subjects})
+            made[place] = subjects
     return made
 
 
@@ -89,10 +95,9 @@ def _subject(name: str, kind: str, table: Table, stored: dict[int, dict[str, Cas
         return None
     methods = []
     for number, case in with_maps.items():
-        drawn = _maps(case, view)
+        drawn = _maps(case, view, table.rows[number].records[0])
         if drawn is not None:
-            row = table.rows[number]
-            methods.append({"method": row.method, "variant": row.variant, "train": row.train, **drawn})
+            methods.append({"row": number, **drawn})
     spacing, origin = view.grid.spacing_mm, view.grid.origin_mm[2]
     areas = [int(view.lesion[..., n].sum()) for n in view.slices]
     return {
@@ -107,7 +112,7 @@ def _subject(name: str, kind: str, table: Table, stored: dict[int, dict[str, Cas
         "lesion": [area > 0 for area in areas],
         "sides": not view.grid.flat,
         "image": _jpeg(_sprite(view.image, view)),
-        "outline": _outline(view) if view.lesion.any() else None,
+        "outline": _outline(view.lesion, view, LESION),
         "methods": methods,
     }
 
@@ -115,11 +120,9 @@ def _subject(name: str, kind: str, table: Table, stored: dict[int, dict[str, Cas
 def _view(case: Case) -> View:
     own = case.prepared.grid
     grid = own if own.flat else DISPLAY
-
-    def shown(volume: NDArray[Any]) -> NDArray[np.float32]:
-        return resample(volume.astype(np.float32), own, grid)
-
-    brain, lesion = shown(case.prepared.brain()) > 0.5, shown(case.prepared.lesion()) > 0.5
+    brain, lesion = (
+        _shown(mask, case, grid) > 0.5 for mask in (case.prepared.brain(), case.prepared.lesion())
+    )
     ranges = []
     for axis in (0, 1, 2):
         there = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
@@ -134,15 +137,19 @@ def _view(case: Case) -> View:
     if lesion.any():  # the slice with most lesion takes the place of its neighbour
         largest = int(lesion.sum((0, 1)).argmax())
         slices = slices - {min(slices, key=lambda n: abs(n - largest))} | {largest}
-    return View(grid, (window[0], window[1]), sorted(slices), lesion, brain, shown(case.prepared.image()))
+    return View(
+        grid, (window[0], window[1]), sorted(slices), lesion, brain, _shown(case.prepared.image(), case, grid)
+    )
 
 
-def _maps(case: Case, view: View) -> dict[str, Any] | None:
+def _maps(case: Case, view: View, record: RunRecord) -> dict[str, Any] | None:
+    """The pictures of one scan by one row, the ends of its colour bar, and what it reaches on this scan."""
     import matplotlib
 
     try:
         stored = maps.read_map(case.map_file)
         score = resample(stored.score_map, case.map_grid, view.grid)
+        found = _found(case, stored.score_map, record)
     except (OSError, ValueError, UserError):
         return None
     low, high = (float(v) for v in np.percentile(score[view.brain], [1, 99.5]))
@@ -151,10 +158,36 @@ def _maps(case: Case, view: View) -> dict[str, Any] | None:
     restored = None
     if stored.pseudo_healthy is not None:
         restored = resample(stored.pseudo_healthy[0], case.map_grid, view.grid) * view.brain
+    own = next(s for s in record.subjects if s.id == case.prepared.session.id)
     return {
         "score": _jpeg(coloured),
         "restored": None if restored is None else _jpeg(_sprite(restored, view)),
+        "found": None if found is None else _outline(_shown(found, case, view.grid) > 0.5, view, FOUND),
+        "ends": (low, high),
+        "ap": own.ap.get(record.headline),
+        "dice": own.dsc.get(record.headline, {}).get(operating_point(record)),
     }
+
+
+def operating_point(record: RunRecord) -> str:
+    """The frozen threshold whose outline is drawn: 1 % false positives, else lesion-val, else the oracle."""
+    known = record.thresholds.get(record.headline, {})
+    return next((point for point in ("fpr1", "val") if known.get(point) is not None), "oracle")
+
+
+def _found(case: Case, score_map: NDArray[np.float32], record: RunRecord) -> NDArray[np.bool_] | None:
+    """What is above the frozen threshold after the headline profile, as it was counted; None without one."""
+    threshold = record.thresholds.get(record.headline, {}).get(operating_point(record))
+    if threshold is None:
+        return None
+    grid, profile = case.prepared.grid, PROFILES[record.headline]
+    scores = filtered(resample(score_map, case.map_grid, grid), case.prepared.brain(), profile, grid)
+    above = scores >= np.float32(threshold)
+    return drop_components(above, profile, grid, template_scale(case.prepared.facts))
+
+
+def _shown(volume: NDArray[Any], case: Case, grid: Grid) -> NDArray[np.float32]:
+    return resample(volume.astype(np.float32), case.prepared.grid, grid)
 
 
 def _sprite(volume: NDArray[Any], view: View) -> NDArray[Any]:
@@ -162,18 +195,20 @@ def _sprite(volume: NDArray[Any], view: View) -> NDArray[Any]:
     return np.concatenate([volume[..., n][view.window].T[::-1] for n in view.slices], axis=1)
 
 
-def _outline(view: View) -> str:
-    """The lesions' contours on a transparent ground."""
+def _outline(mask: NDArray[np.bool_], view: View, colour: tuple[int, int, int]) -> str | None:
+    """The mask's contours on a transparent ground; None where nothing is in it."""
     from PIL import Image
     from scipy import ndimage
 
+    if not mask.any():
+        return None
     lines = []
     for n in view.slices:
-        mask = view.lesion[..., n][view.window].T[::-1].repeat(FINER, 0).repeat(FINER, 1)
-        lines.append(ndimage.binary_dilation(mask, iterations=2) & ~mask if mask.any() else mask)
+        shown = mask[..., n][view.window].T[::-1].repeat(FINER, 0).repeat(FINER, 1)
+        lines.append(ndimage.binary_dilation(shown, iterations=2) & ~shown if shown.any() else shown)
     drawn = np.concatenate(lines, axis=1)
     image = Image.fromarray(drawn.astype(np.uint8), "P")
-    image.putpalette([0, 0, 0, 0, 229, 255])
+    image.putpalette([0, 0, 0, *colour])
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True, transparency=0, bits=1)
     return _uri("image/png", stream.getvalue())
@@ -195,5 +230,5 @@ def _uri(kind: str, content: bytes) -> str:
 
 def _size(shown: dict[str, Any]) -> int:
     pictures = [shown["image"], shown["outline"]]
-    pictures += [one[key] for one in shown["methods"] for key in ("score", "restored")]
+    pictures += [one[key] for one in shown["methods"] for key in ("score", "restored", "found")]
     return sum(len(picture) for picture in pictures if picture)
