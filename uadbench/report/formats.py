@@ -127,7 +127,7 @@ def notes(table: Table) -> list[str]:
         f"{table.card_version}, metric version {table.metric_version}. {HEADLINE_MARK} the headline profile "
         f"of {table.test}.",
         *cautions(table),
-        *_who(table),
+        *who(table),
         *[text for holds, text in said if holds],
     ]
 
@@ -140,7 +140,7 @@ def _unranked(table: Table) -> str:
     return f"{NO_RANK} not ranked: {reasons}; no order is claimed." if reasons else ""
 
 
-def _who(table: Table) -> list[str]:
+def who(table: Table) -> list[str]:
     """Who is not in the table, and why."""
     lines = []
     if table.elsewhere:
@@ -239,6 +239,10 @@ def _ends(row: Row) -> dict[str, float]:
 
 def written(found: Sequence[Table], format_: str, failed: Named = (), left_out: Named = ()) -> str:
     """All tables in one of `sheets.FORMATS`; a table in a file is Markdown."""
+    from uadbench.report import latex  # it shows numbers as this module does
+
+    if format_ == "latex":
+        return latex.write_tables(found)
     text = markdown(found, failed, left_out)
     return sheets.written([sheet(table) for table in found], format_, rows(found), text)
 
