@@ -238,11 +238,7 @@ def _ends(row: Row) -> dict[str, float]:
 
 
 def written(found: Sequence[Table], format_: str, failed: Named = (), left_out: Named = ()) -> str:
-    """All tables in one of `sheets.FORMATS`; a table in a file is Markdown."""
-    from uadbench.report import latex  # it shows numbers as this module does
-
-    if format_ == "latex":
-        return latex.write_tables(found)
+    """All tables in Markdown (`table` too), CSV or JSON; `latex.write_tables` writes LaTeX."""
     text = markdown(found, failed, left_out)
     return sheets.written([sheet(table) for table in found], format_, rows(found), text)
 

@@ -1,10 +1,11 @@
 """References: names of methods as a paper prints them, what it cites, and the entries as BibTeX."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from uadbench import __version__
 from uadbench.cards import DatasetCard, MethodCard, all_datasets, method_cards
+from uadbench.report.leaderboard import Table
 from uadbench.system.text import latex_text
 
 _KEY = re.compile(r"@\w+\{([\w:.-]+),")
@@ -40,16 +41,19 @@ def of_dataset(name: str) -> dict[str, str]:
     return entries(all_datasets()[0].get(name))
 
 
-def of_rows(methods: Iterable[str], datasets: Iterable[str]) -> dict[str, str]:
-    """What a table of these methods and data sets cites, by key."""
+def of_tables(tables: Sequence[Table]) -> str:
+    """What tables of the leaderboard cite, as a BibTeX file."""
     found = {OWN: _OWN_ENTRY}
-    for own in (*map(of_method, methods), *map(of_dataset, datasets)):
-        found |= own
-    return found
+    for table in tables:
+        for name in dict.fromkeys([table.test, *[row.train for row in table.rows]]):
+            found |= of_dataset(name)
+        for row in table.rows:
+            found |= of_method(row.method)
+    return bibtex(found)
 
 
 def of_sources(texts: Iterable[str]) -> dict[str, str]:
-    """An entry for each source of published values, by key: a paper that a card cites has the card's entry."""
+    """An entry for each source of values, by key: a paper that a card cites has the card's entry."""
     known = {
         number: own for name in method_cards() for own in of_method(name).items()
         for number in re.findall(r"eprint = \{(.*?)\}", own[1])
