@@ -26,7 +26,8 @@ WIDTH = 345 / 72.27  # inches: the text of `article` at 10 pt
 DPI = 300
 FEWEST_METHODS = 3  # of which Friedman's test says something
 MOST_CURVES = 8  # that can be told apart
-NAME = 30  # characters of a name in one line
+NAME, LINE = 34, 100  # characters of a name, and of a line of notes
+DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 SETTINGS: Mapping[str, Any] = {
     "font.size": 8, "legend.fontsize": 6.5, "legend.frameon": False, "axes.titlesize": 8,
     "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42, "svg.hashsalt": "uadbench",
@@ -64,7 +65,7 @@ def write_plot(kind: str, table: Table, path: Path, resamples: int) -> None:
         axes.set_title(f"{table.test}, {table.contrast}, n = {count} scans with lesions", loc="left")
         source = f"uadbench {__version__}, {table.protocol}, metric version {table.metric_version}."
         note = " ".join([*said, *formats.cautions(table), source]).replace("`", "")
-        figure.supxlabel(textwrap.fill(note, 115), fontsize=6, x=0.01, ha="left", ma="left")
+        figure.supxlabel(textwrap.fill(note, LINE), fontsize=6, x=0.01, ha="left", ma="left")
         with replacing(path) as part:
             form = path.suffix[1:].lower()
             figure.savefig(part, format=form, dpi=DPI, metadata=DATELESS[path.suffix.lower()])
@@ -120,7 +121,7 @@ def _families(axes: "Axes", table: Table, **where: Any) -> None:
 
 def _forest(axes: "Axes", table: Table, resamples: int) -> list[str]:
     """Methods down, AP with its interval across; the best group is shaded."""
-    axes.figure.set_figheight(1.4 + 0.2 * len(table.rows))  # type: ignore[union-attr]
+    axes.figure.set_figheight(1.4 + 0.21 * len(table.rows))  # type: ignore[union-attr]
     best = best_group(table)
     for place, row in enumerate(table.rows):
         (value, low, high), (colour, marker) = _ap_of(table, row), _style(row)
@@ -139,16 +140,15 @@ def _forest(axes: "Axes", table: Table, resamples: int) -> list[str]:
 
 def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
     """Precision by recall over all voxels, of the first rows."""
-    seen: dict[str, int] = {}
+    axes.figure.set_figheight(3.6)  # type: ignore[union-attr]
     chosen = table.rows[:MOST_CURVES]
-    for row, name in zip(chosen, _folded(table), strict=False):
+    for place, (row, name) in enumerate(zip(chosen, _folded(table), strict=False)):
         colour, _ = _style(row)
-        number = seen[colour] = seen.get(colour, -1) + 1  # rows of a family differ by their dashes
         recall, precision = np.array(row.evidence(resamples)[0].curve()).T
         value, low, high = map(formats.shown, _ap_of(table, row))
-        dashes = (0, ()) if number == 0 else (0, (4, *(1, 1) * number))
+        dashes = DASHES[place % len(DASHES)]
         label = f"{name}\nAP {value} [{low}, {high}]"
-        axes.step(recall, precision, where="post", color=colour, linestyle=dashes, linewidth=1.2, label=label)
+        axes.plot(recall, precision, color=colour, linestyle=dashes, linewidth=1.1, label=label)
     said = _chance(axes, table, vertical=False)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
@@ -191,19 +191,19 @@ def _critical_difference(axes: "Axes", table: Table, resamples: int) -> list[str
         )
     found = rank_over_subjects(np.array([[of_row[person] for of_row in own] for person in common]))
     order, count = np.argsort(found.means, kind="stable"), len(own)
-    axes.figure.set_figheight(1.5 + 0.09 * count)  # type: ignore[union-attr]
+    axes.figure.set_figheight(1.5 + 0.12 * count)  # type: ignore[union-attr]
     bars = _groups(found.means[order], found.critical if found.p <= 1 - LEVEL else np.inf)
     below = 0.5 + 0.35 * len(bars)
     labels = names(table.rows)
     for place, number in enumerate(order):
         left = place < (count + 1) // 2
-        depth = below + (place if left else count - 1 - place)
+        depth = below + (place if left else count - 0.5 - place)
         edge, mean, (colour, _) = (1 if left else count), found.means[number], _style(table.rows[number])
         axes.plot([mean, mean, edge], [0, depth, depth], color=colour, linewidth=0.8)
-        label = textwrap.shorten(f"{labels[number]}", 42, placeholder="…") + f" ({mean:.1f})"
+        label = textwrap.fill(f"{labels[number]} ({mean:.1f})", 32)
         axes.annotate(
             label, (edge, depth), xytext=(-3 if left else 3, 0), textcoords="offset points",
-            ha="right" if left else "left", va="center", fontsize=6.5,
+            ha="right" if left else "left", va="center", fontsize=6, linespacing=0.9,
         )  # fmt: skip
     for number, (first, last) in enumerate(bars):
         level = 0.4 + 0.35 * number
@@ -212,7 +212,11 @@ def _critical_difference(axes: "Axes", table: Table, resamples: int) -> list[str
     axes.text(
         1 + found.critical / 2, -1.5, f"CD {found.critical:.2f}", ha="center", va="bottom", fontsize=6.5
     )
-    axes.set(ylim=(below + (count + 1) // 2, -2), xlim=(1 - 0.75 * count, 1.75 * count), yticks=[])
+    axes.set(
+        ylim=(below + (count + 1) // 2, -2),
+        xlim=(1 - 0.85 * (count - 1), count + 0.85 * (count - 1)),
+        yticks=[],
+    )
     _axis_of_ranks(axes, count)
     verdict = "bars join methods that Nemenyi's test (5 %) does not tell apart" if found.p <= 1 - LEVEL else (
         "Friedman's test finds no difference, so that one bar joins all"
@@ -231,7 +235,7 @@ def _axis_of_ranks(axes: "Axes", count: int) -> None:
     axes.plot([1, count], [0, 0], color="black", linewidth=0.8)
     for rank in range(1, count + 1):
         axes.plot([rank, rank], [0, -0.2], color="black", linewidth=0.8)
-        if count <= 12 or rank % 2:
+        if rank % max(1, count // 6) == 1 % max(1, count // 6):
             axes.text(rank, -0.3, str(rank), ha="center", va="bottom", fontsize=6.5)
 
 
@@ -261,7 +265,8 @@ def _cost(axes: "Axes", table: Table, resamples: int) -> list[str]:
     said = _chance(axes, table, vertical=False)
     axes.set(xscale="log", xlabel="seconds of scoring per scan", ylabel="AP", ylim=(0, None))
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return [_about_ap(table), *said, f"Times on {'; '.join(sorted(hardware))}."]
+    compared = [cost.NOTE] if len(hardware) > 1 else []
+    return [_about_ap(table), *said, f"Times on {'; '.join(sorted(hardware))}.", *compared]
 
 
 Draw = Callable[["Axes", Table, int], list[str]]
