@@ -1,4 +1,4 @@
-"""Freeze the leaderboard of the committed records as results/LEADERBOARD.csv and .json, which can be cited."""
+"""Freeze the leaderboard of the committed records as CSV and JSON in results/, so that it can be cited."""
 
 import json
 import subprocess

@@ -13,7 +13,7 @@ from uadbench.report.field import words
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table, numbers
 from uadbench.report.references import OWN, display_name
 from uadbench.system.errors import UserError
-from uadbench.system.text import latex_text, visible
+from uadbench.system.text import latex_text
 
 NEEDS = (
     r"% Needs \usepackage{array,booktabs,tabularx}; --format bibtex writes what it cites.",
@@ -126,8 +126,8 @@ def _float(table: Table, spread: str, asked: bool, comments: list[str]) -> Float
             wider = sorted([*chosen, column], key=others.index)
             if _with_columns(table, [sorted_by, *wider], spread).width <= TEXT_WIDTH:
                 chosen = wider
-    left_out = ", ".join(visible(f"{c.name} ({c.title})") for c in others if c not in chosen)
-    comments += [f"% Left out of {table.title}: {left_out}; --columns chooses."] if left_out else []
+    left_out = ", ".join(c.name for c in others if c not in chosen)
+    comments += [f"% Left out of {_label(table)}: {left_out}; --columns chooses."] if left_out else []
     return _with_columns(table, [sorted_by, *chosen], spread)
 
 
