@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from uadbench.cards import all_datasets, method_cards
+from uadbench.cards import DatasetCard, MethodCard, all_datasets, method_cards
 from uadbench.cli import app
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.record import RunRecord, Stored
@@ -48,7 +48,8 @@ def cited(text: str) -> set[str]:
 
 def test_every_entry_of_a_card_has_a_key_and_one_key_is_one_entry() -> None:
     known: dict[str, str] = {}
-    for card in (*method_cards().values(), *all_datasets()[0].values()):
+    cards: list[MethodCard | DatasetCard] = [*method_cards().values(), *all_datasets()[0].values()]
+    for card in cards:
         assert len(references.entries(card)) == len(card.bibtex), card.name
         for key, entry in references.entries(card).items():
             assert entry.count("{") == entry.count("}") > 2
@@ -96,11 +97,8 @@ def test_every_published_source_is_cited_once() -> None:
 
 
 def standing(best: bool, value: float) -> Standing:
-    facts = {field.name: None for field in dataclasses.fields(Standing)}
-    place = 1 if best else 3
-    own = {"rank": place, "position": place, "best": best, "few": False, "ranks": (1, 3), "p": 0.5}
     intervals = {"ap": Interval(value, value - 0.01, value + 0.01)}
-    return Standing(**{name: own.get(name) for name in facts} | {"intervals": intervals})
+    return Standing(intervals, position=1 if best else 3, best=best, ranks=(1, 3), p=0.5, few=False)
 
 
 def with_best(table: leaderboard.Table, best: int) -> leaderboard.Table:
@@ -252,7 +250,7 @@ def test_the_plot_command_takes_one_table(made_results: Path, tmp_path: Path) ->
     assert (tmp_path / "a.svg").exists()
     done = CliRunner().invoke(app, options)  # nothing but ci is there
     assert isinstance(done.exception, UserError)
-    assert "A plot is of one table, got 0" in str(done.exception)
+    assert "None of the 4 records" in str(done.exception)
 
 
 # ---- compare -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import typer
 
 from uadbench.api import find_paths
 from uadbench.cli.options import OnlyContrast, OnlyDataset, OnlyMethods, OnlyPreset, Plugins, Results
-from uadbench.cli.reading import write_output
+from uadbench.cli.reading import explain_absence, write_output
 from uadbench.system.errors import UserError
 
 Output = Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")]
@@ -77,6 +77,9 @@ def plot(
     check_plot(kind, output)
     folder = find_paths(results).results
     found = collect_records(folder, lambda r: is_wanted(r, dataset, contrast, preset, method))
+    if not found.records:
+        asked = {"--dataset": dataset, "--contrast": contrast, "--preset": preset}
+        raise UserError(explain_absence(folder, asked | {"--method": ", ".join(method or [])}))
     made = tables(found.records, resamples=resamples)
     if len(made) != 1:
         titles = "; ".join(table.title for table in made) or "none"

@@ -80,7 +80,7 @@ def leaderboard(
         _say(formats.left_out_lines(left_out))
         asked = {"--dataset": dataset, "--contrast": contrast, "--preset": preset}
         asked["--method"] = ", ".join(method or [])
-        raise UserError(_explain_absence(folder, asked))
+        raise UserError(explain_absence(folder, asked))
     on_screen = format_ == "table" and output is None
     if by != "method" or published:
         listed = views.sheets_by(by, board.tables(chosen, sort), drawn) if by != "method" else []
@@ -113,7 +113,7 @@ def leaderboard(
         raise typer.Exit(1)
 
 
-def _explain_absence(folder: Path, asked: Mapping[str, str | None]) -> str:
+def explain_absence(folder: Path, asked: Mapping[str, str | None]) -> str:
     """Why no record below a folder is shown: the options that hide them, and what is there."""
     from uadbench.experiment.collect import collect_readable
 

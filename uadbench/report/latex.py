@@ -158,7 +158,7 @@ def _with_columns(table: Table, columns: Sequence[Column], spread: str) -> Float
 
 def best_group(table: Table) -> list[Row]:
     """The rows that are not significantly different from the best; none where that is all or nobody."""
-    first = [row for row in table.rows if row.standing is not None and row.standing.rank == 1]
+    first = [row for row in table.rows if row.standing is not None and row.standing.best]
     return first if len(first) < len(table.rows) else []
 
 
