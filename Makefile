@@ -19,6 +19,7 @@ help:
 	@echo "make throughput  measure how fast every method trains and scores here, against what the device can do"
 	@echo "make gpu      every learned method on one GPU, 9 minutes a call; GPU='--root ixi=/data/IXI' adds options"
 	@echo "make records  make the committed phantom records and the leaderboard again"
+	@echo "make leaderboard  the leaderboard again from the committed records, also frozen as CSV and JSON"
 	@echo "make claims   every method on the phantom against random scores and its untrained self"
 	@echo "make real DATA=folder   run every method on the real scans in a folder of downloads"
 	@echo "make clean    remove what can be made again"
@@ -81,7 +82,12 @@ gpu: .venv/ready
 records: .venv/ready
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset demo --force
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset ci --force
+	$(MAKE) leaderboard
+
+# LEADERBOARD.csv and .json bear version, date and commit: a release's can be cited.
+leaderboard: .venv/ready
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
+	$(BIN)/python .ci/freeze.py
 	$(BIN)/python .ci/readme.py
 
 claims: .venv/ready
@@ -103,5 +109,5 @@ clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow slurm check bench throughput gpu records claims real clean
+.PHONY: help demo test slow slurm check bench throughput gpu records leaderboard claims real clean
 .DEFAULT_GOAL := help

@@ -65,6 +65,7 @@ class MethodCard:
     paper: str  # authors, title, venue
     year: Annotated[int, Meta(ge=1900, le=2100)]
     link: str  # arXiv id, DOI or address
+    bibtex: tuple[str, ...] = ()  # entries of what a table with this row cites
     reference_licence: str  # licence of the published code; its code is not used
     input: str  # what the published method is fed
     differences: tuple[str, ...]  # from the paper
@@ -106,6 +107,7 @@ class DatasetCard:
     licence: str
     forbids: str  # what the licence does not allow, "" for nothing
     citation: str
+    bibtex: tuple[str, ...] = ()  # entries of the same
     layout: str  # the expected folders and file names, in words
     layout_confidence: str  # V seen, D documented, C from working loaders, M from memory
     contrasts: Annotated[tuple[Contrast, ...], Meta(min_length=1, max_length=20)]

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from uadbench import __version__
-from uadbench.cli import contracts, data, listing, new, published, reading, running, sweep
+from uadbench.cli import contracts, data, listing, new, paper, published, reading, running, sweep
 from uadbench.cli.options import Plugins
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
@@ -19,7 +19,7 @@ COMMANDS = (
     # make records
     running.run, running.evaluate, running.reproduce, running.predict, running.regress,
     # read records
-    reading.leaderboard, reading.compare, reading.check_record,
+    reading.leaderboard, paper.compare, paper.plot, reading.check_record,
     # read what others have printed
     published.published,
     # what there is

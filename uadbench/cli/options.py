@@ -56,6 +56,21 @@ Preset = Annotated[
         help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.", autocompletion=complete.presets
     ),
 ]
+OnlyDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", help="Only this test set.", autocompletion=complete.datasets),
+]
+OnlyContrast = Annotated[
+    str | None, typer.Option(help="Only this MR contrast (modality).", autocompletion=complete.contrasts)
+]
+OnlyPreset = Annotated[
+    str | None,
+    typer.Option(help="Only this preset; default: all but ci.", autocompletion=complete.presets),
+]
+OnlyMethods = Annotated[
+    list[str] | None,
+    typer.Option("--method", "-m", help="Only this method. Repeatable.", autocompletion=complete.methods),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random choice.")]
 Device = Annotated[
     str,

@@ -27,7 +27,9 @@ def published(
     contrast: Annotated[
         str | None, typer.Option(help='Only this MR contrast (modality); "not stated" for none.')
     ] = None,
-    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv, json or latex.")] = "table",
+    format_: Annotated[
+        str, typer.Option("--format", help="table, markdown, csv, json, latex or bibtex.")
+    ] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
     plugins: Plugins = None,
 ) -> None:
@@ -35,11 +37,11 @@ def published(
 
     Each value comes with its source; neither data nor records are needed.
     """
-    from uadbench.report import sheets
+    from uadbench.report import references, sheets
     from uadbench.report.field import findings, formats, views
     from uadbench.report.field.collection import collection, narrowed, rows
 
-    for name, value, expected in (("--by", by, views.BY), ("--format", format_, sheets.FORMATS)):
+    for name, value, expected in (("--by", by, views.BY), ("--format", format_, (*sheets.FORMATS, "bibtex"))):
         if value not in expected:
             raise UserError(f"{name} expects one of {', '.join(expected)}, got '{value}'.")
     whole = collection()
@@ -51,6 +53,9 @@ def published(
         metric=metric,
         method=method,
     )
+    if format_ == "bibtex":
+        write_output(references.bibtex(references.of_sources(chosen["source"])), output)
+        return
     lead = findings.summary(chosen)
     missing = findings.findings(whole) if len(chosen) == len(whole) else []
     found = views.by_test(chosen) if by == "test" else [views.overview(chosen), *views.by_family(chosen)]

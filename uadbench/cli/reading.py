@@ -1,4 +1,4 @@
-"""Commands that read records: leaderboard, compare, check-record."""
+"""Commands that read records: leaderboard, check-record."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,22 +9,15 @@ import typer
 
 from uadbench.api import find_paths
 from uadbench.cli import complete
-from uadbench.cli.options import Plugins, Results
+from uadbench.cli.options import OnlyContrast, OnlyDataset, OnlyMethods, OnlyPreset, Plugins, Results
 from uadbench.system.errors import UserError
 
 
 def leaderboard(
-    dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", "-d", help="Only this test set.", autocompletion=complete.datasets),
-    ] = None,
-    contrast: Annotated[
-        str | None, typer.Option(help="Only this MR contrast (modality).", autocompletion=complete.contrasts)
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Only this preset; default: all but ci.", autocompletion=complete.presets),
-    ] = None,
+    dataset: OnlyDataset = None,
+    contrast: OnlyContrast = None,
+    preset: OnlyPreset = None,
+    method: OnlyMethods = None,
     sort: Annotated[str, typer.Option(help="Column to sort by: ap, dsc_oracle, auroc, ...")] = "ap",
     by: Annotated[
         str,
@@ -38,12 +31,16 @@ def leaderboard(
         int | None,
         typer.Option(min=0, help="Of the bootstrap, 0 for none; default: 1000, fewer of many records."),
     ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Methods down, data sets across.")] = False,
+    spread: Annotated[
+        str, typer.Option(help="Beside values in latex and --wide: interval, or sd over seeds.")
+    ] = "interval",
     format_: Annotated[
         str,
         typer.Option(
             "--format",
-            help="table, markdown, csv, json, latex, or html: a page with pictures.",
-            autocompletion=complete.one_of("table", "markdown", "csv", "json", "latex", "html"),
+            help="table, markdown, csv, json, latex, bibtex (what latex cites), html (a page with pictures).",
+            autocompletion=complete.one_of("table", "markdown", "csv", "json", "latex", "bibtex", "html"),
         ),
     ] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
@@ -56,25 +53,34 @@ def leaderboard(
     out and named below the table.
     """
     from uadbench.experiment import collect, record
-    from uadbench.report import beside, evidence, formats, page, sheets, show, views
+    from uadbench.report import beside, evidence, formats, latex, page, references, sheets, show, views
     from uadbench.report import leaderboard as board
+    from uadbench.report import wide as wide_table
     from uadbench.report.screen import print_sheets
 
-    if format_ not in (*sheets.FORMATS, "html"):
-        raise UserError(f"--format expects one of {', '.join(sheets.FORMATS)}, html, got '{format_}'.")
-    if by not in ("method", *views.BY):
-        raise UserError(f"--by expects one of method, {', '.join(views.BY)}, got '{by}'.")
-    if format_ == "html" and (by != "method" or published):
-        raise UserError("The page holds all views and the published values: leave --by and --published out.")
+    formats_there = (*sheets.FORMATS, "bibtex", "html")
+    for name, value, expected in (
+        ("--format", format_, formats_there),
+        ("--spread", spread, latex.SPREADS),
+        ("--by", by, ("method", *views.BY)),
+    ):
+        if value not in expected:
+            raise UserError(f"{name} expects one of {', '.join(expected)}, got '{value}'.")
+    if format_ in ("html", "bibtex") and (by != "method" or published or wide):
+        name = "page" if format_ == "html" else "BibTeX file"
+        raise UserError(f"The {name} holds all views: leave --by, --published and --wide out.")
+    if wide and (by != "method" or published):
+        raise UserError("--wide is a view of its own: leave --by and --published out.")
     places = find_paths(results)
     folder = places.results
-    found = collect.collect_records(folder, lambda r: board.is_wanted(r, dataset, contrast, preset))
+    found = collect.collect_records(folder, lambda r: board.is_wanted(r, dataset, contrast, preset, method))
     chosen, left_out = found.records, found.left_out
     drawn = evidence.resamples_for(len(chosen)) if resamples is None else resamples
     if not chosen:
         _say(formats.left_out_lines(left_out))
         asked = {"--dataset": dataset, "--contrast": contrast, "--preset": preset}
-        raise UserError(_explain_absence(folder, asked))
+        asked["--method"] = ", ".join(method or [])
+        raise UserError(explain_absence(folder, asked))
     on_screen = format_ == "table" and output is None
     if by != "method" or published:
         listed = views.sheets_by(by, board.tables(chosen, sort), drawn) if by != "method" else []
@@ -85,10 +91,18 @@ def leaderboard(
             write_output(sheets.written(listed, format_), output)
         _say(formats.left_out_lines(left_out))
     else:
-        tables = board.tables(chosen, sort, drawn)
+        tables = board.tables(chosen, sort, 0 if format_ == "bibtex" else drawn)
         failed = [(str(place), reason) for place, reason in record.failures(places.results)]
-        if on_screen:
+        if wide and on_screen:
+            print_sheets([wide_table.write_sheet(tables, spread)])
+        elif on_screen:
             show.show_leaderboard(tables, failed, left_out)
+        elif wide:
+            write_output(wide_table.write_wide(tables, format_, spread), output)
+        elif format_ == "bibtex":
+            write_output(references.of_tables(tables), output)
+        elif format_ == "latex":
+            write_output(latex.write_tables(tables, spread), output)
         elif format_ == "html":
             write_output(page.write_page(tables, [*failed, *left_out], places, drawn), output)
         else:
@@ -99,7 +113,7 @@ def leaderboard(
         raise typer.Exit(1)
 
 
-def _explain_absence(folder: Path, asked: Mapping[str, str | None]) -> str:
+def explain_absence(folder: Path, asked: Mapping[str, str | None]) -> str:
     """Why no record below a folder is shown: the options that hide them, and what is there."""
     from uadbench.experiment.collect import collect_readable
 
@@ -134,21 +148,6 @@ def write_output(text: str, output: Path | None) -> None:
         typer.echo(text, nl=False)
     else:
         write_text(output, text)
-
-
-def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Path of a record.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Path of another record of the same test.")],
-    plugins: Plugins = None,
-) -> None:
-    """Compare two runs on the same subjects.
-
-    Prints the difference of every value with its interval and test.
-    """
-    from uadbench.report.compare import compare_records
-    from uadbench.report.show import show_comparison
-
-    show_comparison(compare_records(first, second))
 
 
 def check_record(

@@ -209,6 +209,11 @@ def read_record(path: Path) -> RunRecord:
     return record
 
 
+# Made once, before there are threads: msgspec looks through a type at its first use, and two threads that do
+# so at a time end the process.
+_DECODER = msgspec.json.Decoder(RunRecord)
+
+
 def parse_record(path: Path) -> RunRecord:
     """Read a record's JSON; what is none is a UserError that says what came instead."""
     try:
@@ -219,7 +224,7 @@ def parse_record(path: Path) -> RunRecord:
     if len(content) > LARGEST_BYTES:
         raise UserError(f"{path} is no record: it has more than {LARGEST_BYTES // 10**6} MB.")
     try:
-        return msgspec.json.decode(content, type=RunRecord)
+        return _DECODER.decode(content)
     except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
         raise UserError(f"{path} {_what_came(content, error)}") from error
 

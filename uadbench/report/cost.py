@@ -10,6 +10,7 @@ COLUMNS = {  # name: title, meaning
     "memory_mb": ("memory MB", "peak memory of training and scoring"),
     "parameters": ("parameters", "weights of the model"),
 }
+NOTE = "Times compare only where the hardware is the same."
 NO_COST = 1e-3  # seconds that an untrained method's fit takes to return
 
 

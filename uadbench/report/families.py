@@ -17,6 +17,13 @@ from uadbench.report.sheets import Line, Sheet
 
 UNKNOWN = "unknown"
 ALL = "all kinds"
+# Colour and marker in every chart: colours of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind
+# readers tell apart; markers, which a black-and-white print does.
+STYLES: Mapping[str, tuple[str, str]] = {
+    "baseline": ("#000000", "x"), "AE": ("#0072B2", "o"), "VAE": ("#56B4E9", "s"), "GAN": ("#CC79A7", "P"),
+    "diffusion": ("#D55E00", "^"), "disentangled": ("#E69F00", "D"), "restoration": ("#009E73", "v"),
+    "feature": ("#8C6D1F", "*"), UNKNOWN: ("#777777", "."),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def notes(table: Table) -> list[str]:
         f"{table.card_version}, metric version {table.metric_version}.",
         f"{HEADLINE_MARK} the headline profile of {table.test}.",
         *cautions(table),
-        *_who(table),
+        *who(table),
         *[text for holds, text in said if holds],
     ]
 
@@ -140,7 +140,7 @@ def _unranked(table: Table) -> str:
     return f"{NO_RANK} not ranked: {reasons}; no order is claimed." if reasons else ""
 
 
-def _who(table: Table) -> list[str]:
+def who(table: Table) -> list[str]:
     """Who is not in the table, and why."""
     lines = []
     if table.elsewhere:
@@ -238,7 +238,7 @@ def _ends(row: Row) -> dict[str, float]:
 
 
 def written(found: Sequence[Table], format_: str, failed: Named = (), left_out: Named = ()) -> str:
-    """All tables in one of `sheets.FORMATS`; a table in a file is Markdown."""
+    """All tables in Markdown (`table` too), CSV or JSON; `latex.write_tables` writes LaTeX."""
     text = markdown(found, failed, left_out)
     return sheets.written([sheet(table) for table in found], format_, rows(found), text)
 

@@ -6,7 +6,7 @@ version of its card, contrast, metric version, headline profile, and the same pa
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -277,10 +277,17 @@ def is_public(record: RunRecord) -> bool:
     return record.preset != "ci"
 
 
-def is_wanted(record: RunRecord, dataset: str | None, contrast: str | None, preset: str | None) -> bool:
-    """Whether a record is of a test set, a contrast and a preset, where one is asked for; else public."""
+def is_wanted(
+    record: RunRecord,
+    dataset: str | None,
+    contrast: str | None,
+    preset: str | None,
+    methods: Collection[str] | None = None,
+) -> bool:
+    """Whether a record is of what is asked for: test set, contrast, preset (else public), methods."""
     return (
         dataset in (None, record.test)
         and contrast_named(contrast or record.contrast).casefold() == record.contrast.casefold()
         and (record.preset == preset if preset else is_public(record))
+        and (not methods or record.method in methods)
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from uadbench import datasets as dataset_modules
 from uadbench.data.session import LeftOut
-from uadbench.report.screen import print_line, print_note, print_sheets, print_table
+from uadbench.report.screen import print_line, print_sheets, print_table
 from uadbench.system.text import visible
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from uadbench.experiment.prepare_dataset import Preparation
     from uadbench.experiment.run import Outcome
     from uadbench.preprocessing.verify import Report
-    from uadbench.report.compare import Comparison
     from uadbench.report.leaderboard import Table
     from uadbench.report.regress import Change
 
@@ -84,31 +83,6 @@ def show_changes(found: "Sequence[Change]") -> None:
         print_table(headers, lines, numbers_from=2)
     regressed = sum(change.regressed for change in found)
     print_line(f"{len(found)} metrics compared, {len(moved)} moved, {regressed} regressed.")
-
-
-def show_comparison(found: "Comparison") -> None:
-    """Two records, figure by figure."""
-    for letter, one in (("A", found.first), ("B", found.second)):
-        print_line(f"{letter}: {one.method} {one.variant} seed {one.seed}")
-    print_line(f"{found.subjects} scans of {found.persons} subjects with lesions, the same for both")
-    if found.left_out:
-        total = found.subjects + len(found.left_out)
-        print_note(
-            f"Compared on {found.subjects} of {total} patients: only one of the two scored the others."
-        )
-    lines = [
-        (
-            *(name, f"{a:.3f}", f"{b:.3f}", f"{a - b:+.3f}", f"{ends.low:+.3f} to {ends.high:+.3f}"),
-            *(f"{p:.3f}", f"{found.corrected[name]:.3f}"),
-        )
-        for name, (a, b, ends, p) in found.differences.items()
-    ]
-    if found.wilcoxon is not None:
-        p_values = (f"{found.wilcoxon:.3f}", f"{found.corrected['wilcoxon']:.3f}")
-        lines.append(("own AP (Wilcoxon)", "", "", "", "", *p_values))
-    print_table(("metric", "A", "B", "A - B", "95 % CI", "p", "p (Holm)"), lines, numbers_from=1)
-    if any(one.trained or one.stochastic for one in (found.first, found.second)):
-        print_note("One seed of each: what another seed would change is not in the intervals.")
 
 
 def show_prediction(found: "Prediction", out: Path) -> None:

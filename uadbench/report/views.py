@@ -10,7 +10,7 @@ from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratu
 from uadbench.system.errors import UserError
 
 ROW = ("method", "variant", "grid", "trained on")
-COST_NOTE = "Times compare only where the hardware is the same."
+COST_NOTE = cost.NOTE
 GAP_NOTE = (
     f"The two groups of at least {FEWEST_PERSONS} subjects furthest apart, with the 95 % interval of their "
     "difference. They were chosen by looking, so that an interval just above 0 is no finding; and groups "

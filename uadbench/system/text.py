@@ -56,7 +56,8 @@ def csv_cell(value: Any) -> Any:
 
 LATEX_SPECIAL: Mapping[str, str] = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "⌈": r"$\lceil$", "⌉": r"$\rceil$", "±": r"$\pm$", "←": r"$\leftarrow$",
+    "[": "{[}", "*": "{*}",  # either belongs to the end of a line that stands before it
+    "⌈": r"$\lceil$", "⌉": r"$\rceil$", "±": r"$\pm$", "←": r"$\leftarrow$", "·": r"$\cdot$",
 }  # fmt: skip
 
 
