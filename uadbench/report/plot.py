@@ -144,7 +144,7 @@ def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
     chosen = table.rows[:MOST_CURVES]
     for place, (row, name) in enumerate(zip(chosen, _folded(table), strict=False)):
         colour, _ = _style(row)
-        recall, precision = np.array(row.evidence(resamples)[0].curve()).T
+        recall, precision = np.array(row.evidence(resamples)[0].banded_curve()).T[:2]
         value, low, high = map(formats.shown, _ap_of(table, row))
         dashes = DASHES[place % len(DASHES)]
         label = f"{name}\nAP {value} [{low}, {high}]"
