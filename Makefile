@@ -46,7 +46,7 @@ help:
 
 demo: .venv/ready
 	UADBENCH_RUNS=runs/demo $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --results runs/demo/results
-	@echo "The pictures lie under runs/demo/pictures, the records under runs/demo/results."
+	@echo "The pictures are under runs/demo/pictures, the records under runs/demo/results."
 
 test: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist loadscope

@@ -37,7 +37,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in facts:
         table.add_row(Text(name, style="bold"), Text(visible(value), overflow="fold"))
-    console.print(table)
+    _print_trimmed(table)
 
 
 def print_table(headers: Line, lines: Iterable[Line], numbers_from: int | None = None) -> None:
@@ -72,7 +72,18 @@ def _print_grids(sheet: Sheet) -> None:
     for start, end in zip(starts, [*starts[1:], len(sheet.lines)], strict=True):
         if heading := sheet.headings.get(start):
             print_heading(heading, "italic")
-        console.print(_grid(sheet, range(start, end), widths, titled=start == 0))
+        _print_trimmed(_grid(sheet, range(start, end), widths, titled=start == 0))
+
+
+def _print_trimmed(table: Table) -> None:
+    """A table; in a file or a pipe no line ends in blanks, which a narrow terminal would fold."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as held:
+        console.print(table)
+    for line in held.get().splitlines():
+        print_line(line.rstrip())
 
 
 def _grid(sheet: Sheet, lines: range, widths: Sequence[int], titled: bool) -> Table:

@@ -29,35 +29,48 @@ def show_methods(cards: Sequence[MethodCard]) -> None:
     print_table(("method", "family", "trained", "year", "what it is"), lines)
 
 
+REQUIREMENTS = {
+    "trained": "training",
+    "template_space": "volumes in MNI152",
+    "synthetic": "synthetic anomalies",
+    "patient_slices": "lesion-free slices of patients",
+}
+
+
 def show_method(card: MethodCard) -> None:
     """One method: its card, options and presets, and what is published of it."""
     from uadbench.report.field import words
     from uadbench.report.published import figures_of
 
     _print_title(card)
-    marks = ("trained", "template_space", "synthetic", "patient_slices")
     print_facts(
         [
             ("family", card.family),
             ("paper", f"{card.paper} ({card.year}), {card.link}"),
             ("reference code", card.reference_licence),
             ("input", card.input),
-            ("requirements", ", ".join(name for name in marks if getattr(card, name)) or "none"),
+            (
+                "requirements",
+                ", ".join(words for name, words in REQUIREMENTS.items() if getattr(card, name)) or "none",
+            ),
         ]
     )
     print_heading("differences from the paper")
     for line in card.differences:
         print_note(f"  - {line}", style="")
     print_line("")
-    lines = [
-        (
-            *(name, option.stage, str(option.default)),
-            *[str(values.get(name, "")) for values in card.preset.values()],
-            option.doc,
-        )
-        for name, option in read_options(card).items()
-    ]
-    print_table(("option", "stage", "default", *card.preset, "what it is"), lines)
+    options = read_options(card)
+    print_table(
+        ("option", "stage", "default", "what it is"),
+        [(name, one.stage, str(one.default), one.doc) for name, one in options.items()],
+    )
+    print_heading("values that differ in a preset")
+    changed = [name for name in options if any(name in values for values in card.preset.values())]
+    print_table(
+        ("option", *card.preset),
+        [(name, *[str(own.get(name, "")) for own in card.preset.values()]) for name in changed],
+        numbers_from=1,
+    )
     figures = figures_of(card.name)
     if figures:
         tests = ", ".join(sorted({words.test_set(figure.test) for figure in figures}))
