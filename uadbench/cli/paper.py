@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from uadbench.api import find_paths
+from uadbench.cli import complete
 from uadbench.cli.options import OnlyContrast, OnlyDataset, OnlyMethods, OnlyPreset, Plugins, Results
 from uadbench.cli.reading import explain_absence, write_output
 from uadbench.system.errors import UserError
@@ -14,9 +15,20 @@ Output = Annotated[Path | None, typer.Option(help="Write to this file instead of
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A method, or the path of a record.")],
-    second: Annotated[str | None, typer.Argument(metavar="B", help="Another; or --against B.")] = None,
-    against: Annotated[str | None, typer.Option(help="The method (or record) to compare with.")] = None,
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="A method, or the path of a record.", autocompletion=complete.methods
+        ),
+    ],
+    second: Annotated[
+        str | None,
+        typer.Argument(metavar="B", help="Another; or --against B.", autocompletion=complete.methods),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="The method (or record) to compare with.", autocompletion=complete.methods),
+    ] = None,
     dataset: OnlyDataset = None,
     contrast: OnlyContrast = None,
     preset: OnlyPreset = None,
@@ -25,7 +37,10 @@ def compare(
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Compare two methods on the same subjects, over all seeds: every difference with interval and test."""
+    """Compare two methods on the same subjects.
+
+    Over all seeds; every difference comes with its interval and test.
+    """
     from uadbench.report import compare as comparing
     from uadbench.report import sheets
     from uadbench.report.leaderboard import is_wanted
@@ -58,7 +73,12 @@ def compare(
 
 def plot(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="forest, precision-recall, critical-difference or cost.")
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="forest, precision-recall, critical-difference or cost.",
+            autocompletion=complete.one_of("forest", "precision-recall", "critical-difference", "cost"),
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File: .pdf, .svg or .png.")],
     dataset: OnlyDataset = None,
@@ -69,7 +89,10 @@ def plot(
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
-    """Plot one table of the leaderboard for a paper, as wide as the text of `article`."""
+    """Plot one table of the leaderboard.
+
+    For a paper: as wide as the text of `article`.
+    """
     from uadbench.experiment.collect import collect_records
     from uadbench.report.leaderboard import is_wanted, tables
     from uadbench.report.plot import check_plot, write_plot
