@@ -215,7 +215,7 @@ def main() -> None:
 
 SORT = """
 const started = performance.now();
-document.querySelectorAll('#tables thead th button')[7].click();
+document.querySelectorAll('#results thead th button')[3].click();
 document.body.offsetHeight;
 return performance.now() - started;"""
 FILTER = """

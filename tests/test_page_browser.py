@@ -298,7 +298,7 @@ def test_no_width_needs_sideways_scrolling_of_the_page(shown: Any, width: int) -
 def test_every_control_has_a_name_and_every_region_takes_focus(shown: Any) -> None:
     script = """
     const named = (n) => n.getAttribute('aria-label') || n.textContent.trim() || n.labels?.length;
-    return [...document.querySelectorAll('button, input, select, [role=region], [role=img]')]
+    return [...document.querySelectorAll('button, input, select, [role=group], [role=img]')]
       .filter((n) => !named(n)).map((n) => n.outerHTML.slice(0, 200))"""
     assert json.dumps(shown.execute_script(script)) == "[]"
 

@@ -100,7 +100,7 @@ def table(caption: str, headers: Iterable[Node | None], rows: Iterable[Node], ki
     """A table in a frame of its own, which scrolls sideways and takes the focus."""
     return el(
         "div",
-        {"class": f"scroll {kind}".strip(), "tabindex": 0, "role": "region", "aria-label": caption},
+        {"class": f"scroll {kind}".strip(), "tabindex": 0, "role": "group", "aria-label": caption},
         el(
             "table",
             None,

@@ -136,7 +136,7 @@ def _parts(row: Row, shown: Table) -> list[Node]:
 
 
 def _part(title: str, *content: object) -> Node:
-    return el("div", None, el("h4", None, title), *content)
+    return el("div", None, el("h3", {"class": "minor"}, title), *content)
 
 
 def _said(value: object) -> str:
