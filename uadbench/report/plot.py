@@ -26,9 +26,12 @@ SUFFIXES = (".pdf", ".svg", ".png")
 WIDTH = 345 / 72.27  # inches: the text of `article` at 10 pt
 DPI = 300
 FEWEST_METHODS = 3  # of which Friedman's test says something
-MOST_CURVES = 8  # that can be told apart
-NAME, TITLE, LINE = 34, 84, 100  # characters of a name, and of a line of the title and of the notes
-DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
+MOST_CURVES, BANDS = 8, 3  # that can be told apart
+NAME, TITLE, LINE = 32, 84, 100  # characters of a name, and of a line of the title and of the notes
+DASHES = (
+    "solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)),
+    (0, (2, 2)), (0, (1, 3)),
+)  # fmt: skip
 SETTINGS: Mapping[str, Any] = {
     "font.size": 8, "legend.fontsize": 6.5, "legend.frameon": False, "axes.titlesize": 8,
     "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42, "svg.hashsalt": "uadbench",
@@ -151,7 +154,8 @@ def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
         dashes = DASHES[place % len(DASHES)]
         label = f"{name}\nAP {value} [{low}, {high}]"
         axes.plot(recall, precision, color=colour, linestyle=dashes, linewidth=1.1, label=label)
-        axes.fill_between(recall, least, most, color=colour, alpha=0.12, linewidth=0)
+        if place < BANDS:
+            axes.fill_between(recall, least, most, color=colour, alpha=0.12, linewidth=0)
     said = _chance(axes, table, vertical=False)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
@@ -160,8 +164,8 @@ def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
     if len(table.rows) > MOST_CURVES:
         said.append(f"The first {MOST_CURVES} of {len(table.rows)} methods by AP.")
     return [
-        f"All voxels of the scans with lesions, after {table.headline}; in brackets 95 % CI, bands between "
-        "which 95 % of the resamples of subjects are.",
+        f"All voxels of the scans with lesions, after {table.headline}; in brackets 95 % CI, bands (of the "
+        f"first {BANDS}) between which 95 % of the resamples of subjects are.",
         *said,
     ]
 
