@@ -6,8 +6,10 @@ understood), or `file: <path>` (it shows that file), or `slurm: <part>` (followe
 `tests/sweep/test_slurm.py`).
 """
 
+import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+import uadbench
 from uadbench.cli import app
 from uadbench.experiment.collect import collect_records
 from uadbench.report import evidence, formats, leaderboard
@@ -110,6 +113,14 @@ def test_the_table_is_that_of_the_committed_records() -> None:
     for line in expected.splitlines():
         if line.startswith("|"):
             assert line in TEXT
+
+    folder = ROOT / "results"
+    said = json.loads((folder / "LEADERBOARD.json").read_text(encoding="utf-8"))
+    freeze = runpy.run_path(str(ROOT / ".ci" / "freeze.py"))
+    made = freeze["frozen"](tables, said["commit"], said["date"])
+    again = "make leaderboard"
+    assert made == {name: (folder / name).read_text(encoding="utf-8") for name in made}, again
+    assert said["version"] == uadbench.__version__, again
 
 
 def test_every_path_that_the_readme_names_is_there() -> None:

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from uadbench.cards import all_datasets
 from uadbench.report import formats, references
-from uadbench.report.field import words
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table, numbers
+from uadbench.report.page.names import title as describe
 from uadbench.report.references import OWN, display_name
 from uadbench.system.errors import UserError
 from uadbench.system.text import latex_text
@@ -215,11 +214,9 @@ def _label(table: Table) -> str:
 
 
 def _caption(table: Table) -> str:
-    known, _ = all_datasets()
-    title = known[table.test].title if table.test in known else table.test
     count = table.subjects.get("lesion-test", 0)
-    what = latex_text(f"{title}, {words.contrast(table.contrast)}")
-    return f"{what}{cite(references.of_dataset(table.test))}; $n = {count}$ scans with lesions."
+    cited = cite(references.of_dataset(table.test))
+    return f"{latex_text(describe(table))}{cited}; $n = {count}$ scans with lesions."
 
 
 def remarks(found: Sequence[Table], spread: str) -> list[str]:
@@ -240,7 +237,10 @@ def remarks(found: Sequence[Table], spread: str) -> list[str]:
         ),
         (bool(unranked), f"No order is claimed ({' or '.join(unranked)})."),
         *[
-            (table.prevalence is not None, f"Chance: AP {formats.shown(table.prevalence)} ({table.title}).")
+            (
+                table.prevalence is not None,
+                f"Chance: AP {formats.shown(table.prevalence)} ({table.test} {table.contrast}).",
+            )
             for table in found
         ],
         *[(True, text) for table in found for text in (*formats.cautions(table), *formats.who(table))],

@@ -15,6 +15,7 @@ from uadbench.report.compare import own_ap
 from uadbench.report.families import STYLES, UNKNOWN, family_of_methods
 from uadbench.report.latex import best_group, names
 from uadbench.report.leaderboard import Row, Table
+from uadbench.report.page.names import title as describe
 from uadbench.system.errors import UserError
 from uadbench.system.files import replacing
 
@@ -25,9 +26,12 @@ SUFFIXES = (".pdf", ".svg", ".png")
 WIDTH = 345 / 72.27  # inches: the text of `article` at 10 pt
 DPI = 300
 FEWEST_METHODS = 3  # of which Friedman's test says something
-MOST_CURVES = 8  # that can be told apart
-NAME, LINE = 34, 100  # characters of a name, and of a line of notes
-DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
+MOST_CURVES, BANDS = 8, 3  # that can be told apart
+NAME, TITLE, LINE = 32, 84, 100  # characters of a name, and of a line of the title and of the notes
+DASHES = (
+    "solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)),
+    (0, (2, 2)), (0, (1, 3)),
+)  # fmt: skip
 SETTINGS: Mapping[str, Any] = {
     "font.size": 8, "legend.fontsize": 6.5, "legend.frameon": False, "axes.titlesize": 8,
     "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42, "svg.hashsalt": "uadbench",
@@ -62,7 +66,8 @@ def write_plot(kind: str, table: Table, path: Path, resamples: int) -> None:
         axes = figure.add_subplot()
         said = KINDS[kind](axes, table, resamples)
         count = table.subjects.get("lesion-test", 0)
-        axes.set_title(f"{table.test}, {table.contrast}, n = {count} scans with lesions", loc="left")
+        title = f"{describe(table)}; n = {count} scans with lesions"
+        figure.suptitle(textwrap.fill(title, TITLE), x=0.01, ha="left", fontsize=8)
         source = f"uadbench {__version__}, {table.protocol}, metric version {table.metric_version}."
         note = " ".join([*said, *formats.cautions(table), source]).replace("`", "")
         figure.supxlabel(textwrap.fill(note, LINE), fontsize=6, x=0.01, ha="left", ma="left")
@@ -144,11 +149,13 @@ def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
     chosen = table.rows[:MOST_CURVES]
     for place, (row, name) in enumerate(zip(chosen, _folded(table), strict=False)):
         colour, _ = _style(row)
-        recall, precision = np.array(row.evidence(resamples)[0].banded_curve()).T[:2]
+        recall, precision, least, most = np.array(row.evidence(resamples)[0].banded_curve()).T
         value, low, high = map(formats.shown, _ap_of(table, row))
         dashes = DASHES[place % len(DASHES)]
         label = f"{name}\nAP {value} [{low}, {high}]"
         axes.plot(recall, precision, color=colour, linestyle=dashes, linewidth=1.1, label=label)
+        if place < BANDS:
+            axes.fill_between(recall, least, most, color=colour, alpha=0.12, linewidth=0)
     said = _chance(axes, table, vertical=False)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
@@ -156,7 +163,11 @@ def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
         said.append("Curves are of the first seed, AP is the mean over seeds.")
     if len(table.rows) > MOST_CURVES:
         said.append(f"The first {MOST_CURVES} of {len(table.rows)} methods by AP.")
-    return [f"All voxels of the scans with lesions, after {table.headline}; in brackets 95 % CI.", *said]
+    return [
+        f"All voxels of the scans with lesions, after {table.headline}; in brackets 95 % CI, bands (of the "
+        f"first {BANDS}) between which 95 % of the resamples of subjects are.",
+        *said,
+    ]
 
 
 class Ranks(NamedTuple):

@@ -114,24 +114,42 @@ def _paragraph_line(text: str) -> str:
 
 # ---- LaTeX -------------------------------------------------------------------------------------
 
-PAGE = 40  # lines of a table that fit on one page; longer ones run over several
+PAGE = 34  # lines of a table that fit on one page; longer ones run over several
+MANY = 7  # columns, above which letters are smaller and what is the same in every line is said below
+TEXT_PT, BETWEEN_PT = 345, 6  # the text of article at 10 pt, and what is between two columns
 
 
 def latex(sheets: Sequence[Sheet], comments: Sequence[str] = ()) -> str:
     """The sheets as LaTeX tables as wide as the text; long ones run over several pages."""
     needs = r"% Needs \usepackage{array,booktabs,longtable}."
-    tables = [_latex_table(sheet, number) for number, sheet in enumerate(sheets, 1)]
+    slugs = [re.sub(r"[^a-z0-9]+", "-", sheet.title.lower()).strip("-")[:60] for sheet in sheets]
+    labels = [f"{slug}-{n}" if slugs.count(slug) > 1 else slug for n, slug in enumerate(slugs, 1)]
+    tables = [_latex_table(sheet, label) for sheet, label in zip(sheets, labels, strict=True)]
     return "\n".join([needs, *[f"% {visible(text)}" for text in comments], *tables]) + "\n"
 
 
-def _latex_table(sheet: Sheet, number: int) -> str:
+def _without_constants(sheet: Sheet) -> Sheet:
+    """The sheet less the columns with one value, which a note says."""
+    cells = dict(zip(sheet.headers, zip(*sheet.lines, strict=True), strict=False))
+    same = {header: own[0] for header, own in cells.items() if len(set(own)) == 1 < len(own)}
+    said = "; ".join(f"{header}: {value or 'none'}" for header, value in same.items())
+    notes = (f"All rows: {said}.", *sheet.notes) if same else sheet.notes
+    return replace(sheet.without(list(same)), notes=notes)
+
+
+def _latex_table(full: Sheet, label: str) -> str:
+    sheet = _without_constants(full) if len(full.headers) > MANY else full
     columns = len(sheet.headers)
-    widths = [max(width, 6) for width in sheet.widths(100 + GAP * (columns - 1))]
+    size, character = (r"\footnotesize", 4.4) if columns <= MANY else (r"\scriptsize", 4.0)
+    fitting = int((TEXT_PT - BETWEEN_PT * columns) / character)
+    widths = [max(width + 0.7, 7.0) for width in sheet.widths(fitting - columns + GAP * (columns - 1))]
+    spare = max(fitting - sum(widths), 0) / columns
+    shares = [int(1e4 * (width + spare) / (sum(widths) + spare * columns)) / 1e4 for width in widths]
     room = rf"\dimexpr\linewidth-{2 * columns}\tabcolsep\relax"
     preamble = "".join(
-        rf">{{\ragged{'left' if sheet.is_number(place) else 'right'}\arraybackslash}}"
-        rf"p{{{width / sum(widths):.3f}\uadwidth}}"
-        for place, width in enumerate(widths)
+        rf">{{\ragged{'left' if sheet.is_number(place) else 'right'}\arraybackslash"
+        rf"\hspace{{0pt}}}}p{{{share:.4f}\uadwidth}}"
+        for place, share in enumerate(shares)
     )
     body: list[str] = []
     for place, line in enumerate(sheet.lines):
@@ -139,17 +157,25 @@ def _latex_table(sheet: Sheet, number: int) -> str:
             emphasised = rf"\multicolumn{{{columns}}}{{p{{\uadwidth}}}}{{\emph{{{latex_text(heading)}}}}} \\"
             body += [r"\addlinespace", emphasised]
         body.append(_latex_row(line))
-    caption = rf"\caption{{{latex_text(sheet.title)}.}}\label{{tab:uadbench-{number}}}"
+    caption = rf"\caption{{{latex_text(sheet.title)}.}}\label{{tab:{label}}}"
     head = [r"\toprule", _latex_row(sheet.headers), r"\midrule"]
     notes = [*sheet.remarks, *[f"[{key}] {text}." for key, text in sheet.sources.items()]]
-    below = r"\par\smallskip\noindent " + latex_text(" ".join(notes))
-    width = [r"\ifdefined\uadwidth\else\newlength{\uadwidth}\fi", rf"\setlength{{\uadwidth}}{{{room}}}"]
-    if len(body) > PAGE:
+    below = latex_text(" ".join(notes)).replace("/", r"/\allowbreak ")
+    below = rf"\par\smallskip\noindent{{\sloppy {below}\par}}"
+    width = [
+        rf"\setlength{{\tabcolsep}}{{{BETWEEN_PT / 2:g}pt}}",
+        r"\ifdefined\uadwidth\else\newlength{\uadwidth}\fi",
+        rf"\setlength{{\uadwidth}}{{{room}}}",
+    ]
+    folded = sum(
+        max(len(cell) / width for cell, width in zip(line, widths, strict=True)) for line in sheet.lines
+    )
+    if max(folded, len(body)) > PAGE:
         begin = [rf"\begin{{longtable}}{{{preamble}}}", caption + r" \\", *head, r"\endfirsthead"]
         again = [*head, r"\endhead", r"\bottomrule", r"\endfoot"]
         lines = [*width, *begin, *again, *body, r"\end{longtable}", below]
-        return "\n".join([r"{\footnotesize", *lines, r"\par}", ""])
-    begin = [r"\begin{table*}", r"\footnotesize", *width, caption, rf"\begin{{tabular}}{{{preamble}}}"]
+        return "\n".join(["{" + size, *lines, r"\par}", ""])
+    begin = [r"\begin{table*}", size, *width, caption, rf"\begin{{tabular}}{{{preamble}}}"]
     end = [r"\bottomrule", r"\end{tabular}", below, r"\end{table*}", ""]
     return "\n".join([*begin, *head, *body, *end])
 
