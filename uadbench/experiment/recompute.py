@@ -247,6 +247,7 @@ def evaluation(made: RunRecord, read: PiecesRead) -> Evaluation:
         dict(read.pieces),
         dict(read.voxels),
         dict(read.lesions),
+        read.details,
     )
 
 
