@@ -5,7 +5,7 @@ size of lesion, where false positives lie, slices with a false alarm, and every 
 per scan, so that it adds (protocol, rule 12); records made by earlier versions have none of it.
 
 Costs are bounded: components are counted at the `FROC_RATES`, surfaces at the operating points. Of a scan at
-1 mm that takes COST of one core (`benchmarks/details.py`).
+1 mm they take 6 s of one core (`benchmarks/details.py`).
 """
 
 import warnings
