@@ -220,7 +220,7 @@ class Pools:
         if not tested.negatives.any():
             return np.empty(0, np.float32)
         found = np.unique([np.float32(tested.threshold_at_false_positive_rate(rate)) for rate in rates])
-        return found[np.isfinite(found)][::-1].astype(np.float32)
+        return np.asarray(found[np.isfinite(found)][::-1], np.float32)
 
     def edges(self, thresholds: Sequence[float]) -> Edges:
         """Edges for the pieces, the thresholds among them, with which the shown figures stay certain."""

@@ -35,11 +35,11 @@ class View:
         scores = np.full(inside.shape, np.finfo(np.float32).min, np.float32)
         scores[inside] = vector
         box = _box(inside)
-        volumes = (inside, prepared.lesion() & inside, prepared.ignored(), scores)
-        cropped = [np.ascontiguousarray(volume[box]) for volume in volumes]
-        grid = replace(prepared.grid, shape=cropped[0].shape)
-        facts = prepared.facts
-        return cls(grid, profile, template_scale(facts), voxel_size(grid, facts), *cropped, box)
+        masks = (inside, prepared.lesion() & inside, prepared.ignored())
+        cropped = (np.ascontiguousarray(mask[box]) for mask in masks)
+        scores = np.ascontiguousarray(scores[box])
+        grid, facts = replace(prepared.grid, shape=scores.shape), prepared.facts
+        return cls(grid, profile, template_scale(facts), voxel_size(grid, facts), *cropped, scores, box)
 
     @cached_property
     def lesions(self) -> Lesions:
