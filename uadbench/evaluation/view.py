@@ -35,11 +35,19 @@ class View:
         scores = np.full(inside.shape, np.finfo(np.float32).min, np.float32)
         scores[inside] = vector
         box = _box(inside)
-        masks = (inside, prepared.lesion() & inside, prepared.ignored())
-        cropped = (np.ascontiguousarray(mask[box]) for mask in masks)
-        scores = np.ascontiguousarray(scores[box])
-        grid, facts = replace(prepared.grid, shape=scores.shape), prepared.facts
-        return cls(grid, profile, template_scale(facts), voxel_size(grid, facts), *cropped, scores, box)
+        facts, (right, front, slices) = prepared.facts, scores[box].shape
+        grid = replace(prepared.grid, shape=(right, front, slices))
+        return cls(
+            grid=grid,
+            profile=profile,
+            scale=template_scale(facts),
+            voxel_size=voxel_size(grid, facts),
+            inside=np.ascontiguousarray(inside[box]),
+            lesion=np.ascontiguousarray((prepared.lesion() & inside)[box]),
+            ignored=np.ascontiguousarray(prepared.ignored()[box]),
+            scores=np.ascontiguousarray(scores[box]),
+            box=box,
+        )
 
     @cached_property
     def lesions(self) -> Lesions:

@@ -142,7 +142,7 @@ COLUMNS = (
     ],
     Column(
         "ap_unflagged",
-        "AP of unflagged scans",
+        "AP unflagged",
         "the headline AP without the scans that preparation flagged",
         standard=True,
     ),

@@ -27,10 +27,11 @@ REGIONS = ("patients", "patients and controls")  # whose brains hold the false p
 FACTORS = ("method", "threshold", "average", "post-processing", "region")
 OWN = "1 % realised FPR"
 WORDS = {name: words for name, (words, _) in POINTS.items()} | {"oracle_mean": "best for the mean (oracle)"}
+WHOLE = frozenset((*FACTORS[1:], "tau"))
 NOTE = (
     "Dice of every method under every choice: threshold rule, average over pooled voxels or over subjects, "
-    "profile of post-processing, and whether false positives in controls count (they have no Dice of their own, "
-    "so that the mean of subjects is of patients alone)."
+    "post-processing, and whether false positives in controls count (controls have no Dice of their own: the "
+    "mean of subjects is of patients alone). Ranks are those of values; no order is claimed by them."
 )
 
 
@@ -140,25 +141,23 @@ def sheets_of(table: Table) -> list[Sheet]:
     found = explore(table)
     cautions = tuple(formats.cautions(table))
     if found is None:
-        return [
-            Sheet(f"{table.title}: choices", ("method",), (), ("Choices need two rows or more.",), cautions)
-        ]
+        few = "Choices are compared where a table has two rows or more."
+        return [Sheet(f"{table.title}: choices", ("method",), (), (few,), cautions)]
     n = len(found.choices)
     return [
         Sheet(f"{table.title}: {n} choices", *_by_method(found), (NOTE,), cautions, texts=1),
         Sheet(f"{table.title}: share of variance", *_by_factor(found), (), cautions, texts=1),
-        Sheet(f"{table.title}: order by choice", *_by_choice(found), (), cautions, texts=4),
+        Sheet(f"{table.title}: order by choice", *_by_choice(found), (), cautions, whole=WHOLE),
     ]
 
 
 def _by_method(found: Multiverse) -> tuple[Line, tuple[Line, ...]]:
     ranks = found.ranks.reshape(len(found.names), -1)
-    dices = found.values.reshape(ranks.shape)
-    lines = [
-        (name, *(f"{value:g}" for value in (own.min(), np.median(own), own.max())))
-        + (f"{(own == 1).mean():.0%}", *map(formats.shown, (float(d.min()), float(d.max()))))
-        for name, own, d in zip(found.names, ranks, dices, strict=True)
-    ]
+    lines = []
+    for name, own, dices in zip(found.names, ranks, found.values.reshape(ranks.shape), strict=True):
+        placed = (f"{value:g}" for value in (own.min(), np.median(own), own.max()))
+        ends = (formats.shown(float(value)) for value in (dices.min(), dices.max()))
+        lines.append((name, *placed, f"{(own == 1).mean():.0%}", *ends))
     order = np.median(ranks, axis=1).argsort(kind="stable")
     headers = ("method", "best rank", "median rank", "worst rank", "first in", "lowest Dice", "highest Dice")
     return headers, tuple(lines[place] for place in order)
@@ -176,8 +175,8 @@ def _by_choice(found: Multiverse) -> tuple[Line, tuple[Line, ...]]:
     ranks, names = found.ranks, found.names
     usual = ranks.reshape(len(names), -1).mean(1)
     lines = []
-    for choice in found.choices:
-        own = ranks[(slice(None), *choice)]
+    for number, choice in enumerate(found.choices):
+        own = ranks.reshape(len(names), -1)[:, number]
         order = ", ".join(f"{own[place]:g} {names[place]}" for place in own.argsort(kind="stable"))
         said = [found.levels[f][place] for f, place in zip(FACTORS[1:], choice, strict=True)]
         lines.append((*said, f"{kendalltau(own, usual).statistic:.2f}", order))
