@@ -190,7 +190,8 @@ def detections(seed: int) -> tuple[View, list[float], list[float]]:
     """A scan whose map is boxes that stand apart, and the scores of those on a lesion and elsewhere."""
     random = np.random.default_rng(seed)
     scores, lesion = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
-    hits, false = [], []
+    hits: list[float] = []
+    false: list[float] = []
     for place in np.ndindex(5, 5, 4):
         box = tuple(slice(4 * n + 1, 4 * n + 3) for n in place)
         kind = random.uniform()
@@ -206,7 +207,8 @@ def detections(seed: int) -> tuple[View, list[float], list[float]]:
 def test_froc_is_that_of_monai_where_components_stand_apart(seed: int) -> None:
     scans = [detections(100 * seed + n) for n in range(6)]
     views = [view for view, _, _ in scans]
-    hits, false = (np.array([score for scan in scans for score in scan[kind]]) for kind in (1, 2))
+    hits = np.array([score for _, own, _ in scans for score in own])
+    false = np.array([score for _, _, own in scans for score in own])
     thresholds = np.unique(np.concatenate([hits, false]).astype(np.float32))[::-1]
 
     sums = summed(views, thresholds, len(thresholds))
@@ -305,7 +307,7 @@ def test_aupro_is_that_of_all_thresholds(seed: int) -> None:
     exact = aupro_by_regions(view)
 
     assert aupro_by_sorting(view) == pytest.approx(exact, abs=1e-9)
-    assert own_aupro(view) == pytest.approx(exact, abs=4e-3)  # of some 9,000 voxels
+    assert own_aupro(view) == pytest.approx(exact, abs=5e-3)  # of some 9,000 voxels
 
 
 @pytest.mark.slow

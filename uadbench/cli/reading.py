@@ -22,8 +22,8 @@ def leaderboard(
     by: Annotated[
         str,
         typer.Option(
-            help="method; family (best and median row by lesion kind), stratum, bias or cost.",
-            autocompletion=complete.one_of("method", "family", "stratum", "bias", "cost"),
+            help="method; family (best and median row by lesion kind), stratum, bias, cost or lesion.",
+            autocompletion=complete.one_of("method", "family", "stratum", "bias", "cost", "lesion"),
         ),
     ] = "method",
     columns: Annotated[

@@ -26,7 +26,7 @@ from uadbench.protocol import OPERATING_POINTS, SURFACE_TOLERANCE_MM
 # Shares of the non-lesion voxels of lesion-test that are called, of all scans together: maps are looked at
 # above these quantiles of their scores. At the first components are counted too.
 FROC_RATES = tuple(np.geomspace(1e-7, 1e-2, 26).tolist())
-RATES = (*FROC_RATES, *np.linspace(0.015, 0.3, 58).tolist())
+RATES = (*FROC_RATES, *np.geomspace(0.0105, 0.3, 100).tolist())
 # Columns of the sweep: non-lesion voxels called; lesions found and false components, NaN where they are not
 # counted; and the sum over lesions of the share of each that is called.
 CALLED, HITS, FALSES, OVERLAP = range(4)

@@ -24,6 +24,7 @@ class Column:
     figure: Figure | None = None  # how it is made of the score histograms; None: it stands in the summary
     standard: bool = False  # shown unless other columns are asked for
     sortable: bool = True  # more is better
+    share: bool = True  # in [0, 1]: others have no interval
 
 
 AP_TITLES = {"raw": "AP without post-processing", "median3": "AP after median3", "baur5": "AP after baur5"}
@@ -67,6 +68,7 @@ def _at_points() -> list[Column]:
             figure=further.at(point, further.AT_POINTS[name]),
             standard=(name, point) in STANDARD_AT,
             sortable=name not in NOT_RANKED,
+            share=name != "false_components",
         )
         for name, (title, meaning) in AT_POINTS.items()
         for point, (where, rule) in POINTS.items()
@@ -238,6 +240,7 @@ COLUMNS = (
         "Monte-Carlo SD of AP",
         "standard deviation of the mean AP from one draw of the method's noise to another",
         figure=further.draw_spread,
+        share=False,
         sortable=False,
     ),
 )  # fmt: skip

@@ -6,15 +6,16 @@ takes. Figures that are no smooth function of the subjects have no interval.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.data.space import Grid
 from uadbench.evaluation import uncertainty
-from uadbench.evaluation.components import FALSE, FOUND, LESIONS
+from uadbench.evaluation.components import FALSE, FOUND, LESIONS, is_found
 from uadbench.evaluation.uncertainty import Sampled
-from uadbench.protocol import OPERATING_POINTS
+from uadbench.protocol import OPERATING_POINTS, protocol
 from uadbench.report.evidence import Evidence
 
 Figure = Callable[[Evidence], Sampled | None]
@@ -69,6 +70,37 @@ def kept_details(evidence: Evidence) -> dict[str, Any] | None:
     """The details of the record; None where it was made by an earlier version."""
     details = evidence.read.details
     return None if details is None else dict(details.arrays)
+
+
+class ListedLesion(NamedTuple):
+    """One lesion of a lesion-test scan, at the operating point at which strata are told."""
+
+    scan: str
+    kind: str
+    size: float  # the patient's own ml, or pixels
+    covered: float  # share of it that is called
+    found: bool
+
+
+def lesions_of(evidence: Evidence) -> list[ListedLesion]:
+    """Every lesion of the lesion-test scans, those of one scan together; none of a record without details."""
+    kept, details = kept_details(evidence), evidence.read.details
+    if kept is None or details is None:
+        return []
+    point = OPERATING_POINTS.index(evidence.operating_point)
+    target = protocol(evidence.record.protocol).grid
+    voxel = target.voxel_size if isinstance(target, Grid) else 1.0
+    listed = []
+    for row in evidence.ill:
+        subject, own = evidence.record.subjects[row], np.flatnonzero(details.owners == row)
+        voxels, called = kept["lesion_voxels"][own], kept["covered"][own, point]
+        sizes = voxels * voxel / subject.template_scale
+        facts = zip(sizes, called / voxels, is_found(called, voxels), strict=True)
+        listed += [
+            ListedLesion(subject.id, subject.lesion_kind or "", float(size), float(share), bool(found))
+            for size, share, found in facts
+        ]
+    return listed
 
 
 # ---- at operating points ---------------------------------------------------------------------------

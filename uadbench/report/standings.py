@@ -62,7 +62,7 @@ def _further_of_row(seeds: Sequence[Evidence], names: Sequence[str]) -> dict[str
     """Means over seeds, of the columns that every seed has of the same scans."""
     found: dict[str, Sampled] = {}
     for name in names if len({one.ids for one in seeds}) == 1 else ():
-        figure = BY_NAME[name].figure
+        figure = BY_NAME[name].figure if BY_NAME[name].share else None
         each = [sampled for one in seeds if figure and (sampled := figure(one)) is not None]
         if len(each) == len(seeds):
             found[name] = uncertainty.over_seeds(each)
