@@ -130,18 +130,15 @@ def test_rates_and_alarms_by_hand() -> None:
 
 
 def test_dice_at_thresholds_of_the_histograms_by_hand() -> None:
-    pieces = SimpleNamespace(
-        positives=np.array([[0, 0, 0], [1, 1, 2]]), negatives=np.array([[0, 0, 9], [97, 2, 1]])
-    )
+    positives, negatives = np.array([[0, 0, 0], [1, 1, 2]]), np.array([[0, 0, 9], [97, 2, 1]])
+    pieces = SimpleNamespace(positives=positives, negatives=negatives)
     evidence = counts(pieces={"raw": pieces})
 
     best, realised = sweeps.best_dice_of_subjects(evidence), sweeps.dice_at_realised(0.03, evidence)
 
     assert best is not None
     assert realised is not None
-    assert best.value == pytest.approx(
-        2 * 3 / (3 + 3 + 4)
-    )  # the two highest cells: 3 of 4 positives, 3 false
+    assert best.value == pytest.approx(2 * 3 / (3 + 3 + 4))  # the two highest cells: 3 of 4, and 3 false
     assert realised.value == pytest.approx(0.6)  # 3 % are called there as well
     lower = sweeps.dice_at_realised(0.02, evidence)
     assert lower is not None
