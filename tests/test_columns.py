@@ -92,7 +92,7 @@ def test_a_table_can_be_sorted_by_what_is_made_of_the_maps(demo_records: list[St
     values = [row.numbers["aupro"] for row in table.rows]
     assert values == sorted(values, key=lambda value: -(value or 0))
     assert table.rows[0].standing is not None
-    assert table.rows[0].standing.rank == 1
+    assert table.rows[0].standing.position == 1
     with pytest.raises(UserError, match="--sort"):
         leaderboard.tables(demo_records, sort="alarms")  # less is better
 

@@ -16,7 +16,7 @@ from uadbench.experiment.facts import Exclusion, Group, PiecesFile, Profile
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.protocol import PROFILES
 from uadbench.report import evidence, formats, leaderboard
-from uadbench.report.columns import AP_TITLES
+from uadbench.report.columns import AP_TITLES, SORTABLE
 from uadbench.report.compare import compare_records
 from uadbench.system.errors import UserError
 from uadbench.system.files import write_json
@@ -168,7 +168,7 @@ def test_every_column_can_be_sorted_by() -> None:
     raw = replace(one.summary.profiles["raw"], ap=0.9)
     two = replace(one, method="two", summary=with_profile(one, "raw", raw))
     assert tables(one, two, sort="ap_raw")[0].rows[0].method == "two"
-    for name in set(leaderboard.SORTABLE) & set(leaderboard.IN_SUMMARY):
+    for name in set(SORTABLE) & set(leaderboard.IN_SUMMARY):
         assert tables(one, two, sort=name)
 
 

@@ -116,7 +116,7 @@ def leaderboard(
         elif format_ == "bibtex":
             write_output(references.of_tables(tables), output)
         elif format_ == "latex":
-            write_output(latex.write_tables(tables, spread), output)
+            write_output(latex.write_tables(tables, spread, asked=bool(columns)), output)
         elif format_ == "html":
             write_output(page.write_page(tables, [*failed, *left_out], places, drawn), output)
         else:
