@@ -27,7 +27,11 @@ class Column:
     share: bool = True  # in [0, 1]: others have no interval
 
 
-AP_TITLES = {"raw": "AP without post-processing", "median3": "AP after median3", "baur5": "AP after baur5"}
+AP_TITLES = {
+    "raw": "AP without post-processing",
+    "median3": "AP with median 3 mm",
+    "baur5": "AP with post-processing",
+}
 POINTS = {
     "oracle": ("best threshold (oracle)", "the best single threshold on the test set, an oracle"),
     "val": ("val threshold", "the threshold frozen on lesion-val"),
