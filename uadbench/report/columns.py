@@ -127,7 +127,7 @@ def _places() -> list[Column]:
         Column(
             f"fp_{region.replace(' ', '_')}",
             f"FP in {region}",
-            f"share of the false-positive voxels that lie in: {region}, at {OPERATING_POINT}",
+            f"share of the false-positive voxels that are in: {region}, at {OPERATING_POINT}",
             figure=further.at("", partial(further.false_positives_in, number)),
             sortable=False,
         )
