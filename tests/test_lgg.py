@@ -518,7 +518,7 @@ def test_verify_prepare_run_and_leaderboard(here: Runtime) -> None:
     assert all(picture.is_file() for picture in outcome.pictures)
     text = formats.markdown(leaderboard.tables([Stored(record, outcome.path)]))
     assert "AUROC slice" in text
-    assert "AUROC scan" not in text
+    assert "Scan-level AUROC" not in text
 
     again = run(replace(config, method="ae", settings={"steps": "3"}), here).record
     assert again.summary.profiles["raw"].prevalence == record.summary.profiles["raw"].prevalence

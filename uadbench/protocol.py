@@ -17,6 +17,8 @@ FALSE_POSITIVE_RATES = {"fpr1": 0.01, "fpr5": 0.05}
 
 FOUND_FRACTION = 0.1  # rule 10: of a lesion's voxels, from which it counts as found
 
+SURFACE_TOLERANCE_MM = 2.0  # rule 10: of the normalised surface Dice
+
 SCAN_FRACTION = 0.01  # rule 5: a scan's score is the mean of its top 1 % of in-brain scores
 
 PROFILES = HEADLINES  # rule 9: evaluated by default; which of them ranks a test set its card says

@@ -22,10 +22,18 @@ def leaderboard(
     by: Annotated[
         str,
         typer.Option(
-            help="method; family (best and median row by lesion kind), stratum, bias or cost.",
-            autocompletion=complete.one_of("method", "family", "stratum", "bias", "cost"),
+            help="method; family (best and median row by lesion kind), stratum, bias, cost or lesion.",
+            autocompletion=complete.one_of("method", "family", "stratum", "bias", "cost", "lesion"),
         ),
     ] = "method",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns, separated by commas; all: every one. Default: a standard set."),
+    ] = None,
+    multiverse: Annotated[
+        bool,
+        typer.Option("--multiverse", help="Ranks under every defensible choice, and what decides them."),
+    ] = False,
     published: Annotated[bool, typer.Option("--published", help="Published values beside ours.")] = False,
     resamples: Annotated[
         int | None,
@@ -56,6 +64,8 @@ def leaderboard(
     from uadbench.report import beside, evidence, formats, latex, page, references, sheets, show, views
     from uadbench.report import leaderboard as board
     from uadbench.report import wide as wide_table
+    from uadbench.report.columns import choose_columns
+    from uadbench.report.multiverse import sheets_of as multiverse_of
     from uadbench.report.screen import print_sheets
 
     formats_there = (*sheets.FORMATS, "bibtex", "html")
@@ -66,11 +76,13 @@ def leaderboard(
     ):
         if value not in expected:
             raise UserError(f"{name} expects one of {', '.join(expected)}, got '{value}'.")
-    if format_ in ("html", "bibtex") and (by != "method" or published or wide):
+    views_asked = by != "method" or published or multiverse
+    if format_ in ("html", "bibtex") and (views_asked or wide):
         name = "page" if format_ == "html" else "BibTeX file"
-        raise UserError(f"The {name} holds all views: leave --by, --published and --wide out.")
-    if wide and (by != "method" or published):
-        raise UserError("--wide is a view of its own: leave --by and --published out.")
+        raise UserError(f"The {name} holds all views: leave --by, --published, --multiverse and --wide out.")
+    if wide and views_asked:
+        raise UserError("--wide is a view of its own: leave --by, --published and --multiverse out.")
+    shown = choose_columns(columns or [])
     places = find_paths(results)
     folder = places.results
     found = collect.collect_records(folder, lambda r: board.is_wanted(r, dataset, contrast, preset, method))
@@ -82,8 +94,10 @@ def leaderboard(
         asked["--method"] = ", ".join(method or [])
         raise UserError(explain_absence(folder, asked))
     on_screen = format_ == "table" and output is None
-    if by != "method" or published:
+    if views_asked:
         listed = views.sheets_by(by, board.tables(chosen, sort), drawn) if by != "method" else []
+        for table in board.tables(chosen, sort) if multiverse else ():
+            listed += multiverse_of(table)
         listed += beside.write_sheets([one.record for one in chosen]) if published else []
         if on_screen:
             print_sheets(listed)
@@ -91,7 +105,7 @@ def leaderboard(
             write_output(sheets.written(listed, format_), output)
         _say(formats.left_out_lines(left_out))
     else:
-        tables = board.tables(chosen, sort, 0 if format_ == "bibtex" else drawn)
+        tables = board.tables(chosen, sort, 0 if format_ == "bibtex" else drawn, shown)
         failed = [(str(place), reason) for place, reason in record.failures(places.results)]
         if wide and on_screen:
             print_sheets([wide_table.write_sheet(tables, spread)])
@@ -102,7 +116,7 @@ def leaderboard(
         elif format_ == "bibtex":
             write_output(references.of_tables(tables), output)
         elif format_ == "latex":
-            write_output(latex.write_tables(tables, spread), output)
+            write_output(latex.write_tables(tables, spread, asked=bool(columns)), output)
         elif format_ == "html":
             write_output(page.write_page(tables, [*failed, *left_out], places, drawn), output)
         else:

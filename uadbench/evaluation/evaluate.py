@@ -18,21 +18,24 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.data.sizes import sizes, template_scale, voxel_size
+from uadbench.data.sizes import sizes
 from uadbench.data.space import resample
-from uadbench.evaluation.components import Lesions
 from uadbench.evaluation.counting import Look
+from uadbench.evaluation.details import FROC_RATES, RATES, Details, Sweep, detail_of
 from uadbench.evaluation.maps import Case, read_map
 from uadbench.evaluation.metrics import Voxels, dice, measure, or_none
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.pooling import Group, Pools
-from uadbench.evaluation.postprocess import PROFILES, drop_components, filtered
+from uadbench.evaluation.postprocess import PROFILES, filtered
+from uadbench.evaluation.regions import regions_of
 from uadbench.evaluation.scan_facts import extent, facts_of
+from uadbench.evaluation.view import View
 from uadbench.protocol import OPERATING_POINTS
 from uadbench.system.files import scratch_folder
 from uadbench.system.progress import Progress
 
 T = TypeVar("T")
+TESTED = ("healthy-test", "lesion-test")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Evaluation:
     pieces: dict[str, Pieces]
     voxels: dict[str, NDArray[np.int64]]
     lesions: dict[str, NDArray[np.int64]]
+    details: Details | None = None  # of the headline profile; records made by earlier versions have none
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class _Scan:
         counted = labels >= 0
         return np.load(self.scores[profile])[counted], labels[counted] > 0
 
+    def view(self, profile: str) -> View:
+        """Its volumes, with the map after a profile."""
+        return View.of(self.case.prepared, PROFILES[profile], np.load(self.scores[profile]))
+
     @property
     def group(self) -> Group:
         """With whom the scan's voxels are pooled."""
@@ -79,8 +87,12 @@ def evaluate(
     scratch: Path,
     workers: int,
     progress: Progress,
+    headline: str | None = None,
 ) -> Evaluation:
-    """Evaluate the maps of all partitions of one run; `scratch` takes temporary files."""
+    """Evaluate the maps of all partitions of one run; `scratch` takes temporary files.
+
+    Details are found of the headline profile, if one is named.
+    """
     with scratch_folder(scratch) as folder:
         pools = {profile: Pools() for profile in profiles}
 
@@ -91,13 +103,15 @@ def evaluate(
             return scan
 
         scans = _each(first, list(enumerate(cases)), workers, progress, "curves")
-        thresholds, pieces = {}, {}
+        thresholds, pieces, details = {}, {}, None
         for profile in profiles:
 
             def each(work: Callable[[_Scan], T], title: str, profile: str = profile) -> list[T]:
                 return _each(work, scans, workers, progress, f"{title} ({profile})")
 
             thresholds[profile], pieces[profile] = _operating_points(scans, profile, pools[profile], each)
+            if profile == headline:
+                details = _details(scans, profile, thresholds[profile], pools[profile], each)
 
         def last(scan: _Scan) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
             return {profile: _count_hits(scan, profile, thresholds[profile]) for profile in profiles}
@@ -118,7 +132,11 @@ def evaluate(
         pieces=pieces,
         voxels=voxels,
         lesions=lesions,
+        details=details,
     )
+
+
+Each = Callable[[Callable[[_Scan], Any], str], list[Any]]
 
 
 def _each(
@@ -160,7 +178,7 @@ def _operating_points(
     scans: Sequence[_Scan],
     profile: str,
     pools: Pools,
-    each: Callable[[Callable[[_Scan], Any], str], list[Any]],
+    each: Each,
 ) -> tuple[dict[str, float | None], Pieces]:
     """Frozen thresholds of one profile (protocol, rule 3), and the pieces on edges that contain them.
 
@@ -199,22 +217,33 @@ def _count_hits(
     scan: _Scan, profile: str, thresholds: Mapping[str, float | None]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Last pass over one scan: voxels (points, 3) and lesions (points, size bands, 3)."""
-    prepared, grid = scan.case.prepared, scan.case.prepared.grid
-    inside, lesion, ignored = extent(prepared), prepared.lesion(), prepared.ignored()
-    facts = prepared.facts
-    labelled = Lesions(lesion & inside, ignored, voxel_size(grid, facts), sizes(grid), grid.flat)
-    vector = np.load(scan.scores[profile])
+    view = scan.view(profile)
     voxels = np.zeros((len(OPERATING_POINTS), 3), np.int64)
-    lesions = np.zeros((len(OPERATING_POINTS), len(sizes(grid).bands), 3), np.int64)
+    lesions = np.zeros((len(OPERATING_POINTS), len(sizes(view.grid).bands), 3), np.int64)
     for row, point in enumerate(OPERATING_POINTS):
         threshold = thresholds[point]
         if threshold is None:
             continue
-        predicted = np.zeros(grid.shape, bool)
-        predicted[inside] = vector >= np.float32(threshold)
-        predicted = drop_components(predicted, PROFILES[profile], grid, template_scale(facts))
-        lesions[row] = labelled.against(predicted)
-        hit, wanted = predicted & ~ignored, lesion & inside & ~ignored
-        true_positives = int((hit & wanted).sum())
-        voxels[row] = true_positives, int(hit.sum()) - true_positives, int(wanted.sum()) - true_positives
+        predicted = view.called(threshold)
+        lesions[row] = view.lesions.against(predicted)
+        hit = predicted & ~view.ignored
+        true_positives = int((hit & view.wanted).sum())
+        missed = int(view.wanted.sum()) - true_positives
+        voxels[row] = true_positives, int(hit.sum()) - true_positives, missed
     return voxels, lesions
+
+
+def _details(
+    scans: Sequence[_Scan], profile: str, points: Mapping[str, float | None], pools: Pools, each: Each
+) -> Details:
+    """The details of all scans that are tested; of the others there are none."""
+    sweep = Sweep(pools.thresholds_at(RATES), len(pools.thresholds_at(FROC_RATES)))
+
+    def detail(scan: _Scan) -> dict[str, NDArray[Any]]:
+        partition, prepared = scan.case.partition, scan.case.prepared
+        view = scan.view(profile)
+        regions = None if view.grid.flat else regions_of(prepared.grid, prepared.brain())[view.box]
+        tested = points if partition in TESTED else dict.fromkeys(points)
+        return detail_of(view, regions, tested, sweep if partition == "lesion-test" else None)
+
+    return Details.of(each(detail, "details"), sweep)

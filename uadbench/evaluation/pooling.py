@@ -214,6 +214,14 @@ class Pools:
             found[name] = healthy.threshold_at_false_positive_rate(rate) if known else None
         return found
 
+    def thresholds_at(self, rates: Sequence[float]) -> NDArray[np.float32]:
+        """Descending thresholds that at most these shares of lesion-test's non-lesion voxels reach."""
+        tested = _pooled(self._histograms, "lesion-test")
+        if not tested.negatives.any():
+            return np.empty(0, np.float32)
+        found = np.unique([np.float32(tested.threshold_at_false_positive_rate(rate)) for rate in rates])
+        return np.asarray(found[np.isfinite(found)][::-1], np.float32)
+
     def edges(self, thresholds: Sequence[float]) -> Edges:
         """Edges for the pieces, the thresholds among them, with which the shown figures stay certain."""
         return edges_for(_shown(self._histograms), thresholds, POOLED)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadbench.data.space import Grid
-from uadbench.evaluation.components import neighbours
+from uadbench.evaluation.components import without_small
 from uadbench.evaluation.medians import median
 
 LOWEST = np.finfo(np.float32).min  # the score of voxels that are taken out
@@ -106,12 +106,7 @@ def drop_components(
     _check_shape(binary, grid)
     on_grid_mm3 = profile.component_mm3 * scale
     largest_dropped = int(on_grid_mm3 / grid.spacing_mm ** (2 if grid.flat else 3))  # voxels
-    if not largest_dropped:
-        return binary
-    labels, _ = ndimage.label(binary, neighbours(grid.flat))
-    large = np.bincount(labels.ravel()) > largest_dropped
-    large[0] = False
-    return np.asarray(large[labels])
+    return without_small(binary, largest_dropped, grid.flat) if largest_dropped else binary
 
 
 def _check_shape(volume: NDArray[np.generic], grid: Grid) -> None:

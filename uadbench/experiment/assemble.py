@@ -29,7 +29,9 @@ def assemble_record(
     maps.write_scans(work.maps_folder, work.cohort.fingerprint(), cases)
     with measured() as cost:
         scratch = runtime.paths.runs / "scratch"
-        evaluation = evaluate(cases, PROFILES, scratch, runtime.workers, runtime.progress)
+        evaluation = evaluate(
+            cases, PROFILES, scratch, runtime.workers, runtime.progress, work.resolved.test.card.headline
+        )
     pieces = work.record_path.with_suffix(".npz")
     facts: dict[str, Any] = {
         **_asked(work),

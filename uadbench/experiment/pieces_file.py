@@ -17,6 +17,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from uadbench.data.sizes import VOLUMES
+from uadbench.evaluation import details
+from uadbench.evaluation.details import Details
 from uadbench.evaluation.pieces import MEMBERS, Pieces
 from uadbench.experiment.record import Stored
 from uadbench.protocol import OPERATING_POINTS
@@ -41,6 +43,7 @@ COUNTS: Members = {
 }
 # The scores of whole scans, or of their slices one after the other where there are no whole scans.
 IMAGE_SCORES = "image-scores"
+DETAILS = "details"  # of the headline profile; absent from files of earlier versions
 IMAGES: Members = {
     "ids": ("U", None, "n"),
     "scores": ("f", 8, "m"),
@@ -57,6 +60,7 @@ class PiecesRead:
     voxels: Mapping[str, NDArray[np.int64]]  # (subjects, operating points, 3)
     lesions: Mapping[str, NDArray[np.int64]]  # (subjects, operating points, size bands, 3)
     image_scores: Sequence[NDArray[np.float64]]  # of each subject: its scan's, or those of its slices
+    details: Details | None  # of the headline profile
     digest: str  # of all of it but the ids: that of equal pieces under other names too
 
 
@@ -69,6 +73,8 @@ def write_pieces(path: Path, evaluation: "Evaluation") -> str:
             "voxels": evaluation.voxels[profile].astype(np.uint32),
             "lesions": evaluation.lesions[profile].astype(np.uint32),
         }
+    if evaluation.details is not None:
+        groups[DETAILS] = {"ids": groups[IMAGE_SCORES]["ids"], **evaluation.details.arrays}
     for own in groups.values():  # ids as the record writes them
         own["ids"] = np.array([visible(str(name)) for name in own["ids"]], str)
     content = packed(
@@ -131,7 +137,9 @@ def _read(stored: Stored) -> PiecesRead:
         if own["ids"].tolist() != ids:
             raise ValueError(f"{group} is of other subjects than the record, or in another order")
     digest = _digest(arrays)
-    images = arrays.pop(IMAGE_SCORES)
+    images, detailed = arrays.pop(IMAGE_SCORES), arrays.pop(DETAILS, None)
+    if detailed is not None and detailed["lesions"].sum() != len(detailed["lesion_voxels"]):
+        raise ValueError("the lesions of its details are not those of the scans")
     ends = images["lengths"].astype(np.int64).cumsum()
     if len(images["scores"]) != (ends[-1] if len(ends) else 0) or np.isnan(images["scores"]).any():
         raise ValueError("the scores of the scans are not one for each")
@@ -149,6 +157,7 @@ def _read(stored: Stored) -> PiecesRead:
         {profile: own["voxels"].astype(np.int64) for profile, own in arrays.items()},
         {profile: own["lesions"].astype(np.int64) for profile, own in arrays.items()},
         np.split(images["scores"], ends[:-1]) if len(ends) else [],
+        None if detailed is None else Details(detailed),
         digest,
     )
 
@@ -166,10 +175,12 @@ def _arrays(path: Path, profiles: Sequence[str], subjects: int) -> dict[str, Arr
     """Every array by profile and name, each checked before it is read."""
     wanted: dict[str, Members] = {profile: {**MEMBERS, **COUNTS} for profile in profiles}
     wanted[IMAGE_SCORES] = IMAGES
-    expected = {f"{group}/{name}.npy" for group, members in wanted.items() for name in members}
-    found: dict[str, Arrays] = {group: {} for group in wanted}
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+        if f"{DETAILS}/ids.npy" in names:
+            wanted[DETAILS] = details.MEMBERS
+        expected = {f"{group}/{name}.npy" for group, members in wanted.items() for name in members}
+        found: dict[str, Arrays] = {group: {} for group in wanted}
         if sorted(names) != sorted(expected):
             odd = sorted(set(names) ^ expected)
             raise ValueError(f"its members are not those of the record's profiles ({', '.join(odd[:3])})")

@@ -17,6 +17,7 @@ from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file, record
 from uadbench.experiment.pieces_file import PiecesRead
+from uadbench.experiment.recompute_details import wrong_details
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.protocol import (
     FALSE_POSITIVE_RATES,
@@ -247,6 +248,7 @@ def evaluation(made: RunRecord, read: PiecesRead) -> Evaluation:
         dict(read.pieces),
         dict(read.voxels),
         dict(read.lesions),
+        read.details,
     )
 
 
@@ -274,4 +276,5 @@ PARTS: Sequence[Callable[[RunRecord, PiecesRead], Iterator[str]]] = (
     _thresholds,
     _image_scores,
     _summary,
+    wrong_details,
 )

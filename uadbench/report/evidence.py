@@ -48,7 +48,7 @@ class Evidence:
         return self.stored.record
 
     @cached_property
-    def _chosen(self) -> list[int]:
+    def chosen(self) -> list[int]:
         """Rows of the tested scans."""
         subjects = self.record.subjects
         tested = [
@@ -61,7 +61,7 @@ class Evidence:
     @property
     def subjects(self) -> list[SubjectResult]:
         """The tested scans."""
-        return [self.record.subjects[row] for row in self._chosen]
+        return [self.record.subjects[row] for row in self.chosen]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -69,13 +69,14 @@ class Evidence:
         return tuple(s.id for s in self.subjects)
 
     @cached_property
-    def _ill(self) -> list[int]:
-        return [row for row in self._chosen if self.record.subjects[row].partition == "lesion-test"]
+    def ill(self) -> list[int]:
+        """Rows of the lesion-test scans, in this order."""
+        return [row for row in self.chosen if self.record.subjects[row].partition == "lesion-test"]
 
     @cached_property
     def persons(self) -> int:
         """How many subjects with lesions were tested."""
-        return len({self.record.subjects[row].person for row in self._ill})
+        return len({self.record.subjects[row].person for row in self.ill})
 
     @cached_property
     def weights(self) -> Any:
@@ -86,12 +87,13 @@ class Evidence:
         )
 
     @cached_property
-    def _ill_weights(self) -> Any:
+    def ill_weights(self) -> Any:
         """The same resamples, of the lesion-test scans alone."""
-        return self.weights[:, [self._chosen.index(row) for row in self._ill]]
+        return self.weights[:, [self.chosen.index(row) for row in self.ill]]
 
     @cached_property
-    def _read(self) -> pieces_file.PiecesRead:
+    def read(self) -> pieces_file.PiecesRead:
+        """All that lies beside the record."""
         return pieces_file.read_pieces(self.stored)
 
     def figures(self) -> dict[str, Sampled]:
@@ -99,14 +101,14 @@ class Evidence:
         headline = self.record.headline
         found: dict[str, Sampled] = {}
         for profile in dict.fromkeys([headline, *PROFILES]):
-            if profile not in self._read.pieces:
+            if profile not in self.read.pieces:
                 continue
-            voxels = uncertainty.pooled(self._read.pieces[profile].only(self._ill), self._ill_weights)
+            voxels = uncertainty.pooled(self.read.pieces[profile].only(self.ill), self.ill_weights)
             found[f"ap_{profile}"] = voxels.ap
             if profile == headline:
                 found |= {"ap": voxels.ap, "auroc": voxels.auroc, "dsc_oracle": voxels.best_dice}
-        ill = [self.record.subjects[row] for row in self._ill]
-        found["ap_mean"] = uncertainty.mean([s.ap.get(headline) for s in ill], self._ill_weights)
+        patients = [self.record.subjects[row] for row in self.ill]
+        found["ap_mean"] = uncertainty.mean([s.ap.get(headline) for s in patients], self.ill_weights)
         thresholds = self.record.thresholds[headline]
         for point in ("val", "fpr1", "fpr5"):
             if thresholds.get(point) is not None:
@@ -121,15 +123,19 @@ class Evidence:
 
     def _dice(self, point: str) -> Sampled:
         """Pooled Dice at an operating point."""
-        counts = self._read.voxels[self.record.headline][self._ill, OPERATING_POINTS.index(point)]
+        counts = self.read.voxels[self.record.headline][self.ill, OPERATING_POINTS.index(point)]
         true, false, missed = counts.astype(np.float64).T
-        return uncertainty.ratio(2 * true, 2 * true + false + missed, self._ill_weights)
+        return uncertainty.ratio(2 * true, 2 * true + false + missed, self.ill_weights)
+
+    def lesion_counts(self, point: str) -> Any:
+        """At a point: lesions, found lesions and false components of each lesion-test scan, (scans, 3)."""
+        counts = self.read.lesions[self.record.headline][self.ill, OPERATING_POINTS.index(point)]
+        return counts.sum(1).astype(np.float64)  # over sizes
 
     def _recall(self, point: str) -> Sampled:
         """Share of lesions found at an operating point."""
-        counts = self._read.lesions[self.record.headline][self._ill, OPERATING_POINTS.index(point)]
-        by_kind = counts.sum(1).astype(np.float64)  # over sizes: (scans, kinds of counts)
-        return uncertainty.ratio(by_kind[:, FOUND], by_kind[:, LESIONS], self._ill_weights)
+        by_kind = self.lesion_counts(point)
+        return uncertainty.ratio(by_kind[:, FOUND], by_kind[:, LESIONS], self.ill_weights)
 
     def values(self) -> dict[str, float]:
         """The figures of pooled voxels as exactly as the histograms give them, by the names of `figures`.
@@ -137,9 +143,9 @@ class Evidence:
         Of some of the scans alone the histograms may leave more open than is promised: those are left out.
         """
         found: dict[str, float] = {}
-        for profile, pieces in self._read.pieces.items():
+        for profile, pieces in self.read.pieces.items():
             try:
-                curve = pieces.only(self._ill).curve().certain()
+                curve = pieces.only(self.ill).curve().certain()
             except UncertainFigureError:
                 continue
             found[f"ap_{profile}"] = curve.ap
@@ -161,8 +167,8 @@ class Evidence:
     def counts(self) -> tuple[Any, Any]:
         """At the operating point: TP, FP, FN (scans, 3) and lesions (scans, sizes, kinds) of the tested."""
         point, headline = OPERATING_POINTS.index(self.operating_point), self.record.headline
-        found = self._read.voxels[headline], self._read.lesions[headline]
-        voxels, lesions = (counts[self._chosen, point].astype(np.float64) for counts in found)
+        found = self.read.voxels[headline], self.read.lesions[headline]
+        voxels, lesions = (counts[self.chosen, point].astype(np.float64) for counts in found)
         return voxels, lesions
 
     def banded_curve(self, points: int = 100, draws: int = 200) -> list[tuple[float, float, float, float]]:
@@ -170,9 +176,9 @@ class Evidence:
 
         At about so many recalls; precision in a resample is interpolated between its own recalls.
         """
-        stored, weights = self._read.pieces[self.record.headline], self._ill_weights[:draws]
+        stored, weights = self.read.pieces[self.record.headline], self.ill_weights[:draws]
         true, false = (
-            counts[self._ill][:, ::-1].cumsum(1, dtype=np.int64)
+            counts[self.ill][:, ::-1].cumsum(1, dtype=np.int64)
             for counts in (stored.positives, stored.negatives)
         )
         if not true.size or not true[:, -1].any():

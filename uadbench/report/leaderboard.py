@@ -14,47 +14,18 @@ from uadbench.cards import contrast_named
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import PROFILES, protocol
+from uadbench.report.columns import BY_NAME, SORTABLE, STANDARD
+from uadbench.report.columns import COLUMNS as COLUMNS
+from uadbench.report.columns import Column as Column
 from uadbench.report.evidence import SAME_TEST, Evidence
 from uadbench.report.shortcut import control_shortcut
 from uadbench.report.standings import FEWEST_SEEDS, Standing, keep_resamples, standings
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
 
-
-@dataclass(frozen=True)
-class Column:
-    """One number of a row: where it comes from in a record's summary, and what it means."""
-
-    name: str
-    title: str
-    meaning: str
-    main: bool = True  # shown on a narrow screen too
-
-
-COLUMNS = (
-    *[
-        Column(
-            f"ap_{profile}",
-            f"AP {profile}",
-            "average precision over all voxels"
-            + (", of the map as the method emits it" if profile == "raw" else f", after `{profile}`"),
-        )
-        for profile in PROFILES
-    ],
-    Column("ap_unflagged", "AP unflagged", "the headline AP without the scans that preparation flagged"),
-    Column("ap_mean", "AP mean", "mean over subjects of their own headline AP", main=False),
-    Column("auroc", "AUROC", "over all voxels, after the headline profile", main=False),
-    Column("dsc_oracle", "⌈DSC⌉", "Dice at the best single threshold on the test set: an oracle"),
-    Column("dsc_val", "DSC val", "Dice at the threshold frozen on lesion-val", main=False),
-    Column("dsc_fpr1", "DSC 1%", "Dice at 1 % false positives on healthy-val"),
-    Column("dsc_fpr5", "DSC 5%", "Dice at 5 % false positives on healthy-val", main=False),
-    Column("recall_fpr1", "recall 1%", "share of lesions found at 1 % false positives", main=False),
-    Column("auroc_scan", "AUROC scan", "healthy-test against lesion-test scans, mean of their top 1 %"),
-    Column("auroc_slice", "AUROC slice", "lesion-free against lesion slices of patients, by their top 1 %"),
-)
 HEADLINE_MARK = "←"  # behind the title of the headline profile's AP
+IN_SUMMARY = (*[column.name for column in COLUMNS if column.figure is None], "recall_fpr1")
 DICE_POINTS = ("oracle", "val", "fpr1", "fpr5")
-SORTABLE = ("ap", *[column.name for column in COLUMNS])  # `ap`: of the headline profile
 
 
 @dataclass(frozen=True)
@@ -120,17 +91,23 @@ class Table:
     sort: str = "ap"
     shortcut: Interval | None = None  # AUROC of the control of rule 14, where records have its statistics
     elsewhere: int = 0  # rows of the same test that scored other patients, in tables of their own
+    chosen: tuple[str, ...] = STANDARD  # names of columns
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Scans are told apart where there are healthy ones, else slices (rule 2)."""
+        """Scans are told apart where there are healthy ones, else slices (rule 2).
+
+        Of the standard columns those are left out that no row has and that are made of the histograms.
+        """
         hidden = {"auroc_scan" if protocol(self.protocol).flat else "auroc_slice"}
-        if all(row.numbers["ap_unflagged"] is None for row in self.rows):
-            hidden.add("ap_unflagged")
+        for name in self.chosen if self.chosen == STANDARD else ():
+            made = name == "ap_unflagged" or BY_NAME[name].figure is not None
+            if made and all(row.numbers.get(name) is None for row in self.rows):
+                hidden.add(name)
         marked = {f"ap_{self.headline}": f" {HEADLINE_MARK}"}
         return tuple(
             replace(column, title=column.title + marked.get(column.name, ""))
-            for column in COLUMNS
+            for column in map(BY_NAME.__getitem__, self.chosen)
             if column.name not in hidden
         )
 
@@ -138,7 +115,8 @@ class Table:
     def sorted_by(self) -> str:
         """The title of the column that the table is sorted by."""
         name = f"ap_{self.headline}" if self.sort == "ap" else self.sort
-        return next((c.title for c in self.columns if c.name == name), f"AP {self.headline}")
+        titles = {column.name: column.title for column in self.columns}
+        return titles.get(name) or BY_NAME[name].title
 
     @property
     def title(self) -> str:
@@ -150,9 +128,9 @@ class Table:
 
 
 def numbers(record: RunRecord) -> dict[str, float | None]:
-    """The leaderboard's columns of one record; of a headline profile that it lacks, there are none."""
+    """The columns that a record's summary has; of a headline profile that it lacks, there are none."""
     profiles, sliced = record.summary.profiles, record.summary.slice
-    found: dict[str, float | None] = dict.fromkeys(SORTABLE)
+    found: dict[str, float | None] = dict.fromkeys(("ap", *IN_SUMMARY))
     found |= {f"ap_{name}": profiles[name].ap for name in PROFILES if name in profiles}
     found["auroc_scan"] = record.summary.scan.auroc
     found["auroc_slice"] = None if sliced is None else sliced.auroc_slice
@@ -170,39 +148,45 @@ def scored(record: RunRecord) -> list[str]:
     return sorted(f"{s.cohort}/{s.id}" for s in record.subjects if s.partition == "lesion-test")
 
 
-def tables(records: Iterable[Stored], sort: str = "ap", resamples: int = 0) -> list[Table]:
+def tables(
+    records: Iterable[Stored], sort: str = "ap", resamples: int = 0, columns: Sequence[str] = ()
+) -> list[Table]:
     """All tables of the records, the rows of each sorted by one column, best first.
 
     With resamples each row gets its `Standing` from its score histograms; without, no row has a rank.
+    `columns`: names as `choose_columns` gives them; with neither, only what stands in the summaries is shown.
     """
     if sort not in SORTABLE:
         raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, got '{sort}'.")
+    chosen = tuple(columns) or STANDARD
+    shown = (*(chosen if columns or resamples else ()), sort)
+    further = [name for name in BY_NAME if name in shown and name not in IN_SUMMARY]
     groups: dict[tuple[Any, ...], list[Stored]] = {}
     for stored in records:
         key = (*[getattr(stored.record, name) for name in SAME_TEST], sha256_json(scored(stored.record)))
         groups.setdefault(key, []).append(stored)
-    made = {key: _table(group, sort, resamples) for key, group in sorted(groups.items())}
+    made = {key: _table(group, sort, resamples, further) for key, group in sorted(groups.items())}
     rows_of_test: Counter[tuple[Any, ...]] = Counter()
     for key, table in made.items():
         rows_of_test[key[:-1]] += len(table.rows)
     return [
-        replace(table, scored=key[-1][:8], elsewhere=rows_of_test[key[:-1]] - len(table.rows))
+        replace(table, chosen=chosen, scored=key[-1][:8], elsewhere=rows_of_test[key[:-1]] - len(table.rows))
         for key, table in made.items()
     ]
 
 
-def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
+def _table(group: Sequence[Stored], sort: str, resamples: int, further: Sequence[str]) -> Table:
     first = group[0].record
     by_row: dict[tuple[str, str, str, str], list[Stored]] = {}
     for one in group:
         r = one.record
         by_row.setdefault((r.method, r.variant, r.model_grid, r.train or "none"), []).append(one)
     persons = len({s.person for s in first.subjects if s.partition == "lesion-test"})
-    made = [_row(seeds, persons) for seeds in by_row.values()]
+    made = [_row(seeds, persons, further) for seeds in by_row.values()]
     made.sort(key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.facts, row.train))
     made = _below_unranked(made)
     if resamples:
-        kept = [keep_resamples(row.evidence(resamples), row.numbers, sort) for row in made]
+        kept = [keep_resamples(row.evidence(resamples), row.numbers, sort, further) for row in made]
         sure = standings(kept, [not row.unranked for row in made])
         made = [replace(row, standing=standing) for row, standing in zip(made, sure, strict=True)]
     profiles = first.summary.profiles
@@ -218,20 +202,27 @@ def _table(group: Sequence[Stored], sort: str, resamples: int) -> Table:
     )
 
 
-def _row(seeds: Sequence[Stored], persons: int) -> Row:
+def _row(seeds: Sequence[Stored], persons: int, further: Sequence[str]) -> Row:
     ordered = tuple(sorted(seeds, key=lambda one: one.record.seed))
     first = ordered[0].record
-    of_seeds = [numbers(one.record) for one in ordered]
+    of_seeds = [numbers(one.record) | (_further(one, further) if further else {}) for one in ordered]
     return Row(
         **{name: getattr(first, name) for name in ("method", "variant", "model_grid", "trained")},
         train=first.train or "none",
         seeds=tuple(one.record.seed for one in ordered),
-        numbers={name: mean_of_all([one[name] for one in of_seeds]) for name in SORTABLE},
+        numbers={name: mean_of_all([one[name] for one in of_seeds]) for name in of_seeds[0]},
         scored=len(scored(first)),
         excluded=tuple(sorted(exclusions(first).items())),
         unranked=_why_unranked(first, len({one.record.seed for one in ordered}), persons),
         stored=ordered,
     )
+
+
+def _further(stored: Stored, names: Sequence[str]) -> dict[str, float | None]:
+    """Columns that are made of what lies beside a record."""
+    evidence = Evidence(stored, resamples=0)
+    found = {name: figure(evidence) for name in names if (figure := BY_NAME[name].figure)}
+    return {name: None if one is None else one.value for name, one in found.items()}
 
 
 def exclusions(record: RunRecord) -> Counter[str]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval, Sampled
+from uadbench.report.columns import BY_NAME
 from uadbench.report.evidence import Evidence, figures_of_row
 
 SIGNIFICANT = 1 - LEVEL
@@ -35,18 +36,37 @@ class Kept:
     few: bool
 
 
-def keep_resamples(seeds: Sequence[Evidence], numbers: Mapping[str, float | None], sort: str) -> Kept:
-    """What a row's standing needs of the evidence of its seeds; `numbers` are the leaderboard's own."""
-    figures = figures_of_row(seeds)
+def keep_resamples(
+    seeds: Sequence[Evidence],
+    numbers: Mapping[str, float | None],
+    sort: str,
+    further: Sequence[str] = (),
+) -> Kept:
+    """What a row's standing needs of the evidence of its seeds; `numbers` are the leaderboard's own.
+
+    `further`: columns beside those that every record has.
+    """
+    figures = {**figures_of_row(seeds), **_further_of_row(seeds, further)}
     intervals = {
         name: moved for name, figure in figures.items() if (moved := _around(figure, numbers.get(name)))
     }
-    first = seeds[0]
-    ids = first.ids
+    first, column = seeds[0], figures.get(sort)
+    ids = tuple(s.id for s in first.subjects if s.partition == "lesion-test")
     # Healthy and lesion scans are drawn each for themselves, but where a subject has both (regime `within`).
-    if sort != "auroc_scan" and first.record.regime != "within":
-        ids = tuple(s.id for s in first.subjects if s.partition == "lesion-test")
-    return Kept(intervals, figures.get(sort), ids, min(one.persons for one in seeds) < FEW_PERSONS)
+    if first.record.regime == "within" or (column is not None and column.influence.size != len(ids)):
+        ids = first.ids
+    return Kept(intervals, column, ids, min(one.persons for one in seeds) < FEW_PERSONS)
+
+
+def _further_of_row(seeds: Sequence[Evidence], names: Sequence[str]) -> dict[str, Sampled]:
+    """Means over seeds, of the columns that every seed has of the same scans."""
+    found: dict[str, Sampled] = {}
+    for name in names if len({one.ids for one in seeds}) == 1 else ():
+        figure = BY_NAME[name].figure if BY_NAME[name].share else None
+        each = [sampled for one in seeds if figure and (sampled := figure(one)) is not None]
+        if len(each) == len(seeds):
+            found[name] = uncertainty.over_seeds(each)
+    return found
 
 
 def standings(rows: Sequence[Kept], may_be_ranked: Sequence[bool]) -> list[Standing]:

@@ -2,8 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
+from uadbench.protocol import protocol
 from uadbench.report import cost, families, formats
+from uadbench.report.columns import OPERATING_POINT
+from uadbench.report.further import lesions_of
 from uadbench.report.leaderboard import Table
 from uadbench.report.sheets import Line, Sheet
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratum, gaps, strata
@@ -86,6 +91,30 @@ def _by_bias(table: Table, resamples: int) -> Sheet:
     return _sheet(table, "differences between sites, sexes and ages", headers, lines, f"{GAP_NOTE} {FEW}")
 
 
+def _by_lesion(table: Table, resamples: int) -> Sheet:
+    """Every lesion of every row with its volume, and whether it is found (protocol, rule 10)."""
+    lines: list[Line] = []
+    lacking = 0
+    for row in table.rows:
+        listed = [lesions_of(one) for one in row.evidence(resamples=0)]
+        lacking += not all(listed)
+        for lesion in zip(*listed, strict=True) if all(listed) else ():
+            found = sum(one.found for one in lesion)
+            said = (
+                "found" if found == len(lesion) else f"{found} of {len(lesion)} seeds" if found else "missed"
+            )
+            share = float(np.mean([one.covered for one in lesion]))
+            own = lesion[0]
+            lines.append((*row.facts, own.scan, own.kind, f"{own.size:.3g}", formats.shown(share), said))
+    unit = "pixels" if protocol(table.protocol).flat else "ml"
+    note = f"A lesion is found where at least 10 % of it is called, at {OPERATING_POINT}." + (
+        f" {lacking} rows are of an earlier version and have no list: `uadbench evaluate` adds it."
+        if lacking
+        else ""
+    )
+    return _sheet(table, "every lesion", ("scan", "kind", unit, "share called", "found"), lines, note)
+
+
 def _by_cost(table: Table, resamples: int) -> Sheet:
     """What every row costs, beside its AP."""
     lines = []
@@ -101,5 +130,6 @@ BY: Mapping[str, Callable[[Table, int], Sheet]] = {
     "stratum": _by_stratum,
     "bias": _by_bias,
     "cost": _by_cost,
+    "lesion": _by_lesion,
 }
 NEED_RESAMPLES = ("stratum", "bias")

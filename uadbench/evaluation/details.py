@@ -1,0 +1,188 @@
+"""Details: what is counted of a scan's map under the headline profile beyond voxels and lesions at points.
+
+Lesions and false components at many thresholds (FROC), overlap with each lesion (AUPRO), surface Dice, AP by
+size of lesion, where false positives lie, slices with a false alarm, and every lesion by itself. All of it is
+per scan, so that it adds (protocol, rule 12); records made by earlier versions have none of it.
+
+Costs are bounded: components are counted at the `FROC_RATES`, surfaces at the operating points. Of a scan at
+1 mm they take 6 s of one core (`benchmarks/details.py`).
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.data.sizes import SIZE_BANDS
+from uadbench.evaluation.components import FALSE, FOUND
+from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.regions import REGIONS
+from uadbench.evaluation.view import View
+from uadbench.protocol import OPERATING_POINTS, SURFACE_TOLERANCE_MM
+
+# Shares of the non-lesion voxels of lesion-test that are called, of all scans together: maps are looked at
+# above these quantiles of their scores. At the first components are counted too.
+FROC_RATES = tuple(np.geomspace(1e-7, 1e-2, 26).tolist())
+RATES = (*FROC_RATES, *np.geomspace(0.0105, 0.3, 100).tolist())
+# Columns of the sweep: non-lesion voxels called; lesions found and false components, NaN where they are not
+# counted; and the sum over lesions of the share of each that is called.
+CALLED, HITS, FALSES, OVERLAP = range(4)
+
+Arrays = Mapping[str, NDArray[Any]]
+Members = Mapping[str, tuple[str, int | None, str]]
+# What is kept, for whoever reads it from a file (as `pieces.MEMBERS`): of n scans, t thresholds, m lesions.
+_POINTS = str(len(OPERATING_POINTS))
+MEMBERS: Members = {
+    "ids": ("U", None, "n"),
+    "thresholds": ("f", 4, "t"),  # descending
+    "sweep": ("f", 8, "nt4"),  # of lesion-test scans; see the columns above
+    "surface": ("f", 8, f"n{_POINTS}"),  # normalised surface Dice; NaN where it is undefined
+    "size_ap": ("f", 8, f"n{len(SIZE_BANDS)}"),  # AP of the lesions of each size; NaN where there are none
+    "regions": ("u", 4, f"n{_POINTS}{len(REGIONS)}"),  # false-positive voxels
+    "alarms": ("u", 4, f"n{_POINTS}"),  # lesion-free slices on which a voxel is called
+    "lesion_free": ("u", 4, "n"),  # slices
+    "lesions": ("u", 4, "n"),  # how many of the lesions below are of each scan
+    "lesion_voxels": ("u", 4, "m"),
+    "covered": ("u", 4, f"m{_POINTS}"),  # voxels of each lesion that are called
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Descending thresholds (t,), and at how many of them, from the first on, components are counted."""
+
+    thresholds: NDArray[np.float32]
+    counted: int
+
+
+def detail_of(
+    view: View, regions: NDArray[np.uint8] | None, points: Mapping[str, float | None], sweep: Sweep | None
+) -> dict[str, NDArray[Any]]:
+    """The details of one scan, by the names of `MEMBERS`.
+
+    `regions` (as the view) are where the scan lies in MNI152 space; without `sweep` it is no patient's.
+    """
+    lesions, free = view.lesions, view.counted.any((0, 1)) & ~view.lesion.any((0, 1))
+    n_points, n_sizes = len(OPERATING_POINTS), len(SIZE_BANDS)
+    found: dict[str, NDArray[Any]] = {
+        "surface": np.full(n_points, np.nan),
+        "regions": np.zeros((n_points, len(REGIONS)), np.uint32),
+        "alarms": np.zeros(n_points, np.uint32),
+        "lesion_free": np.array(free.sum(), np.uint32),
+        "lesion_voxels": lesions.voxels[lesions.counts].astype(np.uint32),
+        "covered": np.zeros((int(lesions.counts.sum()), n_points), np.uint32),
+    }
+    for row, point in enumerate(OPERATING_POINTS):
+        threshold = points[point]
+        if threshold is None:
+            continue
+        called = view.called(threshold)
+        found["covered"][:, row] = lesions.covered(called)[lesions.counts]
+        called &= ~view.ignored
+        found["alarms"][row] = called[..., free].any((0, 1)).sum()
+        if regions is not None:
+            found["regions"][row] = np.bincount(regions[called & ~view.wanted], minlength=len(REGIONS))
+        if sweep is not None and not view.grid.flat:
+            own_mm = view.grid.spacing_mm / view.scale ** (1 / 3)
+            found["surface"][row] = surface_dice(called, view.wanted, own_mm)
+    if sweep is None:
+        return found | {"sweep": NO_SWEEP, "size_ap": np.full(n_sizes, np.nan)}
+    return found | {"sweep": swept(view, sweep), "size_ap": _ap_by_size(view)}
+
+
+def swept(view: View, sweep: Sweep) -> NDArray[np.float64]:
+    """The sweep (thresholds, 4) of one scan, see the columns above.
+
+    Overlap and voxels are of the map before components are dropped, as are AP and every threshold (rule 9).
+    """
+    lesions, thresholds = view.lesions, sweep.thresholds
+    found = np.full((len(thresholds), 4), np.nan)
+    found[:, CALLED] = _reached(view.scores[view.counted & ~view.wanted], thresholds)
+    labels = np.where(lesions.counts[lesions.labels] & view.wanted, lesions.labels, 0)
+    counted = labels > 0
+    found[:, OVERLAP] = _reached(view.scores[counted], thresholds, 1 / lesions.voxels[labels[counted]])
+    for place, threshold in enumerate(thresholds[: sweep.counted]):
+        by_size = lesions.against(view.called(float(threshold)))
+        found[place, [HITS, FALSES]] = by_size[:, [FOUND, FALSE]].sum(0)
+    return found
+
+
+def _reached(
+    scores: NDArray[np.float32], thresholds: NDArray[np.float32], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """How many scores, or what weight of them, reach each of the descending thresholds."""
+    first = np.searchsorted(-thresholds, -scores, "left")
+    counts = np.bincount(first, weights, minlength=len(thresholds) + 1)
+    return np.asarray(counts.cumsum()[: len(thresholds)], np.float64)
+
+
+def _ap_by_size(view: View) -> NDArray[np.float64]:
+    """Average precision (bands,) of the lesions of each size; voxels of other lesions do not count."""
+    lesions, found = view.lesions, np.full(len(SIZE_BANDS), np.nan)
+    band_of = np.where(lesions.counts, lesions.bands, -1)[lesions.labels]
+    for band in np.unique(lesions.bands[lesions.counts]):
+        wanted = view.wanted & (band_of == band)
+        among = wanted | (view.counted & ~view.wanted)
+        found[band] = measure(view.scores[among], wanted[among]).ap
+    return found
+
+
+def surface_dice(
+    called: NDArray[np.bool_],
+    lesion: NDArray[np.bool_],
+    spacing_mm: float,
+    tolerance_mm: float = SURFACE_TOLERANCE_MM,
+) -> float:
+    """Normalised surface Dice of two masks (R, A, S); NaN without a lesion.
+
+    The share of the area of both surfaces that lies within the tolerance of the other (Nikolov et al., J Med
+    Internet Res 23(7):e26151, 2021), by MONAI, with surface elements between voxels as in the authors' code.
+    """
+    if not lesion.any():
+        return float("nan")
+    if not called.any():
+        return 0.0
+    import torch
+    from monai.metrics.surface_dice import compute_surface_dice
+
+    # Of its own way of calling itself; a filter that is set and reset would not be safe in threads.
+    warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
+    masks = [torch.from_numpy(mask[None, None]) for mask in (called, lesion)]
+    found = compute_surface_dice(
+        *masks, [tolerance_mm], include_background=True, spacing=[spacing_mm] * 3, use_subvoxels=True
+    )
+    return float(found.item())
+
+
+# ---- of all scans ----------------------------------------------------------------------------------
+
+
+NO_SWEEP = np.zeros((0, 4))
+
+
+@dataclass(frozen=True)
+class Details:
+    """The details of all scans, in order, by the names of `MEMBERS` (`ids` stand elsewhere)."""
+
+    arrays: Arrays
+
+    @classmethod
+    def of(cls, scans: Sequence[Mapping[str, NDArray[Any]]], sweep: Sweep) -> "Details":
+        """From those of each scan."""
+        found: dict[str, NDArray[Any]] = {
+            name: np.stack([one[name] for one in scans])
+            for name in ("surface", "size_ap", "regions", "alarms", "lesion_free")
+        }
+        found |= {name: np.concatenate([one[name] for one in scans]) for name in ("lesion_voxels", "covered")}
+        none = np.zeros((len(sweep.thresholds), 4))
+        found["sweep"] = np.stack([one["sweep"] if len(one["sweep"]) else none for one in scans])
+        found["lesions"] = np.array([len(one["lesion_voxels"]) for one in scans], np.uint32)
+        return cls(found | {"thresholds": sweep.thresholds})
+
+    @property
+    def owners(self) -> NDArray[np.intp]:
+        """The row of the scan of each lesion, (lesions,)."""
+        return np.repeat(np.arange(len(self.arrays["lesions"])), self.arrays["lesions"])
