@@ -3,7 +3,7 @@
 A comment above each block says what becomes of it:
 
     test, slow         run, one after the other, in one empty folder a page; `slow` where that takes minutes.
-                       `test; with ixi mslub`: simulated subjects in the layouts of these are in downloads/ first
+                       `test; with ixi mslub`: first, simulated subjects in these layouts are in downloads/
     file: PATH         shows that file of the repository
     slurm: PART        followed on a real Slurm by tests/sweep/test_slurm.py
     make               targets of the Makefile, or the installation; each takes minutes and is run by .ci/run
@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FENCE = re.compile(r"(?:<!-- ([^\n]*) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 FATE = re.compile(r"(?:test|slow)(?:; with [a-z0-9 ]+)?|file: \S+|slurm: \w+|make|shown")
 HOME = "/home/you"  # what a page writes for the folder in which its commands were run
+WIDTH = 100  # of the terminal
 CLOCK = re.compile(r"^\d\d:\d\d:\d\d ")  # a line of progress, which no run repeats
 
 CONTRAST_AGENT = {"T1ce": "T1c", "T1post": "T1c"}  # as data sets spell it: as the field does
@@ -109,19 +111,20 @@ def _answered(number: int, block: Block, answers: Path, folder: Path) -> str:
     parts = []
     for place, line in enumerate(block.asked):
         said = answers / f"{number}-{place}"
-        printed = Path(f"{said}.out").read_text()
-        if Path(f"{said}.code").exists():  # what went wrong is said on the other stream
-            printed += Path(f"{said}.err").read_text()
-        told = [line.rstrip() for line in printed.splitlines() if not CLOCK.match(line)]
+        printed = Path(f"{said}.out").read_text().splitlines()
+        told = [line.rstrip() for line in printed if not CLOCK.match(line)]
+        if Path(f"{said}.code").exists():  # what went wrong is said on the other stream, each in one line
+            for line in Path(f"{said}.err").read_text().splitlines():
+                told += textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
         parts += [f"$ {line}", *(one.replace(str(folder.resolve()), HOME) for one in told)]
     return "\n".join(parts) + "\n"
 
 
 def environment() -> dict[str, str]:
-    """The environment of a user who has set nothing of this program, on a terminal of 100 columns."""
+    """The environment of a user who has set nothing of this program, on a terminal of `WIDTH` columns."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("UADBENCH_")}
     programs = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return kept | {"PATH": programs, "COLUMNS": "100", "NO_COLOR": "1"}
+    return kept | {"PATH": programs, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}
 
 
 def refreshed(text: str, answers: dict[int, str]) -> str:

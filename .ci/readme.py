@@ -65,7 +65,7 @@ def _list(title: str, groups: dict[str, list[str]]) -> str:
 
 
 def results() -> str:
-    """The first table of the committed records: of patients where there is one, else of simulated subjects."""
+    """The first table of the committed records: of patients where there is one, else of the phantom."""
     found = collect_records(blocks.ROOT / "results", leaderboard.is_public).records
     drawn = evidence.resamples_for(len(found))
     tables = sorted(leaderboard.tables(found, resamples=drawn), key=lambda t: t.regime == SIMULATED)
@@ -76,7 +76,8 @@ def _caption(table: Table, tables: Sequence[Table]) -> list[str]:
     title = all_datasets()[0][table.test].title
     seeds = sorted({len(row.seeds) for row in table.rows})
     lines = [
-        f"{title}; {blocks.modalities([table.contrast])}; {SETTINGS[table.regime]}; protocol `{table.protocol}`. "
+        f"{title}; {blocks.modalities([table.contrast])}; {SETTINGS[table.regime]}; "
+        f"protocol `{table.protocol}`. "
         f"n = {table.subjects['lesion-test']} test subjects with lesions, "
         f"{' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}. "
         f"AP of random scores (the prevalence): {_short(table.prevalence)}.",

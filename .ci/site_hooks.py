@@ -24,6 +24,7 @@ from uadbench.report.sheets import Sheet
 from uadbench.report.sheets import markdown as sheets_markdown
 from uadbench.system.text import markdown_cell
 
+KINDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "path": "PATH"}
 MARK = re.compile(r"<!-- made: (\w+) -->\n.*?<!-- /made -->", re.DOTALL)
 
 
@@ -59,7 +60,9 @@ def _parameter(parameter: Any, context: Any) -> str:
     record = parameter.get_help_record(context)
     if record is None or "--help" in record[0]:
         return ""
-    return f"| `{record[0]}` | {markdown_cell(record[1])} |".replace("\n", " ")
+    # What typer calls `<list[str]>` is a text, and that it may be repeated is said beside it.
+    name = re.sub(r"<(?:list\[)?(\w+)(?: range)?\]?>", lambda kind: KINDS[kind[1].lower()], record[0])
+    return f"| `{name}` | {markdown_cell(record[1])} |".replace("\n", " ")
 
 
 # ---- methods and data sets -----------------------------------------------------------------------
@@ -69,7 +72,8 @@ def methods() -> str:
     """Every method: a table, then a section for each."""
     cards = list(all_methods()[0].values())
     rows = [
-        (f"[`{c.name}`](#{c.name})", c.title, c.family, "yes" if c.trained else "no", str(c.year)) for c in cards
+        (_to(card), card.title, card.family, "yes" if card.trained else "no", str(card.year))
+        for card in cards
     ]
     table = _table(("method", "title", "family", "trained", "year"), rows)
     return "\n".join([*table, *(line for card in cards for line in _method(card))])
@@ -84,17 +88,18 @@ def _method(card: MethodCard) -> Iterator[str]:
         yield from ("", "Differences from the paper:", "", *(f"- {line}" for line in card.differences))
 
 
-def _link(link: str) -> str:
-    name, _, number = link.partition(":")
-    homes = {"arXiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
-    return f"[{link}]({homes[name]}{number})" if name in homes else link
+def _link(text: str) -> str:
+    """A text with its addresses, DOIs and arXiv numbers as links."""
+    text = re.sub(r"https?://\S+", r"<\g<0>>", text)
+    text = re.sub(r"arXiv:([\d.]+\d)", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+    return re.sub(r"doi:([^\s,]+)", r"[doi:\1](https://doi.org/\1)", text)
 
 
 def datasets() -> str:
     """Every data set: a table, then a section for each."""
     cards = list(all_datasets()[0].values())
     rows = [
-        (f"[`{c.name}`](#{c.name})", c.title.split(":")[0], c.role, blocks.modalities(c.contrasts), c.access.split(":")[0])
+        (_to(c), c.title.split(":")[0], c.role, blocks.modalities(c.contrasts), c.access.split(":")[0])
         for c in cards
     ]
     table = _table(("data set", "title", "role", "MR contrasts (modalities)", "access"), rows)
@@ -106,7 +111,6 @@ def _dataset(card: DatasetCard) -> Iterator[str]:
     expected = ", ".join(f"{contrast} {count}" for contrast, count in card.expected.items())
     partners = "; ".join(f"{contrast}: {', '.join(names)}" for contrast, names in card.partners.items())
     facts = {
-        "Get it from": f"{card.address} ({card.access})",
         "Licence": card.licence + (f"; forbids {card.forbids}" if card.forbids else ""),
         "Names of its contrasts": ", ".join(f"`--contrast {name}`" for name in card.contrasts),
         "Subjects expected": expected or "not stated",
@@ -116,12 +120,18 @@ def _dataset(card: DatasetCard) -> Iterator[str]:
         "Layout": card.layout,
         "Citation": card.citation,
     }
+    yield f"- Get it from: {_link(card.address)} ({card.access})"
     yield from (f"- {name}: {_safe(fact)}" for name, fact in facts.items() if fact)
 
 
 def _safe(text: str) -> str:
     """A text whose `<part>` is no element of HTML, and whose braces and stars are no mark-up."""
     return re.sub(r"([<>*_])", r"\\\1", " ".join(text.split()))
+
+
+def _to(card: MethodCard | DatasetCard) -> str:
+    """A link to its section."""
+    return f"[`{card.name}`](#{card.name})"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

@@ -316,9 +316,7 @@ def block(name: str) -> str:
 def test_the_page_is_followed_word_for_word(arena: "Arena", cluster: "Cluster") -> None:
     home = arena.home / "uadbench"
     home.mkdir()
-    shutil.copy(
-        Path(__file__).with_name("table.toml"), home
-    )  # what the page shows, see tests/test_docs.py
+    shutil.copy(Path(__file__).with_name("table.toml"), home)  # what the page shows, see tests/test_docs.py
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = arena.environment | {"HOME": str(arena.home), "PATH": programs}
 
