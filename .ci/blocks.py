@@ -114,8 +114,8 @@ def _answered(number: int, block: Block, answers: Path, folder: Path) -> str:
         printed = Path(f"{said}.out").read_text().splitlines()
         told = [line.rstrip() for line in printed if not CLOCK.match(line)]
         if Path(f"{said}.code").exists():  # what went wrong is said on the other stream, each in one line
-            for line in Path(f"{said}.err").read_text().splitlines():
-                told += textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+            for mistake in Path(f"{said}.err").read_text().splitlines():
+                told += textwrap.wrap(mistake, WIDTH, break_long_words=False, break_on_hyphens=False)
         parts += [f"$ {line}", *(one.replace(str(folder.resolve()), HOME) for one in told)]
     return "\n".join(parts) + "\n"
 

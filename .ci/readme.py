@@ -7,6 +7,7 @@ python .ci/readme.py --answers   and the answers in all console blocks, which ta
 import re
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -61,7 +62,11 @@ def parts() -> dict[str, str]:
 
 
 def _list(title: str, groups: dict[str, list[str]]) -> str:
-    return f"**{title}.** " + "; ".join(f"{name}: {', '.join(of)}" for name, of in groups.items()) + "."
+    return _wrapped(f"**{title}.** " + "; ".join(f"{n}: {', '.join(of)}" for n, of in groups.items()) + ".")
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def results() -> str:
@@ -69,7 +74,7 @@ def results() -> str:
     found = collect_records(blocks.ROOT / "results", leaderboard.is_public).records
     drawn = evidence.resamples_for(len(found))
     tables = sorted(leaderboard.tables(found, resamples=drawn), key=lambda t: t.regime == SIMULATED)
-    return "\n".join([*_caption(tables[0], tables), "", *_table(tables[0])])
+    return "\n".join([_wrapped(" ".join(_caption(tables[0], tables))), "", *_table(tables[0])])
 
 
 def _caption(table: Table, tables: Sequence[Table]) -> list[str]:

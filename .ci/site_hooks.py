@@ -25,6 +25,7 @@ from uadbench.report.sheets import markdown as sheets_markdown
 from uadbench.system.text import markdown_cell
 
 KINDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "path": "PATH"}
+KEYS = re.compile(r"\[(\d+[a-z]?(?:, \d+[a-z]?)*)\]")  # of sources
 MARK = re.compile(r"<!-- made: (\w+) -->\n.*?<!-- /made -->", re.DOTALL)
 
 
@@ -156,8 +157,17 @@ def published_values() -> str:
 
 
 def _lowered(text: str) -> str:
-    """Without the title, which the page has."""
-    return re.sub(r"^# .*\n", "", text)
+    """Without the title, which the page has; the keys in the tables are links to their sources."""
+    lines = re.sub(r"^# .*\n", "", text).splitlines()
+    return "\n".join(KEYS.sub(_linked, line) if line.startswith("|") else _named(line) for line in lines)
+
+
+def _linked(keys: re.Match[str]) -> str:
+    return f"[{', '.join(f'[{key}](#source-{key})' for key in keys[1].split(', '))}]"
+
+
+def _named(line: str) -> str:
+    return re.sub(r"^- \[(\d+[a-z]?)\]", r'- <a id="source-\1"></a>[\1]', line)
 
 
 MADE = {
