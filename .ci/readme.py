@@ -19,7 +19,7 @@ from uadbench.experiment.collect import collect_records
 from uadbench.report import evidence, leaderboard
 from uadbench.report.leaderboard import Row, Table
 
-ROWS = 6  # of a table in the README, besides the baselines
+ROWS = 4  # of a table in the README, besides the baselines
 BASELINES = ("random", "intensity", "pca", "atlas_z")  # protocol, rule 13
 SIMULATED = "phantom"
 SETTINGS = {
