@@ -82,7 +82,8 @@ def run_page(text: str, kinds: Sequence[str], folder: Path) -> dict[int, str]:
     answers.mkdir()
     chosen = [(n, block) for n, block in enumerate(blocks(text)) if block.kind in kinds]
     data = dict.fromkeys(name for _, block in chosen for name in block.data)
-    lines = [f"uadbench fixture {name} --out downloads/{name} --subjects 8 >/dev/null" for name in data]
+    made = "[ -d downloads/{0} ] || uadbench fixture {0} --out downloads/{0} --subjects 8 >/dev/null"
+    lines = [made.format(name) for name in data]
     for number, block in chosen:
         lines += _lines(number, block, answers)
     done = subprocess.run(

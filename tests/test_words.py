@@ -49,6 +49,9 @@ WORDS = {
     r"\bregimes?\b": "training setting",
     r"\blies? (?:in|under|beside|there|here)\b": "is in, are in",
 }
+# Sentences that keep such a word: the name of a record's key, and literals that are part of the code by which
+# the committed records of diffusion methods are known.
+KEPT = re.compile(r"^regime is |from so many, for CPUs|blocks of so many pixels")
 BAD = [(words, re.compile(pattern)) for pattern, words in WORDS.items()]
 
 
@@ -61,12 +64,21 @@ def pages() -> list[Path]:
 def prose(page: Path) -> Iterator[str]:
     """A page line by line, without names of keys and options: what is set as code, and TOML."""
     text = re.sub(r"```(?:toml|json)\n.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    # Where the program lists values that are typed, MR contrasts are spelled as `--contrast` takes them.
+    text = re.sub(
+        r"```console.*?```", lambda said: re.sub("T1post|T1ce", "T1c", said[0]), text, flags=re.DOTALL
+    )
     yield from re.sub(r"`[^`\n]*`", "``", text).splitlines()
 
 
 def sentences(path: Path) -> Iterator[str]:
     """The texts within a module that could be shown: literals with a blank in them, no docstring or key."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    yield from (
+        text for text in _literals(ast.parse(path.read_text(encoding="utf-8"))) if not KEPT.search(text)
+    )
+
+
+def _literals(tree: ast.AST) -> Iterator[str]:
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     skipped |= {id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys}
     inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
