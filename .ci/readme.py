@@ -43,7 +43,7 @@ def filled(text: str, parts: dict[str, str]) -> str:
     return text
 
 
-def parts() -> dict[str, str]:
+def parts(tables: Sequence[Table]) -> dict[str, str]:
     """What is filled in, by marker."""
     methods, datasets = all_methods()[0], all_datasets()[0]
     families: dict[str, list[str]] = {}
@@ -55,7 +55,7 @@ def parts() -> dict[str, str]:
         for role, title in roles.items()
     }
     return {
-        "results": results(),
+        "results": results(tables),
         "methods": _list(f"{len(methods)} methods", families),
         "datasets": _list(f"{len(datasets)} data sets", sets),
     }
@@ -69,12 +69,17 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
-def results() -> str:
-    """The first table of the committed records: of patients where there is one, else of the phantom."""
-    found = collect_records(blocks.ROOT / "results", leaderboard.is_public).records
-    drawn = evidence.resamples_for(len(found))
-    tables = sorted(leaderboard.tables(found, resamples=drawn), key=lambda t: t.regime == SIMULATED)
-    return "\n".join([_wrapped(" ".join(_caption(tables[0], tables))), "", *_table(tables[0])])
+def committed() -> tuple[list[Table], list[tuple[Path, str]]]:
+    """The tables of the committed records, and what was left out of them."""
+    found = collect_records(blocks.ROOT / "results", leaderboard.is_public)
+    drawn = evidence.resamples_for(len(found.records))
+    return leaderboard.tables(found.records, resamples=drawn), list(found.left_out)
+
+
+def results(tables: Sequence[Table]) -> str:
+    """The first table: of patients where there is one, else of the phantom."""
+    first = min(tables, key=lambda table: table.regime == SIMULATED)
+    return "\n".join([_wrapped(" ".join(_caption(first, tables))), "", *_table(first)])
 
 
 def _caption(table: Table, tables: Sequence[Table]) -> list[str]:
@@ -139,7 +144,7 @@ def refresh(pages: Iterable[Path]) -> None:
 def main() -> None:
     """Rewrite README, and with --answers the console blocks of all pages."""
     readme = blocks.ROOT / "README.md"
-    readme.write_text(filled(readme.read_text(), parts()))
+    readme.write_text(filled(readme.read_text(), parts(committed()[0])))
     if "--answers" in sys.argv:
         refresh(blocks.pages())
 
