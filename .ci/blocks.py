@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,6 @@ FATE = re.compile(r"(?:test|slow)(?:; with [a-z0-9 ]+)?|file: \S+|slurm: \w+|mak
 HOME = "/home/you"  # what a page writes for the folder in which its commands were run
 WIDTH = 100  # of the terminal
 CLOCK = re.compile(r"^\d\d:\d\d:\d\d ")  # a line of progress, which no run repeats
-
-CONTRAST_AGENT = {"T1ce": "T1c", "T1post": "T1c"}  # as data sets spell it: as the field does
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,6 @@ class Block:
         if self.language == "console":
             return [line[2:] for line in self.text.splitlines() if line.startswith("$ ")]
         return [line for line in self.text.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def modalities(contrasts: Iterable[str]) -> str:
-    """MR contrasts as they are written in a text."""
-    return ", ".join(CONTRAST_AGENT.get(one, one) for one in contrasts)
 
 
 def pages() -> list[Path]:

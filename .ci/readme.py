@@ -51,7 +51,7 @@ def parts(tables: Sequence[Table]) -> dict[str, str]:
         families.setdefault(card.family, []).append(f"`{name}`")
     roles = {"lesion": "with lesions", "both": "with lesions and lesion-free data", "healthy": "healthy"}
     sets = {
-        title: [f"`{n}` ({blocks.modalities(c.contrasts)})" for n, c in datasets.items() if c.role == role]
+        title: [f"`{n}` ({', '.join(c.contrasts)})" for n, c in datasets.items() if c.role == role]
         for role, title in roles.items()
     }
     return {
@@ -86,7 +86,7 @@ def _caption(table: Table, tables: Sequence[Table]) -> list[str]:
     title = all_datasets()[0][table.test].title
     seeds = sorted({len(row.seeds) for row in table.rows})
     lines = [
-        f"{title}; {blocks.modalities([table.contrast])}; {SETTINGS[table.regime]}; "
+        f"{title}; {table.contrast}; {SETTINGS[table.regime]}; "
         f"protocol `{table.protocol}`. "
         f"n = {table.subjects['lesion-test']} test subjects with lesions, "
         f"{' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}. "

@@ -5,14 +5,9 @@ without being built says there how to print it.
 """
 
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import blocks
 import typer
 from typer.core import TyperGroup
 
@@ -100,8 +95,7 @@ def datasets() -> str:
     """Every data set: a table, then a section for each."""
     cards = list(all_datasets()[0].values())
     rows = [
-        (_to(c), c.title.split(":")[0], c.role, blocks.modalities(c.contrasts), c.access.split(":")[0])
-        for c in cards
+        (_to(c), c.title.split(":")[0], c.role, ", ".join(c.contrasts), c.access.split(":")[0]) for c in cards
     ]
     table = _table(("data set", "title", "role", "MR contrasts (modalities)", "access"), rows)
     return "\n".join([*table, *(line for card in cards for line in _dataset(card))])
@@ -113,7 +107,6 @@ def _dataset(card: DatasetCard) -> Iterator[str]:
     partners = "; ".join(f"{contrast}: {', '.join(names)}" for contrast, names in card.partners.items())
     facts = {
         "Licence": card.licence + (f"; forbids {card.forbids}" if card.forbids else ""),
-        "Names of its contrasts": ", ".join(f"`--contrast {name}`" for name in card.contrasts),
         "Subjects expected": expected or "not stated",
         "Labels": card.label_meaning or "none",
         "Headline post-processing": f"`{card.headline}`",

@@ -64,10 +64,6 @@ def pages() -> list[Path]:
 def prose(page: Path) -> Iterator[str]:
     """A page line by line, without names of keys and options: what is set as code, and TOML."""
     text = re.sub(r"```(?:toml|json)\n.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    # Where the program lists values that are typed, MR contrasts are spelled as `--contrast` takes them.
-    text = re.sub(
-        r"```console.*?```", lambda said: re.sub("T1post|T1ce", "T1c", said[0]), text, flags=re.DOTALL
-    )
     yield from re.sub(r"`[^`\n]*`", "``", text).splitlines()
 
 
