@@ -13,6 +13,7 @@ help:
 	@echo "make demo     run every method on the built-in phantom and show the leaderboard"
 	@echo "make test     run the tests"
 	@echo "make check    lint and type-check"
+	@echo "make docs     build the documentation as a site in build/site"
 	@echo "make slow     the tests that take minutes"
 	@echo "make slurm    the tests of sweeps on a real Slurm, which is started here for them"
 	@echo "make bench    measure speed against the usual tools"
@@ -44,6 +45,10 @@ help:
 	$(PIP) --group browser
 	@touch $@
 
+.venv/ready-docs: .venv/ready
+	$(PIP) --group docs
+	@touch $@
+
 demo: .venv/ready
 	UADBENCH_RUNS=runs/demo $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --results runs/demo/results
 	@echo "The pictures are under runs/demo/pictures, the records under runs/demo/results."
@@ -62,6 +67,11 @@ check: .venv/ready-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The variable silences a notice of mkdocs-material about the next MkDocs, which is kept out by its pin.
+docs: .venv/ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The site begins at build/site/index.html."
 
 bench: .venv/ready-browser
 	$(BIN)/python benchmarks/startup.py
@@ -109,5 +119,5 @@ clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow slurm check bench throughput gpu records leaderboard claims real clean
+.PHONY: help demo test slow slurm check docs bench throughput gpu records leaderboard claims real clean
 .DEFAULT_GOAL := help

@@ -1,6 +1,6 @@
 """Protocol: what every number in a record means.
 
-The numbered rules are the project's evaluation protocol (README, "What the numbers mean").
+The numbered rules are the project's evaluation protocol (docs/protocol.md).
 """
 
 from dataclasses import dataclass

@@ -300,25 +300,23 @@ def test_four_methods_on_three_fixtures_with_two_seeds_are_the_same_everywhere(
     assert made["slurm"] == made["one"]
 
 
-# ---- the README --------------------------------------------------------------------------------
+# ---- the page for cluster users ----------------------------------------------------------------
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/cluster.md"
 
 
 def block(name: str) -> str:
-    """A block of the README for cluster users."""
-    found = re.search(rf"<!-- slurm: {name} -->\n```\w+\n(.*?)```", README.read_text(), re.DOTALL)
+    """A block of the page for cluster users."""
+    found = re.search(rf"<!-- slurm: {name} -->\n```\w+\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found is not None, name
     return found.group(1)
 
 
-@pytest.mark.skipif(not README.exists(), reason="only a checkout has the README")
-def test_the_readme_is_followed_word_for_word(arena: "Arena", cluster: "Cluster") -> None:
+@pytest.mark.skipif(not PAGE.exists(), reason="only a checkout has the docs")
+def test_the_page_is_followed_word_for_word(arena: "Arena", cluster: "Cluster") -> None:
     home = arena.home / "uadbench"
     home.mkdir()
-    shutil.copy(
-        Path(__file__).with_name("table.toml"), home
-    )  # what the README shows, see tests/test_readme.py
+    shutil.copy(Path(__file__).with_name("table.toml"), home)  # what the page shows, see tests/test_docs.py
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = arena.environment | {"HOME": str(arena.home), "PATH": programs}
 
