@@ -245,7 +245,7 @@ def test_no_order_is_claimed_of_few_patients_or_few_seeds() -> None:
 def test_without_resamples_no_row_is_ranked_and_it_is_said() -> None:
     (table,) = tables(made())
     assert formats.ranked(table) == ["-"]
-    assert any("nothing was resampled" in note for note in formats.notes(table))
+    assert any("--resamples was 0" in note for note in formats.notes(table))
     assert json.loads(formats.written([table], "json"))[0]["rank"] is None
 
 

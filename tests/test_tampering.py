@@ -174,7 +174,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Content], object], str]] = {
         lambda m: m["splits"]["lesion-test"].update(persons=23),
         "has 23 subjects in the split",
     ),
-    "another regime": (lambda m: m.update(regime="cross"), "phantom to phantom is phantom, not cross"),
+    "another regime": (
+        lambda m: m.update(regime="cross"),
+        "the training setting is phantom for these cohorts, not cross",
+    ),
     "another training set": (lambda m: m.update(train="ixi"), "another folder than its facts say"),
     "another method's name": (lambda m: m.update(method="vae"), "another folder than its facts say"),
     "another seed": (lambda m: m.update(seed=7), "another folder than its facts say"),

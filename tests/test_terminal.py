@@ -71,6 +71,15 @@ def test_each_column_is_in_the_table_or_above_it_or_named_as_left_out(
     assert "variant" not in full.headers
 
 
+def test_a_number_that_all_rows_share_is_said_once(committed: list[leaderboard.Table]) -> None:
+    rows = [dataclasses.replace(row, numbers={**row.numbers, "auroc": 0.5}) for row in committed[0].rows]
+    made = terminal.sheet(dataclasses.replace(committed[0], rows=tuple(rows)))
+    assert "AUROC" not in made.headers
+    assert "AUROC 0.500" in made.lead
+    made = terminal.sheet(dataclasses.replace(committed[0], rows=tuple(rows[:2])))
+    assert "AUROC" in made.headers
+
+
 def test_rows_of_one_method_are_told_apart_before_any_number(committed: list[leaderboard.Table]) -> None:
     row = committed[0].rows[0]
     rows = (row, dataclasses.replace(row, variant="ci,limit=3"))

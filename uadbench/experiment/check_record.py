@@ -99,7 +99,7 @@ def _names(stored: Stored) -> Iterator[str]:
     if made.contrast not in test.contrasts:
         yield f"{made.test} has no contrast {made.contrast}"
     if made.regime not in (regime(train, test), "phantom"):  # a fixture of a real set is a phantom
-        yield f"the training setting is {made.regime}; that of these cohorts is {regime(train, test)}"
+        yield f"the training setting is {regime(train, test)} for these cohorts, not {made.regime}"
     stated = {"trained": card.trained, "card_version": test.version, "headline": test.headline}
     for name, expected in stated.items():
         if getattr(made, name) != expected:

@@ -12,6 +12,7 @@ from uadbench.report.leaderboard import HEADLINE_MARK, Column, Row, Table
 from uadbench.report.sheets import GAP, Sheet
 
 RANK, METHOD, INTERVAL = "#", "method", "95 % CI"
+FEW = 2  # rows, of which equal numbers are shown all the same
 # Behind the column that a table is sorted by and its interval, names of columns in the order of their
 # importance; those that are not among them follow in the order of the table, facts of the row at the end.
 ORDER = ("auroc", "dsc_fpr1", "alarms", "dsc_oracle", "auroc_scan", "auroc_slice", "dsc_val")
@@ -24,6 +25,8 @@ def sheet(table: Table) -> Sheet:
     """The table for a screen: `spare` says from which width each column is shown."""
     facts, numbers = _facts(table.rows), _numbers(table)
     same = {name: cells[0] for name, cells in facts.items() if len(table.rows) > 1 and len(set(cells)) == 1}
+    fixed = [name for name, cells in numbers.items() if len(table.rows) > FEW and len(set(cells)) == 1]
+    same |= {name: numbers.pop(name)[0] for name in fixed}
     texts = {name: cells for name, cells in facts.items() if name not in {*same, *COUNTS}}
     counts = {name: facts[name] for name in COUNTS if name not in same}
     first = {RANK: formats.ranked(table), METHOD: [row.method for row in table.rows]}

@@ -99,7 +99,7 @@ def cite(found: Sequence[Table], day: date) -> Node:
             " writes. ",
             el("code", None, "uadbench check-record FILE"),
             " says whether it is consistent. Add both files under results/ and propose the change to the "
-            "repository; the table is made from the records.",
+            "repository; the tables are made from the records.",
         ),
     )
 
