@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from uadbench.cards import FAMILIES, method_cards
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.facts import Exclusion
 from uadbench.experiment.record import Stored
@@ -170,7 +171,9 @@ def standing(ap: float, position: int | None, best: bool = False) -> Standing:
 def stood(table: Table, *standings: Standing, regime: str = "cross", **facts: Any) -> Table:
     """The table's first rows with other standings, as if it were of patients."""
     rows = [
-        with_facts(row, standing=own, numbers=row.numbers | {"ap": own.intervals["ap"].value}, unranked="")
+        with_facts(
+            row, standing=own, numbers=dict(row.numbers) | {"ap": own.intervals["ap"].value}, unranked=""
+        )
         for row, own in zip(table.rows, standings, strict=False)
     ]
     return with_facts(table, rows=tuple(rows), regime=regime, test="lgg", contrast="FLAIR", **facts)
@@ -230,7 +233,7 @@ def test_a_method_is_cited_by_its_first_author_and_year(method: str, cited: str)
 
 
 def test_every_method_here_has_a_short_name_and_a_source() -> None:
-    for name, card in names.method_cards().items():
+    for name, card in method_cards().items():
         assert names.method_name(name) in card.title
         assert re.fullmatch(
             r"this benchmark|[A-Z][\w' éöü-]+?( et al\.| and [A-Z]\w+)? \d{4}", names.cite(name)
@@ -298,8 +301,8 @@ def test_an_axis_has_round_steps_and_holds_everything() -> None:
 
 
 def test_a_family_has_one_colour_everywhere(document: Document) -> None:
-    assert len({board.colour(name) for name in board.FAMILIES}) == len(board.FAMILIES)
-    assert board.colour("no such family") not in {board.colour(name) for name in board.FAMILIES}
+    assert len({board.colour(name) for name in FAMILIES}) == len(FAMILIES)
+    assert board.colour("no such family") not in {board.colour(name) for name in FAMILIES}
 
 
 # ---- one file ----------------------------------------------------------------------------------
