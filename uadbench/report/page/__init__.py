@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime
 from importlib.resources import files
 from typing import Any
 
-from uadbench.cards import all_datasets
 from uadbench.report.leaderboard import COLUMNS, Table
 from uadbench.report.page import (
     across,
@@ -40,6 +39,7 @@ def write_page(
 
     `failed`: runs that failed, and records that do not count, with the reason. `day`: today where not given.
     """
+    names.read_cards_anew()
     ordered = sorted(found, key=_importance)
     shown = gallery.build_gallery(ordered, paths)
     return render_page(ordered, failed, resamples, shown, day or datetime.now(UTC).date())
@@ -171,7 +171,7 @@ def _below(one: Table) -> list[Node]:
 
 def _data(one: Table) -> list[object]:
     """Which data set it is, where it comes from and what must be cited."""
-    card = all_datasets()[0].get(one.test)
+    card = names.dataset_card(one.test)
     if card is None:
         return [f" Data: {one.test}."]
     where = link(card.address)

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 from uadbench.evaluation.uncertainty import LEVEL
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.page import names
 from uadbench.report.page.board import Axis, colour, marks, shown_value, strip, strip_head
 from uadbench.report.page.markup import NOTHING, Node, el, head, quiet, table
+from uadbench.report.plot import rank_over_subjects
 
 Key = tuple[str, str, str]
 FEWEST_RANKED = 3  # methods that are in every table, without which there is no mean rank
@@ -20,34 +20,31 @@ def key_of(row: Row) -> Key:
     return row.method, row.variant, row.model_grid
 
 
-def mean_ranks(found: Sequence[Table]) -> dict[Key, float]:
-    """Mean rank by AP of the methods that are in every table, among these; equal values share a rank."""
+def mean_ranks(found: Sequence[Table]) -> tuple[dict[Key, float], float, float]:
+    """Mean rank by AP of the methods that are in every table, among these; equal values share a rank.
+
+    With how far two of them must be apart (Nemenyi, 5 %), and p of no difference at all (Friedman).
+    """
     values = [
         {key_of(row): row.numbers["ap"] for row in reversed(one.rows) if row.numbers["ap"] is not None}
         for one in found
     ]
     shared = [key for key in values[0] if all(key in own for own in values)]
     if len(shared) < FEWEST_RANKED:
-        return {}
-    scores = np.array([[own[key] for key in shared] for own in values], np.float64)
-    means = stats.rankdata(-scores, axis=1).mean(0)
-    return dict(sorted(zip(shared, means.tolist(), strict=True), key=lambda one: one[1]))
-
-
-def critical_difference(methods: int, tables: int) -> float:
-    """How far two mean ranks must be apart (Nemenyi's test at 5 %; Demsar, JMLR 7:1-30, 2006)."""
-    studentized = stats.studentized_range.ppf(LEVEL, methods, np.inf) / np.sqrt(2)
-    return float(studentized * np.sqrt(methods * (methods + 1) / (6 * tables)))
+        return {}, 0.0, 1.0
+    ranks = rank_over_subjects(np.array([[own[key] for key in shared] for own in values], np.float64))
+    means = sorted(zip(shared, ranks.means.tolist(), strict=True), key=lambda one: one[1])
+    return dict(means), ranks.critical, ranks.p
 
 
 def wide_table(found: Sequence[Table]) -> list[Node]:
     """AP of every method on every data set, best mean rank first."""
-    ranks = mean_ranks(found)
+    ranks, critical, p = mean_ranks(found)
     rows: dict[Key, dict[int, Row]] = {key: {} for key in ranks}
     for place, one in enumerate(found):
         for row in one.rows:
             rows.setdefault(key_of(row), {}).setdefault(place, row)
-    reach = critical_difference(len(ranks), len(found)) / 2 if ranks else 0.0
+    reach = critical / 2
     axis = Axis.reaching(max((*ranks.values(), 1.0)) + reach)
     headers = [head("method", **{"class": "stick", "data-sort": "text"})]
     if ranks:
@@ -56,7 +53,7 @@ def wide_table(found: Sequence[Table]) -> list[Node]:
     headers += [head(names.short(one), **{"class": "num", "data-sort": "down"}) for one in found]
     lines = [_line(key, own, found, ranks, reach, axis) for key, own in rows.items()]
     made = [table("All data sets", headers, lines, "board always"), quiet("AP with its 95 % interval.")]
-    return made + ([quiet(_note(len(ranks), len(found), 2 * reach))] if ranks else [])
+    return made + ([quiet(_note(len(ranks), len(found), critical, p))] if ranks else [])
 
 
 def _line(
@@ -85,9 +82,10 @@ def _line(
     return el("tr", marks(first, found[place]), name, cells)
 
 
-def _note(methods: int, tables: int, reach: float) -> str:
+def _note(methods: int, tables: int, critical: float, p: float) -> str:
+    apart = "two methods are separable where their bars do not meet (Nemenyi, 5 %)"
+    none = "Friedman's test finds no difference between methods, so that none is separable"
     return (
         f"Mean rank of the {methods} methods that are in all {tables} tables. Bars: half the critical "
-        f"difference of {reach:.1f} to either side; two methods are separable where their bars do not meet "
-        "(Nemenyi, 5 %)."
+        f"difference of {critical:.1f} to either side; {apart if p <= 1 - LEVEL else none}."
     )

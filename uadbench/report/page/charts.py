@@ -15,6 +15,7 @@ DASHES = ("", "7 4", "2 3", "10 3 2 3")
 LETTER = 6.2  # pixels of width
 COSTS = ("training_s", "scoring_s")
 Point = tuple[float, float]
+Box = tuple[float, float, float]  # left and right end, and the height of its middle
 Curve = Sequence[tuple[float, float, float, float]]  # recall, precision, and the ends of its band
 Evidences = Sequence[tuple[Row, Sequence[Evidence]]]  # of each row, by seed
 
@@ -192,7 +193,7 @@ def _cost_plot(shown: Table, name: str) -> Node | None:
         ticks,
         (f"{title} (logarithmic)", "AP"),
     )
-    taken = [(place(value), frame.y(ap)) for value, ap, _ in found]
+    taken = [(place(value) - 5, place(value) + 5, frame.y(ap)) for value, ap, _ in found]
     front, top = "", -math.inf
     for value, ap, row in found:
         x, y = place(value), frame.y(ap)
@@ -226,18 +227,18 @@ def _power(power: int) -> str:
     return f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
 
 
-def _beside(name: str, x: float, y: float, frame: Frame, taken: list[Point]) -> list[Node]:
+def _beside(name: str, x: float, y: float, frame: Frame, taken: list[Box]) -> list[Node]:
     """A name beside its point, where it covers nothing: as near as may be, with a line to a far one."""
     width = LETTER * len(name) + 4
     for step in range(60):
-        for height in (y + 4 + 4 * step, y + 4 - 4 * step):
+        for height in (y + 4 * step, y - 4 * step):
             for start in (x + 10, x - 10 - width):
-                middles = [(start + LETTER * place, height - 4) for place in range(len(name) + 1)]
-                inside = start > frame.left and start + width < frame.width
+                end = start + width
+                inside = frame.left < start and end < frame.width
                 inside &= frame.top < height < frame.height - frame.bottom
-                if inside and all(abs(a - c) > 9 or abs(b - d) > 11 for a, b in middles for c, d in taken):
-                    taken.extend(middles)
-                    return _named(name, (x, y), start, height, width)
+                if inside and all(end < a or start > b or abs(height - h) > 11 for a, b, h in taken):
+                    taken.append((start, end, height))
+                    return _named(name, (x, y), start, height + 4, width)
     return _named(name, (x, y), x + 10, y + 4, width)
 
 

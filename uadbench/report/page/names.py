@@ -1,12 +1,14 @@
 """Names in words: methods, data sets, training settings, and what a table says at a glance."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
-from uadbench.cards import MethodCard, all_datasets, method_cards
+from uadbench.cards import DatasetCard, MethodCard, all_datasets, method_cards
 from uadbench.report import families, formats
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.page.markup import between, rounded
+from uadbench.report.references import short_title
 
 SETTINGS = {
     "cross": "trained on healthy volunteers of another cohort",
@@ -22,15 +24,36 @@ _YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 _PLAIN = re.compile(r"^(?:The \w+ row of )?([^:]+): ")
 
 
+@cache
+def _methods() -> Mapping[str, MethodCard]:
+    return method_cards()
+
+
+@cache
+def _datasets() -> Mapping[str, DatasetCard]:
+    return all_datasets()[0]
+
+
+def read_cards_anew() -> None:
+    """Forget the cards that were read, which a page looks at thousands of times."""
+    _methods.cache_clear()
+    _datasets.cache_clear()
+
+
 def method_card(name: str) -> MethodCard | None:
     """The card of a method, None where it is not here."""
-    return method_cards().get(name)
+    return _methods().get(name)
+
+
+def dataset_card(name: str) -> DatasetCard | None:
+    """The card of a data set, None where it is not here."""
+    return _datasets().get(name)
 
 
 def method_name(name: str) -> str:
     """A method in words, up to a bracket or a colon; its code name where it has no card."""
     card = method_card(name)
-    return re.split(r": | \(", card.title)[0] if card else name
+    return short_title(card) if card else name
 
 
 def family(name: str) -> str:
@@ -55,13 +78,13 @@ def cite(name: str) -> str:
 
 def is_simulated(table: Table) -> bool:
     """Whether a table is of simulated brains, and so no evidence about patients."""
-    card = all_datasets()[0].get(table.test)
+    card = dataset_card(table.test)
     return table.regime == "phantom" or (card is not None and card.population == "synthetic")
 
 
 def dataset_name(name: str) -> str:
     """A data set's name as its card writes it."""
-    card = all_datasets()[0].get(name)
+    card = dataset_card(name)
     return card.title.split(":")[0] if card else name
 
 

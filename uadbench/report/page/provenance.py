@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from uadbench import __version__
 from uadbench.experiment.record import RunRecord, plain
-from uadbench.report import cost, formats
+from uadbench.report import cost, formats, references
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.page import names
 from uadbench.report.page.board import constant_facts, marks
@@ -78,18 +78,17 @@ def cite(found: Sequence[Table], day: date) -> Node:
     """How to cite, and how a result gets here."""
     records = records_of(found)
     versions = ", ".join(map(str, sorted({r.metric_version for r in records})))
-    entry = (
-        f"@misc{{uadbench{day.year},\n  title = {{uadbench: a benchmark of unsupervised anomaly detection in "
-        f"brain {{MRI}}}},\n  author = {{{{The uadbench maintainers}}}},\n  year = {{{day.year}}},\n  note = "
-        f"{{Version {__version__}, metric version {versions}, leaderboard of {day}, code "
-        f"{_commits(records)}}}\n}}"
-    )
     return el(
         "section",
         {"id": "cite"},
         el("h2", None, "Cite, and submit a result"),
-        el("pre", None, el("code", None, entry)),
-        quiet("Cite the paper of each method and of each data set too: both are named with their rows."),
+        el(
+            "p",
+            None,
+            f"uadbench, version {__version__}, metric version {versions}, leaderboard of {day}, code "
+            f"{_commits(records)}; and the papers of the methods and data sets that are shown.",
+        ),
+        folded("BibTeX of all of them", el("pre", None, el("code", None, references.of_tables(found)))),
         el("h3", {"id": "submit"}, "Submit a result"),
         el(
             "p",

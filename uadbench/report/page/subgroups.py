@@ -98,9 +98,8 @@ def _group_table(shown: Table, found: Strata, by: str, measure: str) -> Node | N
         for row, own in having
     ]
     title = f"{MEASURES[measure]} by {by}"
-    return el(
-        "div", None, el("h3", {"class": "minor"}, title[0].upper() + title[1:]), table(title, headers, rows)
-    )
+    heading = el("h3", {"class": "minor"}, title[0].upper() + title[1:])
+    return el("div", None, heading, table(title, headers, rows))
 
 
 def _stratum_cell(one: Stratum | None, measure: str) -> Node:
