@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from uadbench.report import formats, references
-from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table, numbers
+from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
 from uadbench.report.page.names import title as describe
 from uadbench.report.references import OWN, display_name
 from uadbench.system.errors import UserError
@@ -175,7 +175,7 @@ def names(rows: Sequence[Row]) -> list[str]:
 def number(row: Row, column: str, spread: str) -> str:
     """A value, with its standard deviation over seeds where that is asked for and there are several."""
     value = formats.shown(row.numbers[column])
-    of_seeds = [numbers(record).get(column) for record in row.records] if spread == "sd" else []
+    of_seeds = [one[column] for one in row.of_seeds] if spread == "sd" else []
     there = [one for one in of_seeds if one is not None]
     return value + rf" {_SMALL}$\pm$ {statistics.stdev(there):.3f}}}" if len(there) > 1 else value
 

@@ -149,7 +149,8 @@ def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
     chosen = table.rows[:MOST_CURVES]
     for place, (row, name) in enumerate(zip(chosen, _folded(table), strict=False)):
         colour, _ = _style(row)
-        recall, precision, least, most = np.array(row.evidence(resamples)[0].banded_curve()).T
+        curve = row.evidence(resamples)[0].banded_curve()
+        recall, precision, least, most = np.array(curve).reshape(-1, 4).T
         value, low, high = map(formats.shown, _ap_of(table, row))
         dashes = DASHES[place % len(DASHES)]
         label = f"{name}\nAP {value} [{low}, {high}]"
