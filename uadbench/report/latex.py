@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from uadbench.report import formats, references
-from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table, numbers
+from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
+from uadbench.report.page.names import row_names
 from uadbench.report.page.names import title as describe
-from uadbench.report.references import OWN, display_name
+from uadbench.report.references import OWN
 from uadbench.system.errors import UserError
 from uadbench.system.text import latex_text
 
@@ -133,7 +134,7 @@ def _float(table: Table, spread: str, asked: bool, comments: list[str]) -> Float
 def _with_columns(table: Table, columns: Sequence[Column], spread: str) -> Float:
     best = best_group(table)
     lines = []
-    for row, name in zip(table.rows, names(table.rows), strict=True):
+    for row, name in zip(table.rows, row_names(table), strict=True):
         cited = cite(references.of_method(row.method))
         cells = [number(row, column.name, spread) for column in columns]
         cells[0] = rf"\textbf{{{cells[0]}}}" if row in best else cells[0]
@@ -161,21 +162,10 @@ def best_group(table: Table) -> list[Row]:
     return first if len(first) < len(table.rows) else []
 
 
-def names(rows: Sequence[Row]) -> list[str]:
-    """Display names; rows of one method add what tells them apart."""
-    facts = ("variant", "model_grid", "trained_on", "train")
-    made = []
-    for row in rows:
-        same = [other for other in rows if other.method == row.method]
-        apart = [getattr(row, name) for name in facts if len({getattr(other, name) for other in same}) > 1]
-        made.append(display_name(row.method) + (f" ({', '.join(dict.fromkeys(apart))})" if apart else ""))
-    return made
-
-
 def number(row: Row, column: str, spread: str) -> str:
     """A value, with its standard deviation over seeds where that is asked for and there are several."""
     value = formats.shown(row.numbers[column])
-    of_seeds = [numbers(record).get(column) for record in row.records] if spread == "sd" else []
+    of_seeds = [one[column] for one in row.of_seeds] if spread == "sd" else []
     there = [one for one in of_seeds if one is not None]
     return value + rf" {_SMALL}$\pm$ {statistics.stdev(there):.3f}}}" if len(there) > 1 else value
 

@@ -43,6 +43,7 @@ class Row:
     excluded: tuple[tuple[str, int], ...] = ()  # reason, scans of the test set that it kept out
     standing: Standing | None = None  # how sure they are; None where nothing was resampled
     unranked: str = ""  # why the row has no rank
+    of_seeds: tuple[Mapping[str, float | None], ...] = ()  # `numbers` of each seed
     stored: tuple[Stored, ...] = field(default=(), compare=False, repr=False)  # one for each seed
 
     @property
@@ -211,6 +212,7 @@ def _row(seeds: Sequence[Stored], persons: int, further: Sequence[str]) -> Row:
         train=first.train or "none",
         seeds=tuple(one.record.seed for one in ordered),
         numbers={name: mean_of_all([one[name] for one in of_seeds]) for name in of_seeds[0]},
+        of_seeds=tuple(of_seeds),
         scored=len(scored(first)),
         excluded=tuple(sorted(exclusions(first).items())),
         unranked=_why_unranked(first, len({one.record.seed for one in ordered}), persons),

@@ -13,8 +13,9 @@ from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval
 from uadbench.report import cost, formats
 from uadbench.report.compare import own_ap
 from uadbench.report.families import STYLES, UNKNOWN, family_of_methods
-from uadbench.report.latex import best_group, names
+from uadbench.report.latex import best_group
 from uadbench.report.leaderboard import Row, Table
+from uadbench.report.page.names import row_names
 from uadbench.report.page.names import title as describe
 from uadbench.system.errors import UserError
 from uadbench.system.files import replacing
@@ -91,7 +92,7 @@ def _style(row: Row) -> tuple[str, str]:
 
 
 def _folded(table: Table) -> list[str]:
-    return [textwrap.fill(name, NAME) for name in names(table.rows)]
+    return [textwrap.fill(name, NAME) for name in row_names(table)]
 
 
 def _chance(axes: "Axes", table: Table, vertical: bool) -> list[str]:
@@ -149,7 +150,8 @@ def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
     chosen = table.rows[:MOST_CURVES]
     for place, (row, name) in enumerate(zip(chosen, _folded(table), strict=False)):
         colour, _ = _style(row)
-        recall, precision, least, most = np.array(row.evidence(resamples)[0].banded_curve()).T
+        curve = row.evidence(resamples)[0].banded_curve()
+        recall, precision, least, most = np.array(curve).reshape(-1, 4).T
         value, low, high = map(formats.shown, _ap_of(table, row))
         dashes = DASHES[place % len(DASHES)]
         label = f"{name}\nAP {value} [{low}, {high}]"
@@ -205,7 +207,7 @@ def _critical_difference(axes: "Axes", table: Table, resamples: int) -> list[str
     axes.figure.set_figheight(1.5 + 0.12 * count)  # type: ignore[union-attr]
     bars = _groups(found.means[order], found.critical if found.p <= 1 - LEVEL else np.inf)
     below = 0.5 + 0.35 * len(bars)
-    labels = names(table.rows)
+    labels = row_names(table)
     for place, number in enumerate(order):
         left = place < (count + 1) // 2
         depth = below + (place if left else count - 0.5 - place)
@@ -264,7 +266,7 @@ def _cost(axes: "Axes", table: Table, resamples: int) -> list[str]:
     """AP with its interval by the time that scoring a scan takes."""
     axes.figure.set_figheight(max(3.0, 0.8 + 0.17 * len(table.rows)))  # type: ignore[union-attr]
     hardware = {cost.name_hardware(row.records) for row in table.rows}
-    for number, (row, name) in enumerate(zip(table.rows, names(table.rows), strict=True), 1):
+    for number, (row, name) in enumerate(zip(table.rows, row_names(table), strict=True), 1):
         seconds = cost.measure_cost(row.records)["scoring_s"]
         if not seconds:
             continue

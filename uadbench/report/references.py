@@ -19,17 +19,6 @@ _OWN_ENTRY = f"""@misc{{{OWN},
 }}"""
 
 
-def display_name(method: str) -> str:
-    """The title of a method's card up to what explains it; the name of a method without a card."""
-    card = method_cards().get(method)
-    return method if card is None else short_title(card)
-
-
-def short_title(card: MethodCard) -> str:
-    """The title of a card up to what explains it."""
-    return re.split(r": | \(", card.title, maxsplit=1)[0]
-
-
 def entries(card: MethodCard | DatasetCard | None) -> dict[str, str]:
     """The BibTeX entries of a card by key, one field a line; what has no key is left out."""
     lines = [re.sub(r", *(\w+ = \{)", r",\n  \1", text) for text in (card.bibtex if card else ())]

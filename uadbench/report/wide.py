@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from uadbench.report import formats, latex, references, sheets
 from uadbench.report.field import words
 from uadbench.report.leaderboard import Row, Table
+from uadbench.report.page.names import row_names
 from uadbench.report.sheets import Sheet
 from uadbench.system.text import latex_text
 
@@ -16,7 +17,7 @@ def _named(found: Sequence[Table]) -> Iterator[tuple[str, Row]]:
     """Every row of the tables with its name, which is the same for a method in all of them."""
     variants = {row.variant for table in found for row in table.rows}
     for table in found:
-        for row, name in zip(table.rows, latex.names(table.rows), strict=True):
+        for row, name in zip(table.rows, row_names(table), strict=True):
             more = len(variants) > 1 and row.variant not in name
             yield f"{name} ({row.variant})" if more else name, row
 

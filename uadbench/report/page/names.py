@@ -120,6 +120,11 @@ def row_name(row: Row, table: Table) -> str:
     return ", ".join(parts)
 
 
+def row_names(table: Table) -> list[str]:
+    """The names of all rows."""
+    return [row_name(row, table) for row in table.rows]
+
+
 # ---- what a table says -------------------------------------------------------------------------
 
 
