@@ -203,6 +203,20 @@ def test_a_single_value_holds_no_other_subjects_neighbours() -> None:
     assert pieces.curve(np.array([1, 0])).ap == 0.1
 
 
+def test_the_lowest_number_has_one_edge_though_its_bin_begins_below_it() -> None:
+    """As after erosion of a rim without any lesion voxel: `baur5` of real scans had two edges there."""
+    random = np.random.default_rng(0)
+    labels = random.uniform(size=20_000) < 0.02
+    scores = (random.normal(size=labels.size) + 2 * labels).astype(np.float32)
+    scores[np.flatnonzero(~labels)[:3000]] = np.finfo(np.float32).min
+
+    pieces = Pieces.of_voxels(["a"], [(scores, labels)])
+
+    pieces.check()
+    assert pieces.edges[0] == np.finfo(np.float32).min
+    assert pieces.negatives.sum() == (~labels).sum()
+
+
 def test_pieces_say_when_they_are_less_certain_than_promised() -> None:
     counts = np.array([[5, 5]], np.uint32)
     edges = np.array([0, 1], np.float32)

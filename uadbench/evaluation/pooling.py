@@ -74,7 +74,8 @@ def edges_for(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float],
         fine = fine.joined(_by_weight(fine))
     coarse = _fewest(fine, tolerance)
     closed = coarse.starts[coarse.single] + 1  # whoever has scores just above does not belong to the cell
-    starts = np.union1d(coarse.starts, np.append(closed, -LARGEST))
+    # The bin of the lowest number begins below it.
+    starts = np.union1d(np.maximum(coarse.starts, -LARGEST), np.append(closed, -LARGEST))
     starts = starts[starts <= LARGEST]
     return Edges(scores_at(starts), np.isin(starts, coarse.starts[coarse.single]))
 
