@@ -103,7 +103,7 @@ def _caption(table: Table, tables: Sequence[Table]) -> list[str]:
             f"Not shown yet: {', '.join(n for n in all_datasets()[0] if n not in {t.test for t in tables})}."
             + (f" Other tables: {', '.join(others)}." if others else "")
         )
-    if all(row.standing is None or row.standing.rank is None for row in table.rows):
+    if all(row.standing is None or row.standing.position is None for row in table.rows):
         lines.append("No row has a rank: no order is claimed from fewer than three seeds.")
     return lines
 

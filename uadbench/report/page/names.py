@@ -8,7 +8,6 @@ from uadbench.cards import DatasetCard, MethodCard, all_datasets, method_cards
 from uadbench.report import families, formats
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.page.markup import between, rounded
-from uadbench.report.references import short_title
 
 SETTINGS = {
     "cross": "trained on healthy volunteers of another cohort",
@@ -53,7 +52,7 @@ def dataset_card(name: str) -> DatasetCard | None:
 def method_name(name: str) -> str:
     """A method in words, up to a bracket or a colon; its code name where it has no card."""
     card = method_card(name)
-    return short_title(card) if card else name
+    return re.split(r": | \(", card.title, maxsplit=1)[0] if card else name
 
 
 def family(name: str) -> str:
