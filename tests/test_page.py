@@ -19,10 +19,10 @@ from uadbench.cards import FAMILIES, method_cards
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.facts import Exclusion
 from uadbench.experiment.record import Stored
-from uadbench.report import cost, evidence, formats, leaderboard, page, strata, views
+from uadbench.report import cost, evidence, formats, leaderboard, names, page, strata, views, numbers
 from uadbench.report.field import collection
 from uadbench.report.leaderboard import Table
-from uadbench.report.page import across, board, charts, field, gallery, markup, names
+from uadbench.report.page import across, board, charts, field, gallery, markup
 from uadbench.report.standings import Standing
 from uadbench.system.paths import Paths
 
@@ -104,9 +104,9 @@ def test_every_value_is_that_of_the_csv_in_the_digits_its_interval_allows(
     for own, line in zip(flat, lines, strict=True):
         for name, place in (places | {f"ap_{table.headline}": header.index("AP 95 % CI")}).items():
             value, low, high = (float(own[key] or "nan") for key in (name, f"{name}_low", f"{name}_high"))
-            expected = markup.rounded(value, low, high)
+            expected = numbers.rounded(value, low, high)
             if np.isfinite(low):
-                expected += f" {markup.between(low, high)}"
+                expected += f" {numbers.between(low, high)}"
             assert line[place].rstrip("*") == expected.strip()
 
 
@@ -127,7 +127,7 @@ def title(column: leaderboard.Column) -> str:
     ],
 )
 def test_digits_of_a_share(value: float | None, ends: tuple[float, ...], text: str) -> None:
-    assert markup.rounded(value, *ends) == text
+    assert numbers.rounded(value, *ends) == text
 
 
 def test_costs_are_columns_of_the_table(tables: list[Table], document: Document) -> None:
@@ -458,5 +458,5 @@ def test_subgroups_have_the_values_of_the_views(tables: list[Table], document: D
         (place,) = [n for n, head in enumerate(header) if head.startswith(f"{one.name} (n ")]
         value, low, high = one.figures["recall"]
         (line,) = [line for line in lines if line[0] == name]
-        assert line[place].startswith(markup.rounded(value, low, high))
+        assert line[place].startswith(numbers.rounded(value, low, high))
         assert views.show_stratum(one, "recall").endswith("*") == line[place].endswith("*")

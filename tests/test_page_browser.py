@@ -12,8 +12,7 @@ from msgspec.structs import replace
 
 from uadbench.experiment.facts import Exclusion
 from uadbench.experiment.record import Stored
-from uadbench.report import leaderboard, page
-from uadbench.report.page import names
+from uadbench.report import leaderboard, names, page
 
 pytestmark = pytest.mark.slow
 METHODS = 3

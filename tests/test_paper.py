@@ -19,7 +19,7 @@ from uadbench.cli import app
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.report import compare, latex, leaderboard, plot, published, references, wide
-from uadbench.report.page.names import row_names
+from uadbench.report.names import row_names
 from uadbench.report.standings import Standing
 from uadbench.system.errors import UserError
 from uadbench.system.text import latex_text

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from uadbench.report import formats, references
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
-from uadbench.report.page.names import row_names
-from uadbench.report.page.names import title as describe
+from uadbench.report.names import row_names
+from uadbench.report.names import title as describe
 from uadbench.report.references import OWN
 from uadbench.system.errors import UserError
 from uadbench.system.text import latex_text

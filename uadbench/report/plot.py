@@ -15,8 +15,8 @@ from uadbench.report.compare import own_ap
 from uadbench.report.families import STYLES, UNKNOWN, family_of_methods
 from uadbench.report.latex import best_group
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page.names import row_names
-from uadbench.report.page.names import title as describe
+from uadbench.report.names import row_names
+from uadbench.report.names import title as describe
 from uadbench.system.errors import UserError
 from uadbench.system.files import replacing
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from uadbench.report import formats, latex, references, sheets
 from uadbench.report.field import words
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page.names import row_names
+from uadbench.report.names import row_names
 from uadbench.report.sheets import Sheet
 from uadbench.system.text import latex_text
 

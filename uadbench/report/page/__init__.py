@@ -10,19 +10,20 @@ from datetime import UTC, date, datetime
 from importlib.resources import files
 from typing import Any
 
+from uadbench.report import names
 from uadbench.report.leaderboard import COLUMNS, Table
+from uadbench.report.numbers import rounded
 from uadbench.report.page import (
     across,
     board,
     charts,
     field,
     gallery,
-    names,
     pictures,
     provenance,
     subgroups,
 )
-from uadbench.report.page.markup import Node, bullets, el, facts, folded, link, prose, quiet, render, rounded
+from uadbench.report.page.markup import Node, bullets, el, facts, folded, link, prose, quiet, render
 from uadbench.system.paths import Paths
 
 Named = Sequence[tuple[str, str]]

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from uadbench.evaluation.uncertainty import LEVEL
+from uadbench.report import names
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page import names
 from uadbench.report.page.board import Axis, colour, marks, shown_value, strip, strip_head
 from uadbench.report.page.markup import NOTHING, Node, el, head, quiet, table
 from uadbench.report.plot import rank_over_subjects

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from uadbench.cards import FAMILIES
 from uadbench.evaluation.uncertainty import Interval
-from uadbench.report import cost, families, formats
+from uadbench.report import cost, families, formats, names
 from uadbench.report.leaderboard import HEADLINE_MARK, Column, Row, Table
-from uadbench.report.page import names
-from uadbench.report.page.markup import Node, between, el, head, round_number, rounded, table
+from uadbench.report.numbers import between, round_number, rounded
+from uadbench.report.page.markup import Node, el, head, table
 
 MARGIN = 3.0  # percent of the strip's width that are left free at either end
 FACTS: Sequence[tuple[str, Callable[[Row], str]]] = (

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uadbench.report import cost, views
+from uadbench.report import cost, names, views
 from uadbench.report.evidence import Evidence
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page import names
+from uadbench.report.numbers import round_number
 from uadbench.report.page.board import Axis, colour, marks
-from uadbench.report.page.markup import Node, el, quiet, round_number
+from uadbench.report.page.markup import Node, el, quiet
 
 DASHES = ("", "7 4", "2 3", "10 3 2 3")
 LETTER = 6.2  # pixels of width

@@ -6,9 +6,8 @@ from typing import Any
 import pandas
 
 from uadbench.experiment.record import RunRecord
-from uadbench.report import beside
+from uadbench.report import beside, names
 from uadbench.report.field import collection, findings, views, words
-from uadbench.report.page import names
 from uadbench.report.page.markup import Node, bullets, el, folded, quiet, sheet
 from uadbench.report.sheets import Line, Sheet
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uadbench.report import names
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page import gallery, names
+from uadbench.report.numbers import rounded
+from uadbench.report.page import gallery
 from uadbench.report.page.board import marks
-from uadbench.report.page.markup import Node, el, folded, quiet, rounded
+from uadbench.report.page.markup import Node, el, folded, quiet
 from uadbench.report.strata import POINTS
 
 NOTE = (

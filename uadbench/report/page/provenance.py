@@ -11,9 +11,8 @@ from msgspec import Struct
 
 from uadbench import __version__
 from uadbench.experiment.record import RunRecord, plain
-from uadbench.report import cost, formats, references
+from uadbench.report import cost, formats, names, references
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page import names
 from uadbench.report.page.board import constant_facts, marks
 from uadbench.report.page.markup import Node, bullets, el, facts, folded, link, quiet, table
 

@@ -3,23 +3,12 @@
 from collections.abc import Sequence
 
 from uadbench.evaluation.uncertainty import LEVEL
-from uadbench.report import families, views
+from uadbench.report import families, names, views
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page import names
+from uadbench.report.numbers import between, rounded
 from uadbench.report.page.board import colour, marks
 from uadbench.report.page.charts import Evidences
-from uadbench.report.page.markup import (
-    NOTHING,
-    Node,
-    between,
-    bullets,
-    el,
-    folded,
-    head,
-    quiet,
-    rounded,
-    table,
-)
+from uadbench.report.page.markup import NOTHING, Node, bullets, el, folded, head, quiet, table
 from uadbench.report.strata import MEASURES, POINTS, Gap, Stratum, gaps, strata
 
 Strata = Sequence[tuple[Row, Sequence[Stratum]]]

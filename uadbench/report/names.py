@@ -7,7 +7,7 @@ from functools import cache
 from uadbench.cards import DatasetCard, MethodCard, all_datasets, method_cards
 from uadbench.report import families, formats
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page.markup import between, rounded
+from uadbench.report.numbers import between, rounded
 
 SETTINGS = {
     "cross": "trained on healthy volunteers of another cohort",
