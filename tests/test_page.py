@@ -19,7 +19,7 @@ from uadbench.cards import FAMILIES, method_cards
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.facts import Exclusion
 from uadbench.experiment.record import Stored
-from uadbench.report import cost, evidence, formats, leaderboard, names, page, strata, views, numbers
+from uadbench.report import cost, evidence, formats, leaderboard, names, numbers, page, strata, views
 from uadbench.report.field import collection
 from uadbench.report.leaderboard import Table
 from uadbench.report.page import across, board, charts, field, gallery, markup
