@@ -121,8 +121,17 @@ def environment() -> dict[str, str]:
     return kept | {"PATH": programs, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}
 
 
+def files(text: str) -> dict[int, str]:
+    """By number of the block, the files that a page shows, as they are now."""
+    return {
+        number: (ROOT / block.fate.removeprefix("file: ")).read_text()
+        for number, block in enumerate(blocks(text))
+        if block.kind == "file"
+    }
+
+
 def refreshed(text: str, answers: dict[int, str]) -> str:
-    """The page with what its console blocks answered."""
+    """The page with other texts in some of its blocks."""
     there = blocks(text)
     for number in sorted(answers, reverse=True):
         begin, end = there[number].place

@@ -142,7 +142,9 @@ def refresh(pages: Iterable[Path]) -> None:
 
 
 def main() -> None:
-    """Rewrite README, and with --answers the console blocks of all pages."""
+    """Rewrite README and the files that pages show, and with --answers the console blocks of all pages."""
+    for page in blocks.pages():
+        page.write_text(blocks.refreshed(page.read_text(), blocks.files(page.read_text())))
     readme = blocks.ROOT / "README.md"
     readme.write_text(filled(readme.read_text(), parts(committed()[0])))
     if "--answers" in sys.argv:
