@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from uadbench import datasets as dataset_modules
 from uadbench.cards import DatasetCard, MethodCard
 from uadbench.report.option_table import read_options
 from uadbench.report.screen import (
@@ -125,7 +124,9 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _found(card: DatasetCard, paths: Paths) -> str:
-    """How many subjects lie under the root, or why none."""
+    """How many subjects are under the root, or why none."""
+    from uadbench import datasets as dataset_modules  # its imports would take time from `methods`
+
     root = paths.root(card.name)
     if not root.is_dir():
         return "built in" if dataset_modules.can_generate(card.name) else "no"
