@@ -112,10 +112,14 @@ def _table(table: Table) -> list[str]:
     cards = all_methods()[0]
     best = [row for row in table.rows if row.method not in BASELINES][:ROWS]
     shown = [row for row in table.rows if row in best or row.method in BASELINES]
-    head = ["| method | AP | AP 95 % CI | AUROC | Dice @ 1 % FPR |", "|---|---:|---:|---:|---:|"]
+    head = [
+        "| method | AP | AP 95 % CI | AUROC | Dice @ 1 % FPR | false alarms |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     rows = [
         f"| {cards[row.method].title.split(':')[0]} (`{row.method}`) | {_short(row.numbers['ap'])} "
-        f"| {_interval(row)} | {_short(row.numbers['auroc'])} | {_short(row.numbers['dsc_fpr1'])} |"
+        f"| {_interval(row)} | {_short(row.numbers['auroc'])} | {_short(row.numbers['dsc_fpr1'])} "
+        f"| {_short(row.numbers['alarms'])} |"
         for row in shown
     ]
     left = len(table.rows) - len(shown)
