@@ -11,7 +11,8 @@ from importlib.resources import files
 from typing import Any
 
 from uadbench.report import names
-from uadbench.report.leaderboard import COLUMNS, Table
+from uadbench.report.columns import COLUMNS
+from uadbench.report.leaderboard import Table
 from uadbench.report.numbers import rounded
 from uadbench.report.page import (
     across,
