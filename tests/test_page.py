@@ -20,6 +20,7 @@ from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.facts import Exclusion
 from uadbench.experiment.record import Stored
 from uadbench.report import cost, evidence, formats, leaderboard, names, numbers, page, strata, views
+from uadbench.report.columns import Column
 from uadbench.report.field import collection
 from uadbench.report.leaderboard import Table
 from uadbench.report.page import across, board, charts, field, gallery, markup
@@ -110,7 +111,7 @@ def test_every_value_is_that_of_the_csv_in_the_digits_its_interval_allows(
             assert line[place].rstrip("*") == expected.strip()
 
 
-def title(column: leaderboard.Column) -> str:
+def title(column: Column) -> str:
     return column.title.replace(leaderboard.HEADLINE_MARK, "").strip()
 
 

@@ -82,7 +82,7 @@ def leaderboard(
         raise UserError(f"The {name} holds all views: leave --by, --published, --multiverse and --wide out.")
     if wide and views_asked:
         raise UserError("--wide is a view of its own: leave --by, --published and --multiverse out.")
-    shown = choose_columns(columns or [])
+    shown = choose_columns(columns or (["all"] if format_ == "html" else []))  # a page folds the rest
     places = find_paths(results)
     folder = places.results
     found = collect.collect_records(folder, lambda r: board.is_wanted(r, dataset, contrast, preset, method))

@@ -11,7 +11,8 @@ from importlib.resources import files
 from typing import Any
 
 from uadbench.report import names
-from uadbench.report.leaderboard import COLUMNS, Table
+from uadbench.report.columns import COLUMNS
+from uadbench.report.leaderboard import Table
 from uadbench.report.numbers import rounded
 from uadbench.report.page import (
     across,
@@ -182,7 +183,14 @@ def _data(one: Table) -> list[object]:
 
 def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[object]:
     used = {column.name for one in found for column in one.columns}
-    meanings = facts((c.title, el("span", None, *prose(c.meaning))) for c in COLUMNS if c.name in used)
+    first, more = (
+        [
+            (c.title, el("span", None, *prose(c.meaning)))
+            for c in COLUMNS
+            if c.name in used and c.standard is own
+        ]
+        for own in (True, False)
+    )
     uncertainty = (
         f"95 % intervals: studentised bootstrap over subjects and seeds, {resamples} resamples; two digits "
         "where an interval is wider than .02."
@@ -193,7 +201,8 @@ def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[obje
     failures = [f"{place}: {reason}" for place, reason in failed]
     return [
         el("p", None, LEAD),
-        meanings,
+        facts(first),
+        folded(f"What the other {len(more)} columns mean", facts(more)) if more else None,
         quiet(uncertainty),
         quiet(
             f"Training settings: {settings}. Values of another protocol, training setting, MR contrast, set "

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from uadbench.cards import FAMILIES
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.report import cost, families, formats, names
-from uadbench.report.leaderboard import HEADLINE_MARK, Column, Row, Table
+from uadbench.report.columns import Column
+from uadbench.report.leaderboard import HEADLINE_MARK, Row, Table
 from uadbench.report.numbers import between, round_number, rounded
 from uadbench.report.page.markup import Node, el, head, table
 
@@ -207,12 +208,15 @@ def _column(
 
 
 def _figure(column: Column) -> _Column:
-    kind, title = "num" if column.main else "num more", column.title.replace(HEADLINE_MARK, "").strip()
+    """One of the figures; those beyond the standard ones are shown when all columns are asked for."""
+    first = column.main and column.standard and not column.name.startswith("ap_")  # the table's AP is there
+    kind = "num" if first else "num more"
+    title, order = column.title.replace(HEADLINE_MARK, "").strip(), "down" if column.sortable else "up"
 
     def cell(row: Row) -> Node:
         return el("td", {"class": kind, "data-v": row.numbers[column.name]}, *shown_value(row, column.name))
 
-    return _Column(head(title, **{"class": kind, "data-sort": "down", "title": column.meaning}), cell)
+    return _Column(head(title, **{"class": kind, "data-sort": order, "title": column.meaning}), cell)
 
 
 def _cost(name: str, title: str, meaning: str) -> _Column:
