@@ -19,6 +19,7 @@ from uadbench import catalog
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.data import layout
 from uadbench.data.session import LeftOut, Remark, Session
+from uadbench.source import parse_file
 from uadbench.system import locks
 from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
@@ -79,7 +80,7 @@ def can_draw(name: str) -> bool:
 
 def _functions(name: str) -> set[str]:
     """The functions that the module of a data set itself has."""
-    tree = ast.parse((catalog.locate("datasets", name) / "dataset.py").read_bytes())
+    tree = parse_file(catalog.locate("datasets", name) / "dataset.py")
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from uadbench import catalog
@@ -23,6 +24,16 @@ HARNESS = frozenset(
         ".system.errors", ".system.files", ".system.owners", ".system.progress", ".system.tensors",
     )
 )  # fmt: skip
+_PARSING = Lock()
+
+
+def parse_file(file: Path) -> ast.Module:
+    """The syntax of a file, one file at a time: two at once in Python 3.11 mix up how deep each has gone.
+
+    Seen as "AST constructor recursion depth mismatch" (CPython issue 106905).
+    """
+    with _PARSING:
+        return ast.parse(file.read_bytes(), str(file))
 
 
 def hash_method_files(folder: str) -> dict[str, str]:
@@ -66,7 +77,7 @@ def _place(module: str, file: Path) -> str:
 @cache
 def _read(file: Path, module: str, size: int, changed_ns: int) -> tuple[str, tuple[str, ...]]:
     """Hash of a file's syntax, and the modules that it may import."""
-    tree = ast.parse(file.read_bytes(), str(file))
+    tree = parse_file(file)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     return sha256_json(canonical(tree)), tuple(sorted(set(_imports(tree, package))))
 

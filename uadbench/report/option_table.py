@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.cards import MethodCard
-from uadbench.source import module_file
+from uadbench.source import module_file, parse_file
 
 STAGES = {"fit_option": "fit", "score_option": "score"}
 
@@ -82,7 +82,7 @@ def _names(module: str) -> dict[str, ast.ClassDef | str]:
 @cache
 def _read(file: Path, changed_ns: int) -> dict[str, ast.ClassDef | str]:
     found: dict[str, ast.ClassDef | str] = {}
-    for node in ast.parse(file.read_bytes()).body:
+    for node in parse_file(file).body:
         if isinstance(node, ast.ClassDef):
             found[node.name] = node
         elif isinstance(node, ast.ImportFrom):
