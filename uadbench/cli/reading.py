@@ -61,7 +61,7 @@ def leaderboard(
     out and named below the table.
     """
     from uadbench.experiment import collect, record
-    from uadbench.report import beside, evidence, formats, latex, page, references, sheets, show, views
+    from uadbench.report import beside, evidence, formats, latex, references, sheets, show, views
     from uadbench.report import leaderboard as board
     from uadbench.report import wide as wide_table
     from uadbench.report.columns import choose_columns
@@ -118,6 +118,8 @@ def leaderboard(
         elif format_ == "latex":
             write_output(latex.write_tables(tables, spread, asked=bool(columns)), output)
         elif format_ == "html":
+            from uadbench.report import page
+
             write_output(page.write_page(tables, [*failed, *left_out], places, drawn), output)
         else:
             write_output(formats.written(tables, format_, failed, left_out), output)
