@@ -19,9 +19,9 @@ from uadbench import catalog
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.data import layout
 from uadbench.data.session import LeftOut, Remark, Session
-from uadbench.source import parse_file
 from uadbench.system import locks
 from uadbench.system.errors import UserError
+from uadbench.system.parsing import parse_file
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Progress
 

@@ -9,11 +9,11 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from uadbench import catalog
 from uadbench.system.files import sha256, sha256_json
+from uadbench.system.parsing import parse_file
 
 PACKAGE = Path(__file__).resolve().parent
 HARNESS = frozenset(
@@ -21,19 +21,10 @@ HARNESS = frozenset(
     for name in (
         "", ".methods", ".datasets", ".cards", ".catalog", ".protocol", ".data.session",
         ".learning.checkpoint",
-        ".system.errors", ".system.files", ".system.owners", ".system.progress", ".system.tensors",
+        ".system.errors", ".system.files", ".system.owners", ".system.parsing", ".system.progress",
+        ".system.tensors",
     )
 )  # fmt: skip
-_PARSING = Lock()
-
-
-def parse_file(file: Path) -> ast.Module:
-    """The syntax of a file, one file at a time: two at once in Python 3.11 mix up how deep each has gone.
-
-    Seen as "AST constructor recursion depth mismatch" (CPython issue 106905).
-    """
-    with _PARSING:
-        return ast.parse(file.read_bytes(), str(file))
 
 
 def hash_method_files(folder: str) -> dict[str, str]:

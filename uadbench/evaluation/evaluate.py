@@ -32,6 +32,7 @@ from uadbench.evaluation.scan_facts import extent, facts_of
 from uadbench.evaluation.view import View
 from uadbench.protocol import OPERATING_POINTS
 from uadbench.system.files import scratch_folder
+from uadbench.system.parsing import load_array
 from uadbench.system.progress import Progress
 
 T = TypeVar("T")
@@ -65,13 +66,13 @@ class _Scan:
 
     def voxels(self, profile: str) -> Voxels:
         """Scores and labels of the counted voxels."""
-        labels = np.load(self.labels)
+        labels = load_array(self.labels)
         counted = labels >= 0
-        return np.load(self.scores[profile])[counted], labels[counted] > 0
+        return load_array(self.scores[profile])[counted], labels[counted] > 0
 
     def view(self, profile: str) -> View:
         """Its volumes, with the map after a profile."""
-        return View.of(self.case.prepared, PROFILES[profile], np.load(self.scores[profile]))
+        return View.of(self.case.prepared, PROFILES[profile], load_array(self.scores[profile]))
 
     @property
     def group(self) -> Group:

@@ -24,6 +24,7 @@ from uadbench.experiment.record import Stored
 from uadbench.protocol import OPERATING_POINTS
 from uadbench.system.errors import UserError
 from uadbench.system.files import replacing, sha256
+from uadbench.system.parsing import read_array
 from uadbench.system.text import visible
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 # Bytes unpacked; what is usual is a tenth of a megabyte for each subject.
 LARGEST_OF_A_SUBJECT, LARGEST_BESIDE, LARGEST = 1_000_000, 16_000_000, 2_000_000_000
-LONGEST_HEADER = 4096  # bytes of an array's header
 
 Members = Mapping[str, tuple[str, int | None, str]]
 _POINTS, _BANDS = str(len(OPERATING_POINTS)), str(len(VOLUMES.bands))
@@ -201,7 +201,7 @@ def _member(
     """One array of the right kind and shape; the header of one that is not may ask for nothing."""
     kind, itemsize, letters = member
     content = io.BytesIO(archive.read(name))
-    array = npy.read_array(content, allow_pickle=False, max_header_size=LONGEST_HEADER)
+    array = read_array(content)
     if array.dtype.kind != kind or itemsize not in (None, array.dtype.itemsize):
         raise ValueError(f"{name} holds {array.dtype}")
     if len(array.shape) != len(letters):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.cards import MethodCard
-from uadbench.source import module_file, parse_file
+from uadbench.source import module_file
+from uadbench.system.parsing import parse_file
 
 STAGES = {"fit_option": "fit", "score_option": "score"}
 
