@@ -347,7 +347,7 @@ def test_flair_of_patients_is_learned_from_label_maps_in_a_regime_of_its_own(
 def test_a_folder_without_segmentations_says_where_to_get_them(runtime: Runtime, tmp_path: Path) -> None:
     for root in (tmp_path / "absent", tmp_path / "empty"):
         runtime.paths.remember_root("labelmaps", root)
-        with pytest.raises(UserError, match=r"SynthSeg .*expected is: training_seg_01"):
+        with pytest.raises(UserError, match=r"SynthSeg .*expected: training_seg_01"):
             find_dataset("labelmaps", runtime)
         (tmp_path / "empty").mkdir(exist_ok=True)
 

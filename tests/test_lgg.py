@@ -517,7 +517,7 @@ def test_verify_prepare_run_and_leaderboard(here: Runtime) -> None:
     assert "_ml" not in json.dumps([plain(record)["summary"], plain(record)["subjects"]])
     assert all(picture.is_file() for picture in outcome.pictures)
     text = formats.markdown(leaderboard.tables([Stored(record, outcome.path)]))
-    assert "AUROC slice" in text
+    assert "Slice-level AUROC" in text
     assert "Scan-level AUROC" not in text
 
     again = run(replace(config, method="ae", settings={"steps": "3"}), here).record

@@ -237,7 +237,10 @@ def test_an_extractor_that_is_not_installed_or_not_known_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    for extractor, message in (("hd-bet", "needs the program `hd-bet`, which is not on"), ("x", "There are")):
+    for extractor, message in (
+        ("hd-bet", "needs the program `hd-bet`, which is not on"),
+        ("x", "There is no extractor 'x'"),
+    ):
         with pytest.raises(UserError, match=message):
             prepare.prepare(
                 [], "T1", G48, card(), tmp_path, 1, Silent(), prepare_scan.Options(extractor=extractor)

@@ -66,7 +66,7 @@ def test_a_figure_of_the_same_definition_is_comparable(measured: RunRecord) -> N
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"regime": "synthetic", "train": "labelmaps"}, "regime synthetic, published cross"),
+        ({"regime": "synthetic", "train": "labelmaps"}, "training setting synthetic, published cross"),
         ({"train": "camcan"}, "trained on camcan, published ixi"),
         ({"protocol": "uad-1", "model_grid": "g192"}, "resolution 1 mm, published 2 mm"),
         ({"limit": 3}, "at most 3 subjects"),

@@ -58,10 +58,10 @@ def test_the_four_boxes_of_the_page_are_enough(runtime: Runtime, tmp_path: Path)
 def test_a_cohort_of_another_name_is_a_mistake_that_is_said(runtime: Runtime, tmp_path: Path) -> None:
     plugins = ["--plugins", str(tmp_path / "anywhere")]
     uadbench("new", "dataset", "mine", "--folder", str(tmp_path / "anywhere"))
-    (tmp_path / "anywhere/datasets/mine").rename(tmp_path / "anywhere/datasets/ours")
-    uadbench("fixture", "ours", "--out", str(tmp_path / "hospital"), "--subjects", "1", *plugins)
+    (tmp_path / "anywhere/datasets/mine").rename(tmp_path / "anywhere/datasets/theirs")
+    uadbench("fixture", "theirs", "--out", str(tmp_path / "hospital"), "--subjects", "1", *plugins)
 
-    arguments = ["verify", "ours", "--root", str(tmp_path / "hospital"), "--quiet"]
+    arguments = ["verify", "theirs", "--root", str(tmp_path / "hospital"), "--quiet"]
     done = CliRunner().invoke(app, [*arguments, *plugins])
 
-    assert "says cohort 'mine' of its subjects; expected 'ours'" in str(done.exception)
+    assert "says cohort 'mine' of its subjects; expected 'theirs'" in str(done.exception)

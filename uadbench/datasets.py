@@ -50,7 +50,7 @@ class Found:
             there = sorted({c for session in self.sessions for c in session.images})
             raise UserError(
                 f"No subject of {self.card.name} has the contrast '{contrast}'; "
-                f"there are: {', '.join(there)}."
+                f"available: {', '.join(there)}."
             )
         return chosen
 

@@ -47,7 +47,7 @@ def test_a_crash_and_a_nan_take_their_own_cell_only_and_one_fit_serves_all(arena
     assert arena.fits() == [1]
     reasons = {path.parent.name: path.read_text() for path in arena.results.rglob("*.failed.json")}
     assert "values that are not finite" in reasons["ci,fate=nan,limit=1"]
-    assert "crashed in stage 'tortoise: score' with SIGABRT" in reasons["ci,fate=segfault,limit=1"]
+    assert "crashed in stage 'scoring' with SIGABRT" in reasons["ci,fate=segfault,limit=1"]
     assert "Fatal Python error: Aborted" in arena.log()
     shown = " ".join(arena.sweep("status", str(arena.file)).split())
     assert "3 jobs: 1 done, 2 failed" in shown
@@ -166,7 +166,7 @@ def test_a_cell_that_takes_too_long_is_recorded_as_failed(
 
     printed = arena.sweep(str(arena.file), "--timeout", "0.25", code=1)
 
-    assert "took longer than 0.25 minutes (--timeout), in stage 'tortoise: score'" in printed
+    assert "took longer than 0.25 minutes (--timeout), in stage 'scoring'" in printed
     arena.release("score 2")
     assert "before: failed, took longer" in arena.sweep(str(arena.file), "--retry-failed")
     assert arena.records() == undisturbed
