@@ -47,7 +47,7 @@ def real_scans() -> Callable[[str], Path]:
 
     def find(name: str) -> Path:
         folder = Path(os.environ.get("UADBENCH_TEST_DATA") or "absent") / name
-        if not folder.is_dir():
+        if not folder.is_dir():  # the data may not be passed on, so no checkout has them
             pytest.skip(
                 f"needs real scans in $UADBENCH_TEST_DATA/{name}: CONTRIBUTING.md says where to get them"
             )
@@ -61,6 +61,7 @@ def demand(*command: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
+        # Disks and name spaces are real ones; without root there is no way to have them, and nothing to test.
         pytest.skip(f"needs the rights of root: {error}")
 
 

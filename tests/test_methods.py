@@ -29,6 +29,7 @@ def trial(name: str, tmp_path_factory: pytest.TempPathFactory) -> Trial:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_method_keeps_its_promises(trial: Trial, check: Callable[[Trial], None]) -> None:
     if reason := trial.card.exempt.get(name_check(check)):
+        # A promise that a row cannot keep by its nature: the reason is in its card, where users read it.
         pytest.skip(f"{trial.name}: {reason}")
     with refuse_network():
         try:

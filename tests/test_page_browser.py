@@ -28,7 +28,7 @@ def browser() -> Iterator[Any]:
         try:
             driver = opened.enter_context(helper.chromium())
         except helper.UnavailableError as reason:
-            pytest.skip(str(reason))
+            pytest.skip(str(reason))  # no Chromium, which pip cannot install; the markup is tested without
         yield driver
 
 

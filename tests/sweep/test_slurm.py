@@ -36,6 +36,7 @@ def started(folder: Path, monkeypatch: pytest.MonkeyPatch, apart: bool) -> Itera
         pytest.importorskip("submitit", reason="pip install uadbench[slurm]")
         made.start()
     except module.CannotRunError as error:
+        # Run by `.ci/slurm`, which installs Slurm; whoever cannot have its daemons cannot test them.
         pytest.skip(f"Slurm cannot run here: {error}")
     monkeypatch.setenv("SLURM_CONF", str(made.configuration))
     yield made

@@ -118,6 +118,7 @@ def read_pieces(stored: Stored) -> PiecesRead:
     """
     try:
         return _read(stored)
+    # zipfile says NotImplementedError of a compression it lacks and RuntimeError of a password, as damaged bytes ask.
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError,
             RuntimeError, NotImplementedError, zipfile.BadZipFile, MemoryError) as error:  # fmt: skip
         raise UserError(

@@ -69,7 +69,10 @@ class NetworkMethod(Method):
             self.build()
 
     def training_loss(self, network: Any, batch: training.Batch) -> Tensor:
-        """What is minimised over healthy slices and, with the network in evaluation mode, validated."""
+        """What is minimised over healthy slices and, with the network in evaluation mode, validated.
+
+        Not abstract: a method with a `fit` of its own has no single loss, and nothing asks for it there.
+        """
         raise NotImplementedError
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
