@@ -118,7 +118,8 @@ def read_pieces(stored: Stored) -> PiecesRead:
     """
     try:
         return _read(stored)
-    # zipfile says NotImplementedError of a compression it lacks and RuntimeError of a password, as damaged bytes ask.
+    # Damaged bytes can ask zipfile for a compression that it lacks (NotImplementedError) or a password
+    # (RuntimeError).
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError,
             RuntimeError, NotImplementedError, zipfile.BadZipFile, MemoryError) as error:  # fmt: skip
         raise UserError(
