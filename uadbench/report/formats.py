@@ -239,8 +239,9 @@ def _ends(row: Row) -> dict[str, float]:
 
 def written(found: Sequence[Table], format_: str, failed: Named = (), left_out: Named = ()) -> str:
     """All tables in Markdown (`table` too), CSV or JSON; `latex.write_tables` writes LaTeX."""
-    text = markdown(found, failed, left_out)
-    return sheets.written([sheet(table) for table in found], format_, rows(found), text)
+    if format_ in ("csv", "json"):
+        return sheets.written((), format_, rows(found))
+    return markdown(found, failed, left_out)
 
 
 def left_out_lines(left_out: Named) -> list[str]:
