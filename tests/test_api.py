@@ -1,5 +1,7 @@
 """`import uadbench`: a dozen names, nothing heavy before they are used, and what the commands do."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 import uadbench
+from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.experiment.config import Runtime
 from uadbench.experiment.record import paths_of_records
 
@@ -39,6 +42,28 @@ def test_a_run_is_carried_out_measured_again_and_read(runtime: Runtime) -> None:
     frame = uadbench.read_records(runtime.paths.results)
     assert frame.method.tolist() == ["brightness"]
     assert frame.path.tolist() == [str(made.path)]
+
+
+def test_code_that_was_edited_or_is_another_folder_s_now_is_what_runs(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook, which is one process: a record names the hash of the files as they are."""
+    shipped = Path(__file__).parent / "plugins"
+
+    def auroc(folder: Path) -> float:
+        monkeypatch.setenv(PLUGINS_VARIABLE, os.pathsep.join([str(folder), str(shipped)]))
+        made = uadbench.run("edited", "balls", runtime=runtime, preset="ci", force=True).record
+        return float(made.summary.profiles["raw"].auroc or 0)
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        shutil.copytree(shipped / "methods/brightness", folder / "methods/edited")
+    before = auroc(first)
+    code = first / "methods/edited/method.py"
+    code.write_text(code.read_text().replace("self.sign * volume", "-self.sign * volume"))
+    after = auroc(first)
+    assert before > 0.5 > after
+    assert auroc(second) == before
 
 
 def test_a_volume_is_as_a_method_sees_it(runtime: Runtime) -> None:

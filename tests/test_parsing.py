@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from uadbench.system.parsing import load_array, parse_file, read_array
+from uadbench.system.arrays import load_array, read_array
+from uadbench.system.parsing import parse_file
 
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
 

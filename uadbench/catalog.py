@@ -1,13 +1,16 @@
 """What lies in the folders `methods/` and `datasets/`, here and in folders that a user adds."""
 
+import importlib
 import os
 import re
+import sys
 from pathlib import Path
 
 from uadbench.system.errors import UserError, unknown
 
 PLUGINS_VARIABLE = "UADBENCH_PLUGINS"
 KINDS = {"methods": "method", "datasets": "data set"}  # folder -> what one of it is called
+_loaded: dict[str, tuple[tuple[str, int], ...]] = {}  # package of a plug-in: its files as they were then
 NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a plug-in: the folder is a part of a module's name
 
 
@@ -65,3 +68,17 @@ def locate(kind: str, name: str) -> Path:
     if name not in known:
         raise unknown(KINDS[kind], name, sorted(known))
     return known[name]
+
+
+def forget_changed(kind: str, name: str) -> None:
+    """Let the code of a plug-in be loaded again where its files have changed or are another folder's now.
+
+    A record names the hash of the files: what runs must be what they say, in a notebook too.
+    """
+    package = f"uadbench.{kind}.{name}"
+    state = tuple((str(file), file.stat().st_mtime_ns) for file in sorted(locate(kind, name).glob("*.py")))
+    if _loaded.setdefault(package, state) != state:
+        _loaded[package] = state
+        for module in [one for one in sys.modules if f"{one}.".startswith(f"{package}.")]:
+            del sys.modules[module]
+    importlib.invalidate_caches()

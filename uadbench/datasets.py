@@ -62,9 +62,8 @@ def names() -> list[str]:
 
 def load(name: str) -> ModuleType:
     """The module of a data set by its folder's name."""
-    catalog.locate("datasets", name)
+    catalog.forget_changed("datasets", name)
     __path__[:] = [str(folder) for folder in catalog.folders("datasets")]
-    importlib.invalidate_caches()
     return importlib.import_module(f"uadbench.datasets.{name}.dataset")
 
 

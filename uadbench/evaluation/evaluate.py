@@ -31,8 +31,8 @@ from uadbench.evaluation.regions import regions_of
 from uadbench.evaluation.scan_facts import extent, facts_of
 from uadbench.evaluation.view import View
 from uadbench.protocol import OPERATING_POINTS
+from uadbench.system.arrays import load_array
 from uadbench.system.files import scratch_folder
-from uadbench.system.parsing import load_array
 from uadbench.system.progress import Progress
 
 T = TypeVar("T")

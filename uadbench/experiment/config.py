@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from uadbench import datasets, methods
+from uadbench import catalog, datasets, methods
 from uadbench.cards import DatasetCard, MethodCard, contrast_of, dataset_card, method_card
 from uadbench.data import splits
 from uadbench.data.prepared import Prepared
@@ -126,6 +126,7 @@ def resolve_run(config: RunConfig, runtime: Runtime, known: dict[str, Found] | N
     """
     known = {} if known is None else known
     card = method_card(config.method)
+    catalog.forget_changed("methods", card.folder)  # not later: a run's code is that of its start
     _check_options(config)
     method = methods.build(card, config.preset, config.settings)
     if method.grid != EVALUATION or methods.options(method)["grid"].default != EVALUATION:

@@ -22,9 +22,9 @@ from uadbench.evaluation.details import Details
 from uadbench.evaluation.pieces import MEMBERS, Pieces
 from uadbench.experiment.record import Stored
 from uadbench.protocol import OPERATING_POINTS
+from uadbench.system.arrays import read_array
 from uadbench.system.errors import UserError
 from uadbench.system.files import replacing, sha256
-from uadbench.system.parsing import read_array
 from uadbench.system.text import visible
 
 if TYPE_CHECKING:
