@@ -37,11 +37,15 @@ def noise(shape: tuple[int, ...], kind: str, seed: int) -> NDArray[np.float32]:
     st.sampled_from(["random", "tied", "constant", "sparse"]),
     st.integers(1, 7),
     st.integers(0, 99),
+    st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
-def test_median_is_that_of_scipy(shape: tuple[int, int, int], kind: str, size: int, seed: int) -> None:
+@settings(max_examples=60, deadline=None)
+def test_median_is_that_of_scipy(
+    shape: tuple[int, int, int], kind: str, size: int, seed: int, flat: bool
+) -> None:
     volume = noise(shape, kind, seed)
-    np.testing.assert_array_equal(median(volume, size), ndimage.median_filter(volume, size))
+    expected = ndimage.median_filter(volume, (size, size, 1) if flat else size)
+    np.testing.assert_array_equal(median(volume, size, flat=flat), expected)
 
 
 def test_median_keeps_the_voxels_that_are_not_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""The three-dimensional median filter, exactly that of scipy.ndimage and many times faster.
+"""The median filter of volumes and of stacks, exactly that of scipy.ndimage and many times faster.
 
 Windows overlap, so their sorted parts are shared: runs of voxels are sorted along one axis, these runs are
 merged along the next, and those planes along the last, where only the ranks that can still be the median are
@@ -21,25 +21,27 @@ Values = NDArray[np.float32]
 
 
 def median(
-    volume: NDArray[np.float32], size: int, where: NDArray[np.bool_] | None = None
+    volume: NDArray[np.float32], size: int, where: NDArray[np.bool_] | None = None, flat: bool = False
 ) -> NDArray[np.float32]:
     """`scipy.ndimage.median_filter(volume, size)` of a three-dimensional volume; -0.0 counts as 0.0.
 
     As there, the border reflects, and of an even window it is the upper median. Where `where` is False
-    voxels keep their value, which saves time.
+    voxels keep their value, which saves time. Of a `flat` stack (R, A, slices) each slice has its own:
+    the window is (size, size, 1).
     """
     block = np.minimum(BLOCK, volume.shape)
     padding = -np.array(volume.shape) % block  # to whole blocks
-    before, after = size // 2, size - 1 - size // 2
-    padded = np.pad(volume + np.float32(0), [(before, after)] * 3, "symmetric")
+    window = np.array([size, size, 1 if flat else size])
+    around = [(int(n // 2), int(n - 1 - n // 2)) for n in window]
+    padded = np.pad(volume + np.float32(0), around, "symmetric")
     padded = np.pad(padded, [(0, extra) for extra in padding], "edge")
     wanted = np.ones(volume.shape, bool) if where is None else where
     wanted = np.pad(wanted, [(0, extra) for extra in padding])
     result = np.pad(volume, [(0, extra) for extra in padding])
-    filtering = _Filter(size)
+    filtering = _Filter(size, 2 if flat else 3)
     for corner in product(*(range(0, n, b) for n, b in zip(result.shape, block, strict=True))):
         inner = tuple(slice(c, c + b) for c, b in zip(corner, block, strict=True))
-        outer = tuple(slice(c, c + b + size - 1) for c, b in zip(corner, block, strict=True))
+        outer = tuple(slice(c, c + b + n - 1) for c, b, n in zip(corner, block, window, strict=True))
         if wanted[inner].any():
             np.copyto(result[inner], filtering(padded[outer]), where=wanted[inner])
     return np.ascontiguousarray(result[tuple(slice(n) for n in volume.shape)])
@@ -57,17 +59,18 @@ class _Sorted(NamedTuple):
 class _Filter:
     """Medians of blocks of one shape, in buffers that are used again."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, axes: int) -> None:
+        self.size, self.axes = size, range(axes)
         self.buffers: dict[tuple[int, int], list[Values]] = {}
 
     def __call__(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Medians (A, B, C) of a block (A + size - 1, B + size - 1, C + size - 1)."""
+        """Medians (A, B, C) of a block (A + size - 1, B + size - 1, C + size - 1), or of C slices."""
         lowest = block.min()
         if lowest == block.max():
-            return np.full([n - self.size + 1 for n in block.shape], lowest)
+            reach = [self.size - 1 if axis in self.axes else 0 for axis in range(3)]
+            return np.full(np.array(block.shape) - reach, lowest)
         runs = _Sorted([block], 0, 1, 1)
-        for axis in (2, 1, 0):
+        for axis in reversed(self.axes):
             runs = self._slide(runs._replace(length=1), axis)
         (medians,) = runs.arrays
         return medians
@@ -85,7 +88,7 @@ class _Filter:
     def _merge(self, a: _Sorted, b: _Sorted, axis: int) -> _Sorted:
         """Runs that begin as `a` and go on as `b`, with the ranks that may be the median of the window."""
         length, voxels, first = a.length + b.length, a.voxels + b.voxels, a.first + b.first
-        window = self.size**3
+        window = self.size ** len(self.axes)
         rank = window // 2
         low = max(0, rank - (window - voxels) - first)
         high = min(len(a.arrays) + len(b.arrays) - 1, rank - first)

@@ -76,10 +76,7 @@ def filtered(
     window = profile.median_voxels(grid)
     if window > 1:
         inside = np.where(brain, score_map, np.min(score_map, where=brain, initial=np.float32(np.inf)))
-        if grid.flat:
-            score_map = ndimage.median_filter(inside, (window, window, 1))
-        else:
-            score_map = median(inside, window, where=kept)
+        score_map = median(inside, window, where=kept, flat=grid.flat)
     return np.where(kept, score_map, LOWEST).astype(np.float32)
 
 
