@@ -63,7 +63,8 @@ def _export_case(case: Case, out: Path, extractor: str | None, runtime: Runtime)
     grid, brain = prepared.grid, prepared.brain()
     volumes = {"": resample(stored.score_map, case.map_grid, grid) * brain}
     if stored.pseudo_healthy is not None:
-        volumes[RESTORED] = restore_units(stored.pseudo_healthy, case.map_grid, prepared)
+        restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
+        volumes[RESTORED] = restore_units(restored, prepared)
     affine, mask = grid.affine, brain.astype(np.uint8)
     if extractor is not None:
         own = OwnSpace.of(prepared.session, prepared, extractor, runtime.paths.cache)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from uadbench import __version__, catalog, methods, source
-from uadbench.cards import MethodCard, method_card
+from uadbench.cards import MethodCard, method_card, method_names
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import Grid
 from uadbench.data.volumes import Volumes
@@ -28,10 +28,11 @@ from uadbench.experiment.model_file import CALIBRATION, STATE, refused
 from uadbench.experiment.record import RunRecord, read_record
 from uadbench.experiment.score import calibrate_method, score_volume
 from uadbench.methods import Context, Method, Score, State
+from uadbench.preprocessing import extract
 from uadbench.preprocessing.prepare import describe_preparation
 from uadbench.preprocessing.prepare_scan import Options
-from uadbench.protocol import METRIC_VERSION, Protocol, protocol
-from uadbench.system.errors import UserError
+from uadbench.protocol import METRIC_VERSION, PROFILES, Protocol, protocol
+from uadbench.system.errors import UserError, unknown
 from uadbench.system.files import sha256, sha256_json
 
 
@@ -98,6 +99,11 @@ def load_model(path: Path, runtime: Runtime) -> Model:
     """The model of a record or of a file that `export` wrote, ready to score; UserError for anything else."""
     if model_file.is_model_file(path):
         facts, arrays = model_file.read_model(path)
+        if facts.method not in method_names():
+            raise refused(
+                path, f"the method '{facts.method}' is not here, and a model file holds no code",
+                "name the folder that has the method with --plugins, or update uadbench",
+            )  # fmt: skip
         with _doubting(path, facts.method):
             return _ready(path, facts, arrays, runtime)
     made = read_record(path)
@@ -113,11 +119,11 @@ def _doubting(path: Path, method: str) -> Iterator[None]:
     """Whatever a method says to the arrays of a model file is a UserError: they may not be its own."""
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
         if not model_file.is_model_file(path):
             raise
+        if isinstance(error, UserError):
+            raise UserError(f"{path} cannot be used as a model here: {error}") from error
         words = " ".join(str(error).split())[:300] or type(error).__name__
         raise refused(path, f"its arrays do not fit {method}: {words}") from error
 
@@ -130,7 +136,7 @@ def _ready(path: Path, facts: ModelFacts, arrays: Mapping[str, bytes], runtime: 
     catalog.forget_changed("methods", card.folder)
     method = methods.build(card, facts.preset, find_settings(facts.method, facts.preset, facts.parameters))
     model = Model(path, facts, arrays, card, method, protocol(facts.protocol))
-    _check_grid(model)
+    _check_facts(model)
     parts = {name: load(content) for name, content in arrays.items()}
     for name, part in parts.items():
         _check_finite(name, part)
@@ -150,8 +156,14 @@ def _context(facts: ModelFacts, runtime: Runtime) -> Context:
     return Context(runtime.device, facts.precision, facts.seed, progress=runtime.progress)
 
 
-def _check_grid(model: Model) -> None:
-    """Stop where a run was not on volumes, or its grid is not the one that the method has."""
+def _check_facts(model: Model) -> None:
+    """Stop where a run was not on volumes, or facts do not go together or are unknown here."""
+    for what, name, there in (
+        ("post-processing profile", model.facts.headline, PROFILES),
+        ("extractor", model.options.extractor, (extract.DEFAULT, *extract.PROGRAMS)),
+    ):
+        if name not in there:
+            raise unknown(what, name, there)
     on, asked = model.model_grid.name, model.facts.model_grid
     if on != asked or model.grid.flat:
         raise UserError(

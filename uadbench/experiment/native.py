@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
-from uadbench.data.space import Grid, resample
 from uadbench.preprocessing import brains, resampling
 from uadbench.preprocessing import scan as scans
 from uadbench.preprocessing.filememory import FileMemory
@@ -56,14 +55,11 @@ class OwnSpace:
         return masked
 
 
-def restore_units(
-    pseudo_healthy: NDArray[np.float32], model_grid: Grid, on_grid: Prepared
-) -> NDArray[np.float32]:
-    """A pseudo-healthy volume (C, R, A, S) on the evaluation grid, (R, A, S), in the scan's own units."""
+def restore_units(healthy: NDArray[np.float32], on_grid: Prepared) -> NDArray[np.float32]:
+    """A pseudo-healthy volume (R, A, S) on the evaluation grid in the scan's units, 0 outside its brain."""
     low, high = on_grid.facts["p1"], on_grid.facts["p99"]
-    healthy = resample(pseudo_healthy[0], model_grid, on_grid.grid)
-    restored: NDArray[np.float32] = ((low + healthy * (high - low)) * on_grid.brain()).astype(np.float32)
-    return restored
+    own: NDArray[np.float32] = ((low + healthy * (high - low)) * on_grid.brain()).astype(np.float32)
+    return own
 
 
 def write_volumes(folder: Path, volumes: Mapping[str, NDArray[Any]], affine: NDArray[np.float64]) -> None:

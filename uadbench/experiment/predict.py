@@ -1,9 +1,9 @@
 """Predict: a trained method on scans of one's own, with the maps in each scan's own space."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,11 @@ from uadbench.preprocessing.prepare import prepare
 from uadbench.system.errors import SubjectError, UserError, unknown
 from uadbench.system.files import sha256_file, write_json
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PICTURE = "picture.png"
-VOLUMES = ("score_map", "mask", "pseudo_healthy")
+SCORE, MASK, HEALTHY = "score_map", "mask", "pseudo_healthy"  # volumes, and their files without suffix
 # What preparation asks of a data set, for scans that belong to none.
 OWN = DatasetCard(
     name="own", title="Scans of one's own", role="both", population="patients", summary="", address="",
@@ -132,25 +135,20 @@ def prepare_scans(
 
 def predict_ready(ready: Ready, model: Model, asked: Asked, out: Path, runtime: Runtime) -> Prediction:
     """Score a prepared scan and write what the method says of it; the JSON last."""
-    evaluation, facts = ready.evaluation, model.facts
     point, threshold = find_threshold(model, asked.point)
+    evaluation, facts = ready.evaluation, model.facts
     answer = model.score(ready.model)
     score_map = resample(answer.score_map, model.model_grid, evaluation.grid)
+    mask = None if threshold is None else make_mask(score_map, evaluation, facts.headline, threshold)
     brain = evaluation.brain()
     value = scan_score(score_map[brain])
-    mask = None if threshold is None else make_mask(score_map, evaluation, facts.headline, threshold)
-    own = OwnSpace.of(ready.session, evaluation, model.options.extractor, runtime.paths.cache)
-    volumes: dict[str, NDArray[Any]] = {"score_map": own.carry_scores(score_map * brain)}
-    if mask is not None:
-        volumes["mask"] = own.carry_mask(mask)
+    volumes = {SCORE: score_map * brain}
     if answer.pseudo_healthy is not None:
-        restored = restore_units(answer.pseudo_healthy, model.model_grid, evaluation)
-        volumes["pseudo_healthy"] = own.carry_scores(restored)
-    for name in VOLUMES:  # of an earlier prediction
-        if name not in volumes:
-            (out / f"{name}.nii.gz").unlink(missing_ok=True)
-    write_volumes(out, volumes, own.header.affine)
-    _draw(ready, model, score_map * brain, mask, point, out)
+        volumes[HEALTHY] = resample(answer.pseudo_healthy[0], model.model_grid, evaluation.grid) * brain
+    own = OwnSpace.of(ready.session, evaluation, model.options.extractor, runtime.paths.cache)
+    names = _write(ready, volumes, mask, out, own)
+    title = f"{facts.method} {facts.variant}: {ready.session.id}"
+    save_figure(_draw(ready, title, volumes, mask, point), out / PICTURE)
     (scan,) = ready.session.images.values()
     prediction = Prediction(
         scan=str(scan),
@@ -166,10 +164,32 @@ def predict_ready(ready: Ready, model: Model, asked: Asked, out: Path, runtime: 
         healthy_percentile=_percentile(facts.healthy_scores, value),
         warnings=(*_warnings(model, ready, answer, value), *model.caveats),
         key=find_key(ready.session, model, asked),
-        files={name: sha256_file(out / name) for name in [*(f"{v}.nii.gz" for v in volumes), PICTURE]},
+        files={name: sha256_file(out / name) for name in (*names, PICTURE)},
     )
     write_json(out / JSON, asdict(prediction))
     return prediction
+
+
+def _write(
+    ready: Ready,
+    volumes: Mapping[str, NDArray[np.float32]],
+    mask: NDArray[np.bool_] | None,
+    out: Path,
+    own: OwnSpace,
+) -> list[str]:
+    """Write volumes (R, A, S) of the evaluation grid in the scan's own space; the names of their files.
+
+    Files that an earlier prediction has left and this one does not have are removed.
+    """
+    written: dict[str, NDArray[Any]] = {SCORE: own.carry_scores(volumes[SCORE])}
+    if HEALTHY in volumes:
+        written[HEALTHY] = own.carry_scores(restore_units(volumes[HEALTHY], ready.evaluation))
+    if mask is not None:
+        written[MASK] = own.carry_mask(mask)
+    for name in {SCORE, HEALTHY, MASK} - written.keys():
+        (out / f"{name}.nii.gz").unlink(missing_ok=True)
+    write_volumes(out, written, own.header.affine)
+    return [f"{name}.nii.gz" for name in written]
 
 
 # ---- parts of an answer ------------------------------------------------------------------------
@@ -219,20 +239,22 @@ def _warnings(model: Model, ready: Ready, answer: Score, value: float) -> Iterat
 
 def _draw(
     ready: Ready,
-    model: Model,
-    score_map: NDArray[np.float32],
+    title: str,
+    volumes: Mapping[str, NDArray[np.float32]],
     mask: NDArray[np.bool_] | None,
     point: str | None,
-    out: Path,
-) -> None:
-    """The picture: slices through the mask, or through the brain where there is none."""
+) -> "Figure":
+    """Slices through the mask, or through the brain where there is none, of scan and volumes.
+
+    `volumes` are on the evaluation grid: the score map and, where there is one, the pseudo-healthy volume.
+    """
     image, brain = ready.evaluation.image(), ready.evaluation.brain()
     outlined = mask is not None and bool(mask.any())
     columns = [
         ("scan", image, "gray", False),
-        ("score map", score_map, "magma", False),
-        (point or "no threshold", image, "gray", outlined),
+        *[("pseudo-healthy", volumes[name], "gray", False) for name in volumes if name == HEALTHY],
+        ("score map", volumes[SCORE], "magma", False),
+        (f"mask ({point})" if point else "no threshold", image, "gray", outlined),
     ]
-    title = f"{model.facts.method} {model.facts.variant}: {ready.session.id}"
     shown = mask if mask is not None and outlined else brain
-    save_figure(draw_sheet(title, columns, brain, shown, ready.evaluation.grid), out / PICTURE)
+    return draw_sheet(title, columns, brain, shown, ready.evaluation.grid)
