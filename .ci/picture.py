@@ -42,7 +42,7 @@ def _drawn(case: maps.Case) -> Any:
     largest = np.zeros_like(lesion)
     place = int(lesion.sum((0, 1)).argmax())
     largest[..., place] = lesion[..., place]
-    return draw_sheet("", columns, brain, largest, sides=True)
+    return draw_sheet("", columns, brain, largest, grid)
 
 
 if __name__ == "__main__":

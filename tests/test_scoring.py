@@ -22,7 +22,7 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.evaluation import maps
 from uadbench.experiment.cohort import prepare_cohort
 from uadbench.experiment.config import RunConfig, Runtime, resolve_run
-from uadbench.experiment.predict import _score
+from uadbench.experiment.model import load_model
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.run import evaluate_again, run
 from uadbench.experiment.score import check_calibration, divide_folds, score_volume
@@ -167,7 +167,7 @@ def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
 
     plan = resolve_run(RunConfig.of(made.record), runtime)
     patient = prepare_cohort(plan, runtime).model["lesion-test"][0]
-    alone = _score(plan, made.record, patient, runtime).score_map
+    alone = load_model(made.path, runtime).score(patient).score_map
     np.testing.assert_array_equal(maps.read_map(made.maps / f"{patient.key}.safetensors").score_map, alone)
 
 

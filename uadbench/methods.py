@@ -94,6 +94,17 @@ class Method(ABC):
         """
         return self
 
+    def calibration_state(self) -> State:
+        """What `calibrate` found, as named arrays, enough for `load_calibration` to score the same.
+
+        No run asks for it: it goes with a model that is exported and leaves its healthy volumes behind.
+        """
+        return {}
+
+    def load_calibration(self, found: State) -> Self:
+        """Take up what an earlier `calibrate` found; ValueError for arrays that it cannot have found."""
+        return self
+
     @property
     def calibrated(self) -> bool:
         """Whether scores depend on what `calibrate` was shown, with these settings."""

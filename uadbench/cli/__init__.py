@@ -10,14 +10,16 @@ import typer
 from typer.core import TyperGroup
 
 from uadbench import __version__
-from uadbench.cli import contracts, data, listing, new, paper, published, reading, running, sweep
+from uadbench.cli import applying, contracts, data, listing, new, paper, published, reading, running, sweep
 from uadbench.cli.options import Plugins
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
 
 COMMANDS = (
     # make records
-    running.run, running.evaluate, running.reproduce, running.predict, running.regress,
+    running.run, running.evaluate, running.reproduce, running.regress,
+    # apply them
+    applying.predict, applying.export, applying.export_maps,
     # read records
     reading.leaderboard, paper.compare, paper.plot, reading.check_record,
     # read what others have printed

@@ -1,4 +1,4 @@
-"""Commands that make records or apply them: run, reproduce, evaluate, regress, predict."""
+"""Commands that make records: run, reproduce, evaluate, regress."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -262,31 +262,3 @@ def regress(
     show.show_changes(changes)
     if any(change.regressed for change in changes):
         raise typer.Exit(1)
-
-
-def predict(
-    run: Run,
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="A NIfTI file of the run's contrast.")],
-    out: Annotated[Path, typer.Option(help="Folder for maps, mask, picture and prediction.json.")],
-    brain_mask: Annotated[Path | None, typer.Option(help="Brain mask; default: extracted.")] = None,
-    stripped: Annotated[bool, typer.Option("--stripped", help="The scan shows the brain alone.")] = False,
-    point: Annotated[
-        str | None,
-        typer.Option(
-            help="Threshold of the mask: fpr1, fpr5, val or a number; default: the first there is.",
-            autocompletion=complete.one_of("fpr1", "fpr5", "val"),
-        ),
-    ] = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    plugins: Plugins = None,
-) -> None:
-    """Apply a trained method to your own scan.
-
-    The maps are in the scan's own space.
-    """
-    from uadbench.report import show
-
-    runtime = make_runtime(device, 1, quiet)
-    made = api.predict(run, scan, out, runtime=runtime, brain_mask=brain_mask, stripped=stripped, point=point)
-    show.show_prediction(made, out)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from uadbench import catalog, datasets, methods
 from uadbench.cards import DatasetCard, MethodCard, contrast_of, dataset_card, method_card
@@ -47,8 +48,6 @@ class RunConfig:
     @classmethod
     def of(cls, record: RunRecord) -> "RunConfig":
         """What asks for a record's run again."""
-        usual = methods.parameters(methods.build(record.method, record.preset))
-        changed = {key: value for key, value in record.parameters.items() if value != usual.get(key)}
         return cls(
             method=record.method,
             dataset=record.test,
@@ -57,13 +56,20 @@ class RunConfig:
             train_contrasts=tuple(record.train_contrasts),
             preset=record.preset,
             seed=record.seed,
-            settings={k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()},
+            settings=find_settings(record.method, record.preset, record.parameters),
             limit=record.limit,
             protocol=record.protocol,
             precision=record.precision,
             preparation=Options(**record.preparation.options),  # type: ignore[arg-type]
             split=record.split.asked,
         )
+
+
+def find_settings(method: str, preset: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The options of a run that differ from those of its preset, as texts that `methods.build` takes."""
+    usual = methods.parameters(methods.build(method, preset))
+    changed = {key: value for key, value in parameters.items() if value != usual.get(key)}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in changed.items()}
 
 
 @dataclass(frozen=True)

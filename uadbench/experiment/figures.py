@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.data.space import resample
+from uadbench.data.space import Grid, resample
 from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import Evaluation
 from uadbench.evaluation.maps import Case
@@ -69,13 +69,16 @@ def _page(record: RunRecord, case: Case, kind: str) -> "Figure":
     columns += [("score map", score_map, "magma", True), ("lesion outline", image, "gray", True)]
     pair = f"{record.train or 'none'} to {record.test} {record.contrast}"
     title = f"{record.method} ({record.variant}) · {pair} · {kind}"
-    return draw_sheet(title, columns, brain, case.prepared.lesion(), sides=not grid.flat)
+    return draw_sheet(title, columns, brain, case.prepared.lesion(), grid)
 
 
 def draw_sheet(
-    title: str, columns: Sequence[Column], brain: NDArray[np.bool_], mask: NDArray[np.bool_], sides: bool
+    title: str, columns: Sequence[Column], brain: NDArray[np.bool_], mask: NDArray[np.bool_], grid: Grid
 ) -> "Figure":
-    """Axial slices through a mask: a row for each slice, a column for each volume, outlines of the mask."""
+    """Axial slices through a mask: a row for each slice, a column for each volume, outlines of the mask.
+
+    The first column says the slice's number on the grid and the sides; below scores is a colour bar.
+    """
     from matplotlib.figure import Figure
 
     slices = _slices_through(mask)
@@ -90,17 +93,28 @@ def draw_sheet(
         shown = np.where(brain, volume, least)
         axes[0][column].set_title(name, fontsize=9)
         for ax, position in zip(axes[:, column], slices, strict=True):
-            ax.imshow(
+            drawn = ax.imshow(
                 shown[..., position][window].T, cmap=colours, vmin=least, vmax=most, origin="lower",
                 interpolation="nearest",
             )  # fmt: skip
             ax.set_axis_off()
             if outlined and mask[..., position].any():
                 ax.contour(mask[..., position][window].T.astype(float), [0.5], colors=OUTLINE, linewidths=0.8)
-    if sides:  # of slices without geometry nobody has written down which side of a picture is which
-        for ax in axes[:, 0]:
-            _mark_sides(ax)
+        if colours != "gray":
+            bar = figure.colorbar(drawn, ax=axes[:, column], location="bottom", aspect=25, pad=0.01)
+            bar.ax.tick_params(labelsize=7)
+    for ax, position in zip(axes[:, 0], slices, strict=True):
+        _mark(ax, 0.02, 0.03, _name_slice(position, grid))
+        if not grid.flat:  # of slices without geometry nobody has written down which side is which
+            _mark(ax, 0.02, 0.93, "L")
+            _mark(ax, 0.94, 0.93, "R")  # the first axis runs to the patient's right
     return figure
+
+
+def _name_slice(position: int, grid: Grid) -> str:
+    """The number of a slice on its grid, and how far above the template's origin it is."""
+    above = "" if grid.flat else f", z {grid.origin_mm[2] + position * grid.spacing_mm:.0f} mm"
+    return f"slice {position}{above}"
 
 
 def _range(scores: NDArray[np.float32]) -> tuple[float, float]:
@@ -118,10 +132,9 @@ def _window(brain: NDArray[np.bool_]) -> tuple[slice, slice]:
     return ranges[0], ranges[1]
 
 
-def _mark_sides(ax: "Axes") -> None:
-    """The patient's left and right: the first axis runs to the right."""
-    for side, position in (("L", 0.02), ("R", 0.94)):
-        ax.text(position, 0.93, side, color="white", fontsize=7, transform=ax.transAxes)
+def _mark(ax: "Axes", across: float, up: float, words: str) -> None:
+    """Words on a picture, at a place in shares of its sides."""
+    ax.text(across, up, words, color="white", fontsize=7, transform=ax.transAxes)
 
 
 def _curves(record: RunRecord, evaluation: Evaluation) -> "Figure":

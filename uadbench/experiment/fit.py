@@ -98,6 +98,11 @@ def read_state(fit_hash: str, runtime: Runtime) -> State:
     """What a finished fit learned."""
     from safetensors.numpy import load
 
+    return load(read_fit(fit_hash, runtime)[0])
+
+
+def read_fit(fit_hash: str, runtime: Runtime) -> tuple[bytes, dict[str, Any]]:
+    """What a finished fit learned, as safetensors has it, and its facts; UserError where it is not here."""
     folder = runtime.paths.fit(fit_hash)
     facts = read_sealed(folder / FACTS)
     try:
@@ -108,4 +113,4 @@ def read_state(fit_hash: str, runtime: Runtime) -> State:
         raise UserError(f"The fit {fit_hash[:12]} is not under {runtime.paths.runs}: run the method again.")
     if sha256(state) != facts["state_sha256"]:
         raise UserError(f"The fit {folder} is damaged: run the method again.")
-    return load(state)
+    return state, facts

@@ -1,59 +1,60 @@
-"""Predict: a trained method on a scan of one's own, with the maps in the scan's own space."""
+"""Predict: a trained method on scans of one's own, with the maps in each scan's own space."""
 
-import gzip
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.cards import DatasetCard
 from uadbench.data.prepared import Prepared
 from uadbench.data.session import Session
 from uadbench.data.sizes import sizes, template_scale, voxel_size
-from uadbench.data.space import Grid, Target, resample
-from uadbench.data.suffixes import files_of
+from uadbench.data.space import resample
 from uadbench.evaluation import postprocess
 from uadbench.evaluation.scan_facts import scan_score
-from uadbench.experiment import record
-from uadbench.experiment.cohort import prepare_cohort
-from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
+from uadbench.experiment.config import Runtime
 from uadbench.experiment.figures import draw_sheet, save_figure
-from uadbench.experiment.fit import load_fit
-from uadbench.experiment.record import RunRecord
-from uadbench.experiment.score import calibrate_method, score_volume
+from uadbench.experiment.model import Model, load_model
+from uadbench.experiment.native import OwnSpace, restore_units, write_volumes
+from uadbench.experiment.prediction import (
+    JSON,
+    SPACES,
+    Asked,
+    Prediction,
+    find_earlier,
+    find_key,
+    find_threshold,
+)
 from uadbench.methods import Score
-from uadbench.preprocessing import brains, resampling
-from uadbench.preprocessing import scan as scans
-from uadbench.preprocessing.nifti import Header, read_header
+from uadbench.preprocessing import extract
+from uadbench.preprocessing.nifti import read_header
 from uadbench.preprocessing.prepare import prepare
-from uadbench.system.errors import SubjectError, UserError
-from uadbench.system.files import replacing, sha256_file, write_json
+from uadbench.system.errors import SubjectError, UserError, unknown
+from uadbench.system.files import sha256_file, write_json
 
-POINTS = ("fpr1", "fpr5", "val")  # thresholds that looked at no test label
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURE = "picture.png"
+SCORE, MASK, HEALTHY = "score_map", "mask", "pseudo_healthy"  # volumes, and their files without suffix
+# What preparation asks of a data set, for scans that belong to none.
+OWN = DatasetCard(
+    name="own", title="Scans of one's own", role="both", population="patients", summary="", address="",
+    access="", licence="", forbids="", citation="", layout="", layout_confidence="V", contrasts=("T1",),
+    space="native", skull_stripped=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a method says about a scan; volumes are files beside the JSON, in the scan's own voxels.
+class Ready:
+    """A scan that is prepared on both grids of a model."""
 
-    Without a threshold there is no mask: the last three of the figures are None then.
-    """
-
-    scan: str
-    method: str
-    variant: str
-    trained_on: str | None  # None for a method that learns nothing
-    contrast: str
-    profile: str  # of post-processing: that by which the run is ranked
-    operating_point: str | None  # "given" for a threshold that was asked for as a number
-    threshold: float | None
-    suspicious_ml: float | None  # of the mask on the evaluation grid, in the patient's own millilitres
-    scan_score: float
-    healthy_percentile: float | None  # share of the run's healthy test scans with a lower score, percent
-    warnings: tuple[str, ...]
-    note: str = "A research tool: it marks what is unusual, which is neither a finding nor a diagnosis."
+    session: Session
+    evaluation: Prepared
+    model: Prepared
 
 
 def predict_scan(
@@ -64,114 +65,137 @@ def predict_scan(
     brain_mask: Path | None = None,
     stripped: bool = False,
     point: str | None = None,
+    space: str = SPACES[0],
 ) -> Prediction:
-    """Score a scan with the fit of a record, and write maps, mask, picture and JSON into `out`.
+    """Score a scan with the model of a record or a model file, and write what it says into `out`.
 
     The scan is prepared as the run's protocol says: brain extraction unless it is stripped or comes with a
-    mask, registration, scaling. Files: `score_map`, `mask` where there is a threshold and, where the method
-    makes one, `pseudo_healthy`, each `.nii.gz` with the shape and affine of the scan and 0 outside its
-    brain; `picture.png`; `prediction.json`. `point` is one of POINTS or a number, a threshold of one's own;
-    default: the first of POINTS that the record has.
+    mask, registration unless it is in MNI152, scaling. Files: `score_map`, `mask` where there is a threshold
+    and, where the method makes one, `pseudo_healthy`, each `.nii.gz` with the shape and affine of the scan
+    and 0 outside its brain; `picture.png`; `prediction.json`, last. What is there already, whole and of the
+    same scan, model and threshold, is not made again. The last four arguments are fields of `Asked`.
     """
-    made = record.read_record(run)
-    resolved = resolve_run(RunConfig.of(made), runtime)
-    targets = resolved.protocol.grid, resolved.model_target
-    if not all(isinstance(target, Grid) for target in targets):
-        raise UserError(f"{run} is of slices without geometry; predict needs a run on volumes.")
-    name, threshold = _threshold(made, point, run)
+    model, asked = load_model(run, runtime), Asked(brain_mask, stripped, space, point)
+    check_asked(model, asked)
+    session = make_session(scan.name.split(".")[0], scan, model, asked)
+    key = find_key(session, model, asked)
+    earlier = find_earlier(out, key)
+    if earlier is not None:
+        return earlier
+    ready, reasons = prepare_scans([session], model, runtime)
+    for reason in reasons.values():
+        raise UserError(f"The scan could not be prepared: {reason}")
+    return predict_ready(ready[session.id], model, asked, out, runtime)
+
+
+def check_asked(model: Model, asked: Asked) -> None:
+    """Stop, before any scan is read, where what is asked for is not there."""
+    find_threshold(model, asked.point)
+    if asked.space not in SPACES:
+        raise unknown("space", asked.space, SPACES)
+    extract.check_extractor(model.options.extractor)
+
+
+def make_session(name: str, scan: Path, model: Model, asked: Asked) -> Session:
+    """A scan as a session; UserError where its file says that it cannot be used."""
     try:
-        original = read_header(scan)
+        read_header(scan)
+        if asked.brain_mask is not None:
+            read_header(asked.brain_mask)
     except SubjectError as error:
         raise UserError(str(error)) from error
-    session = Session(
-        id=scan.name.split(".")[0],
-        cohort="own",
-        subject=scan.name,
-        images={made.contrast: scan},
+    return Session(
+        id=name,
+        cohort=OWN.name,
+        subject=name,
+        images={model.facts.contrast: scan},
         healthy=True,
-        brain_mask=brain_mask,
-        skull_stripped=stripped,
+        brain_mask=asked.brain_mask,
+        skull_stripped=asked.stripped,
+        space=asked.space,
     )
-    evaluation, model = (_prepare(session, made.contrast, on, resolved, runtime) for on in targets)
-    answer = _score(resolved, made, model, runtime)
-    score_map = resample(answer.score_map, model.grid, evaluation.grid)
+
+
+def prepare_scans(
+    sessions: Sequence[Session], model: Model, runtime: Runtime
+) -> tuple[dict[str, Ready], dict[str, str]]:
+    """The scans on both grids, from the same code as every cohort, or the reasons why not, by session id."""
+    contrast, made, reasons = model.facts.contrast, [], dict[str, str]()
+    for grid in (model.grid, model.model_grid):
+        cohort = prepare(
+            sessions, contrast, grid, OWN, runtime.paths.cache, runtime.workers, runtime.progress,
+            model.options,
+        )  # fmt: skip
+        made.append({one.session.id: one for one in cohort.prepared})
+        reasons |= {failure.subject_id: failure.reason for failure in cohort.failures}
+    evaluation, on_model = made
+    both = [one for one in sessions if one.id not in reasons]
+    return {one.id: Ready(one, evaluation[one.id], on_model[one.id]) for one in both}, reasons
+
+
+def predict_ready(ready: Ready, model: Model, asked: Asked, out: Path, runtime: Runtime) -> Prediction:
+    """Score a prepared scan and write what the method says of it; the JSON last."""
+    point, threshold = find_threshold(model, asked.point)
+    evaluation, facts = ready.evaluation, model.facts
+    answer = model.score(ready.model)
+    score_map = resample(answer.score_map, model.model_grid, evaluation.grid)
+    mask = None if threshold is None else make_mask(score_map, evaluation, facts.headline, threshold)
     brain = evaluation.brain()
     value = scan_score(score_map[brain])
-    mask = None if threshold is None else _mask(score_map, evaluation, made.headline, threshold)
+    volumes = {SCORE: score_map * brain}
+    if answer.pseudo_healthy is not None:
+        volumes[HEALTHY] = resample(answer.pseudo_healthy[0], model.model_grid, evaluation.grid) * brain
+    own = OwnSpace.of(ready.session, evaluation, model.options.extractor, runtime.paths.cache)
+    names = _write(ready, volumes, mask, out, own)
+    title = f"{facts.method} {facts.variant}: {ready.session.id}"
+    save_figure(_draw(ready, title, volumes, mask, point), out / PICTURE)
+    (scan,) = ready.session.images.values()
     prediction = Prediction(
         scan=str(scan),
-        method=made.method,
-        variant=made.variant,
-        trained_on=made.train if resolved.card.trained else None,
-        contrast=made.contrast,
-        profile=made.headline,
-        operating_point=name,
+        method=facts.method,
+        variant=facts.variant,
+        trained_on=facts.train,
+        contrast=facts.contrast,
+        profile=facts.headline,
+        operating_point=point,
         threshold=threshold,
         suspicious_ml=None if mask is None else _volume(mask, evaluation),
         scan_score=value,
-        healthy_percentile=_percentile(made, value),
-        warnings=tuple(_warnings(made, evaluation, model, answer, value)),
+        healthy_percentile=_percentile(facts.healthy_scores, value),
+        warnings=(*_warnings(model, ready, answer, value), *model.caveats),
+        key=find_key(ready.session, model, asked),
+        files={name: sha256_file(out / name) for name in (*names, PICTURE)},
     )
-    volumes = {"score_map": score_map * brain} | _restored(answer, model, evaluation)
-    own = _in_scan(volumes, mask, evaluation, original, _own_brain(session, resolved, runtime, original))
-    _write_volumes(out, original, own)
-    outlined = mask is not None and bool(mask.any())
-    columns = [
-        ("scan", evaluation.image(), "gray", False),
-        ("score map", volumes["score_map"], "magma", False),
-        (name or "no threshold", evaluation.image(), "gray", outlined),
-    ]
-    title = f"{made.method} {made.variant}: {scan.name}"
-    shown = mask if mask is not None and outlined else brain
-    save_figure(draw_sheet(title, columns, brain, shown, sides=True), out / "picture.png")
-    write_json(out / "prediction.json", asdict(prediction))
+    write_json(out / JSON, asdict(prediction))
     return prediction
 
 
-def _threshold(made: RunRecord, point: str | None, run: Path) -> tuple[str | None, float | None]:
-    """The operating point and its threshold; None where nothing was asked for and the record has none."""
-    known = made.thresholds[made.headline]
-    there = [name for name in POINTS if known.get(name) is not None]
-    if point is None:
-        return (there[0], known[there[0]]) if there else (None, None)
-    if point in POINTS:
-        if point not in there:
-            raise UserError(
-                f"{run} has no threshold {point}; it has {', '.join(there) or 'none'}: use --point with "
-                f"{'one of them or ' if there else ''}a number, or leave it out."
-            )
-        return point, known[point]
-    try:
-        value = float(point)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise UserError(f"--point expects one of {', '.join(POINTS)} or a number, got '{point}'.")
-    return "given", value
+def _write(
+    ready: Ready,
+    volumes: Mapping[str, NDArray[np.float32]],
+    mask: NDArray[np.bool_] | None,
+    out: Path,
+    own: OwnSpace,
+) -> list[str]:
+    """Write volumes (R, A, S) of the evaluation grid in the scan's own space; the names of their files.
+
+    Files that an earlier prediction has left and this one does not have are removed.
+    """
+    written: dict[str, NDArray[Any]] = {SCORE: own.carry_scores(volumes[SCORE])}
+    if HEALTHY in volumes:
+        written[HEALTHY] = own.carry_scores(restore_units(volumes[HEALTHY], ready.evaluation))
+    if mask is not None:
+        written[MASK] = own.carry_mask(mask)
+    for name in {SCORE, HEALTHY, MASK} - written.keys():
+        (out / f"{name}.nii.gz").unlink(missing_ok=True)
+    write_volumes(out, written, own.header.affine)
+    return [f"{name}.nii.gz" for name in written]
 
 
-def _prepare(
-    session: Session, contrast: str, on: Target, resolved: ResolvedRun, runtime: Runtime
-) -> Prepared:
-    """The scan on a grid, from the same code as every cohort."""
-    cohort = prepare(
-        [session], contrast, on, resolved.test.card, runtime.paths.cache, 1, runtime.progress,
-        resolved.config.preparation,
-    )  # fmt: skip
-    if cohort.failures:
-        raise UserError(f"The scan could not be prepared: {cohort.failures[0].reason}")
-    return cohort.prepared[0]
+# ---- parts of an answer ------------------------------------------------------------------------
 
 
-def _score(resolved: ResolvedRun, made: RunRecord, model: Prepared, runtime: Runtime) -> Score:
-    """The method's answer, from the stored fit of the record, as `run` would make it."""
-    method, context = load_fit(resolved, made.fit_hash, runtime)
-    if method.calibrated:
-        calibrate_method(method, prepare_cohort(resolved, runtime).val, resolved.volumes, context)
-    return score_volume(method, resolved.volumes([model])[0], made.seed, made.method).score
-
-
-def _mask(
+def make_mask(
     score_map: NDArray[np.float32], evaluation: Prepared, headline: str, threshold: float
 ) -> NDArray[np.bool_]:
     """Post-processed, thresholded, small components dropped: as in the evaluation (protocol, rule 9)."""
@@ -187,85 +211,50 @@ def _volume(mask: NDArray[np.bool_], evaluation: Prepared) -> float:
     return float(mask.sum() * voxel_size(evaluation.grid, evaluation.facts))
 
 
-def _restored(answer: Score, model: Prepared, evaluation: Prepared) -> dict[str, NDArray[np.float32]]:
-    """The pseudo-healthy volume on the evaluation grid in the scan's own units; empty without one."""
-    if answer.pseudo_healthy is None:
-        return {}
-    low, high = evaluation.facts["p1"], evaluation.facts["p99"]
-    healthy = resample(answer.pseudo_healthy[0], model.grid, evaluation.grid)
-    restored = (low + healthy * (high - low)) * evaluation.brain()
-    return {"pseudo_healthy": restored.astype(np.float32)}
-
-
-def _percentile(made: RunRecord, value: float) -> float | None:
-    healthy = [s.scan_score for s in made.subjects if s.partition == "healthy-test"]
+def _percentile(healthy: Sequence[float], value: float) -> float | None:
     return float(np.mean(np.array(healthy) < value) * 100) if healthy else None
 
 
-def _warnings(
-    made: RunRecord, evaluation: Prepared, model: Prepared, answer: Score, value: float
-) -> list[str]:
+def _warnings(model: Model, ready: Ready, answer: Score, value: float) -> Iterator[str]:
     """Why the answer may mean nothing: the scan is not like those the method has seen."""
-    found = list(evaluation.facts["quality"]["flags"])
-    tested = [s.scan_score for s in made.subjects if s.scan_score is not None]
-    if tested and value > max(tested):
-        found.append(
-            f"the scan score {value:.3g} is above that of every scan of the run ({max(tested):.3g}), "
+    facts = model.facts
+    yield from ready.evaluation.facts["quality"]["flags"]
+    if facts.highest_score is not None and value > facts.highest_score:
+        yield (
+            f"the scan score {value:.3g} is above that of every scan of the run ({facts.highest_score:.3g}), "
             "with and without lesions: the scan is unlike them all"
         )
-    errors = [s.restoration_l1 for s in made.subjects if s.restoration_l1 is not None]
-    if answer.pseudo_healthy is not None and errors:
-        brain = model.brain()
-        error = float(np.abs(model.image() - answer.pseudo_healthy[0])[brain].mean())
-        if error > max(errors):
-            found.append(
+    if answer.pseudo_healthy is not None and facts.highest_error is not None:
+        brain = ready.model.brain()
+        error = float(np.abs(ready.model.image() - answer.pseudo_healthy[0])[brain].mean())
+        if error > facts.highest_error:
+            yield (
                 f"the method restores it with a mean error of {error:.3f}, the scans of the run with at "
-                f"most {max(errors):.3f}: it may be another contrast or sequence than the {made.contrast} "
-                "that it was trained on"
+                f"most {facts.highest_error:.3f}: it may be another contrast or sequence than the "
+                f"{facts.contrast} that it was trained on"
             )
-    if made.regime == "phantom":
-        found.append("the method was trained on a phantom: on a real scan its answer means nothing")
-    return found
+    if facts.regime == "phantom":
+        yield "the method was trained on a phantom: on a real scan its answer means nothing"
 
 
-def _own_brain(
-    session: Session, resolved: ResolvedRun, runtime: Runtime, original: Header
-) -> NDArray[np.bool_]:
-    """The brain mask from which the scan was prepared, in the voxels of the scan's file."""
-    (contrast,) = session.images
-    files = [session.images[contrast], session.mask_of(contrast)]
-    digests = {str(p): sha256_file(p) for file in files if file is not None for p in files_of(file)}
-    kept = brains.Kept(runtime.paths.cache, resolved.config.preparation.extractor, digests)
-    image = scans.read_image(session.images[contrast], session.orientation)
-    brain, _ = brains.find_brain(session, contrast, image, kept)
-    to_image = np.linalg.inv(image.affine) @ original.affine
-    return resampling.sample_nearest(brain.astype(np.uint8), to_image, original.shape) > 0
-
-
-def _in_scan(
-    volumes: dict[str, NDArray[np.float32]],
+def _draw(
+    ready: Ready,
+    title: str,
+    volumes: Mapping[str, NDArray[np.float32]],
     mask: NDArray[np.bool_] | None,
-    evaluation: Prepared,
-    original: Header,
-    brain: NDArray[np.bool_],
-) -> dict[str, NDArray[Any]]:
-    """Volumes and mask of the evaluation grid in the voxels of the scan's file, 0 outside its brain."""
-    to_grid = (
-        np.linalg.inv(evaluation.grid.affine) @ np.array(evaluation.facts["transform"]) @ original.affine
-    )
-    shape = original.shape
-    own: dict[str, NDArray[Any]] = {
-        name: resampling.sample_linear(volume, to_grid, shape) * brain for name, volume in volumes.items()
-    }
-    if mask is not None:
-        own["mask"] = resampling.sample_nearest(mask.astype(np.uint8), to_grid, shape) * brain
-    return own
+    point: str | None,
+) -> "Figure":
+    """Slices through the mask, or through the brain where there is none, of scan and volumes.
 
-
-def _write_volumes(out: Path, original: Header, volumes: dict[str, NDArray[Any]]) -> None:
-    """The volumes as files beside each other."""
-    for name, volume in volumes.items():
-        image = nibabel.Nifti1Image(volume, original.affine)
-        image.header.set_xyzt_units("mm")
-        with replacing(out / f"{name}.nii.gz") as partial:
-            partial.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
+    `volumes` are on the evaluation grid: the score map and, where there is one, the pseudo-healthy volume.
+    """
+    image, brain = ready.evaluation.image(), ready.evaluation.brain()
+    outlined = mask is not None and bool(mask.any())
+    columns = [
+        ("scan", image, "gray", False),
+        *[("pseudo-healthy", volumes[name], "gray", False) for name in volumes if name == HEALTHY],
+        ("score map", volumes[SCORE], "magma", False),
+        (f"mask ({point})" if point else "no threshold", image, "gray", outlined),
+    ]
+    shown = mask if mask is not None and outlined else brain
+    return draw_sheet(title, columns, brain, shown, ready.evaluation.grid)

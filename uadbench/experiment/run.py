@@ -103,16 +103,27 @@ def fit_run(config: RunConfig, runtime: Runtime) -> tuple[ResolvedRun, Cohort]:
 
 def evaluate_again(path: Path, runtime: Runtime) -> Outcome:
     """Recompute the metrics of a record from its stored maps, and write the record again."""
-    earlier = record.read_record(path)
-    resolved = resolve_run(RunConfig.of(earlier), runtime)
-    cohort = prepare_cohort(resolved, runtime)
-    work = Work(resolved, cohort, runtime, earlier.fit_hash, earlier.score_hash)
+    work = find_work(path, runtime)
     fit_facts = read_sealed(work.fit_folder / fit.FACTS)
-    if fit_facts is None or not all(maps.is_whole(case.map_file) for case in work.cases):
-        raise UserError(
-            f"The maps of {path} are not under {work.maps_folder}; `uadbench run --force` makes them again."
-        )
-    return _record(work, fit_facts, earlier.hardware)
+    if fit_facts is None:
+        raise _maps_missing(path, work)
+    return _record(work, fit_facts, record.read_record(path).hardware)
+
+
+def find_work(path: Path, runtime: Runtime) -> Work:
+    """The run of a record with its scans and its maps; UserError where a map is missing or damaged."""
+    made = record.read_record(path)
+    resolved = resolve_run(RunConfig.of(made), runtime)
+    work = Work(resolved, prepare_cohort(resolved, runtime), runtime, made.fit_hash, made.score_hash)
+    if not all(maps.is_whole(case.map_file) for case in work.cases):
+        raise _maps_missing(path, work)
+    return work
+
+
+def _maps_missing(path: Path, work: Work) -> UserError:
+    return UserError(
+        f"The maps of {path} are not under {work.maps_folder}; `uadbench run --force` makes them again."
+    )
 
 
 def run_recording_failure(

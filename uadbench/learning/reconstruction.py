@@ -36,6 +36,27 @@ class Reconstruction(Method):
             )
         return self
 
+    def calibration_state(self) -> State:
+        """For `zres`: mean and deviation of the healthy residuals of each contrast, (R, A, S) float32."""
+        if self.score_kind != "zres":
+            return {}
+        moments = {contrast: vars(known) for contrast, known in self.healthy_residuals_.items()}
+        return {f"{name}.{part}": value for name, parts in moments.items() for part, value in parts.items()}
+
+    def load_calibration(self, found: State) -> Self:
+        """Take up the healthy residuals."""
+        if self.score_kind == "zres":
+            contrasts = {name.rpartition(".")[0] for name in found} | {scores.ANY}
+            wanted = {f"{contrast}.{part}" for contrast in contrasts for part in ("mean", "deviation")}
+            forms = {(value.ndim, value.shape, value.dtype.str) for value in found.values()}
+            if set(found) != wanted or {form[::2] for form in forms} != {(3, "<f4")} or len(forms) > 1:
+                raise ValueError("healthy residuals are a mean and a deviation (R, A, S) of each contrast")
+            self.healthy_residuals_ = {
+                contrast: scores.HealthyResiduals(found[f"{contrast}.mean"], found[f"{contrast}.deviation"])
+                for contrast in sorted(contrasts)
+            }
+        return self
+
     @property
     def calibrated(self) -> bool:
         """Whether residuals are standardised by healthy ones."""

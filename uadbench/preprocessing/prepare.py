@@ -88,7 +88,7 @@ def prepare(
     memory = FileMemory(cache / "files.json")
     order = Order(grid, Labels.of(card), cache, options)
     with progress.stage(f"prepare {card.name} {contrast} {grid.name}", len(sessions)) as stage:
-        memory.hash_all((p for s in sessions for p in _files(s, contrast).values()), workers)
+        memory.hash_all((p for s in sessions for p in find_sources(s, contrast).values()), workers)
         jobs, reasons = _jobs(sessions, contrast, order, memory)
         memory.keep()
         todo = _missing(jobs, grid, workers)
@@ -97,7 +97,7 @@ def prepare(
             # One for each data set, because its grids share brain masks and transforms to MNI152.
             with locks.held(cache / "locks" / f"prepare-{card.name}"):
                 # What a volume is made from is known by its bytes of this day, not by its size and age.
-                again = (p for n in todo for p in _files(sessions[n], contrast).values())
+                again = (p for n in todo for p in find_sources(sessions[n], contrast).values())
                 memory.hash_all(again, workers, fresh=True)
                 jobs, reasons = _jobs(sessions, contrast, order, memory)
                 before, todo = len(todo), _missing({n: jobs[n] for n in todo if n in jobs}, grid, workers)
@@ -163,7 +163,7 @@ def _missing(jobs: Mapping[int, Job], grid: Target, workers: int) -> list[int]:
         return [position for position, fine in zip(jobs, whole, strict=True) if not fine]
 
 
-def _files(session: Session, contrast: str) -> dict[str, Path]:
+def find_sources(session: Session, contrast: str) -> dict[str, Path]:
     """Every file that decides how the prepared volume looks, by its part in it."""
     if session.stack:
         images = {f"image{n:03d}": one.image for n, one in enumerate(session.stack)}
@@ -203,7 +203,7 @@ def _job(session: Session, contrast: str, order: Order, memory: FileMemory) -> J
     """What is to be done for a session, and under which key: equal content has equal keys."""
     if contrast not in session.images:
         raise SubjectError(f"{session.id} has no {contrast}; it has {', '.join(sorted(session.images))}.")
-    files = _files(session, contrast)
+    files = find_sources(session, contrast)
     sources = {part: memory.hash(path) for part, path in files.items()}
     if bool(session.stack) == isinstance(order.grid, Grid):
         kind = "slices without geometry" if session.stack else "volumes"

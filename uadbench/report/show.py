@@ -10,7 +10,10 @@ from uadbench.report.screen import print_line, print_sheets, print_table
 from uadbench.system.text import visible
 
 if TYPE_CHECKING:
-    from uadbench.experiment.predict import Prediction
+    from uadbench.experiment.export_maps import Exported
+    from uadbench.experiment.model import Model
+    from uadbench.experiment.predict_folder import Predictions
+    from uadbench.experiment.prediction import Prediction
     from uadbench.experiment.prepare_dataset import Preparation
     from uadbench.experiment.run import Outcome
     from uadbench.preprocessing.verify import Report
@@ -101,6 +104,49 @@ def show_prediction(found: "Prediction", out: Path) -> None:
     print_line(f"  files under {out}")
 
 
+def show_predictions(found: "Predictions") -> None:
+    """What was said about the scans of a folder, and which of them failed."""
+    lines = [
+        (name, _plain(one.suspicious_ml), f"{one.scan_score:.4g}", _plain(one.healthy_percentile))
+        for name, one in found.done.items()
+    ]
+    if lines:
+        headers = ("scan", "suspicious ml", "scan score", "% of healthy below")
+        print_table(headers, lines, numbers_from=1)
+    warned = [name for name, one in found.done.items() if one.warnings]
+    shared = dict.fromkeys(w for one in found.done.values() for w in one.warnings)
+    for warning in [w for w in shared if all(w in one.warnings for one in found.done.values())]:
+        print_line(f"  warning of all scans: {warning}", style="yellow")
+    if warned:
+        print_line(f"  {len(warned)} scans have warnings, which predictions.csv lists", style="yellow")
+    for name, reason in found.failures.items():
+        print_line(f"failed: {name}: {reason}", style="red")
+    done = f"{len(found.done)} scans done{f', {found.earlier} of them before' if found.earlier else ''}"
+    print_line(f"{done}, {len(found.failures)} failed; files under {found.folder}")
+    for one in list(found.done.values())[:1]:
+        print_line(one.note, style="dim")
+
+
+def show_exported(model: "Model", out: Path) -> None:
+    """What a model file holds, and under which licences its data are."""
+    facts = model.facts
+    print_line(f"{facts.method} {facts.variant}, {facts.contrast}, on {facts.model_grid}: {out}")
+    points = ", ".join(name for name, value in facts.thresholds.items() if value is not None)
+    print_line(f"  {facts.n_parameters:,} parameters; thresholds: {points or 'none'}")
+    for one in facts.sources:
+        forbids = f"; not allowed: {one.forbids}" if one.forbids else ""
+        print_line(f"  {one.name} ({one.use}): {one.licence}{forbids}")
+    print_line(f"  {out.stat().st_size / 1e6:.1f} MB; next: uadbench predict {out} SCAN --out DIR")
+
+
+def show_maps(made: "Exported") -> None:
+    """How many maps were written, and which failed."""
+    for name, reason in made.failures.items():
+        print_line(f"failed: {name}: {reason}", style="red")
+    counts = ", ".join(f"{name} {count}" for name, count in made.counts.items())
+    print_line(f"maps under {made.folder}: {counts}")
+
+
 # ---- data ---------------------------------------------------------------------------------------
 
 
@@ -144,6 +190,8 @@ def show_prepared(made: "Preparation") -> None:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {count}" for key, count in value.items())
     return "" if value is None else str(value)

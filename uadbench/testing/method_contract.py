@@ -83,9 +83,10 @@ class Trial:
         return self.fit("first")
 
     def reload(self) -> Method:
-        """A fresh method with the state of the fitted one, by way of a safetensors file's bytes."""
-        state = load(save(self.method.state()))
-        return self.make().load_state(state, Context()).calibrate(self.val, Context())
+        """A fresh method with what the fitted one has learned and found, by way of safetensors' bytes."""
+        learned, found = (load(save(one)) for one in (self.method.state(), self.method.calibration_state()))
+        demand(found or not self.method.calibrated, "`calibration_state` says nothing of what was found.")
+        return self.make().load_state(learned, Context()).load_calibration(found)
 
     def score(self, method: Method, volume: Volume, seed: int = SEED) -> Score:
         """A method's answer as the harness gets it, which sees to its shape, type and finiteness."""
