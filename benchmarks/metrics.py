@@ -144,7 +144,7 @@ def brain_and_map() -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
 def medians() -> None:
     brain, score_map = brain_and_map()
     for name in ("baur5", "median4"):
-        size = PROFILES[name].median_voxels(GRIDS["g192"])
+        size = PROFILES[name].median_voxels(GRIDS["g192"])[0]
         reference, truth = timed(lambda n=size: ndimage.median_filter(score_map, n))  # type: ignore[misc]
         everywhere, found = timed(lambda n=size: median(score_map, n))  # type: ignore[misc]
         inside, within = timed(lambda n=size: median(score_map, n, where=brain))  # type: ignore[misc]

@@ -103,6 +103,7 @@ class SubjectResult(Facts, frozen=True, kw_only=True):
     lesion_pixels: Size | None = None
     lesion_pixels_outside_counted_slices: Size | None = None
     template_scale: Annotated[float, Meta(gt=0, le=1000)] = 1.0  # template volume over the patient's own
+    voxel_ml: Annotated[float, Meta(gt=0, le=10)] | None = None  # of scans measured on their own voxels
     flags: Annotated[list[Text], Meta(max_length=100)] = []  # of the preparation
     scan_score: Number | None = None
     slice_scores: Annotated[list[Number], Meta(max_length=100_000)] | None = None

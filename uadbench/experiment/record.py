@@ -31,6 +31,7 @@ from uadbench.experiment.facts import (
     Summary,
     Text,
 )
+from uadbench.protocol import ALL_POINTS, GIVEN, OPERATING_POINTS
 from uadbench.system.errors import UserError
 from uadbench.system.files import open_file, sha256_file, write_json
 from uadbench.system.text import all_visible, visible
@@ -96,6 +97,16 @@ class RunRecord(Facts, frozen=True, kw_only=True):
         return place_record(
             self.protocol, self.train, self.test, self.contrast, self.method, self.variant, self.seed
         )
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Its operating points, in the order of the counts beside it; of masks there is one more."""
+        return ALL_POINTS if self.of_masks else OPERATING_POINTS
+
+    @property
+    def of_masks(self) -> bool:
+        """Whether masks were measured, not score maps: there are no thresholds and no AP then."""
+        return any(GIVEN in known for known in self.thresholds.values())
 
     def rows(self, partition: str, kind: str | None = None) -> list[int]:
         """Row numbers of a partition, or of one lesion kind in it."""
@@ -171,7 +182,14 @@ def without_measurements(record: RunRecord) -> dict[str, Any]:
 
 # A scan's score orders scans, at whatever magnitude a method's scores have; a float32 threshold comes back
 # as it was from 9 significant digits; anything else is read by people.
-_EXACT = {"threshold": 9, "thresholds": 9, "scan_score": 17, "slice_scores": 17, "intensity": 9}
+_EXACT = {
+    "threshold": 9,
+    "thresholds": 9,
+    "scan_score": 17,
+    "slice_scores": 17,
+    "intensity": 9,
+    "voxel_ml": 9,
+}
 
 
 def _rounded(value: Any, digits: int | None = None) -> Any:
