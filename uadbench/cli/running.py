@@ -221,19 +221,6 @@ def reproduce(
     _tell(ends)
 
 
-def evaluate(
-    run: Run,
-    results: Results = None,
-    workers: Workers = 0,
-    quiet: Quiet = False,
-    plugins: Plugins = None,
-) -> None:
-    """Recompute metrics from stored score maps."""
-    from uadbench.report import show
-
-    show.show_outcomes([api.evaluate(run, runtime=make_runtime("cpu", workers, quiet, results))])
-
-
 def regress(
     reference: Annotated[
         Path | None, typer.Option(help="Folder of the committed records; default: those of this checkout.")

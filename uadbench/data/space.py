@@ -88,7 +88,7 @@ class ScanGrid(Grid):
     `spacing_mm` is the edge of a cube of the same volume. Where in MNI152 the scan lies is not known.
     """
 
-    sides_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)  # type: ignore[assignment]  # a field here
+    sides_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     placed: ClassVar[bool] = False
 

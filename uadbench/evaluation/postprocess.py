@@ -102,7 +102,7 @@ def eroded(brain: NDArray[np.bool_], distance_mm: float, grid: Grid) -> NDArray[
 def _steps(distance_mm: float, side_mm: float) -> NDArray[np.float64]:
     """How far the voxel centres within a distance lie away along one axis, mm; 0 among them."""
     reach = int(distance_mm / side_mm)
-    return np.arange(-reach, reach + 1) * side_mm
+    return np.asarray(np.arange(-reach, reach + 1) * side_mm, np.float64)
 
 
 def drop_components(

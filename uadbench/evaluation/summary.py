@@ -39,7 +39,6 @@ def summarise(evaluation: Evaluation, voxel_ml: float, sizes: Sizes = VOLUMES) -
 
 
 NO_SCAN_SCORE = {"scan": {"auroc": None, "rule": "masks order no scans"}}
-UNORDERED = ("ap", "ap_error", "auroc", "auroc_error")  # what takes an order of voxels
 
 
 def rows(subjects: Subjects, partition: str, kind: str | None = None) -> list[int]:
@@ -71,6 +70,13 @@ def pooled(pieces: Pieces, chosen: Sequence[int]) -> dict[str, float | None]:
         "auroc_error": or_none(curve.auroc_error),
         "prevalence": or_none(curve.prevalence),
     }
+
+
+def _unordered(pieces: Pieces, chosen: Sequence[int]) -> dict[str, float | None]:
+    """As `pooled`, of masks: they order no voxels, and so have no curve."""
+    ill, well = (int(part[list(chosen)].sum(dtype=np.int64)) for part in (pieces.positives, pieces.negatives))
+    prevalence = ill / (ill + well) if ill + well else None
+    return {**dict.fromkeys(("ap", "ap_error", "auroc", "auroc_error")), "prevalence": prevalence}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -146,7 +152,7 @@ def _profile(evaluation: Evaluation, profile: str, voxel_ml: float, sizes: Sizes
     tested = rows(subjects, "lesion-test")
     kinds = sorted({subjects[row]["lesion_kind"] for row in tested if subjects[row]["lesion_kind"]})
     masks = GIVEN in evaluation.thresholds[profile]
-    summary: dict[str, Any] = pooled(pieces, tested) | (dict.fromkeys(UNORDERED) if masks else {})
+    summary: dict[str, Any] = (_unordered if masks else pooled)(pieces, tested)
     summary["ap_mean"] = _mean([subjects[row]["ap"].get(profile) for row in tested])
     summary["unflagged"] = None if masks else _unflagged(subjects, pieces, tested)
     summary["kinds"] = (

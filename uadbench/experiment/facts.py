@@ -1,6 +1,7 @@
 """The parts of a record, each a type with its bounds: a file that differs is refused by name."""
 
-from typing import Annotated, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -83,6 +84,16 @@ class PiecesFile(Facts, frozen=True, kw_only=True):
 
     file: Name
     sha256: Digest
+
+
+class Elsewhere(Facts, frozen=True, kw_only=True):
+    """Of maps that were made elsewhere: what is known of them. Nothing of their training is."""
+
+    kind: Key  # "maps" or "masks"
+    own_truth: bool  # held against lesion masks of one's own, not those of a data set of the benchmark
+    untrained: bool = False  # stated: nothing was learned from healthy scans
+    maps_sha256: Digest  # of all scores
+    remarks: Annotated[list[Text], Meta(max_length=1000)] = []
 
 
 class SubjectResult(Facts, frozen=True, kw_only=True):
@@ -213,3 +224,28 @@ class Summary(Facts, frozen=True, kw_only=True):
     restoration: Restoration
     draw_spread: DrawSpread | None = None  # None with one draw
     profiles: dict[Key, Profile]
+
+
+# ---- rounding -----------------------------------------------------------------------------------
+
+# A scan's score orders scans, at whatever magnitude a method's scores have; a float32 threshold comes back
+# as it was from 9 significant digits; anything else is read by people.
+_EXACT = {
+    "threshold": 9,
+    "thresholds": 9,
+    "scan_score": 17,
+    "slice_scores": 17,
+    "intensity": 9,
+    "voxel_ml": 9,
+}
+
+
+def round_facts(value: Any, digits: int | None = None) -> Any:
+    """Floats at 6 decimals, or at so many significant digits, so that a diff shows what moved."""
+    if isinstance(value, float):
+        return round(value, 6) if digits is None else float(f"{value:.{digits}g}")
+    if isinstance(value, Mapping):
+        return {key: round_facts(item, _EXACT.get(key, digits)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [round_facts(item, digits) for item in value]
+    return value

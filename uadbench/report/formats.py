@@ -100,7 +100,7 @@ def notes(table: Table) -> list[str]:
             "Trained on lesion-free slices of other patients of the same data set, not on healthy subjects.",
         ),
         (
-            any(not row.trained and row.train != "none" for row in table.rows),
+            any(not row.trained and row.train != "none" and not row.elsewhere for row in table.rows),
             "none (X): not trained; healthy scans of X give the thresholds at 1 % and 5 %.",
         ),
         (
@@ -117,7 +117,16 @@ def notes(table: Table) -> list[str]:
             f"* from fewer than {FEW_PERSONS} subjects: too narrow more often than 5 % of the time.",
         ),
         (
-            table.regime == "none",
+            any(row.elsewhere for row in table.rows),
+            "made-elsewhere: the maps come from outside this benchmark, which measured them and knows "
+            "nothing of their training but what their maker states.",
+        ),
+        (
+            any(row.numbers.get("dsc_given") is not None for row in table.rows),
+            "masks: Dice at the mask as it came; masks have no thresholds, no AP and no AUROC.",
+        ),
+        (
+            table.regime == "none" and not any(row.elsewhere for row in table.rows),
             "No healthy cohort of this contrast: thresholds at a false-positive rate are blank.",
         ),
     ]
@@ -207,6 +216,7 @@ def rows(found: Sequence[Table]) -> list[dict[str, Any]]:
         | {
             "seeds": len(row.seeds),
             "scored": row.scored,
+            "made_elsewhere": row.elsewhere,
             "excluded": row.excluded_count,
             "excluded_reasons": "; ".join(f"{count} {reason}" for reason, count in row.excluded),
             "prevalence": table.prevalence,

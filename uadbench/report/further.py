@@ -216,7 +216,7 @@ AT_POINTS: Mapping[str, Callable[[Evidence, str], Sampled | None]] = {
 def _ranked_scans(evidence: Evidence) -> tuple[NDArray[np.bool_], NDArray[np.intp]] | None:
     """Which tested scans have lesions, and the place of each one's score from the highest down."""
     scores, ill = [s.scan_score for s in evidence.subjects], _of(evidence, "lesion-test")
-    if None in scores or ill.all() or not ill.any():
+    if None in scores or ill.all() or not ill.any() or evidence.record.of_masks:
         return None
     return ill, np.unique(-np.array(scores, np.float64), return_inverse=True)[1]
 
