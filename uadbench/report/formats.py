@@ -5,7 +5,7 @@ from typing import Any
 
 from uadbench.evaluation.uncertainty import FEW_PERSONS
 from uadbench.protocol import protocol
-from uadbench.report import cost, sheets, shortcut
+from uadbench.report import cost, guests, sheets, shortcut
 from uadbench.report.evidence import SAME_TEST
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
 from uadbench.report.sheets import Line, Sheet
@@ -117,13 +117,8 @@ def notes(table: Table) -> list[str]:
             f"* from fewer than {FEW_PERSONS} subjects: too narrow more often than 5 % of the time.",
         ),
         (
-            any(row.elsewhere for row in table.rows),
-            "made-elsewhere: the maps come from outside this benchmark, which measured them and knows "
-            "nothing of their training but what their maker states.",
-        ),
-        (
             any(row.numbers.get("dsc_given") is not None for row in table.rows),
-            "masks: Dice at the mask as it came; masks have no thresholds, no AP and no AUROC.",
+            guests.MASKS_NOTE,
         ),
         (
             table.regime == "none" and not any(row.elsewhere for row in table.rows),
@@ -171,7 +166,7 @@ def who(table: Table) -> list[str]:
 
 def cautions(table: Table) -> list[str]:
     """What forbids to read a table's ranks, or its scan AUROC, as evidence about brains."""
-    lines = []
+    lines = [guests.NOTE] if any(row.elsewhere for row in table.rows) else []
     if table.regime == "phantom":
         lines.append(
             "The phantom tests the software: ranks on it are no evidence about brains, and methods that "

@@ -6,7 +6,18 @@ from typing import Any
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.report.evidence import SAME_TEST
 
+MARK = "†"  # behind the name of a method whose maps were made elsewhere
+NOTE = (
+    f"{MARK} made elsewhere: the maps come from outside this benchmark, which measured them and knows "
+    "nothing of their training but what their maker states."
+)
+MASKS_NOTE = "masks: Dice at the mask as it came; masks have no thresholds, no AP and no AUROC."
 Key = tuple[Any, ...]  # what SAME_TEST names, and who was scored
+
+
+def marked(name: str, elsewhere: bool) -> str:
+    """The name of a method, with the mark of maps that were made elsewhere."""
+    return f"{name} {MARK}" if elsewhere else name
 
 
 def is_unstated(record: RunRecord) -> bool:

@@ -65,7 +65,8 @@ class Row:
     @property
     def facts(self) -> tuple[str, str, str, str]:
         """What names the row: method, variant, model grid, and what was learned from."""
-        return self.method, self.variant, self.model_grid, self.trained_on
+        marked = guests.marked(self.method, self.elsewhere)
+        return marked, self.variant, self.model_grid, self.trained_on
 
     @property
     def excluded_count(self) -> int:

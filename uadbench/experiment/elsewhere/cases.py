@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from uadbench.data import prepared
 from uadbench.data.prepared import IGNORED, LESION, Prepared
 from uadbench.data.session import Session
-from uadbench.data.sizes import MIN_SLICE_AREA_MM2
 from uadbench.data.space import Grid, ScanGrid
 from uadbench.evaluation import maps
 from uadbench.evaluation.maps import Case
@@ -38,7 +37,6 @@ class Made:
     case: Case
     found: MapFacts
     map_digest: str  # of the scores
-    all_slices: bool  # none has the brain area that rule 7 asks for, or there is no brain mask
 
 
 @dataclass(frozen=True)
@@ -114,20 +112,19 @@ def write_case(entry: Entry, volumes: Volumes, grid: Grid, folder: Path, cohort:
     labels = lesion.astype(np.uint8) * np.uint8(LESION) | ignored.astype(np.uint8) * np.uint8(IGNORED)
     codes = prepared.encode(np.zeros(on.shape, np.float32), brain)
     areas = np.count_nonzero(brain, (0, 1)) * on.sides_mm[0] * on.sides_mm[1]
-    all_slices = volumes.whole or float(areas.max()) < MIN_SLICE_AREA_MM2
     facts: dict[str, Any] = {
         "slice_area_mm2": [float(area) for area in areas],
-        "all_slices": all_slices,
+        "all_slices": native,  # rule 7 is of the protocol's grids
         "image": False,
         "world": (volumes.affine if native else on.affine).tolist(),
     }
-    digest = sha256(repr((on.sides_mm, on.shape, all_slices)).encode() + codes.tobytes() + labels.tobytes())
+    digest = sha256(repr((on.sides_mm, on.shape)).encode() + codes.tobytes() + labels.tobytes())
     path = folder / entry.partition / f"{digest}-{sha256(entry.id)[:16]}.safetensors"
     prepared.write_codes(path, codes, labels, facts)
     map_file = path.with_name(f"map-{path.name}")
     maps.write_map(map_file, Score(score_map), 0.0, 0.0)
     case = Case(entry.partition, Prepared(session_of(entry, cohort), "", on, path), map_file, on)
-    return Made(entry, case, volumes.found, sha256(np.ascontiguousarray(score_map).tobytes()), all_slices)
+    return Made(entry, case, volumes.found, sha256(np.ascontiguousarray(score_map).tobytes()))
 
 
 def session_of(entry: Entry, cohort: str) -> Session:

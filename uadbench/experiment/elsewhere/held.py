@@ -166,7 +166,6 @@ def _of_regions(made: Sequence[Made]) -> list[str]:
     """What a reader must know of the voxels that are measured."""
     ill = [one for one in made if one.entry.partition == "lesion-test"]
     whole = [one.entry.id for one in made if one.entry.brain is None]
-    small = [one.entry.id for one in made if one.all_slices and one.entry.brain is not None]
     empty = [one.entry.id for one in ill if not one.case.prepared.lesion().any()]
     return [
         text
@@ -175,11 +174,6 @@ def _of_regions(made: Sequence[Made]) -> list[str]:
                 "no brain masks were given: every voxel of the volumes is measured, the air too, which "
                 "raises AUROC and lowers false-positive rates.",
                 whole,
-            ),
-            (
-                f"the brain of {named_few(small)} reaches 2,000 mm2 on no axial slice: all its slices are "
-                "measured.",
-                small,
             ),
             (
                 f"the lesion mask of {named_few(empty)} is empty: Dice is undefined there, and what is "
