@@ -31,7 +31,7 @@ def main() -> None:
     regions = regions_of(grid, brain)  # made once for all scans
     for name, work in (
         ("sweep", lambda: swept(view, sweep)),
-        ("surface Dice at one point", lambda: surface_dice(view.called(points["fpr1"]), lesion, 1.0)),
+        ("surface Dice at one point", lambda: surface_dice(view.called(points["fpr1"]), lesion, (1.0,) * 3)),
         ("all", lambda: detail_of(view, regions, points, sweep)),
     ):
         start = time.process_time()

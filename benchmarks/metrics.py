@@ -151,7 +151,7 @@ def medians() -> None:
         whole, _ = timed(lambda p=PROFILES[name]: filtered(score_map, brain, p, GRIDS["g192"]))  # type: ignore[misc]
         equal = np.array_equal(found, truth) and np.array_equal(within[brain], truth[brain])
         print(
-            f"median {size}, 1 mm, {brain.sum() / 1e6:.1f} million brain voxels: scipy {reference:.1f} s; "
+            f"median {size[0]}, 1 mm, {brain.sum() / 1e6:.1f} million brain voxels: scipy {reference:.1f} s; "
             f"everywhere {everywhere:.2f} s, x{reference / everywhere:.1f}; in the brain {inside:.2f} s, "
             f"x{reference / inside:.1f}; whole profile {name} {whole:.2f} s; equal: {equal}"
         )

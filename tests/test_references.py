@@ -151,16 +151,16 @@ def test_surface_dice_is_that_of_its_authors(seed: int) -> None:
     called = view.called(float(np.quantile(view.scores[view.inside], 0.95)))
     for spacing_mm in (1.0, 0.87, 2.0):
         expected = surface_dice_of_its_authors(called, view.lesion, spacing_mm)
-        assert surface_dice(called, view.lesion, spacing_mm) == pytest.approx(expected, abs=1e-6)
+        assert surface_dice(called, view.lesion, (spacing_mm,) * 3) == pytest.approx(expected, abs=1e-6)
 
 
 def test_surface_dice_where_a_mask_is_empty() -> None:
     some, nothing = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     some[5:9, 5:9, 5:9] = True
 
-    assert surface_dice(nothing, some, 1.0) == 0.0
-    assert np.isnan(surface_dice(some, nothing, 1.0))
-    assert surface_dice(some, some, 1.0) == 1.0
+    assert surface_dice(nothing, some, (1.0,) * 3) == 0.0
+    assert np.isnan(surface_dice(some, nothing, (1.0,) * 3))
+    assert surface_dice(some, some, (1.0,) * 3) == 1.0
 
 
 @pytest.mark.slow
@@ -168,7 +168,7 @@ def test_surface_dice_of_real_scans_is_that_of_its_authors(real_views: Iterator[
     for view in real_views:
         called = view.called(float(np.quantile(view.scores[view.inside], 0.98)))
         expected = surface_dice_of_its_authors(called, view.lesion, 1.0)
-        assert surface_dice(called, view.lesion, 1.0) == pytest.approx(expected, abs=1e-5)
+        assert surface_dice(called, view.lesion, (1.0,) * 3) == pytest.approx(expected, abs=1e-5)
 
 
 # ---- FROC ----------------------------------------------------------------------------------------

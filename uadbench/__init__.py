@@ -2,6 +2,7 @@
 
     run, evaluate, predict      carry out a run, measure its maps again, apply it to scans of your own
     export, export_maps         a run's trained method as a file that travels, its score maps as NIfTI
+    evaluate_maps               measure score maps or masks that were made elsewhere
     read_records, leaderboard   what was measured, as pandas tables
     methods, datasets           what there is: `methods.names()`, `methods.build(name, preset)`, ...
     load_volume                 one scan as a method sees it
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from uadbench import datasets, methods
     from uadbench.api import (
         evaluate,
+        evaluate_maps,
         export,
         export_maps,
         leaderboard,
@@ -40,6 +42,7 @@ __all__ = [
     "Volume",
     "datasets",
     "evaluate",
+    "evaluate_maps",
     "export",
     "export_maps",
     "leaderboard",

@@ -88,6 +88,38 @@ def evaluate(record: Path | str, *, runtime: "Runtime | None" = None) -> "Outcom
     return evaluate_again(Path(record), runtime or make_runtime("cpu"))
 
 
+def evaluate_maps(
+    maps: Any, truth: Any = None, *, runtime: "Runtime | None" = None, force: bool = False, **asked: Any
+) -> "Outcome":
+    """Measure score maps or masks that were made elsewhere, and record what was measured.
+
+    Args:
+        maps: folder of NIfTI files, a table that names every file (docs/how-to/maps.md), or a mapping of ids
+            to arrays (R, A, S), higher is more anomalous; arrays of 0 and 1 are measured as masks.
+        truth: lesion masks in the same way, above 0 is lesion; None with a table or with `dataset`.
+        runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
+        force: replace the record of other maps under the same name.
+        asked: other fields of `uadbench.experiment.elsewhere.asked.MapsConfig`: `brain`, `ignore`, `healthy`
+            and `val` (maps of healthy test and validation scans) as `maps`; `spacing_mm` of arrays, one
+            number or three; `name` of the method; `dataset`, `contrast`, `train`, `split`, `protocol`,
+            `grid`, `nan`, `leave_out`, `seed`.
+
+    Returns:
+        The record and where its files lie; beside it are `seed-0.subjects.csv` and `seed-0.lesions.csv`.
+
+    Raises:
+        UserError: files that do not belong together, a scan that cannot be measured, nothing to measure.
+    """
+    from uadbench.experiment.elsewhere.asked import MapsConfig
+    from uadbench.experiment.elsewhere.evaluate_maps import evaluate_maps as carry_out
+
+    asked |= {"maps": maps, "truth": truth}
+    for name in ("maps", "truth", "brain", "ignore", "healthy", "val"):
+        if isinstance(asked.get(name), str):
+            asked[name] = Path(asked[name]).expanduser()
+    return carry_out(MapsConfig(**asked), runtime or make_runtime("cpu"), force)
+
+
 def predict(
     model: Path | str, scan: Path | str, out: Path | str, *, runtime: "Runtime | None" = None, **asked: Any
 ) -> "Prediction | Predictions":

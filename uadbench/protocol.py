@@ -6,7 +6,17 @@ The numbered rules are the project's evaluation protocol (docs/protocol.md).
 from dataclasses import dataclass
 
 from uadbench.cards import HEADLINES, DatasetCard
-from uadbench.data.space import EVALUATION, GRIDS, NATIVE, Frame, Target, find_grid, make_frame
+from uadbench.data.space import (
+    EVALUATION,
+    GRIDS,
+    NATIVE,
+    OWN_VOXELS,
+    Frame,
+    ScanGrid,
+    Target,
+    find_grid,
+    make_frame,
+)
 from uadbench.system.errors import unknown
 
 METRIC_VERSION = 2  # raised whenever a number would change for the same score maps
@@ -14,6 +24,8 @@ METRIC_VERSION = 2  # raised whenever a number would change for the same score m
 # Rule 3: a name for each rule by which a threshold is frozen.
 OPERATING_POINTS = ("oracle", "oracle_mean", "val", "fpr1", "fpr5")
 FALSE_POSITIVE_RATES = {"fpr1": 0.01, "fpr5": 0.05}
+GIVEN = "given"  # the one point of masks made elsewhere: whoever made them chose it
+ALL_POINTS = (*OPERATING_POINTS, GIVEN)  # a point's place is the same in either
 
 FOUND_FRACTION = 0.1  # rule 10: of a lesion's voxels, from which it counts as found
 
@@ -29,12 +41,19 @@ class Protocol:
     """One set of rules with an id: two numbers of different ids are never ranked together."""
 
     id: str
-    grid: Target  # evaluation grid, rule 8; a frame: that of each subject's own slices
+    # Evaluation grid, rule 8; a frame: that of each subject's own slices; a ScanGrid of one voxel of 1 mm:
+    # each scan has its own, and its record says the volume of a voxel.
+    grid: Target
 
     @property
     def flat(self) -> bool:
         """Whether slices without geometry are evaluated, each for itself."""
         return isinstance(self.grid, Frame)
+
+    @property
+    def native(self) -> bool:
+        """Whether each scan is evaluated on its own voxels; maps made elsewhere alone are."""
+        return isinstance(self.grid, ScanGrid)
 
     def model_target(self, name: str) -> Target:
         """What a method with a model grid of this name is handed: volumes on it, or slices of as many pixels.
@@ -51,6 +70,7 @@ PROTOCOLS = {
     "uad-1-2mm": Protocol("uad-1-2mm", GRIDS["g96"]),  # phantom and demonstration
     "uad-1-4mm": Protocol("uad-1-4mm", GRIDS["g48"]),  # the project's own tests; no evidence of anything
     "uad-1-2d": Protocol("uad-1-2d", NATIVE),  # slices without geometry
+    "uad-1-native": Protocol("uad-1-native", ScanGrid(OWN_VOXELS, (1, 1, 1), 1.0, (0.0, 0.0, 0.0))),
 }
 
 

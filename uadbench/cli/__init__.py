@@ -10,14 +10,26 @@ import typer
 from typer.core import TyperGroup
 
 from uadbench import __version__
-from uadbench.cli import applying, contracts, data, listing, new, paper, published, reading, running, sweep
+from uadbench.cli import (
+    applying,
+    contracts,
+    data,
+    evaluating,
+    listing,
+    new,
+    paper,
+    published,
+    reading,
+    running,
+    sweep,
+)
 from uadbench.cli.options import Plugins
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
 
 COMMANDS = (
     # make records
-    running.run, running.evaluate, running.reproduce, running.regress,
+    running.run, evaluating.evaluate, running.reproduce, running.regress,
     # apply them
     applying.predict, applying.export, applying.export_maps,
     # read records
@@ -88,7 +100,7 @@ for command in COMMANDS:
 # Earlier names say what they are called now.
 anything = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command(hidden=True, context_settings=anything)(running.ablate)
-app.command("score", hidden=True)(renamed(running.evaluate, "score"))
+app.command("score", hidden=True)(renamed(evaluating.evaluate, "score"))
 
 sweeps = _group(
     "Run many methods and seeds from one file.\n\n`sweep FILE` runs it, `sweep status FILE` watches it.",

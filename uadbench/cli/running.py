@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uadbench import api
 from uadbench.api import make_runtime
 from uadbench.cli import complete
 from uadbench.cli.options import (
@@ -20,7 +19,6 @@ from uadbench.cli.options import (
     Preset,
     Quiet,
     Results,
-    Run,
     Seed,
     Train,
     Workers,
@@ -219,19 +217,6 @@ def reproduce(
     ends = _run_all(asked.configs, make_runtime(device, workers, quiet, results), force)
     print_sheets([judge_records(asked, [end.outcome.record for end in ends if end.outcome is not None])])
     _tell(ends)
-
-
-def evaluate(
-    run: Run,
-    results: Results = None,
-    workers: Workers = 0,
-    quiet: Quiet = False,
-    plugins: Plugins = None,
-) -> None:
-    """Recompute metrics from stored score maps."""
-    from uadbench.report import show
-
-    show.show_outcomes([api.evaluate(run, runtime=make_runtime("cpu", workers, quiet, results))])
 
 
 def regress(

@@ -60,7 +60,7 @@ class Sizes:
     def counted_slices(self, facts: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Which slices of a prepared scan are evaluated and learned from, (S,) (rule 7)."""
         own = np.asarray(facts[self.slice_area]) / area_scale(facts)
-        return np.asarray(own >= self.least_slice_area)
+        return np.asarray(own >= (0 if facts.get("all_slices") else self.least_slice_area))
 
 
 VOLUMES = Sizes("ml", SIZE_BANDS, SIZE_LIMITS_ML, "slice_area_mm2", MIN_SLICE_AREA_MM2)

@@ -23,6 +23,17 @@ class Grid:
     origin_mm: tuple[float, float, float]
 
     flat: ClassVar[bool] = False  # slices without a third dimension
+    placed: ClassVar[bool] = True  # whether it is known where in MNI152 the voxels lie
+
+    @property
+    def sides_mm(self) -> tuple[float, float, float]:
+        """Length of a voxel along each axis."""
+        return (self.spacing_mm,) * 3
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel in cubic millimetres."""
+        return self.spacing_mm**3
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -34,7 +45,7 @@ class Grid:
     @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
-        return self.spacing_mm**3 / 1000
+        return self.voxel_mm3 / 1000
 
     @property
     def voxel_size(self) -> float:
@@ -50,6 +61,7 @@ class Stack(Grid):
     """
 
     flat: ClassVar[bool] = True
+    placed: ClassVar[bool] = False
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -70,6 +82,34 @@ class Stack(Grid):
 
 
 @dataclass(frozen=True)
+class ScanGrid(Grid):
+    """A scan's own voxels, in RAS order, with sides of their own along each axis.
+
+    `spacing_mm` is the edge of a cube of the same volume. Where in MNI152 the scan lies is not known.
+    """
+
+    sides_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    placed: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, shape: tuple[int, int, int], sides_mm: tuple[float, float, float]) -> "ScanGrid":
+        """The grid of voxels of these sides; its first voxel centre is its origin."""
+        edge = float(np.prod(sides_mm)) ** (1 / 3)
+        return cls(OWN_VOXELS, shape, edge, (0.0, 0.0, 0.0), sides_mm)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel in cubic millimetres."""
+        return float(np.prod(self.sides_mm))
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel indices to millimetres from the first voxel's centre, (4, 4)."""
+        return np.diag([*self.sides_mm, 1.0])
+
+
+@dataclass(frozen=True)
 class Frame:
     """To how many pixels (R, A) slices are brought, in the plane alone; None: as many as they have."""
 
@@ -85,6 +125,7 @@ class Frame:
 
 
 NATIVE = Frame("pixels")
+OWN_VOXELS = "native"  # name of the grid of a scan's own voxels
 Target = Grid | Frame  # what scans are prepared on
 
 

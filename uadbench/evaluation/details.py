@@ -21,7 +21,7 @@ from uadbench.evaluation.components import FALSE, FOUND
 from uadbench.evaluation.metrics import measure
 from uadbench.evaluation.regions import REGIONS
 from uadbench.evaluation.view import View
-from uadbench.protocol import OPERATING_POINTS, SURFACE_TOLERANCE_MM
+from uadbench.protocol import GIVEN, SURFACE_TOLERANCE_MM
 
 # Shares of the non-lesion voxels of lesion-test that are called, of all scans together: maps are looked at
 # above these quantiles of their scores. At the first components are counted too.
@@ -33,20 +33,20 @@ CALLED, HITS, FALSES, OVERLAP = range(4)
 
 Arrays = Mapping[str, NDArray[Any]]
 Members = Mapping[str, tuple[str, int | None, str]]
-# What is kept, for whoever reads it from a file (as `pieces.MEMBERS`): of n scans, t thresholds, m lesions.
-_POINTS = str(len(OPERATING_POINTS))
+# What is kept, for whoever reads it from a file (as `pieces.MEMBERS`): of n scans, t thresholds, m lesions,
+# o operating points.
 MEMBERS: Members = {
     "ids": ("U", None, "n"),
     "thresholds": ("f", 4, "t"),  # descending
     "sweep": ("f", 8, "nt4"),  # of lesion-test scans; see the columns above
-    "surface": ("f", 8, f"n{_POINTS}"),  # normalised surface Dice; NaN where it is undefined
+    "surface": ("f", 8, "no"),  # normalised surface Dice; NaN where it is undefined
     "size_ap": ("f", 8, f"n{len(SIZE_BANDS)}"),  # AP of the lesions of each size; NaN where there are none
-    "regions": ("u", 4, f"n{_POINTS}{len(REGIONS)}"),  # false-positive voxels
-    "alarms": ("u", 4, f"n{_POINTS}"),  # lesion-free slices on which a voxel is called
+    "regions": ("u", 4, f"no{len(REGIONS)}"),  # false-positive voxels
+    "alarms": ("u", 4, "no"),  # lesion-free slices on which a voxel is called
     "lesion_free": ("u", 4, "n"),  # slices
     "lesions": ("u", 4, "n"),  # how many of the lesions below are of each scan
     "lesion_voxels": ("u", 4, "m"),
-    "covered": ("u", 4, f"m{_POINTS}"),  # voxels of each lesion that are called
+    "covered": ("u", 4, "mo"),  # voxels of each lesion that are called
 }
 
 
@@ -61,12 +61,12 @@ class Sweep:
 def detail_of(
     view: View, regions: NDArray[np.uint8] | None, points: Mapping[str, float | None], sweep: Sweep | None
 ) -> dict[str, NDArray[Any]]:
-    """The details of one scan, by the names of `MEMBERS`.
+    """The details of one scan at the points, in their order, by the names of `MEMBERS`.
 
     `regions` (as the view) are where the scan lies in MNI152 space; without `sweep` it is no patient's.
     """
     lesions, free = view.lesions, view.counted.any((0, 1)) & ~view.lesion.any((0, 1))
-    n_points, n_sizes = len(OPERATING_POINTS), len(SIZE_BANDS)
+    n_points, n_sizes = len(points), len(SIZE_BANDS)
     found: dict[str, NDArray[Any]] = {
         "surface": np.full(n_points, np.nan),
         "regions": np.zeros((n_points, len(REGIONS)), np.uint32),
@@ -75,8 +75,7 @@ def detail_of(
         "lesion_voxels": lesions.voxels[lesions.counts].astype(np.uint32),
         "covered": np.zeros((int(lesions.counts.sum()), n_points), np.uint32),
     }
-    for row, point in enumerate(OPERATING_POINTS):
-        threshold = points[point]
+    for row, threshold in enumerate(points.values()):
         if threshold is None:
             continue
         called = view.called(threshold)
@@ -86,11 +85,12 @@ def detail_of(
         if regions is not None:
             found["regions"][row] = np.bincount(regions[called & ~view.wanted], minlength=len(REGIONS))
         if sweep is not None and not view.grid.flat:
-            own_mm = view.grid.spacing_mm / view.scale ** (1 / 3)
+            own_mm = [side / view.scale ** (1 / 3) for side in view.grid.sides_mm]
             found["surface"][row] = surface_dice(called, view.wanted, own_mm)
     if sweep is None:
         return found | {"sweep": NO_SWEEP, "size_ap": np.full(n_sizes, np.nan)}
-    return found | {"sweep": swept(view, sweep), "size_ap": _ap_by_size(view)}
+    size_ap = np.full(n_sizes, np.nan) if GIVEN in points else _ap_by_size(view)
+    return found | {"sweep": swept(view, sweep), "size_ap": size_ap}
 
 
 def swept(view: View, sweep: Sweep) -> NDArray[np.float64]:
@@ -133,7 +133,7 @@ def _ap_by_size(view: View) -> NDArray[np.float64]:
 def surface_dice(
     called: NDArray[np.bool_],
     lesion: NDArray[np.bool_],
-    spacing_mm: float,
+    sides_mm: Sequence[float],
     tolerance_mm: float = SURFACE_TOLERANCE_MM,
 ) -> float:
     """Normalised surface Dice of two masks (R, A, S); NaN without a lesion.
@@ -152,7 +152,7 @@ def surface_dice(
     warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
     masks = [torch.from_numpy(mask[None, None]) for mask in (called, lesion)]
     found = compute_surface_dice(
-        *masks, [tolerance_mm], include_background=True, spacing=[spacing_mm] * 3, use_subvoxels=True
+        *masks, [tolerance_mm], include_background=True, spacing=list(sides_mm), use_subvoxels=True
     )
     return float(found.item())
 

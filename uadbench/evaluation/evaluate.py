@@ -30,13 +30,14 @@ from uadbench.evaluation.postprocess import PROFILES, filtered
 from uadbench.evaluation.regions import regions_of
 from uadbench.evaluation.scan_facts import extent, facts_of
 from uadbench.evaluation.view import View
-from uadbench.protocol import OPERATING_POINTS
+from uadbench.protocol import GIVEN, OPERATING_POINTS
 from uadbench.system.arrays import load_array
 from uadbench.system.files import scratch_folder
 from uadbench.system.progress import Progress
 
 T = TypeVar("T")
 TESTED = ("healthy-test", "lesion-test")
+MASK_THRESHOLD = 0.5  # between the 0 and the 1 of masks
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,18 @@ def evaluate(
     workers: int,
     progress: Progress,
     headline: str | None = None,
+    masks: bool = False,
 ) -> Evaluation:
     """Evaluate the maps of all partitions of one run; `scratch` takes temporary files.
 
-    Details are found of the headline profile, if one is named.
+    Details are found of the headline profile, if one is named. Of `masks` (0 and 1) nothing is measured but
+    what they call, at the one point `GIVEN`.
     """
     with scratch_folder(scratch) as folder:
         pools = {profile: Pools() for profile in profiles}
 
         def first(numbered: tuple[int, Case]) -> _Scan:
-            scan = _score(numbered[1], profiles, folder / str(numbered[0]))
+            scan = _score(numbered[1], profiles, folder / str(numbered[0]), masks)
             for profile in profiles:
                 pools[profile].add(scan.group, *scan.voxels(profile))
             return scan
@@ -110,7 +113,8 @@ def evaluate(
             def each(work: Callable[[_Scan], T], title: str, profile: str = profile) -> list[T]:
                 return _each(work, scans, workers, progress, f"{title} ({profile})")
 
-            thresholds[profile], pieces[profile] = _operating_points(scans, profile, pools[profile], each)
+            find = _given_point if masks else _operating_points
+            thresholds[profile], pieces[profile] = find(scans, profile, pools[profile], each)
             if profile == headline:
                 details = _details(scans, profile, thresholds[profile], pools[profile], each)
 
@@ -124,7 +128,7 @@ def evaluate(
     dices = {name: dice(v[..., 0], v[..., 1], v[..., 0] + v[..., 2]) for name, v in voxels.items()}
     for row, scan in enumerate(scans):
         scan.facts["dsc"] = {
-            profile: dict(zip(OPERATING_POINTS, map(or_none, own[row]), strict=True))
+            profile: dict(zip(thresholds[profile], map(or_none, own[row]), strict=True))
             for profile, own in dices.items()
         }
     return Evaluation(
@@ -152,7 +156,7 @@ def _each(
         return results
 
 
-def _score(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
+def _score(case: Case, profiles: Sequence[str], folder: Path, masks: bool) -> _Scan:
     """First pass over one scan."""
     prepared, grid = case.prepared, case.prepared.grid
     stored = read_map(case.map_file)
@@ -167,7 +171,7 @@ def _score(case: Case, profiles: Sequence[str], folder: Path) -> _Scan:
         vector = filtered(score_map, brain, PROFILES[profile], grid)[inside]
         files[profile] = folder / f"{profile}.npy"
         np.save(files[profile], vector)
-        if labels.any():
+        if labels.any() and not masks:
             curve = measure(vector[counted], labels)
             facts["ap"][profile] = float(curve.ap)
             if not labels.all():  # no voxel of the scan is healthy: there is no false-positive rate
@@ -200,12 +204,27 @@ def _operating_points(
 
     pools.sharpen(look_again)
     points = pools.thresholds()
-    edges = pools.edges([threshold for threshold in points.values() if threshold is not None])
-    counts = each(lambda scan: edges.between(*scan.voxels(profile)), "pieces")
-    pieces = Pieces.of_counts([scan.facts["id"] for scan in scans], edges, counts)
+    pieces = _pieces(scans, profile, pools, points, each)
     tested = [row for row, scan in enumerate(scans) if scan.case.partition == "lesion-test"]
     points["oracle_mean"] = pieces.mean_dice_threshold(tested) if points["oracle"] is not None else None
     return {name: points[name] for name in OPERATING_POINTS}, pieces
+
+
+def _given_point(
+    scans: Sequence[_Scan], profile: str, pools: Pools, each: Each
+) -> tuple[dict[str, float | None], Pieces]:
+    """As `_operating_points`, of masks: none but the one that they came with."""
+    points = {**dict.fromkeys(OPERATING_POINTS), GIVEN: MASK_THRESHOLD}
+    return points, _pieces(scans, profile, pools, points, each)
+
+
+def _pieces(
+    scans: Sequence[_Scan], profile: str, pools: Pools, points: Mapping[str, float | None], each: Each
+) -> Pieces:
+    """The pieces on edges that contain the thresholds."""
+    edges = pools.edges([threshold for threshold in points.values() if threshold is not None])
+    counts = each(lambda scan: edges.between(*scan.voxels(profile)), "pieces")
+    return Pieces.of_counts([scan.facts["id"] for scan in scans], edges, counts)
 
 
 def _finite(points: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -219,10 +238,9 @@ def _count_hits(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Last pass over one scan: voxels (points, 3) and lesions (points, size bands, 3)."""
     view = scan.view(profile)
-    voxels = np.zeros((len(OPERATING_POINTS), 3), np.int64)
-    lesions = np.zeros((len(OPERATING_POINTS), len(sizes(view.grid).bands), 3), np.int64)
-    for row, point in enumerate(OPERATING_POINTS):
-        threshold = thresholds[point]
+    voxels = np.zeros((len(thresholds), 3), np.int64)
+    lesions = np.zeros((len(thresholds), len(sizes(view.grid).bands), 3), np.int64)
+    for row, threshold in enumerate(thresholds.values()):
         if threshold is None:
             continue
         predicted = view.called(threshold)
@@ -238,12 +256,14 @@ def _details(
     scans: Sequence[_Scan], profile: str, points: Mapping[str, float | None], pools: Pools, each: Each
 ) -> Details:
     """The details of all scans that are tested; of the others there are none."""
-    sweep = Sweep(pools.thresholds_at(RATES), len(pools.thresholds_at(FROC_RATES)))
+    rates, counted = ((), ()) if GIVEN in points else (RATES, FROC_RATES)  # a mask has no other threshold
+    sweep = Sweep(pools.thresholds_at(rates), len(pools.thresholds_at(counted)))
 
     def detail(scan: _Scan) -> dict[str, NDArray[Any]]:
         partition, prepared = scan.case.partition, scan.case.prepared
         view = scan.view(profile)
-        regions = None if view.grid.flat else regions_of(prepared.grid, prepared.brain())[view.box]
+        placed = prepared.grid.placed
+        regions = regions_of(prepared.grid, prepared.brain())[view.box] if placed else None
         tested = points if partition in TESTED else dict.fromkeys(points)
         return detail_of(view, regions, tested, sweep if partition == "lesion-test" else None)
 

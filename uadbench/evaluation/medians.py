@@ -7,6 +7,7 @@ cache. (Sharing sorted runs: Adams, "Fast median filters using separable sorting
 on Graphics 40, 2021.)
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from itertools import product
@@ -18,27 +19,27 @@ from numpy.typing import NDArray
 BLOCK = (16, 16, 32)  # results at a time: the buffers, 32 kB each, stay in the processor's cache
 
 Values = NDArray[np.float32]
+Window = tuple[int, int, int]  # voxels along each axis
 
 
 def median(
-    volume: NDArray[np.float32], size: int, where: NDArray[np.bool_] | None = None, flat: bool = False
+    volume: NDArray[np.float32], window: Window, where: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
-    """`scipy.ndimage.median_filter(volume, size)` of a three-dimensional volume; -0.0 counts as 0.0.
+    """`scipy.ndimage.median_filter(volume, window)` of a three-dimensional volume; -0.0 counts as 0.0.
 
     As there, the border reflects, and of an even window it is the upper median. Where `where` is False
-    voxels keep their value, which saves time. Of a `flat` stack (R, A, slices) each slice has its own:
-    the window is (size, size, 1).
+    voxels keep their value, which saves time. Along an axis on which the window is 1 nothing is joined: of
+    a window (5, 5, 1) every slice is filtered for itself.
     """
     block = np.minimum(BLOCK, volume.shape)
     padding = -np.array(volume.shape) % block  # to whole blocks
-    window = np.array([size, size, 1 if flat else size])
-    around = [(int(n // 2), int(n - 1 - n // 2)) for n in window]
+    around = [(n // 2, n - 1 - n // 2) for n in window]
     padded = np.pad(volume + np.float32(0), around, "symmetric")
     padded = np.pad(padded, [(0, extra) for extra in padding], "edge")
     wanted = np.ones(volume.shape, bool) if where is None else where
     wanted = np.pad(wanted, [(0, extra) for extra in padding])
     result = np.pad(volume, [(0, extra) for extra in padding])
-    filtering = _Filter(size, 2 if flat else 3)
+    filtering = _Filter(window)
     for corner in product(*(range(0, n, b) for n, b in zip(result.shape, block, strict=True))):
         inner = tuple(slice(c, c + b) for c, b in zip(corner, block, strict=True))
         outer = tuple(slice(c, c + b + n - 1) for c, b, n in zip(corner, block, window, strict=True))
@@ -59,36 +60,35 @@ class _Sorted(NamedTuple):
 class _Filter:
     """Medians of blocks of one shape, in buffers that are used again."""
 
-    def __init__(self, size: int, axes: int) -> None:
-        self.size, self.axes = size, range(axes)
+    def __init__(self, window: Window) -> None:
+        self.window = window
         self.buffers: dict[tuple[int, int], list[Values]] = {}
 
     def __call__(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Medians (A, B, C) of a block (A + size - 1, B + size - 1, C + size - 1), or of C slices."""
+        """Medians of a block, which is larger by the window less 1 along each axis."""
         lowest = block.min()
         if lowest == block.max():
-            reach = [self.size - 1 if axis in self.axes else 0 for axis in range(3)]
-            return np.full(np.array(block.shape) - reach, lowest)
+            return np.full([n - size + 1 for n, size in zip(block.shape, self.window, strict=True)], lowest)
         runs = _Sorted([block], 0, 1, 1)
-        for axis in reversed(self.axes):
+        for axis in (2, 1, 0):
             runs = self._slide(runs._replace(length=1), axis)
         (medians,) = runs.arrays
         return medians
 
     def _slide(self, run: _Sorted, axis: int) -> _Sorted:
-        """The sorted values of runs of `size` along an axis, by the binary digits of the size."""
+        """The sorted values of runs as long as the window, along an axis, by the binary digits of that."""
         joined = None
         while True:
-            if self.size & run.length:
+            if self.window[axis] & run.length:
                 joined = run if joined is None else self._merge(joined, run, axis)
-                if joined.length == self.size:
+                if joined.length == self.window[axis]:
                     return joined
             run = self._merge(run, run, axis)
 
     def _merge(self, a: _Sorted, b: _Sorted, axis: int) -> _Sorted:
         """Runs that begin as `a` and go on as `b`, with the ranks that may be the median of the window."""
         length, voxels, first = a.length + b.length, a.voxels + b.voxels, a.first + b.first
-        window = self.size ** len(self.axes)
+        window = math.prod(self.window)
         rank = window // 2
         low = max(0, rank - (window - voxels) - first)
         high = min(len(a.arrays) + len(b.arrays) - 1, rank - first)

@@ -37,14 +37,18 @@ class Profile:
     median_mm: float = 0.0  # edge of the cubic window of the median
     component_mm3: float = 0.0  # components of this volume or less are dropped
 
-    def median_voxels(self, grid: Grid) -> int:
-        """Edge of the median's window in voxels; 0 or 1: no median.
+    def median_voxels(self, grid: Grid) -> tuple[int, int, int]:
+        """Edges of the median's window in voxels; 0 or 1: none along this axis.
 
-        Where the window is no whole number of voxels, the nearest odd one: an even window moves the map by
-        half a voxel.
+        Where an edge is no whole number of voxels, the nearest odd one: an even window moves the map by half
+        a voxel. Of slices without geometry each is filtered for itself.
         """
-        edge = self.median_mm / grid.spacing_mm
-        return int(edge) if edge == int(edge) else 2 * int(edge / 2) + 1
+        right, front, top = (_whole_voxels(self.median_mm / side) for side in grid.sides_mm)
+        return right, front, 1 if grid.flat else top
+
+
+def _whole_voxels(edge: float) -> int:
+    return int(edge) if edge == int(edge) else 2 * int(edge / 2) + 1
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -74,9 +78,9 @@ def filtered(
     _check_shape(brain, grid)
     kept = eroded(brain, profile.erosion_mm, grid)
     window = profile.median_voxels(grid)
-    if window > 1:
+    if max(window) > 1:
         inside = np.where(brain, score_map, np.min(score_map, where=brain, initial=np.float32(np.inf)))
-        score_map = median(inside, window, where=kept, flat=grid.flat)
+        score_map = median(inside, window, where=kept)
     return np.where(kept, score_map, LOWEST).astype(np.float32)
 
 
@@ -85,12 +89,17 @@ def eroded(brain: NDArray[np.bool_], distance_mm: float, grid: Grid) -> NDArray[
 
     Distances are between voxel centres; what lies beyond the volume is outside the brain.
     """
-    reach = int(distance_mm / grid.spacing_mm)
-    if not reach:
+    right, front = (_steps(distance_mm, side) for side in grid.sides_mm[:2])
+    if right.size == front.size == 1:
         return brain
-    steps = np.arange(-reach, reach + 1) * grid.spacing_mm
-    disc = steps[:, None] ** 2 + steps**2 <= distance_mm**2
+    disc = right[:, None] ** 2 + front**2 <= distance_mm**2
     return np.asarray(ndimage.binary_erosion(brain, disc[:, :, None]))
+
+
+def _steps(distance_mm: float, side_mm: float) -> NDArray[np.float64]:
+    """How far the voxel centres within a distance lie away along one axis, mm; 0 among them."""
+    reach = int(distance_mm / side_mm)
+    return np.asarray(np.arange(-reach, reach + 1) * side_mm, np.float64)
 
 
 def drop_components(
@@ -102,7 +111,8 @@ def drop_components(
     """
     _check_shape(binary, grid)
     on_grid_mm3 = profile.component_mm3 * scale
-    largest_dropped = int(on_grid_mm3 / grid.spacing_mm ** (2 if grid.flat else 3))  # voxels
+    voxel = grid.spacing_mm**2 if grid.flat else grid.voxel_mm3
+    largest_dropped = int(on_grid_mm3 / voxel)  # voxels
     return without_small(binary, largest_dropped, grid.flat) if largest_dropped else binary
 
 

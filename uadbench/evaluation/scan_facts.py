@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from uadbench.data.prepared import Prepared
 from uadbench.data.sizes import sizes, template_scale, voxel_size
-from uadbench.data.space import resample
+from uadbench.data.space import ScanGrid, resample
 from uadbench.evaluation.maps import Case, StoredMap
 from uadbench.evaluation.metrics import measure
 from uadbench.evaluation.postprocess import LOWEST
@@ -52,11 +52,12 @@ def facts_of(case: Case, stored: StoredMap, score_map: NDArray[np.float32]) -> d
         "lesion_kind": session.lesion_kind,
         "voxels": int(counted.sum()),
         "template_scale": template_scale(prepared.facts),
+        "voxel_ml": voxel_size(grid, prepared.facts) if isinstance(grid, ScanGrid) else None,
         f"lesion_{unit}": lesion_size(prepared, int(lesion[counted].sum())),
         f"lesion_{unit}_outside_counted_slices": lesion_size(prepared, int((lesion & ~inside).sum())),
         "flags": list(prepared.facts.get("quality", {}).get("flags", ())),
         **(slice_scores(score_map, prepared) if grid.flat else {"scan_score": scan_score(score_map[brain])}),
-        "intensity": intensity_statistics(prepared.image()[brain & ~lesion & ~ignored]),
+        "intensity": _intensity(prepared, brain & ~lesion & ~ignored),
         "draw_spread": _draw_spread(case, stored, counted),
     }
     if stored.pseudo_healthy is not None:
@@ -92,6 +93,11 @@ def slice_scores(score_map: NDArray[np.float32], prepared: Prepared) -> dict[str
         "slice_scores": [scan_score(score_map[..., n][brain[..., n]]) for n in counted],
         "slice_lesion": [bool(lesion[..., n].any()) for n in counted],
     }
+
+
+def _intensity(prepared: Prepared, healthy: NDArray[np.bool_]) -> list[float] | None:
+    """The statistics of a scan's image; None where maps came without the images."""
+    return intensity_statistics(prepared.image()[healthy]) if prepared.facts.get("image", True) else None
 
 
 def intensity_statistics(values: NDArray[np.float32]) -> list[float]:

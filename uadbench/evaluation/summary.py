@@ -12,7 +12,7 @@ from uadbench.evaluation.components import FALSE, FOUND, LESIONS
 from uadbench.evaluation.evaluate import Evaluation
 from uadbench.evaluation.metrics import dice, measure, or_none
 from uadbench.evaluation.pieces import Pieces
-from uadbench.protocol import FALSE_POSITIVE_RATES, OPERATING_POINTS, dice_ceiling
+from uadbench.protocol import ALL_POINTS, FALSE_POSITIVE_RATES, GIVEN, dice_ceiling
 
 Subjects = Sequence[Mapping[str, Any]]
 
@@ -21,21 +21,24 @@ def summarise(evaluation: Evaluation, voxel_ml: float, sizes: Sizes = VOLUMES) -
     """Everything a leaderboard row shows, by post-processing profile, and what is common to all.
 
     `voxel_ml` is the size of a voxel of the grid in the unit of `sizes`; it is divided by how much larger
-    each scan is on the grid than in the patient's head.
+    each scan is on the grid than in the patient's head. Of masks there are no areas under curves.
     """
-    subjects = evaluation.subjects
+    subjects, masks = evaluation.subjects, any(GIVEN in known for known in evaluation.thresholds.values())
     return {
         "subjects": {partition: len(rows(subjects, partition)) for partition in PARTITIONS},
         "empty_masks": sum(
             s["partition"] == "lesion-test" and not s[f"lesion_{sizes.unit}"] for s in subjects
         ),
-        **_image_level(subjects),
+        **(NO_SCAN_SCORE if masks else _image_level(subjects)),
         "restoration": _restoration(subjects),
         "draw_spread": _draw_spread(subjects),
         "profiles": {
             profile: _profile(evaluation, profile, voxel_ml, sizes) for profile in evaluation.pieces
         },
     }
+
+
+NO_SCAN_SCORE = {"scan": {"auroc": None, "rule": "masks order no scans"}}
 
 
 def rows(subjects: Subjects, partition: str, kind: str | None = None) -> list[int]:
@@ -67,6 +70,13 @@ def pooled(pieces: Pieces, chosen: Sequence[int]) -> dict[str, float | None]:
         "auroc_error": or_none(curve.auroc_error),
         "prevalence": or_none(curve.prevalence),
     }
+
+
+def _unordered(pieces: Pieces, chosen: Sequence[int]) -> dict[str, float | None]:
+    """As `pooled`, of masks: they order no voxels, and so have no curve."""
+    ill, well = (int(part[list(chosen)].sum(dtype=np.int64)) for part in (pieces.positives, pieces.negatives))
+    prevalence = ill / (ill + well) if ill + well else None
+    return {**dict.fromkeys(("ap", "ap_error", "auroc", "auroc_error")), "prevalence": prevalence}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -141,18 +151,23 @@ def _profile(evaluation: Evaluation, profile: str, voxel_ml: float, sizes: Sizes
     subjects, pieces = evaluation.subjects, evaluation.pieces[profile]
     tested = rows(subjects, "lesion-test")
     kinds = sorted({subjects[row]["lesion_kind"] for row in tested if subjects[row]["lesion_kind"]})
-    summary: dict[str, Any] = pooled(pieces, tested)
+    masks = GIVEN in evaluation.thresholds[profile]
+    summary: dict[str, Any] = (_unordered if masks else pooled)(pieces, tested)
     summary["ap_mean"] = _mean([subjects[row]["ap"].get(profile) for row in tested])
-    summary["unflagged"] = _unflagged(subjects, pieces, tested)
-    summary["kinds"] = {
-        kind: {"subjects": len(chosen), **pooled(pieces, chosen)}
-        for kind in kinds
-        for chosen in [rows(subjects, "lesion-test", kind)]
-    }
+    summary["unflagged"] = None if masks else _unflagged(subjects, pieces, tested)
+    summary["kinds"] = (
+        {}
+        if masks
+        else {
+            kind: {"subjects": len(chosen), **pooled(pieces, chosen)}
+            for kind in kinds
+            for chosen in [rows(subjects, "lesion-test", kind)]
+        }
+    )
     summary["points"] = {
-        point: _point(evaluation, profile, number, voxel_ml, sizes)
-        for number, point in enumerate(OPERATING_POINTS)
-        if evaluation.thresholds[profile][point] is not None
+        point: _point(evaluation, profile, point, voxel_ml, sizes)
+        for point, threshold in evaluation.thresholds[profile].items()
+        if threshold is not None
     }
     return summary
 
@@ -163,11 +178,9 @@ def _unflagged(subjects: Subjects, pieces: Pieces, tested: Sequence[int]) -> dic
     return None if len(kept) == len(tested) else {"subjects": len(kept), **pooled(pieces, kept)}
 
 
-def _point(
-    evaluation: Evaluation, profile: str, number: int, voxel_ml: float, sizes: Sizes
-) -> dict[str, Any]:
+def _point(evaluation: Evaluation, profile: str, point: str, voxel_ml: float, sizes: Sizes) -> dict[str, Any]:
     """Numbers of one operating point (protocol, rules 3, 10 and 11)."""
-    subjects, point = evaluation.subjects, OPERATING_POINTS[number]
+    subjects, number = evaluation.subjects, ALL_POINTS.index(point)
     tested, healthy = rows(subjects, "lesion-test"), rows(subjects, "healthy-test")
     voxels = evaluation.voxels[profile][:, number]
     lesions = evaluation.lesions[profile][tested][:, number].sum(0)
@@ -179,7 +192,7 @@ def _point(
         "fpr_lesion_test": _rate(evaluation, profile, number, tested),
         "fpr_healthy_test": _rate(evaluation, profile, number, healthy),
         f"healthy_false_{sizes.unit}": _mean(
-            [float(voxels[row, 1] * voxel_ml / subjects[row].get("template_scale", 1.0)) for row in healthy]
+            [float(voxels[row, 1] * _own_voxel(subjects[row], voxel_ml)) for row in healthy]
         ),
         "recall": _share(int(lesions[:, FOUND].sum()), int(lesions[:, LESIONS].sum())),
         "false_components": float(lesions[:, FALSE].sum() / len(tested)) if tested else None,
@@ -197,6 +210,12 @@ def _point(
         prevalence = (true_positives + false_negatives) / total if total else 0.0
         summary["ceiling"] = dice_ceiling(prevalence, FALSE_POSITIVE_RATES[point])
     return summary
+
+
+def _own_voxel(subject: Mapping[str, Any], voxel: float) -> float:
+    """What a voxel of a scan adds to a size: that of its own voxels, or of the grid in the patient's own."""
+    own: float | None = subject.get("voxel_ml")
+    return voxel / float(subject.get("template_scale", 1.0)) if own is None else own
 
 
 def _rate(evaluation: Evaluation, profile: str, number: int, chosen: Sequence[int]) -> float | None:

@@ -35,7 +35,7 @@ def assemble_record(
     pieces = work.record_path.with_suffix(".npz")
     facts: dict[str, Any] = {
         **_asked(work),
-        **_taking_part(work),
+        **describe_taking_part(work),
         **_made_with(work, fit_facts, cost),
         "hardware": dict(hardware),
         **_figures(work, evaluation),
@@ -74,7 +74,7 @@ def _asked(work: Work) -> dict[str, Any]:
     }
 
 
-def _taking_part(work: Work) -> dict[str, Any]:
+def describe_taking_part(work: Work) -> dict[str, Any]:
     """Who takes part, who does not, and how their scans were prepared."""
     config, cohort = work.resolved.config, work.cohort
     return {

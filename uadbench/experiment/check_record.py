@@ -4,7 +4,6 @@ It proves that a record is consistent, not that it is authentic: whoever invents
 correctly passes. `CANNOT_SEE` says what else does.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +13,17 @@ from uadbench.cards import dataset_card, method_card
 from uadbench.data import splits
 from uadbench.data.session import Session
 from uadbench.experiment import record
+from uadbench.experiment.check_phantom import PHANTOM, check_phantom
 from uadbench.experiment.config import RunConfig, name_variant
+from uadbench.experiment.elsewhere.check_names import check_names
 from uadbench.experiment.facts import SubjectResult
 from uadbench.experiment.recompute import wrong_figures
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
-from uadbench.phantom import KINDS, make_member
-from uadbench.phantom.cohort import FIRST_HEALTHY, FIRST_LESION, FIRST_MEMBER, Member
 from uadbench.protocol import regime
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
 
-PHANTOM = "phantom"
 MOST_EXCLUDED = 0.1  # of the lesion-test scans of a split, and one in any case
-SURELY = 0.9  # share of the subjects with a known age that are members of the phantom
 
 CANNOT_SEE = (
     "scores that were invented and counted correctly, or are of another method than the named one",
@@ -72,7 +69,13 @@ def check_record(path: Path) -> Checked:
     wrong = list(_names(stored))
     if wrong:
         return Checked(wrong)  # nothing else can be recomputed
-    wrong = [*_variant(made), *_people(made), *_exclusions(made), *_phantom(made), *wrong_figures(stored)]
+    wrong = [
+        *_variant(made),
+        *_people(made),
+        *_exclusions(made),
+        *check_phantom(made),
+        *wrong_figures(stored),
+    ]
     remarks = list(_remarks(made))
     for other in _beside(stored):
         of_copies, honest = _copies(made, other)
@@ -87,6 +90,9 @@ def check_record(path: Path) -> Checked:
 def _names(stored: Stored) -> Iterator[str]:
     """Whether the data sets, the method and the place are what they are said to be."""
     made = stored.record
+    if made.elsewhere is not None:
+        yield from check_names(stored)
+        return
     try:
         test = dataset_card(made.test)
         train = dataset_card(made.train) if made.train else None
@@ -111,6 +117,8 @@ def _names(stored: Stored) -> Iterator[str]:
 
 def _variant(made: RunRecord) -> Iterator[str]:
     """Whether the variant's name says in what the row differs from its preset."""
+    if made.elsewhere is not None:
+        return  # a method that is not here has no preset
     card, cards = method_card(made.method), [dataset_card(n) for n in (made.test, made.train) if n]
     try:
         config = RunConfig.of(made)
@@ -144,7 +152,8 @@ def _people(made: RunRecord) -> Iterator[str]:
             continue
         if len({s.id for s in members}) < len(members):
             yield f"a subject is listed twice in {partition}"
-        yield from _homes(made, partition, members)
+        if made.elsewhere is None or not made.elsewhere.own_truth:
+            yield from _homes(made, partition, members)
     for partition, planned in made.splits.items():
         if partition == "healthy-train":
             continue
@@ -196,36 +205,6 @@ def _exclusions(made: RunRecord) -> Iterator[str]:
     planned = made.splits["lesion-test"].subjects if "lesion-test" in made.splits else 0
     if of_lesions > max(1, MOST_EXCLUDED * planned):
         yield f"{of_lesions} of {planned} scans of lesion-test are excluded: more than a tenth"
-
-
-def _phantom(made: RunRecord) -> Iterator[str]:
-    """Whether the phantom's members are who they are, and nobody else's subjects are the phantom's."""
-    by_age = [s for s in made.subjects if s.age is not None and s.cohort != PHANTOM]
-    known = {(m.subject.age, m.subject.sex) for m in map(_member, _MEMBERS)}
-    alike = sum((s.age, s.sex) in known for s in by_age)
-    if made.regime != "phantom" and len(by_age) >= 5 and alike >= SURELY * len(by_age):
-        yield f"{alike} of {len(by_age)} subjects have the ages and sexes of the phantom, not of {made.test}"
-    for s in made.subjects:
-        if s.cohort != PHANTOM:
-            continue
-        number = re.fullmatch(r"sub-(\d{4})", s.id)
-        if number is None or s.person != s.id:
-            yield f"{s.id} is no member of the phantom"
-            continue
-        member = _member(int(number[1]))
-        facts = (member.subject.age, member.subject.sex, member.site.name, member.kind)
-        if facts != (s.age, s.sex, s.site, s.lesion_kind):
-            yield f"{s.id} is not the member of the phantom that bears its name"
-
-
-# Of the phantom, and of what fixtures are made of.
-_MEMBERS = [first + n for first in (FIRST_HEALTHY, FIRST_MEMBER, FIRST_LESION) for n in range(200)]
-
-
-def _member(number: int) -> Member:
-    """The member with a number; among the patients of the phantom the kinds of lesion take turns."""
-    ill, kinds = FIRST_LESION <= number < FIRST_MEMBER, list(KINDS)
-    return make_member(number, kinds[(number - FIRST_LESION) % len(kinds)] if ill else None)
 
 
 # ---- beside other records ----------------------------------------------------------------------
@@ -291,7 +270,9 @@ def _remarks(made: RunRecord) -> Iterator[str]:
     for item in made.excluded:
         if item.partition in ("lesion-test", "healthy-test"):
             yield f"excluded of {item.partition}: {item.id} ({item.reason})"
-    if made.regime == "phantom":
+    if made.elsewhere is not None:
+        yield from made.elsewhere.remarks
+    if made.regime == "phantom" or (made.elsewhere is not None and made.elsewhere.own_truth):
         return
     expected = dataset_card(made.test).expected.get(made.contrast)
     of_test = sum(part.subjects for name, part in made.splits.items() if name.startswith("lesion"))

@@ -1,6 +1,7 @@
 """The parts of a record, each a type with its bounds: a file that differs is refused by name."""
 
-from typing import Annotated, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -85,6 +86,16 @@ class PiecesFile(Facts, frozen=True, kw_only=True):
     sha256: Digest
 
 
+class Elsewhere(Facts, frozen=True, kw_only=True):
+    """Of maps that were made elsewhere: what is known of them. Nothing of their training is."""
+
+    kind: Key  # "maps" or "masks"
+    own_truth: bool  # held against lesion masks of one's own, not those of a data set of the benchmark
+    untrained: bool = False  # stated: nothing was learned from healthy scans
+    maps_sha256: Digest  # of all scores
+    remarks: Annotated[list[Text], Meta(max_length=1000)] = []
+
+
 class SubjectResult(Facts, frozen=True, kw_only=True):
     """One scored scan. Sizes are in millilitres, or in pixels where slices have no geometry."""
 
@@ -103,6 +114,7 @@ class SubjectResult(Facts, frozen=True, kw_only=True):
     lesion_pixels: Size | None = None
     lesion_pixels_outside_counted_slices: Size | None = None
     template_scale: Annotated[float, Meta(gt=0, le=1000)] = 1.0  # template volume over the patient's own
+    voxel_ml: Annotated[float, Meta(gt=0, le=10)] | None = None  # of scans measured on their own voxels
     flags: Annotated[list[Text], Meta(max_length=100)] = []  # of the preparation
     scan_score: Number | None = None
     slice_scores: Annotated[list[Number], Meta(max_length=100_000)] | None = None
@@ -212,3 +224,28 @@ class Summary(Facts, frozen=True, kw_only=True):
     restoration: Restoration
     draw_spread: DrawSpread | None = None  # None with one draw
     profiles: dict[Key, Profile]
+
+
+# ---- rounding -----------------------------------------------------------------------------------
+
+# A scan's score orders scans, at whatever magnitude a method's scores have; a float32 threshold comes back
+# as it was from 9 significant digits; anything else is read by people.
+_EXACT = {
+    "threshold": 9,
+    "thresholds": 9,
+    "scan_score": 17,
+    "slice_scores": 17,
+    "intensity": 9,
+    "voxel_ml": 9,
+}
+
+
+def round_facts(value: Any, digits: int | None = None) -> Any:
+    """Floats at 6 decimals, or at so many significant digits, so that a diff shows what moved."""
+    if isinstance(value, float):
+        return round(value, 6) if digits is None else float(f"{value:.{digits}g}")
+    if isinstance(value, Mapping):
+        return {key: round_facts(item, _EXACT.get(key, digits)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [round_facts(item, digits) for item in value]
+    return value

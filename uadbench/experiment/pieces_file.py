@@ -21,7 +21,6 @@ from uadbench.evaluation import details
 from uadbench.evaluation.details import Details
 from uadbench.evaluation.pieces import MEMBERS, Pieces
 from uadbench.experiment.record import Stored
-from uadbench.protocol import OPERATING_POINTS
 from uadbench.system.arrays import read_array
 from uadbench.system.errors import UserError
 from uadbench.system.files import replacing, sha256
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
 LARGEST_OF_A_SUBJECT, LARGEST_BESIDE, LARGEST = 1_000_000, 16_000_000, 2_000_000_000
 
 Members = Mapping[str, tuple[str, int | None, str]]
-_POINTS, _BANDS = str(len(OPERATING_POINTS)), str(len(VOLUMES.bands))
+_BANDS = str(len(VOLUMES.bands))
 # Beside the pieces of each profile: true positive, false positive and false negative voxels, and lesions,
 # found lesions and false components by size, at every operating point.
 COUNTS: Members = {
-    "voxels": ("u", 4, f"n{_POINTS}3"),
-    "lesions": ("u", 4, f"n{_POINTS}{_BANDS}3"),
+    "voxels": ("u", 4, "no3"),
+    "lesions": ("u", 4, f"no{_BANDS}3"),
 }
 # The scores of whole scans, or of their slices one after the other where there are no whole scans.
 IMAGE_SCORES = "image-scores"
@@ -133,7 +132,8 @@ def read_pieces(stored: Stored) -> PiecesRead:
 
 def _read(stored: Stored) -> PiecesRead:
     subjects = stored.record.subjects
-    arrays = _arrays(stored.pieces, list(stored.record.thresholds), len(subjects))
+    lengths = {"n": len(subjects), "o": len(stored.record.points)}
+    arrays = _arrays(stored.pieces, list(stored.record.thresholds), lengths)
     ids = [subject.id for subject in subjects]
     for group, own in arrays.items():
         if own["ids"].tolist() != ids:
@@ -173,8 +173,8 @@ def _digest(arrays: Mapping[str, Arrays]) -> str:
     return found.hexdigest()
 
 
-def _arrays(path: Path, profiles: Sequence[str], subjects: int) -> dict[str, Arrays]:
-    """Every array by profile and name, each checked before it is read."""
+def _arrays(path: Path, profiles: Sequence[str], known: Mapping[str, int]) -> dict[str, Arrays]:
+    """Every array by profile and name, each checked before it is read; of known lengths, by their letters."""
     wanted: dict[str, Members] = {profile: {**MEMBERS, **COUNTS} for profile in profiles}
     wanted[IMAGE_SCORES] = IMAGES
     with zipfile.ZipFile(path) as archive:
@@ -187,11 +187,11 @@ def _arrays(path: Path, profiles: Sequence[str], subjects: int) -> dict[str, Arr
             odd = sorted(set(names) ^ expected)
             raise ValueError(f"its members are not those of the record's profiles ({', '.join(odd[:3])})")
         size = sum(info.file_size for info in archive.infolist())
-        largest = min(LARGEST_BESIDE + LARGEST_OF_A_SUBJECT * subjects, LARGEST)
+        largest = min(LARGEST_BESIDE + LARGEST_OF_A_SUBJECT * known["n"], LARGEST)
         if size > largest:
             raise ValueError(f"it unpacks to {size / 1e6:.0f} MB, expected at most {largest / 1e6:.0f} MB")
         for group, members in wanted.items():
-            lengths = {"n": subjects}
+            lengths = dict(known)
             for name, member in members.items():
                 found[group][name] = _member(archive, f"{group}/{name}.npy", member, lengths)
     return found

@@ -19,13 +19,7 @@ from uadbench.experiment import pieces_file, record
 from uadbench.experiment.pieces_file import PiecesRead
 from uadbench.experiment.recompute_details import wrong_details
 from uadbench.experiment.record import RunRecord, Stored
-from uadbench.protocol import (
-    FALSE_POSITIVE_RATES,
-    METRIC_VERSION,
-    OPERATING_POINTS,
-    SCAN_FRACTION,
-    protocol,
-)  # fmt: skip
+from uadbench.protocol import FALSE_POSITIVE_RATES, METRIC_VERSION, SCAN_FRACTION, protocol
 from uadbench.system.errors import UserError
 
 ROUNDING = 2e-6  # records hold six decimals
@@ -71,13 +65,13 @@ def examine_figures(stored: Stored) -> Verdict:
 
 def _structure(made: RunRecord, flat: bool) -> Iterator[str]:
     """Whether the same profiles and operating points are everywhere; of the subjects the first is named."""
-    profiles, points = set(made.thresholds), set(OPERATING_POINTS)
+    profiles, points = set(made.thresholds), set(made.points)
     if made.headline not in profiles:
         yield f"the headline profile {made.headline} was not evaluated"
     if set(made.summary.profiles) != profiles:
         yield "the summary is of other profiles than the thresholds"
     if any(set(known) != points for known in made.thresholds.values()):
-        yield f"each profile has a threshold, or none, at {', '.join(OPERATING_POINTS)}"
+        yield f"each profile has a threshold, or none, at {', '.join(made.points)}"
     for subject in made.subjects:
         at_points = all(set(known) == points for known in subject.dsc.values())
         if set(subject.dsc) != profiles or not at_points:
@@ -95,7 +89,7 @@ def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
     """Each subject's own AP and AUROC against its pieces."""
     for profile, pieces in read.pieces.items():
         for row, subject in enumerate(made.subjects):
-            there = bool(pieces.positives[row].any())
+            there = bool(pieces.positives[row].any()) and not made.of_masks
             if there != (profile in subject.ap):
                 yield f"{subject.id} {'lacks' if there else 'has'} an AP after {profile}"
                 continue
@@ -117,7 +111,7 @@ def _counts(made: RunRecord, read: PiecesRead) -> Iterator[str]:
     there = None  # lesions; as many at each threshold
     for profile, pieces in read.pieces.items():
         lesion_voxels = pieces.positives.sum(1, dtype=np.int64)
-        for number, point in enumerate(OPERATING_POINTS):
+        for number, point in enumerate(made.points):
             threshold = made.thresholds[profile][point]
             said = [subject.dsc[profile][point] for subject in made.subjects]
             if threshold is None:

@@ -10,7 +10,6 @@ from uadbench.evaluation.components import FOUND, LESIONS, is_found
 from uadbench.evaluation.details import CALLED, FALSES, HITS, OVERLAP
 from uadbench.experiment.pieces_file import PiecesRead
 from uadbench.experiment.record import RunRecord
-from uadbench.protocol import OPERATING_POINTS
 
 ROUNDING = 1e-6
 
@@ -22,7 +21,7 @@ def wrong_details(made: RunRecord, read: PiecesRead) -> Iterator[str]:
     kept, ill = read.details.arrays, np.array([s.partition == "lesion-test" for s in made.subjects])
     tested = ill | np.array([s.partition == "healthy-test" for s in made.subjects])
     counted = read.lesions[made.headline].sum(2)  # over sizes: (subjects, points, kinds of counts)
-    known = [made.thresholds[made.headline][point] is not None for point in OPERATING_POINTS]
+    known = [made.thresholds[made.headline][point] is not None for point in made.points]
     false_voxels = read.voxels[made.headline][..., 1]
     located = kept["regions"].sum(2, dtype=np.int64)
     amiss = {
@@ -44,7 +43,7 @@ def _found(read: PiecesRead) -> NDArray[np.float64]:
     assert read.details is not None
     kept, owners = read.details.arrays, read.details.owners
     found = is_found(kept["covered"], kept["lesion_voxels"][:, None])
-    counts = np.zeros((len(kept["lesions"]), len(OPERATING_POINTS)))
+    counts = np.zeros((len(kept["lesions"]), kept["covered"].shape[1]))
     np.add.at(counts, owners, found)
     return counts
 

@@ -15,6 +15,7 @@ from msgspec import Meta
 from uadbench.experiment.facts import (
     Count,
     Digest,
+    Elsewhere,
     Exclusion,
     Facts,
     Key,
@@ -30,7 +31,9 @@ from uadbench.experiment.facts import (
     SubjectResult,
     Summary,
     Text,
+    round_facts,
 )
+from uadbench.protocol import ALL_POINTS, GIVEN, OPERATING_POINTS
 from uadbench.system.errors import UserError
 from uadbench.system.files import open_file, sha256_file, write_json
 from uadbench.system.text import all_visible, visible
@@ -38,6 +41,7 @@ from uadbench.system.text import all_visible, visible
 SCHEMA = 2
 ABLATIONS = "ablations"  # folder below the results whose records are no rows of the leaderboard
 NOBODY = "none"  # in a path, and said to --train: no healthy cohort takes part
+ELSEWHERE = "made-elsewhere"  # variant and preset of maps that are not ours, which every table shows
 NONE_OF = "none of "  # before the name of a data set: the partition of who was left out of it altogether
 LARGEST_BYTES = 64_000_000  # of a record's JSON; one of 1,251 scans has about 2,000,000
 FAILED = ".failed.json"
@@ -83,6 +87,7 @@ class RunRecord(Facts, frozen=True, kw_only=True):
     thresholds: dict[Key, dict[Key, Number | None]]  # by profile and operating point
     summary: Summary
     pieces: PiecesFile
+    elsewhere: Elsewhere | None = None  # of maps that were not made here
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -96,6 +101,16 @@ class RunRecord(Facts, frozen=True, kw_only=True):
         return place_record(
             self.protocol, self.train, self.test, self.contrast, self.method, self.variant, self.seed
         )
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Its operating points, in the order of the counts beside it; of masks there is one more."""
+        return ALL_POINTS if self.of_masks else OPERATING_POINTS
+
+    @property
+    def of_masks(self) -> bool:
+        """Whether masks were measured, not score maps: there are no thresholds and no AP then."""
+        return any(GIVEN in known for known in self.thresholds.values())
 
     def rows(self, partition: str, kind: str | None = None) -> list[int]:
         """Row numbers of a partition, or of one lesion kind in it."""
@@ -135,12 +150,12 @@ class Stored:
 
 def make_record(facts: Mapping[str, Any]) -> RunRecord:
     """A record of plain facts, rounded as it is written; control characters in texts are written out."""
-    return msgspec.convert(_rounded(all_visible(facts)), RunRecord)
+    return msgspec.convert(round_facts(all_visible(facts)), RunRecord)
 
 
 def typed_summary(facts: Mapping[str, Any]) -> Summary:
     """A summary of plain facts, rounded as it is written."""
-    return msgspec.convert(_rounded(facts), Summary)
+    return msgspec.convert(round_facts(facts), Summary)
 
 
 def plain(facts: msgspec.Struct) -> dict[str, Any]:
@@ -167,22 +182,6 @@ def equal_presets(one: RunRecord, other: RunRecord) -> bool:
 def without_measurements(record: RunRecord) -> dict[str, Any]:
     """All of a record that must not depend on when, where and how fast it was made."""
     return {key: value for key, value in plain(record).items() if key not in MEASUREMENTS}
-
-
-# A scan's score orders scans, at whatever magnitude a method's scores have; a float32 threshold comes back
-# as it was from 9 significant digits; anything else is read by people.
-_EXACT = {"threshold": 9, "thresholds": 9, "scan_score": 17, "slice_scores": 17, "intensity": 9}
-
-
-def _rounded(value: Any, digits: int | None = None) -> Any:
-    """Floats at 6 decimals, or at so many significant digits, so that a diff shows what moved."""
-    if isinstance(value, float):
-        return round(value, 6) if digits is None else float(f"{value:.{digits}g}")
-    if isinstance(value, Mapping):
-        return {key: _rounded(item, _EXACT.get(key, digits)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item, digits) for item in value]
-    return value
 
 
 # ---- files -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from functools import partial
 
 from uadbench.data.sizes import PIXELS, VOLUMES
 from uadbench.evaluation.regions import REGIONS
-from uadbench.protocol import PROFILES
+from uadbench.protocol import GIVEN, PROFILES
 from uadbench.report import further, sweeps
 from uadbench.report.further import Figure
 from uadbench.report.sweeps import FROC_LEVELS
@@ -37,6 +37,7 @@ POINTS = {
     "val": ("val threshold", "the threshold frozen on lesion-val"),
     "fpr1": ("1 % FPR", "the threshold frozen at 1 % false positives on healthy-val"),
     "fpr5": ("5 % FPR", "the threshold frozen at 5 % false positives on healthy-val"),
+    GIVEN: ("given mask", "the mask as it was made elsewhere"),
 }
 AT_POINTS = {  # name: title, meaning
     "dsc_mean": ("Mean Dice", "mean over subjects of Dice"),
@@ -59,7 +60,7 @@ NOT_RANKED = (
 )  # less is better
 STANDARD_AT = (("lesion_f1", "fpr1"), ("recall", "fpr1"), ("alarms_slice", "fpr1"))
 BESIDE_DICE = ("alarms", "fpr_realised")  # Dice is never shown without false alarms (protocol, rule 11)
-OPERATING_POINT = "the operating point (1 % FPR, else val, else oracle)"
+OPERATING_POINT = "the operating point (1 % FPR, else val, else the given mask, else oracle)"
 
 
 def _at_points() -> list[Column]:
@@ -76,7 +77,7 @@ def _at_points() -> list[Column]:
         )
         for name, (title, meaning) in AT_POINTS.items()
         for point, (where, rule) in POINTS.items()
-        if (name, point) != ("kept", "oracle")
+        if (name, point) not in (("kept", "oracle"), ("kept", GIVEN))
     ]
 
 
@@ -169,6 +170,12 @@ COLUMNS = (
     Column("dsc_fpr1", "Dice @ 1 % FPR", "Dice at 1 % false positives on healthy-val", standard=True),
     Column(
         "dsc_fpr5", "Dice @ 5 % FPR", "Dice at 5 % false positives on healthy-val", main=False,
+        standard=True,
+    ),
+    Column(
+        f"dsc_{GIVEN}",
+        "Dice @ given mask",
+        "Dice of masks that were made elsewhere, as they came",
         standard=True,
     ),
     Column(

@@ -29,7 +29,7 @@ def measure_cost(records: Sequence[RunRecord]) -> dict[str, float | None]:
         "training_s": _mean_of_known([_in_stage(r, "fit", "seconds") for r in records]),
         "scoring_s": None if scored is None else scored / max(len(records[0].subjects), 1),
         "memory_mb": _mean_of_known([peak or None for peak in peaks]),
-        "parameters": float(records[0].n_parameters),
+        "parameters": None if records[0].elsewhere else float(records[0].n_parameters),
     }
 
 

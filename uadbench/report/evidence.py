@@ -15,7 +15,7 @@ from uadbench.evaluation.uncertainty import Sampled
 from uadbench.experiment import pieces_file
 from uadbench.experiment.facts import SubjectResult
 from uadbench.experiment.record import RunRecord, Stored
-from uadbench.protocol import OPERATING_POINTS, PROFILES, protocol
+from uadbench.protocol import ALL_POINTS, GIVEN, PROFILES, protocol
 
 # What two records must share before their numbers may be held against each other (protocol, rule 17).
 SAME_TEST = ("protocol", "regime", "test", "contrast", "metric_version", "card_version", "headline")
@@ -101,7 +101,7 @@ class Evidence:
         headline = self.record.headline
         found: dict[str, Sampled] = {}
         for profile in dict.fromkeys([headline, *PROFILES]):
-            if profile not in self.read.pieces:
+            if profile not in self.read.pieces or self.record.of_masks:
                 continue
             voxels = uncertainty.pooled(self.read.pieces[profile].only(self.ill), self.ill_weights)
             found[f"ap_{profile}"] = voxels.ap
@@ -110,26 +110,26 @@ class Evidence:
         patients = [self.record.subjects[row] for row in self.ill]
         found["ap_mean"] = uncertainty.mean([s.ap.get(headline) for s in patients], self.ill_weights)
         thresholds = self.record.thresholds[headline]
-        for point in ("val", "fpr1", "fpr5"):
+        for point in ("val", "fpr1", "fpr5", GIVEN):
             if thresholds.get(point) is not None:
                 found[f"dsc_{point}"] = self._dice(point)
         if thresholds.get("fpr1") is not None:
             found["recall_fpr1"] = self._recall("fpr1")
         sick = [s.partition == "lesion-test" for s in self.subjects]
         scores = [s.scan_score for s in self.subjects]
-        if not all(sick) and None not in scores:
+        if not all(sick) and None not in scores and not self.record.of_masks:
             found["auroc_scan"] = uncertainty.scan_auroc(scores, sick, self.weights)  # type: ignore[arg-type]
         return found
 
     def _dice(self, point: str) -> Sampled:
         """Pooled Dice at an operating point."""
-        counts = self.read.voxels[self.record.headline][self.ill, OPERATING_POINTS.index(point)]
+        counts = self.read.voxels[self.record.headline][self.ill, ALL_POINTS.index(point)]
         true, false, missed = counts.astype(np.float64).T
         return uncertainty.ratio(2 * true, 2 * true + false + missed, self.ill_weights)
 
     def lesion_counts(self, point: str) -> Any:
         """At a point: lesions, found lesions and false components of each lesion-test scan, (scans, 3)."""
-        counts = self.read.lesions[self.record.headline][self.ill, OPERATING_POINTS.index(point)]
+        counts = self.read.lesions[self.record.headline][self.ill, ALL_POINTS.index(point)]
         return counts.sum(1).astype(np.float64)  # over sizes
 
     def _recall(self, point: str) -> Sampled:
@@ -143,7 +143,7 @@ class Evidence:
         Of some of the scans alone the histograms may leave more open than is promised: those are left out.
         """
         found: dict[str, float] = {}
-        for profile, pieces in self.read.pieces.items():
+        for profile, pieces in ({} if self.record.of_masks else self.read.pieces).items():
             try:
                 curve = pieces.only(self.ill).curve().certain()
             except UncertainFigureError:
@@ -162,11 +162,11 @@ class Evidence:
     def operating_point(self) -> str:
         """The point at which strata are told apart: 1 % false positives, else val, else the oracle."""
         known = self.record.thresholds[self.record.headline]
-        return next((p for p in ("fpr1", "val") if known.get(p) is not None), "oracle")
+        return next((p for p in ("fpr1", "val", GIVEN) if known.get(p) is not None), "oracle")
 
     def counts(self) -> tuple[Any, Any]:
         """At the operating point: TP, FP, FN (scans, 3) and lesions (scans, sizes, kinds) of the tested."""
-        point, headline = OPERATING_POINTS.index(self.operating_point), self.record.headline
+        point, headline = ALL_POINTS.index(self.operating_point), self.record.headline
         found = self.read.voxels[headline], self.read.lesions[headline]
         voxels, lesions = (counts[self.chosen, point].astype(np.float64) for counts in found)
         return voxels, lesions

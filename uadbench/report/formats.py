@@ -5,7 +5,7 @@ from typing import Any
 
 from uadbench.evaluation.uncertainty import FEW_PERSONS
 from uadbench.protocol import protocol
-from uadbench.report import cost, sheets, shortcut
+from uadbench.report import cost, guests, sheets, shortcut
 from uadbench.report.evidence import SAME_TEST
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
 from uadbench.report.sheets import Line, Sheet
@@ -100,7 +100,7 @@ def notes(table: Table) -> list[str]:
             "Trained on lesion-free slices of other patients of the same data set, not on healthy subjects.",
         ),
         (
-            any(not row.trained and row.train != "none" for row in table.rows),
+            any(not row.trained and row.train != "none" and not row.elsewhere for row in table.rows),
             "none (X): not trained; healthy scans of X give the thresholds at 1 % and 5 %.",
         ),
         (
@@ -117,7 +117,11 @@ def notes(table: Table) -> list[str]:
             f"* from fewer than {FEW_PERSONS} subjects: too narrow more often than 5 % of the time.",
         ),
         (
-            table.regime == "none",
+            any(row.numbers.get("dsc_given") is not None for row in table.rows),
+            guests.MASKS_NOTE,
+        ),
+        (
+            table.regime == "none" and not any(row.elsewhere for row in table.rows),
             "No healthy cohort of this contrast: thresholds at a false-positive rate are blank.",
         ),
     ]
@@ -162,7 +166,7 @@ def who(table: Table) -> list[str]:
 
 def cautions(table: Table) -> list[str]:
     """What forbids to read a table's ranks, or its scan AUROC, as evidence about brains."""
-    lines = []
+    lines = [guests.NOTE] if any(row.elsewhere for row in table.rows) else []
     if table.regime == "phantom":
         lines.append(
             "The phantom tests the software: ranks on it are no evidence about brains, and methods that "
@@ -207,6 +211,7 @@ def rows(found: Sequence[Table]) -> list[dict[str, Any]]:
         | {
             "seeds": len(row.seeds),
             "scored": row.scored,
+            "made_elsewhere": row.elsewhere,
             "excluded": row.excluded_count,
             "excluded_reasons": "; ".join(f"{count} {reason}" for reason, count in row.excluded),
             "prevalence": table.prevalence,

@@ -15,7 +15,7 @@ from uadbench.data.space import Grid
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, is_found
 from uadbench.evaluation.uncertainty import Sampled
-from uadbench.protocol import OPERATING_POINTS, protocol
+from uadbench.protocol import ALL_POINTS, protocol
 from uadbench.report.evidence import Evidence
 
 Figure = Callable[[Evidence], Sampled | None]
@@ -87,14 +87,14 @@ def lesions_of(evidence: Evidence) -> list[ListedLesion]:
     kept, details = kept_details(evidence), evidence.read.details
     if kept is None or details is None:
         return []
-    point = OPERATING_POINTS.index(evidence.operating_point)
+    point = ALL_POINTS.index(evidence.operating_point)
     target = protocol(evidence.record.protocol).grid
     voxel = target.voxel_size if isinstance(target, Grid) else 1.0
     listed = []
     for row in evidence.ill:
         subject, own = evidence.record.subjects[row], np.flatnonzero(details.owners == row)
         voxels, called = kept["lesion_voxels"][own], kept["covered"][own, point]
-        sizes = voxels * voxel / subject.template_scale
+        sizes = voxels * (subject.voxel_ml or voxel / subject.template_scale)
         facts = zip(sizes, called / voxels, is_found(called, voxels), strict=True)
         listed += [
             ListedLesion(subject.id, subject.lesion_kind or "", float(size), float(share), bool(found))
@@ -108,7 +108,7 @@ def lesions_of(evidence: Evidence) -> list[ListedLesion]:
 
 def _voxels(evidence: Evidence, point: str) -> Array:
     """True and false positives and missed voxels of all tested scans, (scans, 3)."""
-    counts = evidence.read.voxels[evidence.record.headline][evidence.chosen, OPERATING_POINTS.index(point)]
+    counts = evidence.read.voxels[evidence.record.headline][evidence.chosen, ALL_POINTS.index(point)]
     return counts.astype(np.float64)
 
 
@@ -162,7 +162,7 @@ def slice_alarms(evidence: Evidence, point: str) -> Sampled | None:
     kept = kept_details(evidence)
     if kept is None:
         return None
-    counts = kept["alarms"][:, OPERATING_POINTS.index(point)], kept["lesion_free"]
+    counts = kept["alarms"][:, ALL_POINTS.index(point)], kept["lesion_free"]
     called, free = (one[evidence.ill].astype(np.float64) for one in counts)
     return share_of(called, free, evidence.ill_weights)
 
@@ -183,7 +183,7 @@ def kept_dice(evidence: Evidence, point: str) -> Sampled | None:
 def surface_dice(evidence: Evidence, point: str) -> Sampled | None:
     """Mean over subjects of normalised surface Dice."""
     kept = kept_details(evidence)
-    own = None if kept is None else kept["surface"][evidence.ill, OPERATING_POINTS.index(point)]
+    own = None if kept is None else kept["surface"][evidence.ill, ALL_POINTS.index(point)]
     return None if own is None else mean_of(own, evidence)
 
 
@@ -192,7 +192,7 @@ def false_positives_in(region: int, evidence: Evidence, point: str) -> Sampled |
     kept = kept_details(evidence)
     if kept is None:
         return None
-    counts = kept["regions"][evidence.chosen, OPERATING_POINTS.index(point)].astype(np.float64)
+    counts = kept["regions"][evidence.chosen, ALL_POINTS.index(point)].astype(np.float64)
     return share_of(counts[:, region], counts.sum(1), evidence.weights)
 
 
@@ -216,7 +216,7 @@ AT_POINTS: Mapping[str, Callable[[Evidence, str], Sampled | None]] = {
 def _ranked_scans(evidence: Evidence) -> tuple[NDArray[np.bool_], NDArray[np.intp]] | None:
     """Which tested scans have lesions, and the place of each one's score from the highest down."""
     scores, ill = [s.scan_score for s in evidence.subjects], _of(evidence, "lesion-test")
-    if None in scores or ill.all() or not ill.any():
+    if None in scores or ill.all() or not ill.any() or evidence.record.of_masks:
         return None
     return ill, np.unique(-np.array(scores, np.float64), return_inverse=True)[1]
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from uadbench.report import formats, references
+from uadbench.report import formats, guests, references
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
 from uadbench.report.names import row_names
 from uadbench.report.names import title as describe
@@ -20,7 +20,7 @@ NEEDS = (
     "% Widths are for article at 10 pt; table* spans both columns of a page with two.",
 )
 # Columns that are shown before others where not all fit; Dice never without false alarms (protocol, rule 11).
-FIRST = ("alarms", "dsc_fpr1", "dsc_oracle", "auroc", "auroc_scan", "auroc_slice")
+FIRST = ("alarms", "dsc_fpr1", "dsc_given", "dsc_oracle", "auroc", "auroc_scan", "auroc_slice")
 SPREADS = ("interval", "sd")
 # In points, of `article` at 10 pt on the narrower of its two papers.
 TEXT_WIDTH, COLUMN_WIDTH = 345.0, 200.0
@@ -225,6 +225,7 @@ def remarks(found: Sequence[Table], spread: str) -> list[str]:
             any(map(best_group, found)),
             "Bold: not significantly different from the best (paired bootstrap, Holm, 5 %).",
         ),
+        (any(row.numbers.get("dsc_given") is not None for row in rows), guests.MASKS_NOTE),
         (bool(unranked), f"No order is claimed ({' or '.join(unranked)})."),
         *[
             (

@@ -13,7 +13,8 @@ from typing import Any
 from uadbench.cards import contrast_named
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
-from uadbench.protocol import PROFILES, protocol
+from uadbench.protocol import GIVEN, PROFILES, protocol
+from uadbench.report import guests
 from uadbench.report.columns import BY_NAME, SORTABLE, STANDARD
 from uadbench.report.columns import COLUMNS as COLUMNS
 from uadbench.report.columns import Column as Column
@@ -25,7 +26,7 @@ from uadbench.system.files import sha256_json
 
 HEADLINE_MARK = "←"  # behind the title of the headline profile's AP
 IN_SUMMARY = (*[column.name for column in COLUMNS if column.figure is None], "recall_fpr1")
-DICE_POINTS = ("oracle", "val", "fpr1", "fpr5")
+DICE_POINTS = ("oracle", "val", "fpr1", "fpr5", GIVEN)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Row:
     numbers: Mapping[str, float | None]
     trained: bool = True
     scored: int = 0  # lesion-test scans
+    elsewhere: bool = False  # the maps were not made here
     excluded: tuple[tuple[str, int], ...] = ()  # reason, scans of the test set that it kept out
     standing: Standing | None = None  # how sure they are; None where nothing was resampled
     unranked: str = ""  # why the row has no rank
@@ -56,12 +58,15 @@ class Row:
         """What was learned from, in words; in brackets the cohort whose healthy scans give thresholds."""
         if self.trained:
             return self.train
+        if self.elsewhere:
+            return "not stated"
         return "none" if self.train == "none" else f"none ({self.train})"
 
     @property
     def facts(self) -> tuple[str, str, str, str]:
         """What names the row: method, variant, model grid, and what was learned from."""
-        return self.method, self.variant, self.model_grid, self.trained_on
+        marked = guests.marked(self.method, self.elsewhere)
+        return marked, self.variant, self.model_grid, self.trained_on
 
     @property
     def excluded_count(self) -> int:
@@ -105,6 +110,8 @@ class Table:
             made = name == "ap_unflagged" or BY_NAME[name].figure is not None
             if made and all(row.numbers.get(name) is None for row in self.rows):
                 hidden.add(name)
+        of_masks = [name for name in self.chosen if name.endswith(f"_{GIVEN}")]
+        hidden |= {name for name in of_masks if all(row.numbers.get(name) is None for row in self.rows)}
         marked = {f"ap_{self.headline}": f" {HEADLINE_MARK}"}
         return tuple(
             replace(column, title=column.title + marked.get(column.name, ""))
@@ -166,6 +173,7 @@ def tables(
     for stored in records:
         key = (*[getattr(stored.record, name) for name in SAME_TEST], sha256_json(scored(stored.record)))
         groups.setdefault(key, []).append(stored)
+    groups = guests.seat_guests(groups)
     made = {key: _table(group, sort, resamples, further) for key, group in sorted(groups.items())}
     rows_of_test: Counter[tuple[Any, ...]] = Counter()
     for key, table in made.items():
@@ -213,6 +221,7 @@ def _row(seeds: Sequence[Stored], persons: int, further: Sequence[str]) -> Row:
         seeds=tuple(one.record.seed for one in ordered),
         numbers={name: mean_of_all([one[name] for one in of_seeds]) for name in of_seeds[0]},
         of_seeds=tuple(of_seeds),
+        elsewhere=first.elsewhere is not None,
         scored=len(scored(first)),
         excluded=tuple(sorted(exclusions(first).items())),
         unranked=_why_unranked(first, len({one.record.seed for one in ordered}), persons),
@@ -242,6 +251,10 @@ def _why_unranked(record: RunRecord, seeds: int, persons: int) -> str:
     """Why no order is claimed of a row (rule 12); "" where it may be."""
     if persons < FEW_PERSONS:
         return FEW
+    if record.of_masks:
+        return "masks have no AP"
+    if guests.is_unstated(record):
+        return "made elsewhere, and what they were trained on is not stated"
     by_chance = record.trained or record.stochastic
     return FEW_SEEDS if by_chance and seeds < FEWEST_SEEDS else ""
 

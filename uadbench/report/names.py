@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from uadbench.cards import DatasetCard, MethodCard, all_datasets, method_cards
-from uadbench.report import families, formats
+from uadbench.report import families, formats, guests
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import between, rounded
 
@@ -112,7 +112,7 @@ def short(table: Table) -> str:
 def row_name(row: Row, table: Table) -> str:
     """A row's method, with what tells it from other rows of the same method."""
     others = [one for one in table.rows if one.method == row.method]
-    parts = [method_name(row.method)]
+    parts = [guests.marked(method_name(row.method), row.elsewhere)]
     for fact in ("variant", "model_grid", "trained_on"):
         if len({getattr(one, fact) for one in others}) > 1:
             parts.append(getattr(row, fact))

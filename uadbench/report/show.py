@@ -40,6 +40,11 @@ def show_outcomes(done: "Sequence[Outcome]") -> None:
         print_line(f"  pictures  {pictures}")
         if outcome.logs.is_dir():
             print_line(f"  training  tensorboard --logdir {outcome.logs}")
+        if outcome.record.elsewhere is not None:
+            print_line(f"  listings  {outcome.path.with_suffix('.subjects.csv')}")
+            print_line(f"            {outcome.path.with_suffix('.lesions.csv')}")
+            for remark in outcome.record.elsewhere.remarks:
+                print_line(f"  remark    {remark}")
         flagged = {p: n for p, n in outcome.record.preparation.flagged.items() if n}
         if flagged:
             print_line(f"  flagged   scans of {_plain(flagged)}: `uadbench prepare` draws the contact sheets")

@@ -26,6 +26,7 @@ MEASURES = {
 POINTS = {
     "fpr1": "1 % false positives on healthy-val",
     "val": "lesion-val",
+    "given": "the masks as they came",
     "oracle": "the best threshold (oracle)",
 }
 PEOPLE = ("site", "sex", "age")  # by what a method may treat people differently

@@ -34,7 +34,7 @@ def _counts(evidence: Evidence) -> tuple[Array, Array]:
 
 def best_dice_of_subjects(evidence: Evidence) -> Sampled | None:
     """Mean over subjects of Dice at each one's own best threshold."""
-    if not evidence.ill:
+    if not evidence.ill or evidence.record.of_masks:
         return None
     true, false = _counts(evidence)
     return mean_of(dice(true, false, true[:, -1:]).max(1), evidence)
@@ -42,7 +42,7 @@ def best_dice_of_subjects(evidence: Evidence) -> Sampled | None:
 
 def dice_at_realised(rate: float, evidence: Evidence) -> Sampled | None:
     """Pooled Dice at the lowest threshold that at most this share of non-lesion voxels reaches."""
-    if not evidence.ill:
+    if not evidence.ill or evidence.record.of_masks:
         return None
     true, false = _counts(evidence)
     called = false.sum(0)
@@ -58,7 +58,7 @@ def ap_of_scans_with(band: int, evidence: Evidence) -> Sampled | None:
     sizes, subjects = evidence.sizes, evidence.record.subjects
     volumes = np.array([subjects[row].lesion_size for row in evidence.ill])
     own = np.flatnonzero((np.searchsorted(sizes.limits, volumes, "right") == band) & (volumes > 0))
-    if not own.size:
+    if not own.size or evidence.record.of_masks:
         return None
     pieces = evidence.read.pieces[evidence.record.headline].only([evidence.ill[n] for n in own])
     return uncertainty.pooled(pieces, evidence.ill_weights[:, own]).ap

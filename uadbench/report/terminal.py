@@ -15,7 +15,7 @@ RANK, METHOD, INTERVAL = "#", "method", "95 % CI"
 FEW = 2  # rows, of which equal numbers are shown all the same
 # Behind the column that a table is sorted by and its interval, names of columns in the order of their
 # importance; those that are not among them follow in the order of the table, facts of the row at the end.
-ORDER = ("auroc", "dsc_fpr1", "alarms", "dsc_oracle", "auroc_scan", "auroc_slice", "dsc_val")
+ORDER = ("auroc", "dsc_fpr1", "dsc_given", "alarms", "dsc_oracle", "auroc_scan", "auroc_slice", "dsc_val")
 COUNTS = formats.FACTS[formats.TEXTS :]  # facts that are flush right
 
 Columns = Mapping[str, Sequence[str]]  # one cell for each row, by header
@@ -29,7 +29,7 @@ def sheet(table: Table) -> Sheet:
     same |= {name: numbers.pop(name)[0] for name in fixed}
     texts = {name: cells for name, cells in facts.items() if name not in {*same, *COUNTS}}
     counts = {name: facts[name] for name in COUNTS if name not in same}
-    first = {RANK: formats.ranked(table), METHOD: [row.method for row in table.rows]}
+    first = {RANK: formats.ranked(table), METHOD: [row.facts[0] for row in table.rows]}
     # Where the method alone does not tell the rows apart, what does comes before every number.
     alike = len(set(first[METHOD])) < len(table.rows)
     by_importance = first | (texts | numbers if alike else numbers | texts) | counts

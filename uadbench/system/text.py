@@ -58,6 +58,7 @@ LATEX_SPECIAL: Mapping[str, str] = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "[": "{[}", "*": "{*}",  # either belongs to the end of a line that stands before it
     "⌈": r"$\lceil$", "⌉": r"$\rceil$", "±": r"$\pm$", "←": r"$\leftarrow$", "·": r"$\cdot$",
+    "†": r"$\dagger$",
 }  # fmt: skip
 
 
