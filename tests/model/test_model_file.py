@@ -87,13 +87,10 @@ def test_a_file_that_is_cut_or_longer_is_refused(exported: Path, tmp_path: Path)
 
 
 def test_what_is_no_model_file_is_said(tmp_path: Path, away: Runtime) -> None:
-    for name, make in {
-        "text.zip": lambda path: path.write_text("no zip"),
-        "folder.zip": lambda path: path.mkdir(),
-        "pipe.zip": os.mkfifo,
-        "missing.zip": lambda path: None,
-    }.items():
-        make(tmp_path / name)
+    (tmp_path / "text.zip").write_text("no zip")
+    (tmp_path / "folder.zip").mkdir()
+    os.mkfifo(tmp_path / "pipe.zip")
+    for name in ("text.zip", "folder.zip", "pipe.zip", "missing.zip"):
         with pytest.raises(UserError, match=f"{name} cannot be (used as a model|read)"):
             load_model(tmp_path / name, away)
     other = tmp_path / "named_otherwise"  # known by how it begins

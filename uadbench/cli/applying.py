@@ -71,7 +71,7 @@ def predict(
         return
     show.show_predictions(made)
     if made.failures:
-        raise typer.Exit(2)
+        raise typer.Exit(1)
 
 
 def export(
@@ -118,4 +118,4 @@ def export_maps(
     made = api.export_maps(run, out, partitions=partition or (), on_grid=grid, runtime=runtime)
     show.show_maps(made)
     if made.failures:
-        raise typer.Exit(2)
+        raise typer.Exit(1)
