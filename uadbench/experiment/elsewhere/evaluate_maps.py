@@ -56,7 +56,7 @@ def evaluate_maps(asked: MapsConfig, runtime: Runtime, force: bool = False) -> O
         pieces = path.with_suffix(".npz")
         facts["pieces"] = {"file": pieces.name, "sha256": pieces_file.write_pieces(pieces, evaluation)}
         made = make_record(facts)
-        write_listings(evaluation, held.cases, path)
+        write_listings(evaluation, held.cases, held.headline, path)
         pictures = runtime.paths.runs / "pictures" / made.place.with_suffix("")
         drawn = figures.draw_pictures(made, evaluation, held.cases, pictures)
     written = read_record(write_record(made, runtime.paths.results))

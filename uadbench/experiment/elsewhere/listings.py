@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.data.space import resample
+from uadbench.evaluation import maps
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, is_found
-from uadbench.evaluation.details import Details
 from uadbench.evaluation.evaluate import Evaluation
 from uadbench.evaluation.maps import Case
-from uadbench.evaluation.postprocess import LOWEST, PROFILES
+from uadbench.evaluation.matching import Matching, match_lesions
+from uadbench.evaluation.postprocess import PROFILES, filtered
 from uadbench.evaluation.regions import REGIONS, regions_of
 from uadbench.evaluation.scan_facts import extent
 from uadbench.evaluation.view import View
@@ -21,14 +23,42 @@ from uadbench.system.files import write_text
 from uadbench.system.text import csv_cell
 
 Row = dict[str, Any]
+Matched = Mapping[str, Matching]  # by operating point
 
 
-def write_listings(evaluation: Evaluation, cases: Sequence[Case], record: Path) -> tuple[Path, Path]:
+def write_listings(
+    evaluation: Evaluation, cases: Sequence[Case], headline: str, record: Path
+) -> tuple[Path, Path]:
     """`seed-0.subjects.csv` and `seed-0.lesions.csv` beside `seed-0.json`; the paths of both."""
-    subjects, lesions = (record.with_suffix(f".{name}.csv") for name in ("subjects", "lesions"))
-    write_text(subjects, as_csv(list(list_subjects(evaluation))))
-    write_text(lesions, as_csv(list(list_lesions(evaluation, cases)), LESION_COLUMNS))
-    return subjects, lesions
+    thresholds = {p: t for p, t in evaluation.thresholds[headline].items() if t is not None}
+    matched: dict[str, Matched] = {}
+    lesions: list[Row] = []
+    for place, case in enumerate(cases):
+        if case.partition.startswith("lesion"):
+            view, subject = make_view(case, headline), evaluation.subjects[place]
+            matched[subject["id"]] = {p: _match(view, t) for p, t in thresholds.items()}
+            who = {"id": subject["id"], "subject": subject["person"], "partition": case.partition}
+            lesions += list_lesions(case, view, thresholds, matched[subject["id"]], who)
+    subjects = list(list_subjects(evaluation, headline, matched))
+    paths = [record.with_suffix(f".{name}.csv") for name in ("subjects", "lesions")]
+    write_text(paths[0], as_csv(subjects))
+    write_text(paths[1], as_csv(lesions, LESION_COLUMNS))
+    return paths[0], paths[1]
+
+
+def make_view(case: Case, profile: str) -> View:
+    """A scan with its map after a profile, as it was evaluated."""
+    prepared = case.prepared
+    score_map = resample(maps.read_map(case.map_file).score_map, case.map_grid, prepared.grid)
+    scores = filtered(score_map, prepared.brain(), PROFILES[profile], prepared.grid)
+    return View.of(prepared, PROFILES[profile], scores[extent(prepared)])
+
+
+def _match(view: View, threshold: float) -> Matching:
+    sides = [side / view.scale ** (1 / 3) for side in view.grid.sides_mm]
+    called = view.called(threshold) & ~view.ignored
+    labels = np.where(view.lesions.counts[view.lesions.labels], view.lesions.labels, 0)
+    return match_lesions(labels, called, (sides[0], sides[1], sides[2]))
 
 
 def as_csv(rows: Sequence[Row], columns: Sequence[str] = ()) -> str:
@@ -41,20 +71,16 @@ def as_csv(rows: Sequence[Row], columns: Sequence[str] = ()) -> str:
     return text.getvalue()
 
 
-def list_subjects(evaluation: Evaluation) -> Iterator[Row]:
-    """Of every scan and profile: its facts, its areas, and voxels and lesions at every operating point."""
+def list_subjects(evaluation: Evaluation, headline: str, matched: Mapping[str, Matched]) -> Iterator[Row]:
+    """Of every scan and profile: its facts, its areas, and voxels and lesions at every operating point.
+
+    Pairs of lesions and components (`evaluation.matching`) are of the headline profile alone.
+    """
     for place, subject in enumerate(evaluation.subjects):
         for profile, thresholds in evaluation.thresholds.items():
-            row: Row = {
-                name: subject[name]
-                for name in ("id", "person", "session", "partition", "site", "sex", "age", "lesion_kind")
-            }
-            row["subject"] = row.pop("person")
-            row |= {
-                "profile": profile,
-                "voxels": subject["voxels"],
-                "lesion_ml": _short(subject["lesion_ml"]),
-            }
+            row: Row = {name: subject["person" if name == "subject" else name] for name in FACTS}
+            row |= {"profile": profile, "voxels": subject["voxels"]}
+            row["lesion_ml"] = _short(subject["lesion_ml"])
             row |= {name: _short(subject[name].get(profile)) for name in ("ap", "auroc")}
             row["scan_score"] = _short(subject.get("scan_score"))
             for number, (point, threshold) in enumerate(thresholds.items()):
@@ -62,6 +88,9 @@ def list_subjects(evaluation: Evaluation) -> Iterator[Row]:
                     voxels = evaluation.voxels[profile][place, number]
                     found = evaluation.lesions[profile][place, number].sum(0)
                     row |= _at_point(point, subject["dsc"][profile][point], voxels, found)
+            if profile == headline:
+                for point, one in matched.get(subject["id"], {}).items():
+                    row |= _matched_at(point, one, row)
             yield row
 
 
@@ -74,70 +103,65 @@ def _at_point(point: str, dsc: float | None, voxels: NDArray[np.int64], lesions:
     return row
 
 
-LESION_COLUMNS = ("id", "subject", "lesion", "voxels", "volume_ml", "x_mm", "y_mm", "z_mm", "region")
+def _matched_at(point: str, one: Matching, row: Row) -> Row:
+    """Lesions that have a component of their own, F1 of the pairs, and their mean Dice."""
+    pairs, lesions = len(one.pairs), row[f"lesions_{point}"]
+    total = lesions + one.components
+    return {
+        f"components_{point}": one.components,
+        f"matched_{point}": pairs,
+        f"matched_f1_{point}": _short(2 * pairs / total) if total else None,
+        f"matched_dice_{point}": _short(float(np.mean([p.dice for p in one.pairs]))) if pairs else None,
+    }
 
 
-def list_lesions(evaluation: Evaluation, cases: Sequence[Case]) -> Iterator[Row]:
-    """Every lesion of every scan under the headline profile: volume, place, and at every operating point
-    whether it is found and which share of it is called.
+FACTS = ("id", "subject", "session", "partition", "site", "sex", "age", "lesion_kind")
+LESION_COLUMNS = (
+    *("id", "subject", "partition", "lesion", "voxels", "volume_ml"),
+    *("x_mm", "y_mm", "z_mm", "region"),
+)
+
+
+def list_lesions(
+    case: Case, view: View, thresholds: Mapping[str, float], matched: Matched, who: Row
+) -> Iterator[Row]:
+    """Every lesion of a scan: volume, place, and at each operating point whether it is found, which share of
+    it is called, and how well the component that is matched with it fits.
 
     The place is the centroid in the world of the scan's file, or in MNI152 where that is the grid; the region
     is the commonest of its voxels, in MNI152 alone. Lesions that touch an ignored voxel do not count.
     """
-    if evaluation.details is None:
-        return
-    thresholds = next(iter(evaluation.thresholds.values()))
-    known = {point: n for n, point in enumerate(thresholds) if any_threshold(evaluation, point)}
-    for place, (case, subject) in enumerate(zip(cases, evaluation.subjects, strict=True)):
-        own = np.flatnonzero(evaluation.details.owners == place)
-        for number, (lesion, where) in enumerate(zip(own, _places(case, len(own)), strict=True), 1):
-            yield {
-                "id": subject["id"],
-                "subject": subject["person"],
-                "lesion": number,
-                **where,
-                **_found_at(evaluation.details, int(lesion), known),
-            }
+    sizes = view.lesions.voxels
+    covered = {point: view.lesions.covered(view.called(t)) for point, t in thresholds.items()}
+    for number, (label, where) in enumerate(_places(case, view).items(), 1):
+        row = {**who, "lesion": number, "voxels": int(sizes[label])}
+        row |= {"volume_ml": _short(float(sizes[label] * view.voxel_size)), **where}
+        for point, own in covered.items():
+            found = bool(is_found(own[label], sizes[label]))
+            row[f"found_{point}"] = "found" if found else "missed"
+            row[f"overlap_{point}"] = _short(float(own[label] / sizes[label]))
+            pair = next((p for p in matched[point].pairs if p.lesion == label), None)
+            for name in ("dice", "hd95_mm", "nsd"):
+                row[f"matched_{name}_{point}"] = None if pair is None else _short(getattr(pair, name))
+        yield row
 
 
-def any_threshold(evaluation: Evaluation, point: str) -> bool:
-    """Whether there is a threshold at a point."""
-    return any(known[point] is not None for known in evaluation.thresholds.values())
-
-
-def _found_at(details: Details, lesion: int, points: Mapping[str, int]) -> Row:
-    voxels, covered = details.arrays["lesion_voxels"][lesion], details.arrays["covered"][lesion]
-    row: Row = {}
-    for point, number in points.items():
-        row[f"found_{point}"] = "found" if is_found(covered[number], voxels) else "missed"
-        row[f"overlap_{point}"] = _short(float(covered[number] / voxels))
-    return row
-
-
-def _places(case: Case, count: int) -> list[Row]:
-    """Volume and place of the lesions of a scan that count, in the order of the details."""
-    if not count:
-        return []
-    prepared = case.prepared
-    nothing = np.full(int(extent(prepared).sum()), LOWEST, np.float32)
-    view = View.of(prepared, PROFILES["raw"], nothing)
-    counted = np.flatnonzero(view.lesions.counts)
-    labels, sizes = view.lesions.labels, view.lesions.voxels
-    start = [side.start or 0 for side in view.box]
+def _places(case: Case, view: View) -> dict[int, Row]:
+    """The centroid of each lesion that counts by its label, and its region where the grid is in MNI152."""
+    prepared, labels, sizes = case.prepared, view.lesions.labels, view.lesions.voxels
     inside = np.argwhere(labels > 0)
     own = labels[tuple(inside.T)]
     sums = np.stack([np.bincount(own, inside[:, axis], minlength=len(sizes)) for axis in range(3)], 1)
+    start = [side.start or 0 for side in view.box]
     world = np.array(prepared.facts.get("world", prepared.grid.affine), np.float64)
     regions = regions_of(prepared.grid, prepared.brain())[view.box] if prepared.grid.placed else None
-    rows = []
-    for label in counted:
+    found: dict[int, Row] = {}
+    for label in np.flatnonzero(view.lesions.counts).tolist():
         centroid = world @ [*(sums[label] / sizes[label] + start), 1.0]
-        row: Row = {"voxels": int(sizes[label]), "volume_ml": _short(float(sizes[label] * view.voxel_size))}
-        row |= {f"{axis}_mm": round(float(mm), 1) for axis, mm in zip("xyz", centroid[:3], strict=True)}
+        found[label] = {f"{axis}_mm": round(float(mm), 1) for axis, mm in zip("xyz", centroid, strict=False)}
         if regions is not None:
-            row["region"] = REGIONS[int(np.bincount(regions[labels == label]).argmax())]
-        rows.append(row)
-    return rows
+            found[label]["region"] = REGIONS[int(np.bincount(regions[labels == label]).argmax())]
+    return found
 
 
 def _short(value: float | None) -> float | None:
