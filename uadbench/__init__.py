@@ -1,6 +1,7 @@
 """The benchmark of unsupervised anomaly detection in brain MRI.
 
     run, evaluate, predict      carry out a run, measure its maps again, apply it to a scan of your own
+    inject                      put lesions of known size into healthy scans
     read_records, leaderboard   what was measured, as pandas tables
     methods, datasets           what there is: `methods.names()`, `methods.build(name, preset)`, ...
     load_volume                 one scan as a method sees it
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uadbench import datasets, methods
-    from uadbench.api import evaluate, leaderboard, load_volume, predict, read_records, run
+    from uadbench.api import evaluate, inject, leaderboard, load_volume, predict, read_records, run
     from uadbench.data.volumes import Volume
     from uadbench.methods import Method, Score
     from uadbench.system.errors import UserError
@@ -30,6 +31,7 @@ __all__ = [
     "Volume",
     "datasets",
     "evaluate",
+    "inject",
     "leaderboard",
     "load_volume",
     "methods",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uadbench.experiment.config import Runtime
     from uadbench.experiment.predict import Prediction
     from uadbench.experiment.run import Outcome
+    from uadbench.implant.inject import Injection
     from uadbench.system.paths import Paths
 
 
@@ -109,6 +110,28 @@ def predict(
 
     places = Path(record), Path(scan), Path(out)
     return predict_scan(*places, runtime or make_runtime(workers=1), brain_mask, stripped, point)
+
+
+def inject(dataset: str, out: Path | str, *, runtime: "Runtime | None" = None, **asked: Any) -> "Injection":
+    """Put lesions of known size and contrast-to-noise into the healthy-test scans of a data set.
+
+    Args:
+        dataset: with healthy subjects, one of `uadbench.datasets.names()`.
+        out: new or empty folder for the scans, their masks and the table of lesions; it is a data set then.
+        runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
+        asked: fields of `uadbench.implant.order.Order`: `kind`, `sizes` (ml), `contrasts` (signed
+            contrast-to-noise) and, if need be, `seed`, `per_scan`, `edge_mm`, `shapes`, `mr` and `limit`.
+
+    Returns:
+        Every lesion as asked and as measured, and who was left out, with the reasons.
+
+    Raises:
+        UserError: something cannot be as it is asked for; nothing is written then.
+    """
+    from uadbench.implant.inject import inject as carry_out
+    from uadbench.implant.order import Order
+
+    return carry_out(dataset, Path(out).expanduser(), Order(**asked), runtime or make_runtime("cpu"))
 
 
 def load_volume(

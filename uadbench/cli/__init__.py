@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from uadbench import __version__
-from uadbench.cli import contracts, data, listing, new, paper, published, reading, running, sweep
+from uadbench.cli import contracts, data, injecting, listing, new, paper, published, reading, running, sweep
 from uadbench.cli.options import Plugins
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
@@ -25,7 +25,7 @@ COMMANDS = (
     # what there is
     listing.methods, listing.datasets, listing.doctor,
     # data
-    data.verify, data.prepare, data.fixture,
+    data.verify, data.prepare, data.fixture, injecting.inject,
     # what methods and data sets promise
     contracts.check_method, contracts.check_dataset,
 )  # fmt: skip
