@@ -49,13 +49,13 @@ def make_runtime(
 
 
 def run(
-    method: str, dataset: str, *, runtime: "Runtime | None" = None, force: bool = False, **asked: Any
+    method: str, dataset: Path | str, *, runtime: "Runtime | None" = None, force: bool = False, **asked: Any
 ) -> "Outcome":
     """Prepare what is missing, fit, score, evaluate and record a method on a data set.
 
     Args:
         method: row of `uadbench.methods.names()`.
-        dataset: one of `uadbench.datasets.names()`, to test on.
+        dataset: one of `uadbench.datasets.names()`, or a folder of scans, to test on.
         runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
         force: fit, score and record again where that is done already.
         asked: other fields of `uadbench.experiment.config.RunConfig`, such as `preset`, `seed`, `contrast`,
@@ -68,14 +68,18 @@ def run(
         UserError: something that was asked for is not there, or cannot be carried out.
     """
     from uadbench.experiment.config import RunConfig
+    from uadbench.experiment.own import name_dataset
     from uadbench.experiment.run import run as carry_out
 
+    runtime = runtime or make_runtime()
+    asked |= {"dataset": dataset, "train": asked.get("train")}
+    for key in ("dataset", "train"):
+        asked[key] = asked[key] and name_dataset(str(asked[key]), runtime, asked.get("contrast"))
     settings = {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in asked.pop("settings", {}).items()
     }
-    config = RunConfig(method=method, dataset=dataset, settings=settings, **asked)
-    return carry_out(config, runtime or make_runtime(), force)
+    return carry_out(RunConfig(method=method, settings=settings, **asked), runtime, force)
 
 
 def evaluate(record: Path | str, *, runtime: "Runtime | None" = None) -> "Outcome":
@@ -135,7 +139,7 @@ def inject(dataset: str, out: Path | str, *, runtime: "Runtime | None" = None, *
 
 
 def load_volume(
-    dataset: str,
+    dataset: Path | str,
     session: str | None = None,
     contrast: str | None = None,
     grid: str | None = None,
@@ -145,7 +149,7 @@ def load_volume(
     """One scan of a data set, prepared as a method is handed it.
 
     Args:
-        dataset: one of `uadbench.datasets.names()`.
+        dataset: one of `uadbench.datasets.names()`, or a folder of scans.
         session: id of the scan; None: the first that has the contrast.
         contrast: None: the first of the data set's card.
         grid: such as g96; None: the evaluation grid of the data set's protocol.
@@ -158,16 +162,17 @@ def load_volume(
     from uadbench.data.space import EVALUATION
     from uadbench.data.volumes import Volumes
     from uadbench.experiment.config import find_dataset
+    from uadbench.experiment.own import name_dataset
     from uadbench.preprocessing.prepare import prepare
     from uadbench.protocol import protocol
     from uadbench.system.errors import UserError, unknown
 
     runtime = runtime or make_runtime("cpu", workers=1)
-    found = find_dataset(dataset, runtime)
+    found = find_dataset(name_dataset(str(dataset), runtime, contrast), runtime)
     wanted = contrast_of(found.card, contrast) if contrast else found.card.contrasts[0]
     there = {one.id: one for one in found.with_contrast(wanted)}
     if session is not None and session not in there:
-        raise unknown("session", session, there, of=dataset)
+        raise unknown("session", session, there, of=found.card.name)
     chosen = there[session or next(iter(there))]
     on = protocol(found.card.protocol).model_target(grid or EVALUATION)
     made = prepare([chosen], wanted, on, found.card, runtime.paths.cache, 1, runtime.progress)
