@@ -21,13 +21,19 @@ from uadbench.cli import app
 from uadbench.data import implanted
 from uadbench.data.session import Implanted
 from uadbench.data.space import GRIDS
-from uadbench.experiment.config import Runtime
+from uadbench.data.splits import find_partition
+from uadbench.experiment.config import Runtime, find_dataset
+from uadbench.experiment.facts import ImplantedResult
+from uadbench.experiment.own import name_dataset
+from uadbench.experiment.record import Stored
 from uadbench.implant.inject import Injection, inject
 from uadbench.implant.lesion import Host, Implant, Region, _add, soften
 from uadbench.implant.order import Order
 from uadbench.implant.shapes import KINDS, grow, read_shapes
 from uadbench.phantom.cohort import write_volume
 from uadbench.preprocessing.scan import Scan
+from uadbench.report.leaderboard import tables
+from uadbench.report.views import sheets_by
 from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Silent
@@ -317,6 +323,39 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         implanted.read_table(tmp_path)
     (tmp_path / "implanted.csv").write_text("image,asked_ml,asked_contrast\na,1,\n")
     assert implanted.read_table(tmp_path) == {"a": Implanted(1.0, None)}
+
+
+def test_the_folder_is_a_data_set_with_all_that_was_asked(made: Injection, heads: Runtime) -> None:
+    found = find_dataset(name_dataset(str(made.folder), heads), heads)
+
+    assert found.card.population == "implanted"
+    assert found.card.partners == {"T1": ("heads",)}
+    assert not found.left_out
+    asked = {(lesion.subject, lesion.asked_ml, lesion.asked_contrast) for lesion in made.lesions}
+    there = {(s.subject, s.implanted.ml, s.implanted.contrast) for s in found.sessions if s.implanted}
+    assert there == asked
+    for session in found.sessions:
+        assert (session.lesion_kind, session.age, session.sex) == ("ms", 40, "F")
+        assert session.mask_of("T1") is not None
+    assert {find_partition(s, found.card) for s in found.sessions} == {"lesion-test"}
+
+
+def test_a_run_on_the_folder_says_what_was_asked_of_every_scan(made: Injection, heads: Runtime) -> None:
+    outcome = uadbench.run("intensity", made.folder, train="none", preset="ci", runtime=heads)
+    (table,) = tables([Stored(outcome.record, outcome.path)], resamples=200)
+    by_cell, limits = sheets_by("response", [table], 200)
+
+    assert outcome.record.regime == table.regime == "implanted"
+    assert {s.implanted for s in outcome.record.subjects} == {
+        ImplantedResult(ml=ml, contrast=contrast) for ml in MS.sizes for contrast in MS.contrasts
+    }
+    assert [line[4:8] for line in by_cell.lines] == [
+        (contrast, ml, "2", "2") for contrast in ("-2", "+3") for ml in ("1", "8")
+    ]
+    assert [line[8:10] for line in by_cell.lines] == [("", "")] * 4  # nobody healthy, and so no threshold
+    assert all(0 <= float(line[10].rstrip("*")) <= 1 for line in by_cell.lines)
+    assert "nothing about how real lesions look" in by_cell.cautions[0]
+    assert {line[6:] for line in limits.lines} == {("", "", "", "")}
 
 
 def test_the_card_says_whose_scans_they_are(made: Injection) -> None:

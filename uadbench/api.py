@@ -116,11 +116,13 @@ def predict(
     return predict_scan(*places, runtime or make_runtime(workers=1), brain_mask, stripped, point)
 
 
-def inject(dataset: str, out: Path | str, *, runtime: "Runtime | None" = None, **asked: Any) -> "Injection":
+def inject(
+    dataset: Path | str, out: Path | str, *, runtime: "Runtime | None" = None, **asked: Any
+) -> "Injection":
     """Put lesions of known size and contrast-to-noise into the healthy-test scans of a data set.
 
     Args:
-        dataset: with healthy subjects, one of `uadbench.datasets.names()`.
+        dataset: one of `uadbench.datasets.names()`, or a folder of scans, with healthy subjects.
         out: new or empty folder for the scans, their masks and the table of lesions; it is a data set then.
         runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
         asked: fields of `uadbench.implant.order.Order`: `kind`, `sizes` (ml), `contrasts` (signed
@@ -132,10 +134,14 @@ def inject(dataset: str, out: Path | str, *, runtime: "Runtime | None" = None, *
     Raises:
         UserError: something cannot be as it is asked for; nothing is written then.
     """
+    from uadbench.experiment.own import name_dataset
     from uadbench.implant.inject import inject as carry_out
-    from uadbench.implant.order import Order
+    from uadbench.implant.order import Order, check_order
 
-    return carry_out(dataset, Path(out).expanduser(), Order(**asked), runtime or make_runtime("cpu"))
+    order, runtime = Order(**asked), runtime or make_runtime("cpu")
+    check_order(order)
+    name = name_dataset(str(dataset), runtime, order.mr)
+    return carry_out(name, Path(out).expanduser(), order, runtime)
 
 
 def load_volume(

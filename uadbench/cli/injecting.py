@@ -7,14 +7,12 @@ import typer
 
 from uadbench import api
 from uadbench.cli import complete
-from uadbench.cli.options import Plugins, Quiet, Seed, Workers
+from uadbench.cli.options import DatasetOrFolder, Plugins, Quiet, Seed, Workers
 from uadbench.system.errors import UserError
 
 
 def inject(
-    dataset: Annotated[
-        str, typer.Argument(help="Data set with healthy subjects.", autocompletion=complete.datasets)
-    ],
+    dataset: DatasetOrFolder,
     out: Annotated[Path, typer.Option(help="Folder to write; must be empty or new.")],
     kind: Annotated[
         str,

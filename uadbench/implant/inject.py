@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from uadbench.data.implanted import TABLE, ImplantedLesion, write_table
 from uadbench.data.session import LeftOut, Session
 from uadbench.datasets import Found
 from uadbench.experiment.config import Runtime, find_dataset
+from uadbench.experiment.own_facts import CARD, write_toml
 from uadbench.implant.host import Job, inject_scan
 from uadbench.implant.order import Order, check_order
 from uadbench.implant.shapes import RealShape, read_shapes
@@ -50,7 +50,7 @@ def inject(dataset: str, out: Path, order: Order, runtime: Runtime) -> Injection
         UserError: what is asked for cannot be, or no subject is left; nothing is written then.
     """
     check_order(order)
-    shapes = read_shapes(order.shapes.expanduser()) if order.shapes else []
+    shapes = read_shapes(Path(order.shapes).expanduser()) if order.shapes else []
     _check_empty(out)
     found = find_dataset(dataset, runtime)
     contrast, chosen = choose_scans(found, order)
@@ -66,7 +66,7 @@ def inject(dataset: str, out: Path, order: Order, runtime: Runtime) -> Injection
         write_table(folder / TABLE, lesions)
         there = {lesion.source for lesion in lesions}
         write_participants(folder / "participants.csv", [s for s in chosen if s.id in there], order.kind)
-        write_text(folder / "card.toml", describe(found.card, contrast, order, shapes))
+        write_text(folder / CARD, describe(found.card, contrast, order, shapes))
         if out.is_dir():
             out.rmdir()
         folder.rename(out.absolute())
@@ -141,7 +141,7 @@ def describe(card: DatasetCard, contrast: str, order: Order, shapes: Sequence[Re
         "skull_stripped": card.skull_stripped,
         "headline": "raw",
         "protocol": card.protocol,
+        "lesion_split": {"val": 0.0},
+        "partners": {contrast: [card.name]},
     }
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
-    tables = ["", "[lesion_split]", "val = 0.0", "", "[partners]", f"{contrast} = {json.dumps([card.name])}"]
-    return "\n".join([*lines, *tables, ""])
+    return write_toml(facts)
