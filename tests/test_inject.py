@@ -88,6 +88,7 @@ def heads(world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runti
     monkeypatch.setenv(PLUGINS_VARIABLE, str(world / "plugins"))
     monkeypatch.setenv("UADBENCH_DATA", str(world / "data"))
     monkeypatch.setenv("UADBENCH_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("UADBENCH_RESULTS", str(tmp_path / "results"))
     return Runtime(Paths.default(), Silent(), "cpu", workers=1)
 
 
@@ -162,39 +163,40 @@ AROUND = [12 - np.sqrt(3), 12 + np.sqrt(3), 12 - np.sqrt(3), 12 + np.sqrt(3), 0]
 
 
 def test_the_offset_gives_the_contrast_that_is_asked() -> None:
-    host, region = flat_host(np.array([9.0, 11.0, *AROUND]))
+    host, region = flat_host(np.array([10.6, 12.6, *AROUND]))
     (one,) = [_asked(host, region, -4.0)]
 
-    # 12 - 4 * 2 = 4 in the core, whose mean is 10.
-    assert region.contrast(host.image.array) == pytest.approx(-1)
-    assert one.offsets == (pytest.approx(-6),)
+    # 12 - 4 * 2 = 4 in the core, whose mean is 11.6.
+    assert region.contrast(host.image.array) == pytest.approx(-0.2)
+    assert one.offsets == (pytest.approx(-7.6),)
+    assert one.noises == (pytest.approx(2),)
     assert one.values[:2].ravel().tolist() == pytest.approx([3, 5])
     assert one.measured == (pytest.approx(-4),)
 
 
 def test_a_negative_slope_stores_brighter_as_less() -> None:
-    host, region = flat_host(np.array([11.0, 13.0, *AROUND]), sign=-1)
+    host, region = flat_host(np.array([11.4, 13.4, *AROUND]), sign=-1)
 
     assert _asked(host, region, 4.0).values[:2].ravel().tolist() == pytest.approx([3, 5])
 
 
 def test_what_the_file_cannot_hold_is_no_lesion() -> None:
-    host, region = flat_host(np.array([9.0, 11.0, *AROUND]))
+    host, region = flat_host(np.array([10.6, 12.6, *AROUND]))
 
     assert "the lesion needs" in _refused(host, region, -8.0)  # darker than anything in the scan
-    whole, region = flat_host(np.array([99, 101, 100, 130, 100, 130, 9], np.uint8))
+    whole, region = flat_host(np.array([114, 116, 100, 130, 100, 130, 9], np.uint8))
     assert "can hold values from 9 to 255" in _refused(whole, region, 12.0)
-    assert "differs from what is around" in _refused(host, region, 1.0)  # it is darker by 1 as it is
+    assert "differs from what is around it by -0.2" in _refused(host, region, 1.0)
 
 
 def _asked(host: Host, region: Region, contrast: float) -> Any:
-    found = _add(host, Implant(contrast, host.image.array, (), (), ()), region, [0])
+    found = _add(host, Implant(contrast, host.image.array, (), (), (), ()), region, [0])
     assert isinstance(found, Implant), found
     return found
 
 
 def _refused(host: Host, region: Region, contrast: float) -> str:
-    found = _add(host, Implant(contrast, host.image.array, (), (), ()), region, [0])
+    found = _add(host, Implant(contrast, host.image.array, (), (), (), ()), region, [0])
     assert isinstance(found, str)
     return found
 
@@ -216,6 +218,7 @@ def test_size_and_contrast_are_what_was_asked(made: Injection) -> None:
     for lesion in made.lesions:
         assert lesion.ml == pytest.approx(lesion.asked_ml, abs=GRID.voxel_ml / 2)
         assert lesion.contrast == pytest.approx(lesion.asked_contrast, rel=0.1)
+        assert lesion.offset / lesion.noise == pytest.approx(lesion.asked_contrast, rel=0.1)
 
 
 def test_nothing_changes_but_mask_and_edge_within_the_brain(made: Injection, world: Path) -> None:
@@ -376,6 +379,8 @@ WRONG = {
     "negative size": ({"sizes": (1.0, -1.0)}, "got -1"),
     "size nan": ({"sizes": (float("nan"),)}, "got nan"),
     "size of a head": ({"sizes": (2000.0,)}, "at most 300, got 2000"),
+    "size of a voxel": ({"sizes": (0.07,)}, "voxels of 0.064 ml cannot make up a lesion of 0.07 ml"),
+    "size between": ({"sizes": (0.22,)}, "voxels of 0.064 ml cannot make up a lesion of 0.22 ml"),
     "size twice": ({"sizes": (1.0, 1.0)}, "--sizes names 1 twice"),
     "no contrasts": ({"contrasts": ()}, "--contrasts expects numbers other than 0"),
     "contrast 0": ({"contrasts": (0.0,)}, "--contrasts expects numbers other than 0, .* got 0"),

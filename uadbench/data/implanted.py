@@ -32,6 +32,7 @@ class ImplantedLesion:
     asked_contrast: float | None  # None: the level of grey matter
     contrast: float  # as measured in the file that was written
     offset: float  # that was added to the core, in the units of the scan
+    noise: float  # standard deviation around it, in the same units
     edge_mm: float
     right_mm: float  # the middle of the mask in the world of the file
     front_mm: float

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from uadbench.data.implanted import ImplantedLesion
 from uadbench.data.session import LeftOut, Session
 from uadbench.data.suffixes import files_of
-from uadbench.implant.lesion import Host, Implant, Region, Wish, implant
+from uadbench.implant.lesion import Host, Implant, Wish, implant
 from uadbench.implant.order import Order
 from uadbench.implant.shapes import RealShape
 from uadbench.implant.tissue import find_tissue
@@ -97,8 +97,7 @@ class Writer:
         self._save(image, made.values, scaled=True)
         self._save(f"masks/{subject}/{visit}/{stem}_mask.nii.gz", mask.astype(np.uint8))
         self._save(f"brains/{subject}/{visit}/{stem}_brain.nii.gz", self.host.brain.astype(np.uint8))
-        lesions = zip(made.regions, made.offsets, made.measured, strict=True)
-        return [self._row(image, wish, made, *one) for one in lesions]
+        return [self._row(image, wish, made, number) for number in range(len(made.regions))]
 
     def _save(self, name: str, array: NDArray[Any], scaled: bool = False) -> None:
         """A volume (R, A, S) in the storage order of the source; `scaled` as the source's values are."""
@@ -110,9 +109,9 @@ class Writer:
         with replacing(self.job.folder / name) as partial_file:
             partial_file.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
 
-    def _row(
-        self, image: str, wish: Wish, made: Implant, region: Region, offset: float, measured: float
-    ) -> ImplantedLesion:
+    def _row(self, image: str, wish: Wish, made: Implant, number: int) -> ImplantedLesion:
+        """The line of one lesion in the table."""
+        region, scale = made.regions[number], abs(self.header.slope)
         affine = self.host.image.affine
         middle = affine[:3, :3] @ np.argwhere(region.mask).mean(0) + affine[:3, 3]
         return ImplantedLesion(
@@ -123,8 +122,9 @@ class Writer:
             asked_ml=wish.ml,
             ml=float(region.mask.sum() * self.host.image.voxel_ml),
             asked_contrast=made.contrast,
-            contrast=measured,
-            offset=offset * self.header.slope,
+            contrast=made.measured[number],
+            offset=made.offsets[number] * self.header.slope,
+            noise=made.noises[number] * scale,
             edge_mm=region.edge_mm,
             right_mm=float(middle[0]),
             front_mm=float(middle[1]),

@@ -54,7 +54,7 @@ def inject(dataset: str, out: Path, order: Order, runtime: Runtime) -> Injection
     _check_empty(out)
     found = find_dataset(dataset, runtime)
     contrast, chosen = choose_scans(found, order)
-    with scratch_folder(out.absolute().parent) as folder:
+    with scratch_folder(out.resolve().parent) as folder:
         job = Job(contrast, order, shapes, folder, runtime.paths.cache)
         lesions, left_out = inject_all(job, chosen, runtime)
         if not lesions:
@@ -67,9 +67,10 @@ def inject(dataset: str, out: Path, order: Order, runtime: Runtime) -> Injection
         there = {lesion.source for lesion in lesions}
         write_participants(folder / "participants.csv", [s for s in chosen if s.id in there], order.kind)
         write_text(folder / CARD, describe(found.card, contrast, order, shapes))
-        if out.is_dir():
-            out.rmdir()
-        folder.rename(out.absolute())
+        target = out.resolve()
+        if target.is_dir():
+            target.rmdir()
+        folder.rename(target)
     return Injection(out, lesions, left_out)
 
 

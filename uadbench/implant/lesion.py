@@ -3,12 +3,14 @@
 Contrast-to-noise is (mean of the lesion's core - mean around it) / standard deviation around it, all over
 voxels that are white matter in the source scan and with the values that the file of the implanted scan holds.
 The core is where the full offset was added; around it is what lies further from the lesion mask than half
-the edge and at most `AROUND_MM`. A constant is added, so that noise, texture and bias field stay; over
+the edge and at most `AROUND_MM`. Before, both are alike to 10 % of what is asked, so that the offset over the
+noise is that, too. A constant is added, so that noise, texture and bias field stay; over
 the edge, which is `edge_mm` wide and centred on the border of the mask, it falls to 0 linearly.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,8 @@ AROUND_MM = 15.0
 APART_MM = 10.0  # between two lesions of one scan
 FEWEST_CORE, FEWEST_AROUND = 3, 100  # voxels that contrast-to-noise is measured on
 CORE_SHARE = 0.25  # of the core that must be white matter
-TOLERANCE = 0.1  # of the contrast-to-noise, beyond which another place is tried
-FAITHFUL = (2 / 3, 3 / 2)  # the offset over contrast times noise: what is there already may do no more of it
-PLACES = 60  # that are tried
+TOLERANCE = 0.1  # of what was asked: of the contrast-to-noise, and of the offset over the noise
+PLACES = 100  # that are tried
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Host:
     tissue: Tissue
     sign: int  # of the slope: -1 where larger numbers are stored for darker voxels
 
-    @property
+    @cached_property
     def limits(self) -> tuple[float, float]:
         """Between which a lesion's values must be: what the type holds, and nothing darker than the scan."""
         array = self.image.array
@@ -92,17 +93,19 @@ class Implant:
     values: NDArray[Any]
     regions: tuple[Region, ...]
     offsets: tuple[float, ...]  # of stored values
+    noises: tuple[float, ...]  # standard deviations around them, of stored values
     measured: tuple[float, ...]
 
 
 def implant(host: Host, wish: Wish, shapes: Sequence[RealShape], seed: Sequence[int]) -> list[Implant]:
     """The scan with lesions of one size, at the same places at every contrast.
 
-    SubjectError where no place will do: for want of room, because values would leave the file's range,
-    or because what was measured strays more than 10 % from what was asked.
+    SubjectError where no place will do: for want of room or of even tissue, because values would leave the
+    file's range, or because what was measured strays more than 10 % from what was asked.
     """
+    _check_size(host, wish.ml)
     kind, regions = KINDS[wish.kind], list[Region]()
-    made = [Implant(one, host.image.array, (), (), ()) for one in wish.contrasts or (None,)]
+    made = [Implant(one, host.image.array, (), (), (), ()) for one in wish.contrasts or (None,)]
     for number in range(wish.lesions):
         random, why = np.random.default_rng([*seed, number]), "the brain has no room for it"
         taken = _near(regions, host)
@@ -120,6 +123,17 @@ def implant(host: Host, wish: Wish, shapes: Sequence[RealShape], seed: Sequence[
         else:
             raise SubjectError(f"no place for a lesion of {wish.ml:g} ml was found in {PLACES} trials: {why}")
     return made
+
+
+def _check_size(host: Host, ml: float) -> None:
+    """SubjectError where whole voxels cannot make up a size to 10 %, or are too few to be measured."""
+    voxel_ml = host.image.voxel_ml
+    count = round(ml / voxel_ml)
+    if count < FEWEST_CORE or abs(count * voxel_ml - ml) > TOLERANCE * ml:
+        raise SubjectError(
+            f"voxels of {voxel_ml:.3g} ml cannot make up a lesion of {ml:g} ml to {TOLERANCE:.0%}: "
+            f"ask for {5 * voxel_ml:.2g} ml or more"
+        )
 
 
 def _near(regions: Sequence[Region], host: Host) -> NDArray[np.bool_]:
@@ -182,7 +196,7 @@ def _grown(
 ) -> NDArray[np.bool_] | None:
     """A region of a volume, to half a voxel, that a field gives its shape; worked out in a box around it."""
     image = host.image
-    count = max(1, round(ml / image.voxel_ml))
+    count = round(ml / image.voxel_ml)
     reach = np.ceil((4 * radius_mm(ml) + 10) / image.spacing_mm).astype(int)
     low = np.maximum(start - reach, 0)
     box = tuple(slice(a, b) for a, b in zip(low, start + reach + 1, strict=True))
@@ -230,8 +244,8 @@ def _add(host: Host, one: Implant, region: Region, seed: Sequence[int]) -> Impla
     if asked is None:
         asked = host.sign * float((host.tissue.grey - host.tissue.white)[region.core].mean()) / noise
     offset = host.sign * asked * noise + around - core
-    if not FAITHFUL[0] <= offset / (host.sign * asked * noise) <= FAITHFUL[1]:
-        return "the tissue there differs from what is around it as much as the lesion should"
+    if abs(around - core) > TOLERANCE * abs(asked * noise):
+        return f"the tissue there differs from what is around it by {(core - around) / noise:.3g} as it is"
     changed = region.strength > 0
     added = one.values[changed].astype(np.float64) + offset * region.strength[changed]
     if one.values.dtype.kind in "iu":
@@ -246,5 +260,11 @@ def _add(host: Host, one: Implant, region: Region, seed: Sequence[int]) -> Impla
     measured = host.sign * region.contrast(values)
     if abs(measured - asked) > TOLERANCE * abs(asked):
         return f"contrast-to-noise came out as {measured:.3g} where {asked:.3g} was asked"
-    regions = (*one.regions, region)
-    return Implant(one.contrast, values, regions, (*one.offsets, offset), (*one.measured, measured))
+    return Implant(
+        contrast=one.contrast,
+        values=values,
+        regions=(*one.regions, region),
+        offsets=(*one.offsets, offset),
+        noises=(*one.noises, noise),
+        measured=(*one.measured, measured),
+    )
