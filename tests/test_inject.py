@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from uadbench.cards import dataset_card
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.cli import app
 from uadbench.data import implanted
-from uadbench.data.session import Implanted
+from uadbench.data.session import Implanted, Session
 from uadbench.data.space import GRIDS
-from uadbench.data.splits import find_partition
+from uadbench.data.splits import find_partition, hash_position
+from uadbench.datasets import Found
 from uadbench.experiment.config import Runtime, find_dataset
 from uadbench.experiment.facts import ImplantedResult
 from uadbench.experiment.own import name_dataset
 from uadbench.experiment.record import Stored
-from uadbench.implant.inject import Injection, inject
+from uadbench.implant.inject import Injection, choose_scans, inject
 from uadbench.implant.lesion import Host, Implant, Region, _add, soften
 from uadbench.implant.order import Order
 from uadbench.implant.shapes import KINDS, grow, read_shapes
@@ -371,7 +372,6 @@ def test_the_card_says_whose_scans_they_are(made: Injection) -> None:
 
 # ---- what is refused -------------------------------------------------------------------------------
 
-Change = Callable[..., Any]
 WRONG = {
     "kind": ({"kind": "tumor"}, "There is no kind 'tumor'"),
     "no sizes": ({"sizes": ()}, "--sizes expects ml above 0"),
@@ -468,13 +468,17 @@ def test_a_scan_that_cannot_be_used_leaves_the_others(
     assert "sub-0101" not in (tmp_path / "out" / "participants.csv").read_text()
 
 
-def test_slices_and_sets_of_patients_are_refused(runtime: Runtime) -> None:
-    from uadbench.datasets import Found
-    from uadbench.implant.inject import choose_scans
-
+def test_sets_without_a_healthy_volume_to_test_on_are_refused() -> None:
     order = Order(kind="ms", sizes=(1.0,), contrasts=(-2.0,))
     with pytest.raises(UserError, match="slices without geometry"):
         choose_scans(Found(dataset_card("lgg"), Path(), (), ()), order)
+    scan = Session(id="a", cohort="mslub", subject="a", images={"T1": Path("a.nii")}, healthy=False)
+    with pytest.raises(UserError, match="no healthy-test scan with T1: nobody is healthy"):
+        choose_scans(Found(dataset_card("mslub"), Path(), (scan,), ()), replace(order, mr="T1"))
+    learned = [name for name in map(str, range(99)) if hash_position("ixi", name) < 0.7][:2]
+    scans = [replace(scan, id=n, cohort="ixi", subject=n, healthy=True) for n in learned]
+    with pytest.raises(UserError, match="puts none of its 2 healthy scans there"):
+        choose_scans(Found(dataset_card("ixi"), Path(), tuple(scans), ()), order)
 
 
 def test_the_command_says_what_came_out(heads: Runtime, tmp_path: Path) -> None:

@@ -104,9 +104,11 @@ def choose_scans(found: Found, order: Order) -> tuple[str, list[Session]]:
     by_subject = {session.subject: session for session in reversed(tested)}
     chosen = sorted(by_subject.values(), key=lambda session: session.id)
     if not chosen:
+        split = f"the split by subjects puts none of its {len(healthy)} healthy scans there"
+        why = split if healthy else "nobody is healthy"
         raise UserError(
-            f"{card.name} has no healthy-test scan with {contrast}: the split by subjects puts none of its "
-            f"{len(healthy)} healthy scans there; add scans, or inject into another data set."
+            f"{card.name} has no healthy-test scan with {contrast}: {why}; "
+            "add scans, or inject into another data set."
         )
     return contrast, chosen
 
