@@ -132,7 +132,7 @@ def describe(card: DatasetCard, contrast: str, order: Order, shapes: Sequence[Re
     levels = ", ".join(f"{one:g}" for one in order.contrasts) or "that of grey matter"
     drawn = f"{len(shapes)} real masks" if shapes else "drawn"
     facts: Mapping[str, Any] = {
-        "title": f"Implanted {order.kind} lesions in {card.name}"[:100],
+        "title": f"Implanted lesions ({order.kind}) in {card.title.split(':')[0]}",
         "population": "synthetic" if card.population == "synthetic" else "implanted",
         "summary": f"Lesions of {sizes} ml and contrast-to-noise {levels} in healthy-test {contrast} scans "
         f"of {card.name}; {order.per_scan} a scan, shapes {drawn}, seed {order.seed}.",

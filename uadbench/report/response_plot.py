@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_CONTRASTS, MOST_ROWS = 8, 8
-NAME = 32  # characters of a name in the legend
+NAME = 20  # characters of a name in the legend
 
 
 def draw_response(axes: "Axes", table: Table, resamples: int) -> list[str]:
@@ -42,24 +42,28 @@ def draw_response(axes: "Axes", table: Table, resamples: int) -> list[str]:
     titles = [*[f"found, FPR {rate}" for rate in POINTS.values()], "AP"]
     grid = figure.subplots(len(titles), len(contrasts), sharex=True, sharey="row", squeeze=False)
     for place, (row, name) in enumerate(zip(rows, row_names(table), strict=False)):
+        shift = 1.04 ** (place - (len(rows) - 1) / 2)  # so that the bars of rows do not cover each other
         for column, contrast in enumerate(contrasts):
-            _draw_row(
-                grid[:, column], measured[place].get(contrast, []), row, place, name if not column else ""
-            )
+            cells = measured[place].get(contrast, [])
+            label = name if column == len(contrasts) - 1 else ""
+            _draw_row(grid[:, column], cells, row, (place, shift, label))
     for axis, contrast in zip(grid[0], contrasts, strict=True):
         axis.set_title(name_contrast(contrast))
+    sizes = sorted({cell.ml for cells in measured[0].values() for cell in cells})
     for axis in grid[-1]:
         axis.set(xscale="log", xlabel="ml")
+        axis.set_xticks(sizes, [f"{ml:g}" for ml in sizes])
+        axis.set_xticks([], minor=True)
     for axis, title in zip(grid[:, 0], titles, strict=True):
         axis.set(ylabel=title, ylim=(-0.03, 1.03) if title != "AP" else (0, None))
-    figure.legend(loc="outside lower center", ncols=3)
+    grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
     return _notes(table, [cell for own in measured for cells in own.values() for cell in cells])
 
 
-def _draw_row(axes: Sequence["Axes"], cells: Sequence[Cell], row: Row, place: int, name: str) -> None:
-    """One row's lines at one contrast, with intervals as bars."""
+def _draw_row(axes: Sequence["Axes"], cells: Sequence[Cell], row: Row, how: tuple[int, float, str]) -> None:
+    """One row's lines at one contrast, with intervals as bars; how: number, shift along x, name if any."""
+    place, shift, name = how
     colour, marker = STYLES[family_of_methods().get(row.method, UNKNOWN)]
-    shift = 1.04 ** (place - (MOST_ROWS - 1) / 2)  # so that bars of different rows do not cover each other
     figures: Sequence[Sequence[Interval | None]] = [
         *[[cell.found.get(point) for cell in cells] for point in POINTS],
         [cell.ap for cell in cells],
@@ -82,7 +86,7 @@ def _notes(table: Table, cells: Sequence[Cell]) -> list[str]:
     return [
         "Columns: contrast-to-noise in white matter. Found: share of the lesions of which at least 10 % is "
         "called, where 1 % and 5 % of the voxels of healthy-val are false positives. AP: mean over scans of "
-        f"their own, after {table.headline}. Each point: at least {fewest} subjects; bars: 95 % CI over "
-        f"subjects and seeds{few * (fewest < FEW_PERSONS)}.",
+        f"their own, after {table.headline}. Each point has at least n = {fewest} subjects; bars: 95 % CI "
+        f"over subjects and seeds{few * (fewest < FEW_PERSONS)}.",
         *more,
     ]
