@@ -23,7 +23,7 @@ FLOORS = (
     {"learning", "phantom"},
     {"preprocessing", "evaluation"},
     {"experiment"},
-    {"testing", "sweep", "scaffold"},
+    {"testing", "sweep", "scaffold", "implant"},
     {"report"},
     {"api"},
     {"cli"},

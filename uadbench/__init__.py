@@ -3,6 +3,7 @@
     run, evaluate, predict      carry out a run, measure its maps again, apply it to scans of your own
     export, export_maps         a run's trained method as a file that travels, its score maps as NIfTI
     evaluate_maps               measure score maps or masks that were made elsewhere
+    inject                      put lesions of known size into healthy scans
     read_records, leaderboard   what was measured, as pandas tables
     methods, datasets           what there is: `methods.names()`, `methods.build(name, preset)`, ...
     load_volume                 one scan as a method sees it
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         evaluate_maps,
         export,
         export_maps,
+        inject,
         leaderboard,
         load_volume,
         predict,
@@ -45,6 +47,7 @@ __all__ = [
     "evaluate_maps",
     "export",
     "export_maps",
+    "inject",
     "leaderboard",
     "load_volume",
     "methods",

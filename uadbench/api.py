@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from uadbench.experiment.predict_folder import Predictions
     from uadbench.experiment.prediction import Prediction
     from uadbench.experiment.run import Outcome
+    from uadbench.implant.inject import Injection
     from uadbench.system.paths import Paths
 
 
@@ -52,13 +53,13 @@ def make_runtime(
 
 
 def run(
-    method: str, dataset: str, *, runtime: "Runtime | None" = None, force: bool = False, **asked: Any
+    method: str, dataset: Path | str, *, runtime: "Runtime | None" = None, force: bool = False, **asked: Any
 ) -> "Outcome":
     """Prepare what is missing, fit, score, evaluate and record a method on a data set.
 
     Args:
         method: row of `uadbench.methods.names()`.
-        dataset: one of `uadbench.datasets.names()`, to test on.
+        dataset: one of `uadbench.datasets.names()`, or a folder of scans, to test on.
         runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
         force: fit, score and record again where that is done already.
         asked: other fields of `uadbench.experiment.config.RunConfig`, such as `preset`, `seed`, `contrast`,
@@ -71,14 +72,18 @@ def run(
         UserError: something that was asked for is not there, or cannot be carried out.
     """
     from uadbench.experiment.config import RunConfig
+    from uadbench.experiment.own import name_dataset
     from uadbench.experiment.run import run as carry_out
 
+    runtime = runtime or make_runtime()
+    asked |= {"dataset": dataset, "train": asked.get("train")}
+    for key in ("dataset", "train"):
+        asked[key] = asked[key] and name_dataset(str(asked[key]), runtime, asked.get("contrast"))
     settings = {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in asked.pop("settings", {}).items()
     }
-    config = RunConfig(method=method, dataset=dataset, settings=settings, **asked)
-    return carry_out(config, runtime or make_runtime(), force)
+    return carry_out(RunConfig(method=method, settings=settings, **asked), runtime, force)
 
 
 def evaluate(record: Path | str, *, runtime: "Runtime | None" = None) -> "Outcome":
@@ -192,8 +197,36 @@ def export_maps(
     return write_maps(Path(record), Path(out), runtime or make_runtime("cpu"), partitions, on_grid)
 
 
+def inject(
+    dataset: Path | str, out: Path | str, *, runtime: "Runtime | None" = None, **asked: Any
+) -> "Injection":
+    """Put lesions of known size and contrast-to-noise into the healthy-test scans of a data set.
+
+    Args:
+        dataset: one of `uadbench.datasets.names()`, or a folder of scans, with healthy subjects.
+        out: new or empty folder for the scans, their masks and the table of lesions; it is a data set then.
+        runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
+        asked: fields of `uadbench.implant.order.Order`: `kind`, `sizes` (ml), `contrasts` (signed
+            contrast-to-noise) and, if need be, `seed`, `per_scan`, `edge_mm`, `shapes`, `mr` and `limit`.
+
+    Returns:
+        Every lesion as asked and as measured, and who was left out, with the reasons.
+
+    Raises:
+        UserError: something cannot be as it is asked for; nothing is written then.
+    """
+    from uadbench.experiment.own import name_dataset
+    from uadbench.implant.inject import inject as carry_out
+    from uadbench.implant.order import Order, check_order
+
+    order, runtime = Order(**asked), runtime or make_runtime("cpu")
+    check_order(order)
+    name = name_dataset(str(dataset), runtime, order.mr)
+    return carry_out(name, Path(out).expanduser(), order, runtime)
+
+
 def load_volume(
-    dataset: str,
+    dataset: Path | str,
     session: str | None = None,
     contrast: str | None = None,
     grid: str | None = None,
@@ -203,7 +236,7 @@ def load_volume(
     """One scan of a data set, prepared as a method is handed it.
 
     Args:
-        dataset: one of `uadbench.datasets.names()`.
+        dataset: one of `uadbench.datasets.names()`, or a folder of scans.
         session: id of the scan; None: the first that has the contrast.
         contrast: None: the first of the data set's card.
         grid: such as g96; None: the evaluation grid of the data set's protocol.
@@ -216,16 +249,17 @@ def load_volume(
     from uadbench.data.space import EVALUATION
     from uadbench.data.volumes import Volumes
     from uadbench.experiment.config import find_dataset
+    from uadbench.experiment.own import name_dataset
     from uadbench.preprocessing.prepare import prepare
     from uadbench.protocol import protocol
     from uadbench.system.errors import UserError, unknown
 
     runtime = runtime or make_runtime("cpu", workers=1)
-    found = find_dataset(dataset, runtime)
+    found = find_dataset(name_dataset(str(dataset), runtime, contrast), runtime)
     wanted = contrast_of(found.card, contrast) if contrast else found.card.contrasts[0]
     there = {one.id: one for one in found.with_contrast(wanted)}
     if session is not None and session not in there:
-        raise unknown("session", session, there, of=dataset)
+        raise unknown("session", session, there, of=found.card.name)
     chosen = there[session or next(iter(there))]
     on = protocol(found.card.protocol).model_target(grid or EVALUATION)
     made = prepare([chosen], wanted, on, found.card, runtime.paths.cache, 1, runtime.progress)

@@ -19,7 +19,7 @@ Preset = Literal["ci", "demo", "small", "paper"]
 Family = Literal["baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature"]
 Contrast = Literal["T1", "T1c", "T2", "FLAIR", "PD", "DWI", "ADC", "SWI", "T2star"]
 Role = Literal["healthy", "lesion", "both"]
-Population = Literal["volunteers", "patients", "synthetic"]
+Population = Literal["volunteers", "patients", "implanted", "synthetic"]  # of whoever has lesions, if any
 # native: each contrast where the scanner put it. co-registered, SRI24, Talairach: the contrasts of a
 # subject share one space, which is not the template's. MNI152: taken as it lies.
 # pixels: slices without geometry, in no space at all.

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from uadbench.system.errors import UserError, unknown
+from uadbench.system.paths import Paths
 
 PLUGINS_VARIABLE = "UADBENCH_PLUGINS"
 KINDS = {"methods": "method", "datasets": "data set"}  # folder -> what one of it is called
@@ -46,8 +47,12 @@ def add_plugins(path: Path) -> None:
 
 
 def folders(kind: str) -> list[Path]:
-    """Every folder that holds plug-ins of a kind (`methods` or `datasets`), the project's first."""
-    return [home(kind), *[path / kind for path in plugins() if (path / kind).is_dir()]]
+    """Every folder that holds plug-ins of a kind (`methods` or `datasets`), the project's first.
+
+    The last is that of the data sets which are folders of somebody's own scans.
+    """
+    added = [*plugins(), Paths.default().own]
+    return [home(kind), *[path / kind for path in added if (path / kind).is_dir()]]
 
 
 def there(kind: str) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from types import ModuleType
 
 from uadbench import catalog
 from uadbench.cards import DatasetCard, dataset_card
-from uadbench.data import layout
+from uadbench.data import implanted, layout
 from uadbench.data.session import LeftOut, Remark, Session
 from uadbench.system import locks
 from uadbench.system.errors import UserError
@@ -116,6 +116,7 @@ def _found(name: str, root: Path, items: Callable[[], Iterable[Session | LeftOut
         raise UserError(f"The root of {name}, {root}, is not a folder; {_how_to_get(card)}")
     if (root / FIXTURE_NOTE).exists():
         card = replace(card, population="synthetic")
+    table = implanted.read_table(root)
     sessions: list[Session] = []
     left_out: list[LeftOut] = []
     remarks: list[Remark] = []
@@ -127,7 +128,9 @@ def _found(name: str, root: Path, items: Callable[[], Iterable[Session | LeftOut
         elif item.id in card.exclusions:
             left_out.append(LeftOut(item.id, card.exclusions[item.id]))
         else:
-            sessions.append(replace(item, orientation=item.orientation or card.analyze_orientation))
+            axes = item.orientation or card.analyze_orientation
+            known = implanted.find_implanted(table, root, item)
+            sessions.append(replace(item, orientation=axes, implanted=known))
     if not sessions:
         raise UserError(_nobody(card, root, left_out))
     _check_sessions(name, root, sessions)

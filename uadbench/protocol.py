@@ -85,9 +85,12 @@ def regime(train: DatasetCard | None, test: DatasetCard) -> str:
     """Rule 2: the regime belongs to the pair of cohorts; regimes are never ranked together.
 
     `phantom` is any test on synthetic scans: it tests the software, and is no evidence about brains.
+    `implanted` is any test on lesions that were put into real healthy scans (rule 18).
     """
     if test.population == "synthetic":
         return "phantom"
+    if test.population == "implanted":
+        return "implanted"
     if train is None:
         return "none"
     if train.population == "synthetic":

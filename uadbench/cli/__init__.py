@@ -15,6 +15,7 @@ from uadbench.cli import (
     contracts,
     data,
     evaluating,
+    injecting,
     listing,
     new,
     paper,
@@ -39,7 +40,7 @@ COMMANDS = (
     # what there is
     listing.methods, listing.datasets, listing.doctor,
     # data
-    data.verify, data.prepare, data.fixture,
+    data.verify, data.prepare, data.fixture, injecting.inject,
     # what methods and data sets promise
     contracts.check_method, contracts.check_dataset,
 )  # fmt: skip

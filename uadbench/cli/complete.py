@@ -34,6 +34,19 @@ def datasets(incomplete: str) -> list[str]:
     return _beginning(catalog.names("datasets"), incomplete)
 
 
+def datasets_and_folders(incomplete: str) -> list[str]:
+    """All data sets, and the folders whose path begins like that."""
+    from pathlib import Path
+
+    begun = Path(incomplete).expanduser()
+    parent = begun if incomplete.endswith("/") else begun.parent
+    try:
+        folders = [f"{path}/" for path in sorted(parent.iterdir()) if path.is_dir() and path.name[:1] != "."]
+    except OSError:
+        folders = []
+    return datasets(incomplete) + _beginning(folders, incomplete)
+
+
 def contrasts(ctx: typer.Context, incomplete: str) -> list[str]:
     """MR contrasts of the data set that is named already, else of all."""
     from uadbench import cards

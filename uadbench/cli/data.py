@@ -7,7 +7,7 @@ import typer
 
 from uadbench.api import make_runtime
 from uadbench.cli import complete
-from uadbench.cli.options import N4, DatasetName, Extractor, Plugins, Quiet, Workers
+from uadbench.cli.options import N4, DatasetOrFolder, Extractor, Plugins, Quiet, Workers, name_folder
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,14 +17,20 @@ Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; 
 
 
 def verify(
-    dataset: DatasetName,
+    dataset: DatasetOrFolder,
     root: Root = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            help="MR contrast of a folder whose names do not say it.", autocompletion=complete.contrasts
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file.")] = None,
     workers: Workers = 0,
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Compare a download with its card.
+    """Compare a download with its card, or look through a folder of your own.
 
     File by file; exit code 1 when something is wrong.
     """
@@ -35,6 +41,7 @@ def verify(
     from uadbench.system.files import write_json
 
     machine = make_runtime("cpu", workers, quiet, None)
+    dataset = name_folder(dataset, machine, quiet, contrast)
     remember_root(machine.paths, dataset, root)
     drawn = datasets.can_draw(dataset)  # then its segmentations are looked at, and no scan is drawn
     there = (
@@ -51,7 +58,7 @@ def verify(
 
 
 def prepare(
-    dataset: DatasetName,
+    dataset: DatasetOrFolder,
     root: Root = None,
     contrast: Annotated[
         list[str] | None,
@@ -77,6 +84,7 @@ def prepare(
 
     machine = make_runtime("cpu", workers, quiet, None)
     check_writable(machine.paths.cache, "UADBENCH_RUNS")
+    dataset = name_folder(dataset, machine, quiet, next(iter(contrast or []), None))
     remember_root(machine.paths, dataset, root)
     options = Options(extractor, n4)
     show.show_prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))

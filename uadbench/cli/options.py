@@ -4,13 +4,17 @@ Here and in the commands, heavy modules are imported inside functions, so that `
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uadbench import catalog
 from uadbench.cli import complete
 from uadbench.system.errors import UserError
+from uadbench.system.text import visible
+
+if TYPE_CHECKING:
+    from uadbench.experiment.config import Runtime
 
 
 def _add_plugins(paths: list[Path] | None) -> list[Path] | None:
@@ -44,12 +48,15 @@ Results = Annotated[Path | None, typer.Option(help="Folder of the records (or UA
 Train = Annotated[
     str | None,
     typer.Option(
-        help="Healthy data set to train on, or none; default: the card's first.",
-        autocompletion=complete.datasets,
+        help="Healthy data set or folder to train on, or none; default: the card's first.",
+        autocompletion=complete.datasets_and_folders,
     ),
 ]
 MethodName = Annotated[str, typer.Argument(help="Method.", autocompletion=complete.methods)]
 DatasetName = Annotated[str, typer.Argument(help="Data set.", autocompletion=complete.datasets)]
+DatasetOrFolder = Annotated[
+    str, typer.Argument(help="Data set, or a folder of scans.", autocompletion=complete.datasets_and_folders)
+]
 Preset = Annotated[
     str,
     typer.Option(
@@ -90,3 +97,12 @@ def settings_from(texts: list[str] | None, option: str = "--set") -> dict[str, s
         if not (key and equals):
             raise UserError(f"{option} expects key=value, got '{key}{equals}{value}'.")
     return {key: value for key, _, value in pairs}
+
+
+def name_folder(dataset: str, runtime: "Runtime", quiet: bool, contrast: str | None = None) -> str:
+    """The name of a data set that may be given as a folder of scans; what is in the folder is printed."""
+    from uadbench.experiment.own import name_dataset
+
+    return name_dataset(
+        dataset, runtime, contrast, lambda line: None if quiet else typer.echo(visible(line), err=True)
+    )

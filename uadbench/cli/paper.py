@@ -76,8 +76,10 @@ def plot(
         str,
         typer.Argument(
             metavar="KIND",
-            help="forest, precision-recall, critical-difference or cost.",
-            autocompletion=complete.one_of("forest", "precision-recall", "critical-difference", "cost"),
+            help="forest, precision-recall, critical-difference, cost or response (of implanted lesions).",
+            autocompletion=complete.one_of(
+                "forest", "precision-recall", "critical-difference", "cost", "response"
+            ),
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File: .pdf, .svg or .png.")],

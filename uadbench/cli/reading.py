@@ -22,8 +22,11 @@ def leaderboard(
     by: Annotated[
         str,
         typer.Option(
-            help="method; family (best and median row by lesion kind), stratum, bias, cost or lesion.",
-            autocompletion=complete.one_of("method", "family", "stratum", "bias", "cost", "lesion"),
+            help="method; family (best and median row by lesion kind), stratum, bias, cost, lesion, or "
+            "response (to the size and contrast of implanted lesions).",
+            autocompletion=complete.one_of(
+                "method", "family", "stratum", "bias", "cost", "lesion", "response"
+            ),
         ),
     ] = "method",
     columns: Annotated[

@@ -22,6 +22,7 @@ from uadbench.cli.options import (
     Seed,
     Train,
     Workers,
+    name_folder,
     settings_from,
 )
 from uadbench.system.errors import UserError
@@ -39,7 +40,10 @@ def run(
     dataset: Annotated[
         list[str],
         typer.Option(
-            "--dataset", "-d", help="Data set to test on; repeatable.", autocompletion=complete.datasets
+            "--dataset",
+            "-d",
+            help="Data set or folder of scans to test on; repeatable.",
+            autocompletion=complete.datasets_and_folders,
         ),
     ],
     train: Train = None,
@@ -99,6 +103,9 @@ def run(
     from uadbench.report import show
 
     settings = settings_from(set_)
+    runtime = make_runtime(device, workers, quiet, results)
+    train = train and name_folder(train, runtime, quiet, contrast)
+    named = [name_folder(one, runtime, quiet, contrast) for one in dict.fromkeys(dataset)]
     configs = [
         RunConfig(
             method=one_method,
@@ -116,9 +123,8 @@ def run(
             split=split,
         )
         for one_method in dict.fromkeys(method)
-        for one_dataset in dict.fromkeys(dataset)
+        for one_dataset in dict.fromkeys(named)
     ]
-    runtime = make_runtime(device, workers, quiet, results)
     if dry_run:
         _show_dry_run(configs, runtime)
         return

@@ -13,6 +13,14 @@ class Slice:
     mask: Path
 
 
+@dataclass(frozen=True)
+class Implanted:
+    """What was asked of the lesions that were put into a healthy scan (protocol, rule 18)."""
+
+    ml: float  # of each of them
+    contrast: float | None  # contrast-to-noise; None: the level of grey matter
+
+
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """Who was scanned, where the files lie, and what is known about them; nothing is read yet.
@@ -50,6 +58,7 @@ class Session:
     # each contrast in their files; `images` and `lesion_mask` then name the folder.
     stack: tuple[Slice, ...] = ()
     channels: Mapping[str, int] = field(default_factory=dict)
+    implanted: Implanted | None = None  # where its lesions were put into a healthy scan
     slices: str = "all"  # or "lesion-free": preparation drops those that hold lesion (regime `within`)
 
     def mask_of(self, contrast: str) -> Path | None:

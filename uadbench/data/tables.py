@@ -39,16 +39,22 @@ LONGEST_CELL = 40  # characters of a cell that are shown
 class Form:
     """What a data set's table looks like.
 
-    `subject` makes an id of the cell in the column `id`, None where the cell names nobody. `codes` say what
-    numbers mean in a column of sexes whose title does not say it, as "SEX_ID (1=m, 2=f)" does.
+    `subject` makes an id of the cell in the column `id` (of several names the first that is there), None
+    where the cell names nobody. `codes` say what numbers mean in a column of sexes whose title does not say
+    it, as "SEX_ID (1=m, 2=f)" does.
     """
 
-    id: str
+    id: str | Sequence[str]
     subject: Callable[[str], str | None]
     age: Sequence[str] = AGES
     sex: Sequence[str] = SEX_COLUMNS
     codes: Mapping[str, str] = field(default_factory=dict)
     needs: Sequence[str] = ()  # columns without which the table is of no use
+
+    @property
+    def ids(self) -> list[str]:
+        """The names that the column of the ids may have."""
+        return [self.id] if isinstance(self.id, str) else list(self.id)
 
 
 @dataclass(frozen=True)
@@ -171,11 +177,12 @@ def _rows(path: Path, form: Form, notes: Notes) -> Iterator[tuple[str, Row]]:
     """The rows that name a subject; remarks above and below the table are no rows."""
     sheet, start = _table(path, form)
     columns = [_title(cell) for cell in sheet[start]]
+    id_column = next(name.lower() for name in form.ids if name.lower() in columns)
     for cells in sheet[start + 1 :]:
         if not any(cells):
             continue
         row = dict(zip(columns, cells, strict=False))
-        text = row.get(form.id.lower(), "")
+        text = row.get(id_column, "")
         subject = form.subject(text) if text else None
         if subject is None:
             notes[path.name, "lines that name nobody"].append(quote_cell(" ".join(filter(None, cells))))
@@ -197,20 +204,20 @@ def _table(path: Path, form: Form) -> tuple[sheets.Sheet, int]:
     for sheet in sheets.read_sheets(path):
         for place, cells in enumerate(sheet):
             filled = [cell for cell in cells if cell]
-            if form.id.lower() in map(_title, cells):
+            if not {name.lower() for name in form.ids}.isdisjoint(map(_title, cells)):
                 if best is None or len(filled) > best[0]:
                     best = (len(filled), sheet, place)
                 break
             widest = max(widest, filled, key=len) if place == 0 else widest
     if best is None:
         titles = ", ".join(quote_cell(title)[1:-1] for title in widest[:12]) or "none"
+        mend = "use the table as it was published" if len(form.ids) == 1 else "rename the one of the subjects"
         raise UserError(
-            f"{path} has the columns {titles}; expected one named {form.id}: "
-            "use the table as it was published."
+            f"{path} has the columns {titles}; expected one named {' or '.join(form.ids)}: {mend}."
         )
     _, sheet, place = best
     titles_there = [_title(cell) for cell in sheet[place]]
-    for wanted in (form.id, *form.needs):
+    for wanted in (next(name for name in form.ids if name.lower() in titles_there), *form.needs):
         if titles_there.count(wanted.lower()) != 1:
             there = "lacks the" if wanted.lower() not in titles_there else "has twice the"
             raise UserError(f"{path} {there} column {wanted}: use the table as it was published.")

@@ -1,5 +1,6 @@
 """What is measured of one scan by itself, whatever the other scans of the run."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def facts_of(case: Case, stored: StoredMap, score_map: NDArray[np.float32]) -> d
         "sex": session.sex,
         "age": session.age,
         "lesion_kind": session.lesion_kind,
+        "implanted": None if session.implanted is None else asdict(session.implanted),
         "voxels": int(counted.sum()),
         "template_scale": template_scale(prepared.facts),
         "voxel_ml": voxel_size(grid, prepared.facts) if isinstance(grid, ScanGrid) else None,

@@ -96,6 +96,13 @@ class Elsewhere(Facts, frozen=True, kw_only=True):
     remarks: Annotated[list[Text], Meta(max_length=1000)] = []
 
 
+class ImplantedResult(Facts, frozen=True, kw_only=True):
+    """What was asked of the lesions that were put into a healthy scan (protocol, rule 18)."""
+
+    ml: Size  # of each of them
+    contrast: Number | None = None  # contrast-to-noise; None: the level of grey matter
+
+
 class SubjectResult(Facts, frozen=True, kw_only=True):
     """One scored scan. Sizes are in millilitres, or in pixels where slices have no geometry."""
 
@@ -108,6 +115,7 @@ class SubjectResult(Facts, frozen=True, kw_only=True):
     sex: Text | None
     age: Annotated[float, Meta(ge=0, le=150)] | None
     lesion_kind: Key | None
+    implanted: ImplantedResult | None = None
     voxels: Count  # that were evaluated
     lesion_ml: Size | None = None  # the patient's own
     lesion_ml_outside_counted_slices: Size | None = None

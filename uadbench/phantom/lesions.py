@@ -54,14 +54,23 @@ def offsets(grid: Grid, point: Point) -> list[Map]:
     return [line - np.float32(p) for line, p in zip(axes_mm(grid), point, strict=True)]
 
 
-def stretched_distance(random: np.random.Generator, anatomy: Anatomy, point: Point, stretch: float) -> Map:
+def stretched_distance(random: np.random.Generator, grid: Grid, point: Point, stretch: float) -> Map:
     """Distance from a point in an ellipsoid's metric of random orientation; unit determinant."""
     axes, _ = np.linalg.qr(random.standard_normal((3, 3)))
     scale = np.exp(random.normal(0, stretch, 3))
     metric = (axes * (scale / scale.prod() ** (1 / 3))).astype(np.float32)
-    dx, dy, dz = offsets(anatomy.grid, point)
+    dx, dy, dz = offsets(grid, point)
     terms = [dx * metric[0, k] + dy * metric[1, k] + dz * metric[2, k] for k in range(3)]
     return np.asarray(np.sqrt(terms[0] ** 2 + terms[1] ** 2 + terms[2] ** 2), np.float32)
+
+
+def ovoid_distance(grid: Grid, point: Point, towards: Point, length: float) -> Map:
+    """Distance from a point where an ovoid `length` times as long in one direction as across is a ball."""
+    direction = towards / max(float(np.linalg.norm(towards)), 1e-6)
+    steps = offsets(grid, point)
+    along = sum(step * np.float32(d) for step, d in zip(steps, direction, strict=True))
+    squared = sum(step**2 for step in steps) - along**2
+    return np.asarray(np.sqrt(np.maximum(squared, 0) * length ** (2 / 3) + along**2 / length ** (4 / 3)))
 
 
 def level_of_volume(field: Map, allowed: NDArray[np.bool_], ml: float, voxel_ml: float) -> float:
@@ -110,7 +119,7 @@ def make_glioma(random: np.random.Generator, healthy: Anatomy, remake: Remake) -
     point = choose(random, weight * (healthy.ventricle_mm > 2), healthy)
     anatomy = remake(mass_effect(healthy, point, radius_mm(core_ml), random.uniform(0.25, 0.6)))
     rough, fine = smooth_field(random, anatomy.grid, 12.0), smooth_field(random, anatomy.grid, 6.0)
-    distance = stretched_distance(random, anatomy, point, 0.2)
+    distance = stretched_distance(random, anatomy.grid, point, 0.2)
     fluid, solid = anatomy.tissues[0], anatomy.brain & (anatomy.tissues[0] < 0.5)
     core = _bulk(distance + 2.5 * rough + 1.2 * fine, anatomy, core_ml, solid, 3.0) * (1 - fluid)
     dead_ml = core_ml * random.uniform(0.1, 0.6)
@@ -137,12 +146,7 @@ def _small_blob(
     radius = radius_mm(ml)
     margin = 2.2 * radius + 2 * anatomy.grid.spacing_mm
     local, where = crop(anatomy.grid, tuple(point - margin), tuple(point + margin))
-    direction = towards / max(float(np.linalg.norm(towards)), 1e-6)
-    length = random.uniform(1.0, 1.8)
-    steps = offsets(local, point)
-    along = sum(step * np.float32(d) for step, d in zip(steps, direction, strict=True))
-    squared = sum(step**2 for step in steps) - along**2
-    distance = np.sqrt(np.maximum(squared, 0) * length ** (2 / 3) + along**2 / length ** (4 / 3))
+    distance = ovoid_distance(local, point, towards, random.uniform(1.0, 1.8))
     blob = soft_step(radius * (1 + 0.25 * rough[where]) - distance, 2.0)
     return blob, where
 
@@ -199,11 +203,11 @@ def make_wmh(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> L
     return Lesion(healthy, {"hyperintensity": np.float32(random.uniform(0.7, 1.0)) * extent}, extent)
 
 
-def _wedge(anatomy: Anatomy, base: Point, apex: Point) -> Map:
+def wedge(grid: Grid, base: Point, apex: Point) -> Map:
     """A field (mm) that is low in a wedge with its base at the cortex and its tip at the apex."""
     axis = apex - base
     length = float(np.linalg.norm(axis))
-    steps = offsets(anatomy.grid, base)
+    steps = offsets(grid, base)
     along = sum(step * np.float32(a / length) for step, a in zip(steps, axis, strict=True))
     across = np.sqrt(np.maximum(sum(step**2 for step in steps) - along**2, 0))
     depth = along / length
@@ -219,13 +223,13 @@ def _territory(random: np.random.Generator, healthy: Anatomy, ml: float) -> tupl
     """
     if ml < 2:
         point = choose(random, np.maximum(healthy.tissues[2], healthy.white * healthy.zones["deep"]), healthy)
-        return stretched_distance(random, healthy, point, 0.25), point
+        return stretched_distance(random, healthy.grid, point, 0.25), point
     side, _, up = axes_mm(healthy.grid)
     weight = healthy.tissues[1] * _cerebral(healthy) * soft_step(7 - healthy.depth_mm, 3)
     base = choose(random, weight * (np.abs(side) > 14) * soft_step(up + 20, 20), healthy)
     inward = np.array([np.sign(base[0]) * 20, -12, 16])  # the middle of that hemisphere, mm
     apex = base + (inward - base) * random.uniform(0.6, 1.0)
-    return _wedge(healthy, base, apex), (2 * base + apex) / 3
+    return wedge(healthy.grid, base, apex), (2 * base + apex) / 3
 
 
 def make_stroke(random: np.random.Generator, healthy: Anatomy, remake: Remake) -> Lesion:
@@ -260,7 +264,7 @@ def make_mimic(random: np.random.Generator, healthy: Anatomy, remake: Remake) ->
     weight = host_map**2 * _cerebral(healthy) * deep_enough * soft_step(healthy.ventricle_mm - 6, 4)
     point = choose(random, weight, healthy)
     rough = 0.25 * radius_mm(ml) * smooth_field(random, grid, 7.0)
-    field: Map = stretched_distance(random, healthy, point, 0.25) + rough
+    field: Map = stretched_distance(random, healthy.grid, point, 0.25) + rough
     allowed = healthy.brain & (host_map > 0.5)
     island = soft_step(level_of_volume(field, allowed, ml, grid.voxel_ml) - field, 1.5)
     island = island * (host_map + guest_map)

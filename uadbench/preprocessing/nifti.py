@@ -107,8 +107,11 @@ def read_header(path: Path, orientation: str | None = None) -> Header:
     return header
 
 
-def read_voxels(header: Header) -> NDArray[Any]:
-    """The stored values with slope and intercept applied, (*header.shape); float32 where not whole."""
+def read_voxels(header: Header, scaled: bool = True) -> NDArray[Any]:
+    """The stored values with slope and intercept applied, (*header.shape); float32 where not whole.
+
+    Without `scaled` they are as they are stored, in the file's own type.
+    """
     data = _read_bytes(header.body, header.end + PADDING_BYTES + 1)
     if len(data) < header.end:
         raise SubjectError(
@@ -125,6 +128,8 @@ def read_voxels(header: Header) -> NDArray[Any]:
         )
     count = int(np.prod(header.shape))
     array = np.frombuffer(data, header.dtype, count, header.offset).reshape(header.shape, order="F")
+    if not scaled:
+        return array.astype(array.dtype.newbyteorder("="))
     with np.errstate(over="ignore", invalid="ignore"):  # infinite then, which readers of images refuse
         if header.slope != 1 or header.intercept:
             return array.astype(np.float32) * np.float32(header.slope) + np.float32(header.intercept)

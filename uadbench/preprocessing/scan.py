@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import (
+    aff2axcodes,
+    apply_orientation,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from numpy.typing import NDArray
 
 from uadbench.preprocessing import resampling
-from uadbench.preprocessing.nifti import corner_distance, read_header, read_voxels, round_rows
+from uadbench.preprocessing.nifti import Header, corner_distance, read_header, read_voxels, round_rows
 from uadbench.system.errors import SubjectError
 
 LABEL_TOLERANCE = 1e-3  # label files stored as float differ from integers by rounding only
@@ -65,6 +71,20 @@ def read_scan(path: Path, orientation: str | None = None) -> Scan:
     """
     header = read_header(path, orientation)
     return _canonical(path, read_voxels(header), header.affine)
+
+
+def read_stored(header: Header) -> Scan:
+    """The voxels of a file as they are stored, without slope and intercept, as a `Scan`."""
+    return _canonical(header.path, read_voxels(header, scaled=False), header.affine)
+
+
+def turn_back(array: NDArray[Any], header: Header) -> NDArray[Any]:
+    """A volume (R, A, S) with its axes as a file stores them, (*header.shape)."""
+    to_ras = io_orientation(header.affine)
+    turned: NDArray[Any] = apply_orientation(
+        array, ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), to_ras)
+    )
+    return turned
 
 
 def read_lattice(path: Path, orientation: str | None = None) -> Scan:

@@ -24,6 +24,10 @@ STYLES: Mapping[str, tuple[str, str]] = {
     "diffusion": ("#D55E00", "^"), "disentangled": ("#E69F00", "D"), "restoration": ("#009E73", "v"),
     "feature": ("#8C6D1F", "*"), UNKNOWN: ("#777777", "."),
 }  # fmt: skip
+DASHES = (
+    "solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)),
+    (0, (2, 2)), (0, (1, 3)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,11 @@ def cautions(table: Table) -> list[str]:
             "The phantom tests the software: ranks on it are no evidence about brains, and methods that "
             "use the atlas share its priors."
         )
+    if table.regime == "implanted":
+        lines.append(
+            "Lesions of known size were put into healthy scans: a measure of what is detectable, which says "
+            "nothing about how real lesions look."
+        )
     if table.shortcut is not None:
         found = table.shortcut
         says_little = "so the scan-level AUROC says little about lesions"

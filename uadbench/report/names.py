@@ -14,6 +14,7 @@ SETTINGS = {
     "within": "trained on lesion-free slices",
     "synthetic": "trained on synthetic contrasts",
     "none": "no healthy cohort",
+    "implanted": "lesions put into healthy scans",
     "phantom": "trained on simulated controls",
 }
 KINDS = {"ms": "multiple sclerosis", "wmh": "white-matter hyperintensities", "healthy": "without lesions"}

@@ -1,4 +1,4 @@
-"""Plots for a paper, from records alone: forest, precision-recall, critical difference and cost."""
+"""Plots for a paper, from records alone: forest, precision-recall, critical difference, cost and response."""
 
 import textwrap
 from collections.abc import Callable, Mapping
@@ -12,11 +12,12 @@ from uadbench import __version__
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval
 from uadbench.report import cost, formats
 from uadbench.report.compare import own_ap
-from uadbench.report.families import STYLES, UNKNOWN, family_of_methods
+from uadbench.report.families import DASHES, STYLES, UNKNOWN, family_of_methods
 from uadbench.report.latex import best_group
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.names import row_names
 from uadbench.report.names import title as describe
+from uadbench.report.response_plot import draw_response
 from uadbench.system.errors import UserError
 from uadbench.system.files import replacing
 
@@ -29,10 +30,6 @@ DPI = 300
 FEWEST_METHODS = 3  # of which Friedman's test says something
 MOST_CURVES, BANDS = 8, 3  # that can be told apart
 NAME, TITLE, LINE = 32, 84, 100  # characters of a name, and of a line of the title and of the notes
-DASHES = (
-    "solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)),
-    (0, (2, 2)), (0, (1, 3)),
-)  # fmt: skip
 SETTINGS: Mapping[str, Any] = {
     "font.size": 8, "legend.fontsize": 6.5, "legend.frameon": False, "axes.titlesize": 8,
     "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42, "svg.hashsalt": "uadbench",
@@ -288,4 +285,5 @@ KINDS: Mapping[str, Draw] = {
     "precision-recall": _precision_recall,
     "critical-difference": _critical_difference,
     "cost": _cost,
+    "response": draw_response,
 }

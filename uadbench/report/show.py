@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uadbench import datasets as dataset_modules
+from uadbench.data.implanted import ImplantedLesion
 from uadbench.data.session import LeftOut
 from uadbench.report.screen import print_line, print_sheets, print_table
 from uadbench.system.text import visible
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from uadbench.experiment.prediction import Prediction
     from uadbench.experiment.prepare_dataset import Preparation
     from uadbench.experiment.run import Outcome
+    from uadbench.implant.inject import Injection
     from uadbench.preprocessing.verify import Report
     from uadbench.report.leaderboard import Table
     from uadbench.report.regress import Change
@@ -164,6 +166,22 @@ def show_verified(found: "Report") -> None:
         print_line(f"problem: {problem}")
     _print_by_reason("remark:", [LeftOut(remark.subject_id, remark.reason) for remark in found.remarks])
     print_line(found.verdict, style=None if found.ok else "red")
+
+
+def show_injection(made: "Injection") -> None:
+    """What `inject` made: how near each size and contrast came to what was asked."""
+    cells: dict[tuple[float, float | None], list[ImplantedLesion]] = {}
+    for lesion in made.lesions:
+        cells.setdefault((lesion.asked_ml, lesion.asked_contrast), []).append(lesion)
+    lines = []
+    for (ml, contrast), lesions in cells.items():
+        sizes, ratios = ([getattr(one, name) for one in lesions] for name in ("ml", "contrast"))
+        asked = "as grey matter" if contrast is None else f"{contrast:+g}"
+        ends = f"{min(sizes):.3g} to {max(sizes):.3g}", f"{min(ratios):+.3g} to {max(ratios):+.3g}"
+        lines.append((f"{ml:g}", asked, str(len(lesions)), *ends))
+    print_table(("ml", "contrast-to-noise", "lesions", "ml measured", "contrast measured"), lines)
+    _print_by_reason("left out:", made.left_out)
+    print_line(f"{made.scans} scans under {made.folder}")
 
 
 def show_prepared(made: "Preparation") -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.protocol import protocol
-from uadbench.report import cost, families, formats
+from uadbench.report import cost, families, formats, response
 from uadbench.report.columns import OPERATING_POINT
 from uadbench.report.further import lesions_of
 from uadbench.report.leaderboard import Table
@@ -14,7 +14,6 @@ from uadbench.report.sheets import Line, Sheet
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratum, gaps, strata
 from uadbench.system.errors import UserError
 
-ROW = ("method", "variant", "grid", "trained on")
 COST_NOTE = cost.NOTE
 GAP_NOTE = (
     f"The two groups of at least {FEWEST_PERSONS} subjects furthest apart, with the 95 % interval of their "
@@ -30,12 +29,15 @@ def sheets_by(by: str, found: Sequence[Table], resamples: int) -> list[Sheet]:
     """One of `BY`, of every table; without resamples there are no intervals, and so no strata."""
     if by in NEED_RESAMPLES and not resamples:
         raise UserError(f"--by {by} needs intervals: leave --resamples 0 out, or ask for 200 or more.")
+    if by == "response":
+        there = response.check_implanted(found)
+        return [sheet(table, resamples) for sheet in (BY[by], response.write_limits) for table in there]
     return [BY[by](table, resamples) for table in found]
 
 
 def _sheet(table: Table, title: str, headers: Line, lines: Sequence[Line], note: str) -> Sheet:
     cautions = tuple(formats.cautions(table))
-    return Sheet(f"{table.title}: {title}", (*ROW, *headers), tuple(lines), (note,), cautions)
+    return Sheet(f"{table.title}: {title}", (*response.ROW, *headers), tuple(lines), (note,), cautions)
 
 
 def _by_family(table: Table, resamples: int) -> Sheet:
@@ -131,5 +133,6 @@ BY: Mapping[str, Callable[[Table, int], Sheet]] = {
     "bias": _by_bias,
     "cost": _by_cost,
     "lesion": _by_lesion,
+    "response": response.write_cells,
 }
-NEED_RESAMPLES = ("stratum", "bias")
+NEED_RESAMPLES = ("stratum", "bias", "response")

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
@@ -23,6 +23,7 @@ MOST_CELLS = 50_000  # of a sweep; each is a process, and a line of what `sweep 
 ALL, TRAINED = "all", "trained"  # words that stand for methods: every one that is here, those that learn
 
 Names = Annotated[list[Name], Meta(min_length=1, max_length=1000)]
+Place = Annotated[str, Meta(min_length=1, max_length=4096)]  # name of a data set, or a folder of scans
 Seed = Annotated[int, Meta(ge=0, le=LARGEST_SEED)]
 Gigabytes = Annotated[float, Meta(gt=0, le=100_000)]
 # What Slurm's own names are made of: no blank or quote, so that a value is one word of its line.
@@ -40,7 +41,7 @@ class Variant(TypedDict):
 class Pair(TypedDict):
     """A test set in one contrast, with what is learned from; what is left out is said by the sweep."""
 
-    dataset: Name
+    dataset: Place
     contrast: Name
     train: NotRequired[str]
     train_contrasts: NotRequired[list[Name]]
@@ -90,7 +91,7 @@ class Description:
     """A sweep: methods x variants x data sets x contrasts x presets x seeds, less what is excluded."""
 
     methods: Names
-    datasets: list[Name] = field(default_factory=list)
+    datasets: list[Place] = field(default_factory=list)
     contrasts: list[Name] = field(default_factory=list)  # empty: the first of each data set's card
     pair: list[Pair] = field(default_factory=list)  # besides data sets x contrasts
     seeds: Annotated[list[Seed], Meta(min_length=1)] = field(default_factory=lambda: [0])
@@ -126,6 +127,28 @@ class Description:
         cells = len(self.seeds) * len(self.presets) * tests * (len(rows) + len(self.variant))
         if cells > MOST_CELLS:
             raise ValueError(f"a sweep of {cells:,} jobs; expected {MOST_CELLS:,} at most: divide it")
+
+    def rename(self, name_of: Callable[[str, str | None], str]) -> "Description":
+        """The same with the names of data sets that `name_of` answers of a name or folder, and a contrast."""
+        first = next(iter(self.contrasts), None)
+
+        def named(table: Mapping[str, Any]) -> Any:
+            contrast = table.get("contrast", first)
+            places = {key: table[key] for key in ("dataset", "train") if table.get(key)}
+            return {**table} | {key: name_of(place, contrast) for key, place in places.items()}
+
+        train = self.train
+        if isinstance(train, str):
+            train = train and name_of(train, first)
+        else:
+            train = {name_of(test, first): name_of(one, first) for test, one in train.items()}
+        return replace(
+            self,
+            datasets=[name_of(one, first) for one in self.datasets],
+            train=train,
+            pair=[named(one) for one in self.pair],
+            exclude=[named(one) for one in self.exclude],
+        )
 
     def cells(self) -> list[RunConfig]:
         """Every cell once, data set by data set, so that what shares scans and fits stands together."""

@@ -12,6 +12,7 @@ import typer
 
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.experiment.config import Runtime
+from uadbench.experiment.own import name_dataset
 from uadbench.sweep import cluster, local, status
 from uadbench.sweep.description import read_description
 from uadbench.sweep.estimate import Estimate, estimates
@@ -56,7 +57,10 @@ class Sweep:
 
     def __init__(self, file: Path, runtime: Runtime, wish: Wish = PLAIN) -> None:
         """Read the file and plan every cell."""
-        self.asked, self.wish, self.runtime = read_description(file), wish, _absolute(runtime)
+        self.wish, self.runtime = wish, _absolute(runtime)
+        self.asked = read_description(file).rename(
+            lambda place, contrast: name_dataset(place, self.runtime, contrast)
+        )
         self.tasks = plan_tasks(self.asked.cells(), self.runtime)
         minutes = wish.timeout_minutes or self.asked.timeout_minutes or math.inf
         self.timeout_s = 60 * minutes  # of a cell

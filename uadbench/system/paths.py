@@ -45,6 +45,11 @@ class Paths:
             return Path(named)
         return self.data / dataset
 
+    @property
+    def own(self) -> Path:
+        """Plug-ins that the program writes: a data set for each folder of scans that was named as one."""
+        return self.runs / "own"
+
     def drawn(self, dataset: str) -> Path:
         """Where a data set that draws its scans from what was downloaded puts them."""
         return self.runs / "drawn" / dataset

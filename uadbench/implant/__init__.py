@@ -1,0 +1,1 @@
+"""Implant: lesions of known size and contrast-to-noise in real healthy scans."""
