@@ -83,7 +83,10 @@ def predict_scan(
     ready, reasons = prepare_scans([session], model, runtime)
     for reason in reasons.values():
         raise UserError(f"The scan could not be prepared: {reason}")
-    return predict_ready(ready[session.id], model, asked, out, runtime)
+    try:
+        return predict_ready(ready[session.id], model, asked, out, runtime)
+    except SubjectError as error:  # a file that has changed meanwhile
+        raise UserError(str(error)) from error
 
 
 def check_asked(model: Model, asked: Asked) -> None:
@@ -103,9 +106,7 @@ def make_session(name: str, scan: Path, model: Model, asked: Asked) -> Session:
     except SubjectError as error:
         raise UserError(str(error)) from error
     if asked.t1 is not None and model.facts.contrast == "T1":
-        raise UserError(
-            "A T1 beside the scan is for models of other contrasts; this model's is T1: leave it out."
-        )
+        raise UserError("--t1 is for models of other contrasts, and this one's is T1: leave it out.")
     return Session(
         id=name,
         cohort=OWN.name,

@@ -49,18 +49,7 @@ def predict_folder(run: Path, scans: Path, out: Path, runtime: Runtime, asked: A
     for option, folder in (("--brain-mask", asked.brain_mask), ("--t1", asked.t1)):
         if folder is not None and not folder.is_dir():
             raise UserError(f"{option} expects a folder for a folder of scans, got {folder}.")
-    done, failures = dict[str, Prediction](), dict[str, str]()
-    waiting: dict[str, tuple[Session, Asked]] = {}
-    for name, paths in found.items():
-        try:
-            session, known = _take(name, paths, model, asked)
-            earlier = find_earlier(out / name, find_key(session, model, known))
-            if earlier is None:
-                waiting[name] = session, known
-            else:
-                done[name] = earlier
-        except UserError as error:
-            failures[name] = str(error)
+    done, failures, waiting = _look(found, model, out, asked)
     before = len(done)
     todo = [session for session, _ in waiting.values()]
     ready, reasons = prepare_scans(todo, model, runtime) if todo else ({}, {})
@@ -77,6 +66,26 @@ def predict_folder(run: Path, scans: Path, out: Path, runtime: Runtime, asked: A
     sorted_done = {name: done[name] for name in found if name in done}
     write_table(out, found, sorted_done, failures)
     return Predictions(out, sorted_done, failures, before)
+
+
+def _look(
+    found: Mapping[str, list[Path]], model: Model, out: Path, asked: Asked
+) -> tuple[dict[str, Prediction], dict[str, str], dict[str, tuple[Session, Asked]]]:
+    """The scans that are done already, those that cannot be used and why, and those to be done."""
+    done, failures = dict[str, Prediction](), dict[str, str]()
+    waiting = dict[str, tuple[Session, Asked]]()
+    for name, paths in found.items():
+        try:
+            session, known = _take(name, paths, model, asked)
+            earlier = find_earlier(out / name, find_key(session, model, known))
+        except UserError as error:
+            failures[name] = str(error)
+            continue
+        if earlier is None:
+            waiting[name] = session, known
+        else:
+            done[name] = earlier
+    return done, failures, waiting
 
 
 def _predict(scan: Ready, model: Model, asked: Asked, out: Path, runtime: Runtime) -> Prediction | str:
