@@ -138,7 +138,8 @@ def predict(
             of a folder of scans a folder for each of them, and one CSV and one JSON of all.
         runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
         asked: fields of `uadbench.experiment.prediction.Asked`: `brain_mask` (a file, or a folder of masks;
-            None: extracted), `stripped` (whether scans show the brain alone), `space` (native or MNI152),
+            None: extracted), `stripped` (whether scans show the brain alone), `space` (native,
+            co-registered or MNI152), `t1` (of the same session, a file or a folder; for other contrasts),
             `point` (threshold of the mask: fpr1, fpr5, val or a number; None: the first that there is),
             `match` (of a folder the names of the scans, such as `*_T1w.nii.gz`).
 
@@ -152,8 +153,7 @@ def predict(
     from uadbench.experiment.predict_folder import predict_folder
     from uadbench.experiment.prediction import Asked
 
-    if asked.get("brain_mask") is not None:
-        asked["brain_mask"] = Path(asked["brain_mask"])
+    asked |= {key: Path(asked[key]) for key in ("brain_mask", "t1") if asked.get(key) is not None}
     places, at = (Path(model), Path(scan), Path(out)), runtime or make_runtime(workers=1)
     if Path(scan).is_dir():
         return predict_folder(*places, at, Asked(**asked))

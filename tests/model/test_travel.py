@@ -11,10 +11,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import uadbench
 from uadbench import source
 from uadbench.cards import dataset_card
+from uadbench.cli import app
 from uadbench.data.space import resample
 from uadbench.evaluation import maps
 from uadbench.experiment.config import Runtime
@@ -238,6 +240,27 @@ def test_a_volume_that_a_later_prediction_does_not_make_is_removed(
     assert (tmp_path / "pseudo_healthy.nii.gz").exists()
     predict(exported / "intensity.zip", scan, tmp_path, away, **asked)
     assert not (tmp_path / "pseudo_healthy.nii.gz").exists()
+
+
+def test_a_t1_beside_the_scan_is_for_other_contrasts(
+    exported: Path, away: Runtime, patients: Path, tmp_path: Path
+) -> None:
+    scan = min((patients / "scans").iterdir())
+    with pytest.raises(UserError, match="--t1 is for models of other contrasts"):
+        predict(exported / "intensity.zip", scan, tmp_path / "out", away, t1=str(scan), **KNOWN)
+    with pytest.raises(UserError, match="nowhere.nii cannot be read"):
+        predict(exported / "intensity.zip", scan, tmp_path / "out", away, t1=tmp_path / "nowhere.nii")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_ends_with_1_where_a_scan_of_a_folder_failed(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/text.nii").write_text("no scan")
+    arguments = ["predict", exported / "intensity.zip", tmp_path / "scans", "--out", tmp_path / "out", "-q"]
+    done = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert done.exit_code == 1
+    assert "failed: text: " in done.output
+    assert "failed" in (tmp_path / "out/predictions.csv").read_text()
 
 
 # ---- maps of a run -----------------------------------------------------------------------------

@@ -30,10 +30,17 @@ def predict(
     space: Annotated[
         str,
         typer.Option(
-            help="native, or MNI152 for scans that are there already and are not registered.",
-            autocompletion=complete.one_of("native", "MNI152"),
+            help="native; co-registered (with --t1); or MNI152: scans are there already.",
+            autocompletion=complete.one_of("native", "co-registered", "MNI152"),
         ),
     ] = "native",
+    t1: Annotated[
+        Path | None,
+        typer.Option(
+            "--t1",
+            help="T1 of the same session, or a folder of them: there brain and registration are found.",
+        ),
+    ] = None,
     point: Annotated[
         str | None,
         typer.Option(
@@ -63,6 +70,7 @@ def predict(
         brain_mask=brain_mask,
         stripped=stripped,
         space=space,
+        t1=t1,
         point=point,
         match=match,
     )

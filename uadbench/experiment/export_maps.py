@@ -34,8 +34,9 @@ def export_maps(
     """Write a run's score maps as NIfTI: `PARTITION/ID.nii.gz`, in each scan's own voxels or `on_grid`.
 
     Beside them are the brain masks, `brain/PARTITION/ID.nii.gz`, and, where the method makes them, the
-    pseudo-healthy volumes, `pseudo_healthy/...`, in the scan's units. Maps are 0 outside the brain. A scan
-    whose files cannot be read is named and the others are written.
+    pseudo-healthy volumes, `pseudo_healthy/...`, in the scan's units. Maps are 0 outside the brain; a voxel
+    of the scan has the score of the nearest voxel of the grid. A scan whose files cannot be read is named
+    and the others are written.
     """
     for name in partitions:
         if name not in EVALUATED:
@@ -68,7 +69,10 @@ def _export_case(case: Case, out: Path, extractor: str | None, runtime: Runtime)
     affine, mask = grid.affine, brain.astype(np.uint8)
     if extractor is not None:
         own = OwnSpace.of(prepared.session, prepared, extractor, runtime.paths.cache)
-        volumes = {name: own.carry_scores(volume) for name, volume in volumes.items()}
+        volumes = {
+            name: own.carry_image(volume) if name == RESTORED else own.carry_values(volume)
+            for name, volume in volumes.items()
+        }
         affine, mask = own.header.affine, own.brain.astype(np.uint8)
     written: dict[str, NDArray[np.float32] | NDArray[np.uint8]] = {BRAINS: mask, **volumes}
     for name, volume in written.items():

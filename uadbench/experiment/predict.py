@@ -63,9 +63,7 @@ def predict_scan(
     out: Path,
     runtime: Runtime,
     brain_mask: Path | None = None,
-    stripped: bool = False,
-    point: str | None = None,
-    space: str = SPACES[0],
+    **asked_for: Any,
 ) -> Prediction:
     """Score a scan with the model of a record or a model file, and write what it says into `out`.
 
@@ -73,9 +71,9 @@ def predict_scan(
     mask, registration unless it is in MNI152, scaling. Files: `score_map`, `mask` where there is a threshold
     and, where the method makes one, `pseudo_healthy`, each `.nii.gz` with the shape and affine of the scan
     and 0 outside its brain; `picture.png`; `prediction.json`, last. What is there already, whole and of the
-    same scan, model and threshold, is not made again. The last four arguments are fields of `Asked`.
+    same scan, model and threshold, is not made again. The last arguments are fields of `Asked`.
     """
-    model, asked = load_model(run, runtime), Asked(brain_mask, stripped, space, point)
+    model, asked = load_model(run, runtime), Asked(brain_mask, **asked_for)
     check_asked(model, asked)
     session = make_session(scan.name.split(".")[0], scan, model, asked)
     key = find_key(session, model, asked)
@@ -85,7 +83,10 @@ def predict_scan(
     ready, reasons = prepare_scans([session], model, runtime)
     for reason in reasons.values():
         raise UserError(f"The scan could not be prepared: {reason}")
-    return predict_ready(ready[session.id], model, asked, out, runtime)
+    try:
+        return predict_ready(ready[session.id], model, asked, out, runtime)
+    except SubjectError as error:  # a file that has changed meanwhile
+        raise UserError(str(error)) from error
 
 
 def check_asked(model: Model, asked: Asked) -> None:
@@ -99,16 +100,18 @@ def check_asked(model: Model, asked: Asked) -> None:
 def make_session(name: str, scan: Path, model: Model, asked: Asked) -> Session:
     """A scan as a session; UserError where its file says that it cannot be used."""
     try:
-        read_header(scan)
-        if asked.brain_mask is not None:
-            read_header(asked.brain_mask)
+        for path in (scan, asked.brain_mask, asked.t1):
+            if path is not None:
+                read_header(path)
     except SubjectError as error:
         raise UserError(str(error)) from error
+    if asked.t1 is not None and model.facts.contrast == "T1":
+        raise UserError("--t1 is for models of other contrasts, and this one's is T1: leave it out.")
     return Session(
         id=name,
         cohort=OWN.name,
         subject=name,
-        images={model.facts.contrast: scan},
+        images={model.facts.contrast: scan} | ({} if asked.t1 is None else {"T1": asked.t1}),
         healthy=True,
         brain_mask=asked.brain_mask,
         skull_stripped=asked.stripped,
@@ -149,9 +152,8 @@ def predict_ready(ready: Ready, model: Model, asked: Asked, out: Path, runtime: 
     names = _write(ready, volumes, mask, out, own)
     title = f"{facts.method} {facts.variant}: {ready.session.id}"
     save_figure(_draw(ready, title, volumes, mask, point), out / PICTURE)
-    (scan,) = ready.session.images.values()
     prediction = Prediction(
-        scan=str(scan),
+        scan=str(ready.session.images[facts.contrast]),
         method=facts.method,
         variant=facts.variant,
         trained_on=facts.train,
@@ -181,11 +183,11 @@ def _write(
 
     Files that an earlier prediction has left and this one does not have are removed.
     """
-    written: dict[str, NDArray[Any]] = {SCORE: own.carry_scores(volumes[SCORE])}
+    written: dict[str, NDArray[Any]] = {SCORE: own.carry_values(volumes[SCORE])}
     if HEALTHY in volumes:
-        written[HEALTHY] = own.carry_scores(restore_units(volumes[HEALTHY], ready.evaluation))
+        written[HEALTHY] = own.carry_image(restore_units(volumes[HEALTHY], ready.evaluation))
     if mask is not None:
-        written[MASK] = own.carry_mask(mask)
+        written[MASK] = own.carry_values(mask.astype(np.uint8))
     for name in {SCORE, HEALTHY, MASK} - written.keys():
         (out / f"{name}.nii.gz").unlink(missing_ok=True)
     write_volumes(out, written, own.header.affine)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +24,8 @@ LEFT_OUT = ("note", "key", "files")  # of a prediction, in the table
 # Names that HD-BET, SynthStrip's users and BIDS give to the mask of a scan NAME.
 MASK_NAMES = ("{}", "{}_mask", "{}_brain_mask", "{}_brain", "{}_bet_mask", "{}_desc-brain_mask")
 
+T1_NAMES = ("{}", "{}_T1", "{}_T1w")
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -44,20 +46,10 @@ def predict_folder(run: Path, scans: Path, out: Path, runtime: Runtime, asked: A
     found = find_scans(scans, out, asked.match)
     model = load_model(run, runtime)
     check_asked(model, asked)
-    if asked.brain_mask is not None and not asked.brain_mask.is_dir():
-        raise UserError(f"--brain-mask expects a folder for a folder of scans, got {asked.brain_mask}.")
-    done, failures = dict[str, Prediction](), dict[str, str]()
-    waiting: dict[str, tuple[Session, Asked]] = {}
-    for name, paths in found.items():
-        try:
-            session, known = _take(name, paths, model, asked)
-            earlier = find_earlier(out / name, find_key(session, model, known))
-            if earlier is None:
-                waiting[name] = session, known
-            else:
-                done[name] = earlier
-        except UserError as error:
-            failures[name] = str(error)
+    for option, folder in (("--brain-mask", asked.brain_mask), ("--t1", asked.t1)):
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"{option} expects a folder for a folder of scans, got {folder}.")
+    done, failures, waiting = _look(found, model, out, asked)
     before = len(done)
     todo = [session for session, _ in waiting.values()]
     ready, reasons = prepare_scans(todo, model, runtime) if todo else ({}, {})
@@ -74,6 +66,26 @@ def predict_folder(run: Path, scans: Path, out: Path, runtime: Runtime, asked: A
     sorted_done = {name: done[name] for name in found if name in done}
     write_table(out, found, sorted_done, failures)
     return Predictions(out, sorted_done, failures, before)
+
+
+def _look(
+    found: Mapping[str, list[Path]], model: Model, out: Path, asked: Asked
+) -> tuple[dict[str, Prediction], dict[str, str], dict[str, tuple[Session, Asked]]]:
+    """The scans that are done already, those that cannot be used and why, and those to be done."""
+    done, failures = dict[str, Prediction](), dict[str, str]()
+    waiting = dict[str, tuple[Session, Asked]]()
+    for name, paths in found.items():
+        try:
+            session, known = _take(name, paths, model, asked)
+            earlier = find_earlier(out / name, find_key(session, model, known))
+        except UserError as error:
+            failures[name] = str(error)
+            continue
+        if earlier is None:
+            waiting[name] = session, known
+        else:
+            done[name] = earlier
+    return done, failures, waiting
 
 
 def _predict(scan: Ready, model: Model, asked: Asked, out: Path, runtime: Runtime) -> Prediction | str:
@@ -123,21 +135,27 @@ def _take(name: str, paths: list[Path], model: Model, asked: Asked) -> tuple[Ses
     (path,) = paths
     if is_absent(path):
         raise UserError(f"{path} is a link or pointer whose content is not here: fetch it first.")
-    known = (
-        asked if asked.brain_mask is None else replace(asked, brain_mask=_find_mask(name, asked.brain_mask))
+    known = replace(
+        asked,
+        brain_mask=_find_beside(name, asked.brain_mask, MASK_NAMES, "brain mask"),
+        t1=_find_beside(name, asked.t1, T1_NAMES, "T1"),
     )
     return make_session(name, path, model, known), known
 
 
-def _find_mask(name: str, masks: Path) -> Path:
-    """The brain mask of a scan in the folder of masks."""
-    place = masks / name
-    wanted = [form.format(place.name) for form in MASK_NAMES]
+def _find_beside(name: str, folder: Path | None, forms: Sequence[str], what: str) -> Path | None:
+    """The file of a folder that goes with a scan, by its name; None where there is no folder."""
+    if folder is None:
+        return None
+    place = folder / name
+    wanted = [form.format(place.name) for form in forms]
     there = place.parent.iterdir() if place.parent.is_dir() else []
     found = [path for path in sorted(there) if volume_stem(path) in wanted and files_of(path)[0] == path]
     if len(found) != 1:
-        what = "no brain mask" if not found else f"{len(found)} brain masks"
-        raise UserError(f"{masks} has {what} of {name}: expected one {name}.nii.gz or {name}_mask.nii.gz.")
+        count = "no" if not found else str(len(found))
+        raise UserError(
+            f"{folder} has {count} {what} of {name}: expected one {' or '.join(wanted[:2])}.nii.gz."
+        )
     return found[0]
 
 

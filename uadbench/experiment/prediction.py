@@ -14,7 +14,7 @@ from uadbench.experiment.model_facts import POINTS
 from uadbench.system.errors import UserError
 from uadbench.system.files import read_json, sha256_file, sha256_json
 
-SPACES = ("native", "MNI152")
+SPACES = ("native", "co-registered", "MNI152")
 JSON = "prediction.json"
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,10 @@ class Asked:
 
     brain_mask: Path | None = None  # of a folder of scans a folder with masks of the same names
     stripped: bool = False  # they show the brain alone
-    space: str = SPACES[0]
+    space: str = SPACES[0]  # of SPACES
+    # T1 of the same session (a folder, of a folder of scans), on which a brain without a mask is found; where
+    # they are co-registered, it is registered to MNI152 in the scan's place.
+    t1: Path | None = None
     point: str | None = None
     match: str = "*"  # of a folder of scans those with such a name
 
@@ -81,8 +84,12 @@ def find_threshold(model: Model, point: str | None) -> tuple[str | None, float |
 
 def find_key(session: Session, model: Model, asked: Asked) -> str:
     """A hash of all that decides a prediction: the files' content, the model, and what is asked for."""
-    files = [*session.images.values(), *([session.brain_mask] if session.brain_mask else [])]
-    digests = [[sha256_file(path) for path in files_of(file)] for file in files]
+    files = {**session.images, "brain": session.brain_mask}
+    digests = {
+        name: [sha256_file(path) for path in files_of(file)]
+        for name, file in files.items()
+        if file is not None
+    }
     point = find_threshold(model, asked.point)
     return sha256_json([digests, model.digest, asked.stripped, asked.space, point])
 

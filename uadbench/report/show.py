@@ -114,7 +114,7 @@ def show_prediction(found: "Prediction", out: Path) -> None:
 def show_predictions(found: "Predictions") -> None:
     """What was said about the scans of a folder, and which of them failed."""
     lines = [
-        (name, _plain(one.suspicious_ml), f"{one.scan_score:.4g}", _plain(one.healthy_percentile))
+        (name, _brief(one.suspicious_ml), f"{one.scan_score:.4g}", _brief(one.healthy_percentile))
         for name, one in found.done.items()
     ]
     if lines:
@@ -132,6 +132,10 @@ def show_predictions(found: "Predictions") -> None:
     print_line(f"{done}, {len(found.failures)} failed; files under {found.folder}")
     for one in list(found.done.values())[:1]:
         print_line(one.note, style="dim")
+
+
+def _brief(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def show_exported(model: "Model", out: Path) -> None:
@@ -213,8 +217,6 @@ def show_prepared(made: "Preparation") -> None:
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.1f}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {count}" for key, count in value.items())
     return "" if value is None else str(value)
