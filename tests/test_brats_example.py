@@ -1,7 +1,7 @@
 """The engine gives other people's figures: the example cases of the BraTS 2026 metrics.
 
-Their four pairs and reference values are in github.com/BraTS/BraTS_evaluation (commit 791134c): `pred/`, `ref/`
-and `sample_mets_metrics.json` of its folder `example`, in `$UADBENCH_TEST_DATA/brats2026`.
+Their four pairs and reference values are in github.com/BraTS/BraTS_evaluation (commit 791134c): `pred/`,
+`ref/` and `sample_mets_metrics.json` of its folder `example`, in `$UADBENCH_TEST_DATA/brats2026`.
 """
 
 import csv
@@ -51,8 +51,8 @@ def test_every_region_has_the_published_figures(
     low, high = (there.min(0) - MARGIN).clip(0), there.max(0) + MARGIN + 1
     box = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
 
-    # Their distances take the voxel sides in reverse order, which shows where a voxel is no cube; nothing else
-    # of these figures depends on the sides.
+    # Their distances take the voxel sides in reverse order, which shows where a voxel is no cube; nothing
+    # else of these figures depends on the sides.
     done = uadbench.evaluate_maps(
         {name: np.isin(called[box], labels) for name, labels in REGIONS.items()},
         {name: np.isin(truth[box], labels) for name, labels in REGIONS.items()},

@@ -19,11 +19,15 @@ from uadbench.cli import app
 from uadbench.evaluation.matching import match_lesions
 from uadbench.experiment.check_record import check_record
 from uadbench.experiment.collect import collect_records
+from uadbench.experiment.config import Runtime
 from uadbench.experiment.elsewhere.asked import MapsConfig
 from uadbench.experiment.elsewhere.pairing import key_of, pair_files
+from uadbench.experiment.run import Outcome
 from uadbench.report import formats, views
 from uadbench.report import leaderboard as board
 from uadbench.system.errors import UserError
+from uadbench.system.paths import Paths
+from uadbench.system.progress import Silent
 
 SHAPE, SIDES = (12, 14, 8), (2.0, 2.0, 4.0)
 AFFINE = np.diag([-2.0, 2.0, 4.0, 1.0])  # the first axis runs to the left
@@ -70,12 +74,31 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def done(made: Path) -> Outcome:
+    """What was measured of the maps, with healthy scans; nobody changes it."""
+    paths = Paths(made / "data", made / "runs", made / "results", made / "runs" / "cache")
+    runtime = Runtime(paths, Silent(), "cpu", workers=1)
+    folders: dict[str, Any] = {name: made / name for name in ("truth", "brain", "healthy", "val")}
+    return uadbench.evaluate_maps(made / "maps", runtime=runtime, name="mine", **folders)
+
+
+@pytest.fixture(scope="module")
+def masked(made: Path, done: Outcome) -> Outcome:
+    """The same of the masks, in the same results."""
+    paths = Paths(made / "data", made / "runs", made / "results", made / "runs" / "cache")
+    runtime = Runtime(paths, Silent(), "cpu", workers=1)
+    folders: dict[str, Any] = {name: made / name for name in ("truth", "brain")}
+    return uadbench.evaluate_maps(made / "masks", runtime=runtime, name="mask", **folders)
+
+
 @pytest.fixture
 def own(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the folders that may be changed, with results of its own."""
     for name in ("data", "runs", "results"):
         monkeypatch.setenv(f"UADBENCH_{name.upper()}", str(tmp_path / name))
-    return Path(shutil.copytree(made, tmp_path / "own"))
+    ignored = shutil.ignore_patterns("results", "runs")
+    return Path(shutil.copytree(made, tmp_path / "own", ignore=ignored))
 
 
 def evaluate(own: Path, maps: str = "maps", **asked: Any) -> Any:
@@ -91,10 +114,8 @@ def listed(path: Path, name: str) -> list[dict[str, str]]:
 # ---- figures -----------------------------------------------------------------------------------
 
 
-def test_figures_are_those_of_the_voxels_of_the_files(own: Path) -> None:
+def test_figures_are_those_of_the_voxels_of_the_files(done: Outcome) -> None:
     from sklearn.metrics import average_precision_score, roc_auc_score
-
-    done = evaluate(own, healthy=own / "healthy", val=own / "val")
 
     regions = [brain() | lesion_of(n) for n in range(3)]
     labels = [lesion_of(n)[region] for n, region in enumerate(regions)]
@@ -103,7 +124,8 @@ def test_figures_are_those_of_the_voxels_of_the_files(own: Path) -> None:
     pooled = np.concatenate(labels), np.concatenate(scores)
     assert raw.ap == pytest.approx(average_precision_score(*pooled), abs=1e-4)
     assert raw.auroc == pytest.approx(roc_auc_score(*pooled), abs=1e-4)
-    for subject, label, score in zip(done.record.subjects[:3], labels, scores, strict=True):
+    ill = [one for one in done.record.subjects if one.partition == "lesion-test"]
+    for subject, label, score in zip(ill, labels, scores, strict=True):
         assert subject.ap["raw"] == pytest.approx(average_precision_score(label, score), abs=1e-6)
         assert subject.lesion_ml == pytest.approx(10 * 0.016)  # voxels of 2 x 2 x 4 mm
         assert subject.voxel_ml == pytest.approx(0.016)
@@ -114,9 +136,7 @@ def test_figures_are_those_of_the_voxels_of_the_files(own: Path) -> None:
     assert done.record.summary.scan.auroc is not None
 
 
-def test_the_record_says_where_its_maps_come_from_and_is_consistent(own: Path) -> None:
-    done = evaluate(own)
-
+def test_the_record_says_where_its_maps_come_from_and_is_consistent(done: Outcome) -> None:
     made = done.record
     assert made.elsewhere is not None
     assert made.elsewhere.kind == "maps"
@@ -130,8 +150,8 @@ def test_the_record_says_where_its_maps_come_from_and_is_consistent(own: Path) -
     assert check_record(done.path).wrong == []
 
 
-def test_arrays_give_the_record_of_the_files(own: Path) -> None:
-    of_files = evaluate(own).record
+def test_arrays_give_the_record_of_the_files(own: Path, done: Outcome) -> None:
+    of_files = done.record
     lesions = {f"sub-{n}": lesion_of(n) for n in range(3)}
     of_arrays = uadbench.evaluate_maps(
         {name: score_of(n, mask) for n, (name, mask) in enumerate(lesions.items())},
@@ -144,11 +164,12 @@ def test_arrays_give_the_record_of_the_files(own: Path) -> None:
 
     # The files run to the left, the arrays to the right: figures do not know.
     assert of_arrays.summary.profiles["raw"].ap == of_files.summary.profiles["raw"].ap
-    assert of_arrays.summary.profiles["raw"].points == of_files.summary.profiles["raw"].points
+    of_both = (one.summary.profiles["raw"].points["oracle"] for one in (of_arrays, of_files))
+    assert len({(point.dsc, point.recall, point.threshold) for point in of_both}) == 1
 
 
-def test_storage_orientation_does_not_matter(own: Path) -> None:
-    straight = evaluate(own).record
+def test_storage_orientation_does_not_matter(own: Path, done: Outcome) -> None:
+    straight = done.record
     for path in (own / "maps").iterdir():
         image = nibabel.load(path)
         nibabel.save(image.as_reoriented(nibabel.orientations.axcodes2ornt(("P", "S", "R"))), path)
@@ -158,8 +179,8 @@ def test_storage_orientation_does_not_matter(own: Path) -> None:
     assert turned.summary.profiles["raw"].ap == straight.summary.profiles["raw"].ap
 
 
-def test_every_lesion_is_listed_with_its_volume_and_place(own: Path) -> None:
-    rows = listed(evaluate(own, "masks").path, "lesions")
+def test_every_lesion_is_listed_with_its_volume_and_place(masked: Outcome) -> None:
+    rows = listed(masked.path, "lesions")
 
     assert len(rows) == 6
     small, large = sorted(rows[:2], key=lambda row: float(row["volume_ml"]))
@@ -171,10 +192,8 @@ def test_every_lesion_is_listed_with_its_volume_and_place(own: Path) -> None:
     assert large["found_given"] == "found"
 
 
-def test_masks_have_dice_and_no_thresholds_and_no_curves(own: Path) -> None:
-    done = evaluate(own, "masks")
-
-    made, raw = done.record, done.record.summary.profiles["raw"]
+def test_masks_have_dice_and_no_thresholds_and_no_curves(masked: Outcome) -> None:
+    made, raw = masked.record, masked.record.summary.profiles["raw"]
     called = [(score_of(n, lesion_of(n)) > 1.5) & (brain() | lesion_of(n)) for n in range(3)]
     hits = sum(int((c & lesion_of(n)).sum()) for n, c in enumerate(called))
     expected = 2 * hits / (sum(int(c.sum()) for c in called) + 30)
@@ -184,7 +203,7 @@ def test_masks_have_dice_and_no_thresholds_and_no_curves(own: Path) -> None:
     assert not any(subject.ap for subject in made.subjects)
     assert made.elsewhere is not None
     assert made.elsewhere.kind == "masks"
-    assert check_record(done.path).wrong == []
+    assert check_record(masked.path).wrong == []
 
 
 def test_lesions_and_components_are_matched_one_to_one() -> None:
@@ -238,7 +257,7 @@ def test_what_belongs_to_nobody_is_listed_and_no_truth_is_passed_over(own: Path)
     assert any("sub-9" in said for said in done.elsewhere.remarks)
 
 
-def test_a_table_names_the_files_and_the_subjects(own: Path) -> None:
+def test_a_table_names_the_files_and_the_subjects(own: Path, done: Outcome) -> None:
     lines = ["map,truth,brain,subject,site,age,sex,lesion_kind"]
     for n in range(3):
         files = f"maps/sub-{n}_T1w_anomaly.nii.gz,truth/sub-{n}_label-L_mask.nii.gz"
@@ -251,7 +270,7 @@ def test_a_table_names_the_files_and_the_subjects(own: Path) -> None:
     ill = next(one for one in made.subjects if one.id == "p1")
     assert (ill.site, ill.age, ill.sex, ill.lesion_kind) == ("Leeds", 41.0, "F", "stroke")
     assert made.summary.subjects["healthy-test"] == 1
-    assert made.summary.profiles["raw"].ap == evaluate(own).record.summary.profiles["raw"].ap
+    assert made.summary.profiles["raw"].ap == done.record.summary.profiles["raw"].ap
 
 
 # ---- bad input ---------------------------------------------------------------------------------
@@ -380,13 +399,12 @@ def test_scores_that_are_no_numbers_count_as_the_lowest_where_that_is_asked_for(
     assert any("lowest score" in said for said in done.elsewhere.remarks)
 
 
-def test_nan_outside_the_brain_is_nothing(own: Path) -> None:
+def test_nan_outside_the_brain_is_nothing(own: Path, done: Outcome) -> None:
     scores = score_of(1, lesion_of(1))
     scores[0, 0, 0] = np.nan
-    before = evaluate(own).record
     write(own / "maps/sub-1_T1w_anomaly.nii.gz", scores)
 
-    assert evaluate(own, name="other").record.summary.profiles["raw"].ap == before.summary.profiles["raw"].ap
+    assert evaluate(own).record.summary.profiles["raw"].ap == done.record.summary.profiles["raw"].ap
 
 
 def test_whole_numbers_with_few_values_are_remarked_on(own: Path) -> None:
@@ -420,10 +438,8 @@ def test_the_record_of_other_maps_is_not_lost(own: Path) -> None:
     assert evaluate(own, force=True).record.score_hash != first.record.score_hash
 
 
-def test_a_record_takes_no_options_of_maps(own: Path) -> None:
-    record = evaluate(own).path
-
-    result = CliRunner().invoke(app, ["evaluate", str(record), "--truth", str(own / "truth")])
+def test_a_record_takes_no_options_of_maps(done: Outcome) -> None:
+    result = CliRunner().invoke(app, ["evaluate", str(done.path), "--truth", "truth"])
 
     assert "whose maps are known: leave --truth out" in str(result.exception)
 
@@ -431,10 +447,7 @@ def test_a_record_takes_no_options_of_maps(own: Path) -> None:
 # ---- tables ------------------------------------------------------------------------------------
 
 
-def test_every_table_shows_the_mark(own: Path) -> None:
-    done = evaluate(own)
-    evaluate(own, "masks", name="mask")
-
+def test_every_table_shows_the_mark(done: Outcome, masked: Outcome) -> None:
     found = collect_records(done.path.parents[5])
     assert not found.left_out
     (table,) = board.tables(found.records, resamples=200)
