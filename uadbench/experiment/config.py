@@ -209,7 +209,12 @@ def _check_options(config: RunConfig) -> None:
 
 
 def _check_space(rules: Protocol, card: DatasetCard) -> None:
-    """Slices without geometry and volumes in MNI152 never meet in one run."""
+    """Slices without geometry and volumes in MNI152 never meet in one run, and runs leave native space."""
+    if rules.native:
+        raise UserError(
+            f"Protocol {rules.id} is for maps made elsewhere, with lesion masks of your own: "
+            f"`uadbench evaluate MAPS --truth DIR`; {card.name} has {card.protocol}."
+        )
     if rules.flat != (card.space == "pixels"):
         has = "slices without geometry" if card.space == "pixels" else "volumes"
         wanted = "slices without geometry" if rules.flat else "volumes in MNI152"

@@ -21,7 +21,7 @@ from uadbench.evaluation.maps import Case
 from uadbench.experiment.assemble import describe_taking_part
 from uadbench.experiment.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
-from uadbench.experiment.elsewhere.asked import Entry, MapsConfig, Source
+from uadbench.experiment.elsewhere.asked import Arrays, Entry, MapsConfig, Source
 from uadbench.experiment.elsewhere.cases import bring_scores, check_faults
 from uadbench.experiment.elsewhere.held import Held, describe_fault, describe_parts, named_few
 from uadbench.experiment.elsewhere.pairing import key_of, volumes_by_key
@@ -92,9 +92,16 @@ def _resolve(asked: MapsConfig, runtime: Runtime) -> ResolvedRun:
 
 
 def _given(asked: MapsConfig) -> Mapping[str, Source]:
-    """The maps of all folders by key."""
+    """The maps of all folders by key; of a folder with one for each partition, these are meant."""
+    whole = asked.maps if isinstance(asked.maps, Path) else Path()
+    parts = [whole / name for name in EVALUATED if isinstance(asked.maps, Path) and (whole / name).is_dir()]
     found: dict[str, Source] = {}
-    for given, option in ((asked.maps, "MAPS"), (asked.healthy, "--healthy"), (asked.val, "--val")):
+    folders: list[Path | Arrays] = [*parts] or [asked.maps]
+    for given, option in (
+        *[(one, "MAPS") for one in folders],
+        (asked.healthy, "--healthy"),
+        (asked.val, "--val"),
+    ):
         for key, source in volumes_by_key(given, option).items():
             if key in found:
                 raise UserError(f"{key} is in several folders of maps: every scan has one map.")
