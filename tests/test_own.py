@@ -167,6 +167,11 @@ def test_what_cannot_be_used_is_left_out_with_its_reason(scans: Path, runtime: R
 @pytest.mark.parametrize(
     ("files", "said"),
     [
+        (
+            ["sub-1/anat/T1w.nii.gz"],
+            r"no subject that can be used \(sub-1/anat/T1w.nii.gz: is not named as BIDS",
+        ),
+        (["sub-1/anat/sub-1_T1w.nii.gz"], "nothing says that the subject is healthy"),
         ([], "holds nothing; expected: healthy/ and lesion/"),
         (["notes.txt"], "holds no scan; expected: healthy/"),
         (["a.nii.gz"], r"holds 1 \(a.nii.gz\), in neither healthy/ nor lesion/; expected"),
@@ -192,3 +197,124 @@ def test_a_folder_that_is_no_data_set_is_told_so(
         name_dataset(str(root), runtime)
 
     assert not (runtime.paths.own / "datasets" / "own_x" / "card.toml").exists()
+
+
+# ---- BIDS --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bids_set(tmp_path: Path) -> Path:
+    """Two patients (one with two sessions), two controls, one of whom nothing is said."""
+    root = tmp_path / "study"
+    touch = np.zeros((2, 2, 2), np.uint8)
+    for place in (
+        "sub-01/ses-a/anat/sub-01_ses-a_T1w", "sub-01/ses-a/anat/sub-01_ses-a_ce-gad_T1w",
+        "sub-01/ses-a/anat/sub-01_ses-a_FLAIR", "sub-01/ses-b/anat/sub-01_ses-b_FLAIR",
+        "derivatives/manual/sub-01/ses-a/anat/sub-01_ses-a_space-FLAIR_label-lesion_mask",
+        "derivatives/manual/sub-01/ses-b/anat/sub-01_ses-b_label-lesion_dseg",
+        "sub-02/anat/sub-02_acq-hi_T1w", "sub-02/anat/sub-02_T1w", "sub-02/anat/sub-02_label-lesion_roi",
+        "derivatives/prep/sub-02/anat/sub-02_desc-brain_mask",
+        "derivatives/prep/sub-02/anat/sub-02_dseg", "derivatives/prep/sub-02/anat/sub-02_label-GM_probseg",
+        "derivatives/prep/sub-02/anat/sub-02_space-MNI152NLin6Asym_desc-brain_mask",
+        "derivatives/prep/sub-02/anat/sub-02_desc-preproc_T1w",
+        "sub-03/anat/sub-03_T1w", "sub-04/anat/sub-04_T1w", "sub-05/anat/sub-05_T1w",
+        "sub-03/func/sub-03_task-rest_bold", "sourcedata/sub-09/sub-09_T1w",
+    ):  # fmt: skip
+        save(root / f"{place}.nii.gz", touch)
+    (root / "dataset_description.json").write_text('{"Name": "study", "BIDSVersion": "1.8.0"}')
+    rows = ["participant_id\tage\tgroup", "sub-01\t50\tpatient", "sub-02\t60\tpatient"]
+    rows += ["sub-03\t40\tHealthy Control", "sub-04\t41\thc", "sub-05\t42\tn/a"]
+    (root / "participants.tsv").write_text("\n".join(rows))
+    return root
+
+
+def test_a_bids_set_is_read_by_its_names_and_its_groups(bids_set: Path, runtime: Runtime) -> None:
+    name = name_dataset(str(bids_set), runtime)
+
+    found = datasets.find_or_make(name, runtime.paths, 1, runtime.progress)
+    sessions = {session.id: session for session in found.sessions}
+    assert list(sessions) == ["sub-01_ses-a", "sub-01_ses-b", "sub-02", "sub-03", "sub-04"]
+    first = sessions["sub-01_ses-a"]
+    assert (first.subject, first.label, first.age, first.healthy) == ("sub-01", "a", 50.0, False)
+    assert sorted(first.images) == ["FLAIR", "T1", "T1c"]
+    assert (first.mask_contrast, first.brain_mask) == ("FLAIR", None)
+    assert sessions["sub-01_ses-b"].lesion_mask is not None
+    second = sessions["sub-02"]
+    assert second.images["T1"].name == "sub-02_T1w.nii.gz"
+    assert second.mask_of("T1") == bids_set / "derivatives/prep/sub-02/anat/sub-02_desc-brain_mask.nii.gz"
+    assert [sessions[one].healthy for one in ("sub-03", "sub-04")] == [True, True]
+    derived = "derivatives/prep/sub-02/anat/sub-02"
+    assert {item.id: item.reason for item in found.left_out} == {
+        "sub-02/anat/sub-02_acq-hi_T1w.nii.gz": "a second T1 beside sub-02/anat/sub-02_T1w.nii.gz",
+        f"{derived}_dseg.nii.gz": "does not say that its labels are lesions: name it with label-lesion",
+        f"{derived}_space-MNI152NLin6Asym_desc-brain_mask.nii.gz": (
+            "a mask in the space MNI152NLin6Asym, in which no image is used"
+        ),
+        "sub-05": "has no lesion mask, and nothing says that the subject is healthy",
+    }
+
+
+def test_a_card_in_the_folder_says_that_all_without_a_mask_are_healthy(
+    bids_set: Path, runtime: Runtime
+) -> None:
+    (bids_set / "participants.tsv").unlink()
+    (bids_set / "card.toml").write_text('role = "healthy"\n')
+
+    found = datasets.find_or_make(name_dataset(str(bids_set), runtime), runtime.paths, 1, runtime.progress)
+
+    assert [s.id for s in found.sessions if s.healthy] == ["sub-03", "sub-04", "sub-05"]
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("sub-02/anat/sub-02_acq-a_acq-b_T1w", "is not named as BIDS demands"),
+        ("sub-02/anat/sub-02_scan_T1w", "is not named as BIDS demands"),
+        ("sub-02/anat/sub-_T1w", "is not named as BIDS demands"),
+        ("sub-02/anat/T1w", "is not named as BIDS demands"),
+        ("sub-02/anat/sub-03_run-2_T1w", "is named after another subject than its folder, sub-02"),
+        ("derivatives/m/sub-77/anat/sub-77_label-lesion_mask", "a mask in the space of the scanner"),
+        ("sub-02/anat/sub-02_run-2_T1w", "a second T1 beside"),
+        ("sub-03/anat/sub-03_label-lesion_mask", "is said to be healthy and has a lesion mask"),
+    ],
+)
+def test_what_is_wrong_in_a_bids_set_is_left_out(
+    place: str, reason: str, bids_set: Path, runtime: Runtime
+) -> None:
+    save(bids_set / f"{place}.nii.gz", np.zeros((2, 2, 2), np.uint8))
+
+    assert any(said.startswith(reason) for said in left_out(bids_set, runtime).values())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{not json", "cannot be read as JSON"),
+        ("", "cannot be read as JSON"),
+        ("[1]", "cannot be read as JSON"),
+        ('{"Name": "x", "BIDSVersion": 1.8}', "expects text as BIDSVersion"),
+    ],
+)
+def test_a_description_that_is_none_is_a_mistake(
+    content: str, said: str, bids_set: Path, runtime: Runtime
+) -> None:
+    (bids_set / "dataset_description.json").write_text(content)
+
+    with pytest.raises(UserError, match=said):
+        name_dataset(str(bids_set), runtime)
+
+
+def test_without_a_description_with_links_in_circles_and_pickles_a_bids_set_is_read(
+    bids_set: Path, runtime: Runtime
+) -> None:
+    (bids_set / "dataset_description.json").unlink()
+    (bids_set / "sub-01" / "loop").symlink_to(bids_set)
+    (bids_set / "sub-03" / "anat" / "sub-03_FLAIR.nii.gz").symlink_to("nowhere")
+    (bids_set / ".ancpbids-dataset.pickle").write_bytes(b"never loaded")
+
+    name = name_dataset(str(bids_set), runtime)
+    found = datasets.find_or_make(name, runtime.paths, 1, runtime.progress)
+
+    assert len(found.sessions) == 5
+    assert any(item.id == "links without content" for item in found.left_out)
+    assert "dataset_description.json" in {remark.id for remark in found.remarks}
