@@ -1,24 +1,26 @@
 """Own scans: a folder is a data set like any other, and what is wrong in it is said in a sentence."""
 
-from collections.abc import Callable
+import os
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from uadbench import catalog, datasets
+from uadbench import api, catalog, datasets
 from uadbench.cards import dataset_card
+from uadbench.cli import app
 from uadbench.data import plain
 from uadbench.data.space import GRIDS
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.own import name_dataset
 from uadbench.experiment.run import run
+from uadbench.sweep.run_sweep import Sweep
 from uadbench.system.errors import UserError
 from uadbench.testing.toys import draw_ellipsoid
 
 GRID = GRIDS["g48"]
-Write = Callable[..., Path]
 
 
 def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
@@ -197,6 +199,115 @@ def test_a_folder_that_is_no_data_set_is_told_so(
         name_dataset(str(root), runtime)
 
     assert not (runtime.paths.own / "datasets" / "own_x" / "card.toml").exists()
+
+
+# ---- where a folder is accepted ----------------------------------------------------------------
+
+
+def uadbench(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    return done.output
+
+
+def test_verify_takes_a_folder_and_says_what_is_wrong_with_each_file(scans: Path, runtime: Runtime) -> None:
+    assert "nothing is wrong" in uadbench("verify", str(scans), "--workers", "1")
+    image, lesion = head(9, 20.0)
+    save(scans / "healthy" / "many_T1.nii.gz", np.stack([image, image], 3))
+    (scans / "healthy" / "empty_T1.nii.gz").write_bytes(b"")
+    save(scans / "lesion" / "astray_T1.nii.gz", image)
+    moved = GRID.affine.copy()
+    moved[:3, 3] += 40
+    save(scans / "masks" / "astray.nii.gz", lesion, moved)
+
+    done = CliRunner().invoke(app, ["verify", str(scans), "--workers", "1"])
+
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "expected three axes (further ones of length 1 are dropped): extract one volume" in said
+    assert "empty_T1.nii.gz" in said
+    assert "astray.nii.gz has the shape of T1, but another affine" in said
+    assert "something is wrong with 3 (astray, empty, many)" in said
+
+
+def test_prepare_and_load_volume_take_a_folder(scans: Path, runtime: Runtime) -> None:
+    said = uadbench("prepare", str(scans), "--grid", "g48", "--workers", "1")
+    volume = api.load_volume(scans, "patient7", grid="g48", runtime=runtime)
+
+    assert "skull-stripped image 5" in " ".join(said.split())
+    assert volume.image.shape == (1, *GRID.shape)
+    assert abs(np.count_nonzero(volume.brain) / np.count_nonzero(head(7)[0]) - 1) < 0.02
+
+
+def test_a_sweep_names_folders_anywhere(scans: Path, runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        f'methods = ["intensity"]\ndatasets = ["{scans}"]\ntrain = "{scans}"\n[[exclude]]\nseed = 3\n'
+    )
+
+    (task,) = Sweep(file, runtime).tasks
+
+    assert (task.config.dataset, task.config.train, task.mistake) == ("own_my_scans", "own_my_scans", "")
+    assert str(runtime.paths.own) not in os.environ.get(catalog.PLUGINS_VARIABLE, "")
+
+
+def test_a_new_data_set_is_written_from_a_folder(
+    scans: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = uadbench("new", "dataset", "hospital", "--from", str(scans), "--folder", str(tmp_path / "mine"))
+
+    assert said.startswith("hospital: 2 subjects with lesions, 3 healthy; T1;")
+    monkeypatch.setenv(catalog.PLUGINS_VARIABLE, str(tmp_path / "mine"))
+    assert dataset_card("hospital").space == "MNI152"
+    assert len(datasets.find_or_make("hospital", runtime.paths, 1, runtime.progress).sessions) == 5
+    assert "failed" not in uadbench("check-dataset", "hospital")
+
+
+@pytest.mark.parametrize("place", ["no/folder", "./scan.nii.gz", ""])
+def test_what_is_no_folder_is_a_mistake_in_one_sentence(
+    place: str, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scan.nii.gz").write_bytes(b"")
+
+    done = CliRunner().invoke(app, ["verify", place])
+
+    assert isinstance(done.exception, UserError)
+    assert not runtime.paths.own.exists()
+
+
+def test_a_contrast_that_no_name_says_is_asked_for_and_remembered(tmp_path: Path, runtime: Runtime) -> None:
+    save(tmp_path / "x" / "lesion" / "a.nii.gz", head(1, 20.0)[0])
+    save(tmp_path / "x" / "masks" / "a.nii.gz", 255 * head(1, 20.0)[1])
+
+    name = name_dataset(str(tmp_path / "x"), runtime, "flair")
+
+    assert dataset_card(name).contrasts == ("FLAIR",)
+    assert dataset_card(name).lesion_labels == (255,)
+    assert name_dataset(str(tmp_path / "x"), runtime) == name
+    assert dataset_card(name).contrasts == ("FLAIR",)
+    with pytest.raises(UserError, match="There is no contrast 'T7'"):
+        name_dataset(str(tmp_path / "x"), runtime, "T7")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("space = ", "is not valid TOML"),
+        ('space = "Mars"', "There is no space 'Mars'"),
+        ("spaces = 3", "There is no key 'spaces'"),
+        ('contrasts = ["T9"]', "There is no contrast 'T9'"),
+    ],
+)
+def test_a_card_in_the_folder_is_checked_under_its_own_name(
+    content: str, said: str, scans: Path, runtime: Runtime
+) -> None:
+    (scans / "card.toml").write_text(content)
+
+    with pytest.raises(UserError, match=said) as caught:
+        name_dataset(str(scans), runtime)
+
+    assert str(scans / "card.toml") in str(caught.value)
 
 
 # ---- BIDS --------------------------------------------------------------------------------------

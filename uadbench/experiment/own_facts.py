@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from uadbench.cards import Contrast, DatasetCard, spelled
+from uadbench.cards import OWN, Contrast, DatasetCard, spelled
 from uadbench.data import bids, own, plain
 from uadbench.data.dicom import explain_dicom
 from uadbench.data.layout import count_names, walk_tree
@@ -176,7 +176,7 @@ def _usual_card(folder: Path) -> dict[str, Any]:
         "population": "patients",
         "summary": "Somebody's own scans; what this card says was found in the files.",
         "address": "a folder of your own",
-        "access": "own data",
+        "access": OWN,
         "licence": "not stated",
         "forbids": "",
         "citation": "none",
