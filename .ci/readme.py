@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import blocks
 
-from uadbench.cards import all_datasets, all_methods
+from uadbench.cards import OWN, DatasetCard, all_datasets, all_methods
 from uadbench.experiment.collect import collect_records
 from uadbench.report import evidence, leaderboard
 from uadbench.report.leaderboard import Row, Table
@@ -43,9 +43,14 @@ def filled(text: str, parts: dict[str, str]) -> str:
     return text
 
 
+def shipped_datasets() -> dict[str, DatasetCard]:
+    """The cards of all data sets but folders of scans that were named on this machine."""
+    return {name: card for name, card in all_datasets()[0].items() if card.access != OWN}
+
+
 def parts(tables: Sequence[Table]) -> dict[str, str]:
     """What is filled in, by marker."""
-    methods, datasets = all_methods()[0], all_datasets()[0]
+    methods, datasets = all_methods()[0], shipped_datasets()
     families: dict[str, list[str]] = {}
     for name, card in methods.items():
         families.setdefault(card.family, []).append(f"`{name}`")
@@ -100,7 +105,7 @@ def _caption(table: Table, tables: Sequence[Table]) -> list[str]:
     else:
         others = sorted({one.test for one in tables} - {table.test})
         lines.append(
-            f"Not shown yet: {', '.join(n for n in all_datasets()[0] if n not in {t.test for t in tables})}."
+            f"Not shown yet: {', '.join(n for n in shipped_datasets() if n not in {t.test for t in tables})}."
             + (f" Other tables: {', '.join(others)}." if others else "")
         )
     if all(row.standing is None or row.standing.position is None for row in table.rows):

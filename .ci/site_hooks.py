@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from uadbench.cards import DatasetCard, MethodCard, all_datasets, all_methods
+from uadbench.cards import OWN, DatasetCard, MethodCard, all_datasets, all_methods
 from uadbench.cli import app
 from uadbench.report.field import findings, formats, views
 from uadbench.report.field.collection import collection
@@ -93,7 +93,7 @@ def _link(text: str) -> str:
 
 def datasets() -> str:
     """Every data set: a table, then a section for each."""
-    cards = list(all_datasets()[0].values())
+    cards = [card for card in all_datasets()[0].values() if card.access != OWN]
     rows = [
         (_to(c), c.title.split(":")[0], c.role, ", ".join(c.contrasts), c.access.split(":")[0]) for c in cards
     ]

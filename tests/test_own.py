@@ -1,24 +1,26 @@
 """Own scans: a folder is a data set like any other, and what is wrong in it is said in a sentence."""
 
-from collections.abc import Callable
+import os
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from uadbench import catalog, datasets
+from uadbench import api, catalog, datasets
 from uadbench.cards import dataset_card
+from uadbench.cli import app
 from uadbench.data import plain
 from uadbench.data.space import GRIDS
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.own import name_dataset
 from uadbench.experiment.run import run
+from uadbench.sweep.run_sweep import Sweep
 from uadbench.system.errors import UserError
 from uadbench.testing.toys import draw_ellipsoid
 
 GRID = GRIDS["g48"]
-Write = Callable[..., Path]
 
 
 def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
@@ -167,6 +169,11 @@ def test_what_cannot_be_used_is_left_out_with_its_reason(scans: Path, runtime: R
 @pytest.mark.parametrize(
     ("files", "said"),
     [
+        (
+            ["sub-1/anat/T1w.nii.gz"],
+            r"no subject that can be used \(sub-1/anat/T1w.nii.gz: is not named as BIDS",
+        ),
+        (["sub-1/anat/sub-1_T1w.nii.gz"], "nothing says that the subject is healthy"),
         ([], "holds nothing; expected: healthy/ and lesion/"),
         (["notes.txt"], "holds no scan; expected: healthy/"),
         (["a.nii.gz"], r"holds 1 \(a.nii.gz\), in neither healthy/ nor lesion/; expected"),
@@ -192,3 +199,233 @@ def test_a_folder_that_is_no_data_set_is_told_so(
         name_dataset(str(root), runtime)
 
     assert not (runtime.paths.own / "datasets" / "own_x" / "card.toml").exists()
+
+
+# ---- where a folder is accepted ----------------------------------------------------------------
+
+
+def uadbench(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, f"{done.output} {done.exception!r}"
+    return done.output
+
+
+def test_verify_takes_a_folder_and_says_what_is_wrong_with_each_file(scans: Path, runtime: Runtime) -> None:
+    assert "nothing is wrong" in uadbench("verify", str(scans), "--workers", "1")
+    image, lesion = head(9, 20.0)
+    save(scans / "healthy" / "many_T1.nii.gz", np.stack([image, image], 3))
+    (scans / "healthy" / "empty_T1.nii.gz").write_bytes(b"")
+    save(scans / "lesion" / "astray_T1.nii.gz", image)
+    moved = GRID.affine.copy()
+    moved[:3, 3] += 40
+    save(scans / "masks" / "astray.nii.gz", lesion, moved)
+
+    done = CliRunner().invoke(app, ["verify", str(scans), "--workers", "1"])
+
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "expected three axes (further ones of length 1 are dropped): extract one volume" in said
+    assert "empty_T1.nii.gz" in said
+    assert "astray.nii.gz has the shape of T1, but another affine" in said
+    assert "something is wrong with 3 (astray, empty, many)" in said
+
+
+def test_prepare_and_load_volume_take_a_folder(scans: Path, runtime: Runtime) -> None:
+    said = uadbench("prepare", str(scans), "--grid", "g48", "--workers", "1")
+    volume = api.load_volume(scans, "patient7", grid="g48", runtime=runtime)
+
+    assert "skull-stripped image 5" in " ".join(said.split())
+    assert volume.image.shape == (1, *GRID.shape)
+    assert abs(np.count_nonzero(volume.brain) / np.count_nonzero(head(7)[0]) - 1) < 0.02
+
+
+def test_a_sweep_names_folders_anywhere(scans: Path, runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        f'methods = ["intensity"]\ndatasets = ["{scans}"]\ntrain = "{scans}"\n[[exclude]]\nseed = 3\n'
+    )
+
+    (task,) = Sweep(file, runtime).tasks
+
+    assert (task.config.dataset, task.config.train, task.mistake) == ("own_my_scans", "own_my_scans", "")
+    assert str(runtime.paths.own) not in os.environ.get(catalog.PLUGINS_VARIABLE, "")
+
+
+def test_a_new_data_set_is_written_from_a_folder(
+    scans: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = uadbench("new", "dataset", "hospital", "--from", str(scans), "--folder", str(tmp_path / "mine"))
+
+    assert said.startswith("hospital: 2 subjects with lesions, 3 healthy; T1;")
+    monkeypatch.setenv(catalog.PLUGINS_VARIABLE, str(tmp_path / "mine"))
+    assert dataset_card("hospital").space == "MNI152"
+    assert len(datasets.find_or_make("hospital", runtime.paths, 1, runtime.progress).sessions) == 5
+    assert "failed" not in uadbench("check-dataset", "hospital")
+
+
+@pytest.mark.parametrize("place", ["no/folder", "./scan.nii.gz", ""])
+def test_what_is_no_folder_is_a_mistake_in_one_sentence(
+    place: str, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scan.nii.gz").write_bytes(b"")
+
+    done = CliRunner().invoke(app, ["verify", place])
+
+    assert isinstance(done.exception, UserError)
+    assert not runtime.paths.own.exists()
+
+
+def test_a_contrast_that_no_name_says_is_asked_for_and_remembered(tmp_path: Path, runtime: Runtime) -> None:
+    save(tmp_path / "x" / "lesion" / "a.nii.gz", head(1, 20.0)[0])
+    save(tmp_path / "x" / "masks" / "a.nii.gz", 255 * head(1, 20.0)[1])
+
+    name = name_dataset(str(tmp_path / "x"), runtime, "flair")
+
+    assert dataset_card(name).contrasts == ("FLAIR",)
+    assert dataset_card(name).lesion_labels == (255,)
+    assert name_dataset(str(tmp_path / "x"), runtime) == name
+    assert dataset_card(name).contrasts == ("FLAIR",)
+    with pytest.raises(UserError, match="There is no contrast 'T7'"):
+        name_dataset(str(tmp_path / "x"), runtime, "T7")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("space = ", "is not valid TOML"),
+        ('space = "Mars"', "There is no space 'Mars'"),
+        ("spaces = 3", "There is no key 'spaces'"),
+        ('contrasts = ["T9"]', "There is no contrast 'T9'"),
+    ],
+)
+def test_a_card_in_the_folder_is_checked_under_its_own_name(
+    content: str, said: str, scans: Path, runtime: Runtime
+) -> None:
+    (scans / "card.toml").write_text(content)
+
+    with pytest.raises(UserError, match=said) as caught:
+        name_dataset(str(scans), runtime)
+
+    assert str(scans / "card.toml") in str(caught.value)
+
+
+# ---- BIDS --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bids_set(tmp_path: Path) -> Path:
+    """Two patients (one with two sessions), two controls, one of whom nothing is said."""
+    root = tmp_path / "study"
+    touch = np.zeros((2, 2, 2), np.uint8)
+    for place in (
+        "sub-01/ses-a/anat/sub-01_ses-a_T1w", "sub-01/ses-a/anat/sub-01_ses-a_ce-gad_T1w",
+        "sub-01/ses-a/anat/sub-01_ses-a_FLAIR", "sub-01/ses-b/anat/sub-01_ses-b_FLAIR",
+        "derivatives/manual/sub-01/ses-a/anat/sub-01_ses-a_space-FLAIR_label-lesion_mask",
+        "derivatives/manual/sub-01/ses-b/anat/sub-01_ses-b_label-lesion_dseg",
+        "sub-02/anat/sub-02_acq-hi_T1w", "sub-02/anat/sub-02_T1w", "sub-02/anat/sub-02_label-lesion_roi",
+        "derivatives/prep/sub-02/anat/sub-02_desc-brain_mask",
+        "derivatives/prep/sub-02/anat/sub-02_dseg", "derivatives/prep/sub-02/anat/sub-02_label-GM_probseg",
+        "derivatives/prep/sub-02/anat/sub-02_space-MNI152NLin6Asym_desc-brain_mask",
+        "derivatives/prep/sub-02/anat/sub-02_desc-preproc_T1w",
+        "sub-03/anat/sub-03_T1w", "sub-04/anat/sub-04_T1w", "sub-05/anat/sub-05_T1w",
+        "sub-03/func/sub-03_task-rest_bold", "sourcedata/sub-09/sub-09_T1w",
+    ):  # fmt: skip
+        save(root / f"{place}.nii.gz", touch)
+    (root / "dataset_description.json").write_text('{"Name": "study", "BIDSVersion": "1.8.0"}')
+    rows = ["participant_id\tage\tgroup", "sub-01\t50\tpatient", "sub-02\t60\tpatient"]
+    rows += ["sub-03\t40\tHealthy Control", "sub-04\t41\thc", "sub-05\t42\tn/a"]
+    (root / "participants.tsv").write_text("\n".join(rows))
+    return root
+
+
+def test_a_bids_set_is_read_by_its_names_and_its_groups(bids_set: Path, runtime: Runtime) -> None:
+    name = name_dataset(str(bids_set), runtime)
+
+    found = datasets.find_or_make(name, runtime.paths, 1, runtime.progress)
+    sessions = {session.id: session for session in found.sessions}
+    assert list(sessions) == ["sub-01_ses-a", "sub-01_ses-b", "sub-02", "sub-03", "sub-04"]
+    first = sessions["sub-01_ses-a"]
+    assert (first.subject, first.label, first.age, first.healthy) == ("sub-01", "a", 50.0, False)
+    assert sorted(first.images) == ["FLAIR", "T1", "T1c"]
+    assert (first.mask_contrast, first.brain_mask) == ("FLAIR", None)
+    assert sessions["sub-01_ses-b"].lesion_mask is not None
+    second = sessions["sub-02"]
+    assert second.images["T1"].name == "sub-02_T1w.nii.gz"
+    assert second.mask_of("T1") == bids_set / "derivatives/prep/sub-02/anat/sub-02_desc-brain_mask.nii.gz"
+    assert [sessions[one].healthy for one in ("sub-03", "sub-04")] == [True, True]
+    derived = "derivatives/prep/sub-02/anat/sub-02"
+    assert {item.id: item.reason for item in found.left_out} == {
+        "sub-02/anat/sub-02_acq-hi_T1w.nii.gz": "a second T1 beside sub-02/anat/sub-02_T1w.nii.gz",
+        f"{derived}_dseg.nii.gz": "does not say that its labels are lesions: name it with label-lesion",
+        f"{derived}_space-MNI152NLin6Asym_desc-brain_mask.nii.gz": (
+            "a mask in the space MNI152NLin6Asym, in which no image is used"
+        ),
+        "sub-05": "has no lesion mask, and nothing says that the subject is healthy",
+    }
+
+
+def test_a_card_in_the_folder_says_that_all_without_a_mask_are_healthy(
+    bids_set: Path, runtime: Runtime
+) -> None:
+    (bids_set / "participants.tsv").unlink()
+    (bids_set / "card.toml").write_text('role = "healthy"\n')
+
+    found = datasets.find_or_make(name_dataset(str(bids_set), runtime), runtime.paths, 1, runtime.progress)
+
+    assert [s.id for s in found.sessions if s.healthy] == ["sub-03", "sub-04", "sub-05"]
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("sub-02/anat/sub-02_acq-a_acq-b_T1w", "is not named as BIDS demands"),
+        ("sub-02/anat/sub-02_scan_T1w", "is not named as BIDS demands"),
+        ("sub-02/anat/sub-_T1w", "is not named as BIDS demands"),
+        ("sub-02/anat/T1w", "is not named as BIDS demands"),
+        ("sub-02/anat/sub-03_run-2_T1w", "is named after another subject than its folder, sub-02"),
+        ("derivatives/m/sub-77/anat/sub-77_label-lesion_mask", "a mask in the space of the scanner"),
+        ("sub-02/anat/sub-02_run-2_T1w", "a second T1 beside"),
+        ("sub-03/anat/sub-03_label-lesion_mask", "is said to be healthy and has a lesion mask"),
+    ],
+)
+def test_what_is_wrong_in_a_bids_set_is_left_out(
+    place: str, reason: str, bids_set: Path, runtime: Runtime
+) -> None:
+    save(bids_set / f"{place}.nii.gz", np.zeros((2, 2, 2), np.uint8))
+
+    assert any(said.startswith(reason) for said in left_out(bids_set, runtime).values())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{not json", "cannot be read as JSON"),
+        ("", "cannot be read as JSON"),
+        ("[1]", "cannot be read as JSON"),
+        ('{"Name": "x", "BIDSVersion": 1.8}', "expects text as BIDSVersion"),
+    ],
+)
+def test_a_description_that_is_none_is_a_mistake(
+    content: str, said: str, bids_set: Path, runtime: Runtime
+) -> None:
+    (bids_set / "dataset_description.json").write_text(content)
+
+    with pytest.raises(UserError, match=said):
+        name_dataset(str(bids_set), runtime)
+
+
+def test_without_a_description_with_links_in_circles_and_pickles_a_bids_set_is_read(
+    bids_set: Path, runtime: Runtime
+) -> None:
+    (bids_set / "dataset_description.json").unlink()
+    (bids_set / "sub-01" / "loop").symlink_to(bids_set)
+    (bids_set / "sub-03" / "anat" / "sub-03_FLAIR.nii.gz").symlink_to("nowhere")
+    (bids_set / ".ancpbids-dataset.pickle").write_bytes(b"never loaded")
+
+    name = name_dataset(str(bids_set), runtime)
+    found = datasets.find_or_make(name, runtime.paths, 1, runtime.progress)
+
+    assert len(found.sessions) == 5
+    assert any(item.id == "links without content" for item in found.left_out)
+    assert "dataset_description.json" in {remark.id for remark in found.remarks}

@@ -32,6 +32,7 @@ AXES = {"L": "R", "P": "A", "I": "S"}  # direction -> its opposite, by which the
 Headline = Literal["raw", "median3", "baur5"]
 HEADLINES: tuple[str, ...] = get_args(Headline)
 
+OWN = "own data"  # how a card says that its scans are a folder of the user's: its `access`
 Value = bool | int | float | str | tuple[bool | int | float | str, ...]  # of an option
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=10**6)]

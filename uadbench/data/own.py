@@ -36,7 +36,7 @@ class Volume:
 
 
 def make_sessions(
-    root: Path, items: Iterable[Volume | LeftOut], card: DatasetCard
+    root: Path, items: Iterable[Volume | LeftOut | Remark], card: DatasetCard
 ) -> Iterator[Session | LeftOut | Remark]:
     """One session for each subject and visit, and what cannot be used, with the reason.
 
@@ -44,10 +44,10 @@ def make_sessions(
     """
     by_kind: dict[str, dict[tuple[str, str], list[Volume]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
-        if isinstance(item, LeftOut):
-            yield item
-        else:
+        if isinstance(item, Volume):
             by_kind[item.shows][item.who].append(item)
+        else:
+            yield item
     images, lesions, brains = (by_kind[kind] for kind in (IMAGE, LESION, BRAIN))
     told = any(volume.contrast for found in images.values() for volume in found)
     only = None if told or len(card.contrasts) > 1 else card.contrasts[0]
@@ -75,9 +75,9 @@ class Files:
         first = self.images[0]
         return first.subject + (f"_ses-{first.session}" if first.session else "")
 
-    def fault(self) -> str | None:
-        """Why the subject cannot be used, if so."""
-        said = {volume.healthy for volume in self.images}
+    def fault(self, all_healthy: bool) -> str | None:
+        """Why the subject cannot be used, if so; `all_healthy` holds for those of whom nothing is said."""
+        said = {True if all_healthy and one.healthy is None else one.healthy for one in self.images}
         mask = _below(self.lesions[0].path, self.root) if self.lesions else ""
         if len(said) > 1:
             return "is said to be healthy and to have lesions: rename one where they are two people"
@@ -110,7 +110,7 @@ def _make(
     files: Files, card: DatasetCard, table: tables.Participants, only: str | None
 ) -> Iterator[Session | LeftOut]:
     """The session that some files make, and those of them that are not used."""
-    if fault := files.fault():
+    if fault := files.fault(card.role == "healthy"):
         yield LeftOut(files.name, fault)
         return
     images, surplus = files.pick(only)

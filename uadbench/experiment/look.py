@@ -22,7 +22,8 @@ MOST_LABELS = 20  # of a label file; more values are no labels
 LOOKED_AT = 8  # scans without a brain mask that are opened, half of them healthy
 CONSTANT_NOISE = 1e-6  # of the brightness, in the corners of a scan whose background is one value
 HEAD_ML = 2200.0  # more stands out of a head with its skin than the largest brain has
-LARGE_ML = 1.0  # median lesion from which a test set is ranked after baur5 (protocol, rule 9)
+LARGE_ML = 1.0  # median lesion above which a test set is ranked after baur5 (protocol, rule 9)
+SPECK_ML = 0.1  # beside a tumour as an outline leaves them: they would make the median of any set of tumours
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def look(sessions: Sequence[Session], workers: int, progress: Progress) -> dict[
             seen.append(Seen() if isinstance(result, pool.Died) else result)
             stage.advance(1, sessions[position].id)
     several = [one for one, session in zip(seen, sessions, strict=True) if len(session.images) > 1]
-    lesions_ml = [size for one in seen for size in one.lesions_ml]
+    lesions_ml = [size for one in seen for size in one.lesions_ml if size >= SPECK_ML]
     stripped = {one.stripped for one in seen} - {None}
     return {
         "space": "co-registered" if several and all(one.together for one in several) else "native",

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from uadbench.cards import Contrast, DatasetCard, spelled
-from uadbench.data import own, plain
+from uadbench.cards import OWN, Contrast, DatasetCard, spelled
+from uadbench.data import bids, own, plain
 from uadbench.data.dicom import explain_dicom
 from uadbench.data.layout import count_names, walk_tree
 from uadbench.data.own import IMAGE, Volume
@@ -25,7 +25,7 @@ from uadbench.system.files import read_sealed, sha256_json, update_text, write_s
 from uadbench.system.text import visible
 
 CARD = "card.toml"  # in the folder itself: what it says counts, whatever is found
-LOOK_VERSION = 1  # raised where other facts would be found in the same files
+LOOK_VERSION = 2  # raised where other facts would be found in the same files
 CONTRASTS: tuple[str, ...] = get_args(Contrast)
 SHARES = {"train": 0.6, "val": 0.2}  # of the healthy subjects
 LAYOUT = (
@@ -65,23 +65,29 @@ class Facts:
         update_text(home / CARD, write_toml(self.card))  # last: it makes the data set known
 
 
-def find_facts(name: str, folder: Path, runtime: Runtime, contrast: str | None, home: Path) -> Facts:
+def find_facts(
+    name: str, folder: Path, runtime: Runtime, contrast: str | None = None, home: Path | None = None
+) -> Facts:
     """Look at a folder: at names every time, at the files themselves only where one has changed.
 
-    What was seen is kept in `home`. What the folder's own `card.toml` says goes before what is found.
+    What was seen is kept in `home`, if there is one. What the folder's own `card.toml` says goes before what
+    is found.
     """
     reader = find_reader(folder)
     items = list(reader.read_volumes(folder))
     stated = toml.parse(folder / CARD) if (folder / CARD).is_file() else {}
-    contrasts = find_contrasts(folder, items, contrast, stated.get("contrasts") or _earlier_contrasts(home))
+    images = [item for item in items if isinstance(item, Volume) and item.shows == IMAGE]
+    if not images:
+        raise _nobody(folder, items)
+    usual = stated.get("contrasts") or _earlier_contrasts(home)
+    contrasts = find_contrasts(folder, images, contrast, usual)
     draft = _usual_card(folder) | {"contrasts": contrasts} | stated | {"name": name}
     card = toml.typed(DatasetCard, draft, str(folder / CARD))
     made = list(own.make_sessions(folder, items, card))
     sessions = [item for item in made if isinstance(item, Session)]
     left_out = [item for item in made if isinstance(item, LeftOut)]
     if not sessions:
-        why = "; ".join(words for words, _ in by_reason(left_out)) or "it has no images"
-        raise UserError(f"{folder} holds no subject that can be used ({why}); expected: {LAYOUT}.")
+        raise _nobody(folder, left_out)
     looked = _look(folder, home, sessions, card.contrasts, runtime)
     facts = draft | _find_role(name, sessions, card) | looked | stated
     del facts["name"]
@@ -93,8 +99,10 @@ def find_reader(folder: Path) -> ModuleType:
     """The module that reads a folder's names; a UserError where there is nothing that any could read."""
     tree = walk_tree(folder)
     volumes = [path.name for path in tree.files if volume_stem(path)]
-    if volumes and plain.is_plain(folder):
+    if volumes and plain.is_plain(folder) and not (folder / bids.DESCRIPTION).exists():
         return plain
+    if volumes and bids.is_bids(folder):
+        return bids
     if volumes:
         found = f"{count_names(volumes)}, in neither healthy/ nor lesion/"
     elif dicom := explain_dicom(tree.files):
@@ -104,12 +112,20 @@ def find_reader(folder: Path) -> ModuleType:
     raise UserError(f"{folder} holds {found}; expected: {LAYOUT}.")
 
 
-def find_contrasts(folder: Path, items: Sequence[Any], asked: str | None, stated: Sequence[str]) -> list[str]:
+def _nobody(folder: Path, items: Sequence[Any]) -> UserError:
+    """There is no subject, for some reasons."""
+    reasons = [words for words, _ in by_reason(item for item in items if isinstance(item, LeftOut))]
+    why = "; ".join(reasons) or "there are masks alone"
+    return UserError(f"{folder} holds no subject that can be used ({why}); expected: {LAYOUT}.")
+
+
+def find_contrasts(
+    folder: Path, images: Sequence[Volume], asked: str | None, stated: Sequence[str]
+) -> list[str]:
     """The contrasts that the names of images say, the most frequent first.
 
     Where none does it is the one asked for, else those `stated` by the folder's own card or an earlier one.
     """
-    images = [item for item in items if isinstance(item, Volume) and item.shows == IMAGE]
     told = Counter(image.contrast for image in images if image.contrast)
     ill = Counter(image.contrast for image in images if image.contrast and not image.healthy)
     if told:
@@ -121,25 +137,26 @@ def find_contrasts(folder: Path, items: Sequence[Any], asked: str | None, stated
         return [known]
     if stated:
         return list(stated)
-    first = f", such as {images[0].path.name}," if images else ""
     raise UserError(
-        f"The names of the scans in {folder}{first} do not say which contrast they show: add --contrast (one "
+        f"The names of the scans in {folder}, such as {images[0].path.name}, do not say which contrast they "
+        f"show: add --contrast (one "
         f'of {", ".join(CONTRASTS)}), or a {CARD} with the line contrasts = ["FLAIR"] in the folder.'
     )
 
 
-def _earlier_contrasts(home: Path) -> Sequence[str]:
+def _earlier_contrasts(home: Path | None) -> Sequence[str]:
     """Those of the card that an earlier look has written."""
-    try:
-        return tuple(toml.parse(home / CARD)["contrasts"])
-    except (UserError, KeyError):
+    if home is None or not (home / CARD).is_file():
         return ()
+    return tuple(toml.parse(home / CARD)["contrasts"])
 
 
 def _look(
-    folder: Path, home: Path, sessions: Sequence[Session], contrasts: Sequence[str], runtime: Runtime
+    folder: Path, home: Path | None, sessions: Sequence[Session], contrasts: Sequence[str], runtime: Runtime
 ) -> dict[str, Any]:
     """What the files show, kept as long as no file of the folder changes."""
+    if home is None:
+        return look(sessions, runtime.workers, runtime.progress)
     files = [(path, path.stat()) for path in walk_tree(folder).files]
     listing = [[str(path.relative_to(folder)), one.st_size, one.st_mtime_ns] for path, one in files]
     key = sha256_json([LOOK_VERSION, listing, list(contrasts), sorted(s.id for s in sessions)])
@@ -159,7 +176,7 @@ def _usual_card(folder: Path) -> dict[str, Any]:
         "population": "patients",
         "summary": "Somebody's own scans; what this card says was found in the files.",
         "address": "a folder of your own",
-        "access": "own data",
+        "access": OWN,
         "licence": "not stated",
         "forbids": "",
         "citation": "none",

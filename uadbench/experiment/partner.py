@@ -1,7 +1,7 @@
 """Partner: the healthy cohort of a run, which learns from it or takes its thresholds from it."""
 
 from uadbench import datasets
-from uadbench.cards import DatasetCard, MethodCard, dataset_card
+from uadbench.cards import OWN, DatasetCard, MethodCard, dataset_card
 from uadbench.experiment.record import NOBODY
 from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
@@ -28,9 +28,15 @@ def choose_partner(
     if asked == NOBODY:
         raise UserError(f"{method.name} must be trained: name a healthy data set with --train.")
     raise UserError(
-        f"{method.name} must be trained, and no public data set has healthy {contrast} volumes for "
-        f"{test.name}: name another healthy set with --train and its contrasts with --train-contrast."
+        f"{method.name} must be trained, and {_lack(test, contrast)}: name another healthy set with --train "
+        "and its contrasts with --train-contrast."
     )
+
+
+def _lack(test: DatasetCard, contrast: str) -> str:
+    if test.access == OWN:
+        return f"there is no healthy {contrast} scan in the folder of {test.name}"
+    return f"no public data set has healthy {contrast} volumes for {test.name}"
 
 
 def _is_drawn(name: str) -> bool:

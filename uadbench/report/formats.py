@@ -96,8 +96,12 @@ def notes(table: Table) -> list[str]:
             "that of `median3` fewer; ranked is the map as it is.",
         ),
         (
-            table.regime == "within",
+            table.regime == "within" and protocol(table.protocol).flat,
             "Trained on lesion-free slices of other patients of the same data set, not on healthy subjects.",
+        ),
+        (
+            table.regime == "within" and not protocol(table.protocol).flat,
+            "Trained on the healthy subjects of the data set that is tested.",
         ),
         (
             any(not row.trained and row.train != "none" for row in table.rows),

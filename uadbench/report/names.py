@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from uadbench.cards import DatasetCard, MethodCard, all_datasets, method_cards
+from uadbench.protocol import protocol
 from uadbench.report import families, formats
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import between, rounded
@@ -98,6 +99,8 @@ def kinds(table: Table) -> str:
 def title(table: Table) -> str:
     """A table in words: what lesions, which contrast and data set, how it was trained for."""
     setting = SETTINGS.get(table.regime, table.regime)
+    if table.regime == "within" and not protocol(table.protocol).flat:
+        setting = "trained on its own healthy subjects"
     parts = [kinds(table), table.contrast, dataset_name(table.test), setting]
     if table.elsewhere:
         parts.append(f"{table.subjects.get('lesion-test', 0)} scans scored")
