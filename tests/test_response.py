@@ -1,11 +1,12 @@
 """Responses: lesions found and AP by size and contrast-to-noise, and the detection limit."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from uadbench.cards import DatasetCard, dataset_card
+from uadbench.cards import DatasetCard, Population, dataset_card
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.facts import ImplantedResult
 from uadbench.experiment.record import Stored
@@ -119,10 +120,8 @@ def test_a_plot_needs_implanted_lesions(demo_records: list[Stored], tmp_path: Pa
 def test_implanted_lesions_are_a_training_setting_of_their_own() -> None:
     volunteers, made_up = dataset_card("ixi"), dataset_card("phantom")
 
-    def of(population: str) -> DatasetCard:
-        from dataclasses import replace as changed
-
-        return changed(dataset_card("mslub"), population=population)
+    def of(population: Population) -> DatasetCard:
+        return dataclasses.replace(dataset_card("mslub"), population=population)
 
     assert regime(volunteers, of("implanted")) == "implanted"
     assert regime(None, of("implanted")) == "implanted"
