@@ -223,3 +223,29 @@ def test_pieces_say_when_they_are_less_certain_than_promised() -> None:
     with pytest.raises(UncertainFigureError):
         Pieces(("a",), edges, np.array([True, False]), counts, counts).curve().certain()
     assert Pieces(("a",), edges, np.array([True, True]), counts, counts).curve().certain().ap == 0.5
+
+
+def test_few_voxels_at_the_lowest_score_are_not_joined_with_those_above() -> None:
+    from uadbench.evaluation.pooling import Group, Pools
+
+    random = np.random.default_rng(5)
+    scans = []
+    for _ in range(3):
+        own = random.normal(0, 1, 700).astype(np.float32)
+        own[:10] += 2  # the lesion
+        own[: random.integers(0, 3)] = own[30 : 30 + random.integers(1, 3)] = np.finfo(np.float32).min
+        scans.append(own)
+    scores, labels = np.concatenate(scans), np.tile(np.arange(700) < 10, 3)
+    pools, group = Pools(), Group("lesion-test")
+    pools.add(group, scores, labels)
+
+    def look_again(look, counts):  # type: ignore[no-untyped-def]  # as `evaluate` does
+        own = look.empty(scores.size)
+        look.count(scores, labels, own)
+        counts[group][...] += own
+
+    pools.sharpen(look_again)
+    edges = pools.edges([])
+    pieces = Pieces.of_counts(["one"], edges, [edges.between(scores, labels)])
+
+    pieces.curve().certain("AP", "AUROC")  # as exact as is promised, else an UncertainFigureError

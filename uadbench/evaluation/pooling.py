@@ -74,8 +74,7 @@ def edges_for(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float],
         fine = fine.joined(_by_weight(fine))
     coarse = _fewest(fine, tolerance)
     closed = coarse.starts[coarse.single] + 1  # whoever has scores just above does not belong to the cell
-    # The bin of the lowest number begins below it.
-    starts = np.union1d(np.maximum(coarse.starts, -LARGEST), np.append(closed, -LARGEST))
+    starts = np.union1d(coarse.starts, np.append(closed, -LARGEST))
     starts = starts[starts <= LARGEST]
     return Edges(scores_at(starts), np.isin(starts, coarse.starts[coarse.single]))
 
@@ -86,10 +85,11 @@ def _division(histograms: Sequence[ScoreHistogram], thresholds: Sequence[float])
     forced = ordinals(finite).astype(np.int64)
     best = [h.curve().best_threshold for h in histograms[:1] if h.positives.any()]
     forced = np.append(forced, ordinals(np.array(best, np.float32)))
-    starts = np.union1d(cells.starts, np.append(forced, -LARGEST))
+    # The bin of the lowest number begins below it, where no edge can be: its voxels are at that number.
+    starts = np.union1d(np.maximum(cells.starts, -LARGEST), np.append(forced, -LARGEST))
     counts = np.zeros((len(histograms), 2, starts.size), np.int64)
     for own, histogram in zip(counts, histograms, strict=True):
-        place = np.searchsorted(starts, histogram.starts, "right") - 1
+        place = np.searchsorted(starts, np.maximum(histogram.starts, -LARGEST), "right") - 1
         np.add.at(own[0], place, histogram.positives)
         np.add.at(own[1], place, histogram.negatives)
     single = np.isin(starts, cells.starts[cells.widths == 1])

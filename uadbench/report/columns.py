@@ -60,7 +60,7 @@ NOT_RANKED = (
 )  # less is better
 STANDARD_AT = (("lesion_f1", "fpr1"), ("recall", "fpr1"), ("alarms_slice", "fpr1"))
 BESIDE_DICE = ("alarms", "fpr_realised")  # Dice is never shown without false alarms (protocol, rule 11)
-OPERATING_POINT = "the operating point (1 % FPR, else val, else the given mask, else oracle)"
+OPERATING_POINT = "the operating point (1 % FPR, else val, else oracle)"
 
 
 def _at_points() -> list[Column]:

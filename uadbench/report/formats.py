@@ -220,12 +220,12 @@ def rows(found: Sequence[Table]) -> list[dict[str, Any]]:
         | {
             "seeds": len(row.seeds),
             "scored": row.scored,
-            "made_elsewhere": row.elsewhere,
             "excluded": row.excluded_count,
             "excluded_reasons": "; ".join(f"{count} {reason}" for reason, count in row.excluded),
             "prevalence": table.prevalence,
         }
-        | dict(row.numbers)
+        | {name: value for name, value in row.numbers.items() if (name, value) != ("dsc_given", None)}
+        | ({"made_elsewhere": True} if row.elsewhere else {})  # of ours nothing is said
         | _ends(row)
         | cost.measure_cost(row.records)
         | {"caution": " ".join(cautions(table))}

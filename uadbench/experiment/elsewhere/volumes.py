@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.evaluation.postprocess import LOWEST
 from uadbench.experiment.elsewhere.asked import LOWEST_SCORE, Entry, Source
 from uadbench.preprocessing import scan
 from uadbench.preprocessing.brains import INSIDE
@@ -22,6 +21,7 @@ Sides = tuple[float, float, float]  # of a voxel, mm
 FEW_VALUES = 64  # different scores of a scan, below which it is worth a remark
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 EXACT_WHOLE = 2**24  # whole numbers above it are not all float32
+BELOW_ALL = np.float32(-3.3e38)  # of scores that are no numbers: above what post-processing takes out
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def checked_scores(
     if missing:
         lost = np.zeros(array.shape, bool)
         lost[region] = ~finite
-        scores[lost] = LOWEST
+        scores[lost] = BELOW_ALL
     return scores, _describe(scores[region], missing, rounded)
 
 
