@@ -348,7 +348,7 @@ def spoil_truth(own: Path) -> None:
         (spoil_brain, "sub-1 has no brain mask"),
         (spoil_empty_brain, "it is no brain"),
         (spoil_labels, "values that are no integers"),
-        (spoil_folder, "holds no NIfTI file"),
+        (spoil_folder, "holds no file that ends in .nii"),
         (spoil_file, "sub-1_T1w_anomaly.nii.gz"),
         (spoil_truth, "no measured voxel is lesion"),
     ],

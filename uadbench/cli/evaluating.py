@@ -81,7 +81,7 @@ def evaluate(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Measure stored score maps again, or maps made elsewhere.
+    """Measure score maps again, or maps made elsewhere.
 
     Of a record, the metrics are recomputed from its stored maps. Maps or masks made elsewhere are paired with
     lesion masks by name, measured, and recorded with that mark.

@@ -63,7 +63,7 @@ def find_by_key(folder: Path, option: str) -> dict[str, Path]:
             )
         found[key] = path
     if not found:
-        raise UserError(f"{option} {folder} holds no NIfTI file (.nii or .nii.gz).")
+        raise UserError(f"{option} {folder} holds no file that ends in .nii or .nii.gz.")
     return found
 
 
