@@ -1,6 +1,7 @@
 """Own scans: a folder is a data set like any other, and what is wrong in it is said in a sentence."""
 
 import os
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -15,9 +16,11 @@ from uadbench.data import plain
 from uadbench.data.space import GRIDS
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.own import name_dataset
+from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.run import run
 from uadbench.sweep.run_sweep import Sweep
 from uadbench.system.errors import UserError
+from uadbench.testing import write_fixture
 from uadbench.testing.toys import draw_ellipsoid
 
 GRID = GRIDS["g48"]
@@ -85,6 +88,32 @@ def test_a_volume_is_what_its_place_and_its_name_say(
     assert volume.healthy == {"healthy": True, "lesion": False}.get(place.split("/")[0])
 
 
+@pytest.mark.parametrize(
+    ("image", "mask", "subject"),
+    [
+        ("pat1_FLAIR", "pat1_FLAIR-rater2", "pat1"),
+        ("pat1_FLAIR", "pat1_outline", "pat1"),
+        ("case7_0000", "case7", "case7_0000"),
+        ("pat1_FLAIR", "pat10_outline", "pat10_outline"),  # of somebody else
+        ("pat1_FLAIR_preproc", "pat1", "pat1_preproc"),
+    ],
+)
+def test_a_mask_that_is_named_a_little_otherwise_finds_its_image(
+    image: str, mask: str, subject: str, tmp_path: Path
+) -> None:
+    for place in (f"lesion/{image}", f"masks/{mask}", "lesion/other_FLAIR"):
+        save(tmp_path / f"{place}.nii.gz", np.zeros((2, 2, 2), np.uint8))
+
+    assert [one.subject for one in plain.read_volumes(tmp_path) if one.shows == "lesion"] == [subject]
+
+
+def test_a_mask_that_could_be_of_two_images_is_of_neither(tmp_path: Path) -> None:
+    for place in ("lesion/case7_0000", "lesion/case7_0001", "masks/case7"):
+        save(tmp_path / f"{place}.nii.gz", np.zeros((2, 2, 2), np.uint8))
+
+    assert [one.subject for one in plain.read_volumes(tmp_path) if one.shows == "lesion"] == ["case7"]
+
+
 def test_a_folder_is_a_data_set_with_a_name_a_card_and_sessions(scans: Path, runtime: Runtime) -> None:
     table = "subject\tage\tsex\tcentre\tdiagnosis\npatient7\t61\tM\tBern\tglioma\n"
     (scans / "participants.tsv").write_text(table)
@@ -124,6 +153,35 @@ def test_the_same_folder_has_the_same_name_and_another_of_its_name_another(
     assert {names[0], names[1]} <= set(catalog.names("datasets"))
 
 
+@pytest.mark.slow
+def test_copies_of_brats_2013_in_bids_names_are_prepared_as_those_of_the_release(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    write_fixture("brats13", tmp_path / "brats13", subjects=1)
+    runtime.paths.remember_root("brats13", tmp_path / "brats13")
+    (folder,) = (tmp_path / "brats13").glob("brats_2013_*")
+    copies = {
+        "sub-1/anat/sub-1_FLAIR": "Flair_subtrMeanDivStd",
+        "sub-1/anat/sub-1_ce-gadolinium_T1w": "T1c_subtrMeanDivStd",
+        "derivatives/truth/sub-1/anat/sub-1_desc-brain_mask": "brainmask",
+        "derivatives/truth/sub-1/anat/sub-1_label-tumor_dseg": "OTMultiClass",
+    }
+    for place, name in copies.items():
+        (tmp_path / "copy" / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / f"{name}.nii.gz", tmp_path / "copy" / f"{place}.nii.gz")
+    (tmp_path / "copy" / "card.toml").write_text('space = "SRI24"\nskull_stripped = true\n')
+    name = name_dataset(str(tmp_path / "copy"), runtime)
+    assert (dataset_card(name).lesion_labels, dataset_card(name).headline) == ((1, 2, 3, 4), "baur5")
+
+    prepare_dataset("brats13", [], ["g48"], runtime)
+    made = sorted((runtime.paths.cache / "g48").iterdir())
+    prepare_dataset(name, [], ["g48"], runtime)
+
+    assert len(made) == 2
+    assert sorted((runtime.paths.cache / "g48").iterdir()) == made  # the same by what they are made of
+
+
+@pytest.mark.slow
 def test_a_run_on_a_folder_has_a_record(scans: Path, runtime: Runtime) -> None:
     name = name_dataset(str(scans), runtime)
     config = RunConfig(
@@ -261,6 +319,12 @@ def test_a_new_data_set_is_written_from_a_folder(
     assert dataset_card("hospital").space == "MNI152"
     assert len(datasets.find_or_make("hospital", runtime.paths, 1, runtime.progress).sessions) == 5
     assert "failed" not in uadbench("check-dataset", "hospital")
+
+
+def test_a_folder_is_its_own_root(scans: Path, runtime: Runtime) -> None:
+    done = CliRunner().invoke(app, ["verify", str(scans), "--root", str(scans.parent)])
+
+    assert "is a folder of scans already: leave --root out" in str(done.exception)
 
 
 @pytest.mark.parametrize("place", ["no/folder", "./scan.nii.gz", ""])

@@ -11,6 +11,7 @@ from uadbench.cli.options import N4, DatasetOrFolder, Extractor, Plugins, Quiet,
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
+    from uadbench.experiment.config import Runtime
     from uadbench.system.paths import Paths
 
 Root = Annotated[Path | None, typer.Option(help="Folder of the downloaded data; remembered for later runs.")]
@@ -41,8 +42,7 @@ def verify(
     from uadbench.system.files import write_json
 
     machine = make_runtime("cpu", workers, quiet, None)
-    dataset = name_folder(dataset, machine, quiet, contrast)
-    remember_root(machine.paths, dataset, root)
+    dataset = name_with_root(dataset, root, machine, quiet, contrast)
     drawn = datasets.can_draw(dataset)  # then its segmentations are looked at, and no scan is drawn
     there = (
         datasets.survey(dataset, machine.paths.root(dataset), machine.workers, machine.progress)
@@ -84,8 +84,7 @@ def prepare(
 
     machine = make_runtime("cpu", workers, quiet, None)
     check_writable(machine.paths.cache, "UADBENCH_RUNS")
-    dataset = name_folder(dataset, machine, quiet, next(iter(contrast or []), None))
-    remember_root(machine.paths, dataset, root)
+    dataset = name_with_root(dataset, root, machine, quiet, next(iter(contrast or []), None))
     options = Options(extractor, n4)
     show.show_prepared(prepare_dataset(dataset, contrast or [], grid or [], machine, options))
 
@@ -113,6 +112,17 @@ def fixture(
 
     write_fixture(dataset, out, subjects, [*(corruption or []), *(trap or [])], seed, layout)
     typer.echo(f"{subjects} simulated subjects are under {out}; next: uadbench verify {dataset} --root {out}")
+
+
+def name_with_root(
+    dataset: str, root: Path | None, machine: "Runtime", quiet: bool, contrast: str | None
+) -> str:
+    """The name of a data set, whose root is remembered; a folder of scans is its own root."""
+    name = name_folder(dataset, machine, quiet, contrast)
+    if name != dataset and root is not None:
+        raise UserError(f"{dataset} is a folder of scans already: leave --root out.")
+    remember_root(machine.paths, name, root)
+    return name
 
 
 def remember_root(paths: "Paths", dataset: str, root: Path | None) -> None:

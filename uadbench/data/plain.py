@@ -89,23 +89,31 @@ def _without(name: str, words: Iterable[str]) -> str:
 
 
 def _join_masks(volumes: Sequence[Volume]) -> list[Volume]:
-    """The volumes, each mask under the name of the one image whose file's or subject's name it begins with.
+    """The volumes, with masks that are named a little otherwise under the name of their image.
 
-    Masks that have the name of a subject already keep it: `pat1_gt2` belongs to `pat1` unless there is such
-    a subject.
+    A mask that has a subject's name keeps it. Another one belongs to the image whose file's or subject's name
+    it begins with (`pat1_gt2` to `pat1`), else to the only one whose name begins with its own (`case7` to
+    `case7_0000`).
     """
     images = [volume for volume in volumes if volume.shows == IMAGE]
     there = {image.who for image in images}
 
     def joined(mask: Volume) -> Volume:
-        stem = (volume_stem(mask.path) or "").lower()
-        fitting = {
-            image.who: image
-            for image in images
-            for name in (volume_stem(image.path) or "", image.subject)
-            if re.match(rf"{re.escape(name.lower())}([^0-9a-z]|$)", stem)
-        }
-        longest = sorted(fitting.values(), key=lambda image: len(image.subject))[-1:]
-        return replace(mask, subject=longest[0].subject, session=longest[0].session) if longest else mask
+        stem = _stem(mask)
+        longer = [one for one in images if _begins(stem, _stem(one)) or _begins(stem, one.subject.lower())]
+        shorter = {one.who: one for one in images if _begins(_stem(one), mask.subject.lower())}
+        fitting = sorted(longer, key=lambda one: len(one.subject)) or [*shorter.values()]
+        if (not longer and len(fitting) > 1) or not fitting:
+            return mask
+        return replace(mask, subject=fitting[-1].subject, session=fitting[-1].session)
 
     return [one if one.shows == IMAGE or one.who in there else joined(one) for one in volumes]
+
+
+def _stem(volume: Volume) -> str:
+    return (volume_stem(volume.path) or "").lower()
+
+
+def _begins(name: str, beginning: str) -> bool:
+    """Whether a name is another one, or goes on after it with neither letter nor digit."""
+    return re.match(rf"{re.escape(beginning)}([^0-9a-z]|$)", name) is not None
