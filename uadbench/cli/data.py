@@ -31,7 +31,7 @@ def verify(
     quiet: Quiet = False,
     plugins: Plugins = None,
 ) -> None:
-    """Compare a download with its card, or look through a folder of your own.
+    """Check a download, or a folder of your own scans.
 
     File by file; exit code 1 when something is wrong.
     """
