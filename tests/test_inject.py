@@ -27,6 +27,7 @@ from uadbench.experiment.config import Runtime, find_dataset
 from uadbench.experiment.facts import ImplantedResult
 from uadbench.experiment.own import name_dataset
 from uadbench.experiment.record import Stored
+from uadbench.implant.host import name_folder
 from uadbench.implant.inject import Injection, choose_scans, inject
 from uadbench.implant.lesion import Host, Implant, Region, _add, soften
 from uadbench.implant.order import Order
@@ -316,6 +317,16 @@ def test_the_shape_of_a_real_mask_is_used(heads: Runtime, tmp_path: Path) -> Non
 
 
 # ---- what stands beside the scans ------------------------------------------------------------------
+
+
+def test_a_subject_has_folders_of_its_own_whatever_its_name() -> None:
+    def named(subject: str) -> str:
+        return name_folder(Session(id="a", cohort="heads", subject=subject, images={}, healthy=True))
+
+    assert named("sub-0101") == "sub-0101"
+    assert len({named(name) for name in ("a b", "a/b", "a_b")}) == 3
+    assert named("..") not in (".", "..")
+    assert "/" not in named("../b")
 
 
 def test_the_table_is_read_back(made: Injection) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from uadbench.preprocessing import brains, extract, scan
 from uadbench.preprocessing.nifti import Header, read_header
 from uadbench.preprocessing.register import register_brain
 from uadbench.system.errors import SubjectError
-from uadbench.system.files import replacing, sha256_file
+from uadbench.system.files import replacing, sha256, sha256_file
 
 GREY = "grey"  # in names, where the contrast is that of grey matter
 
@@ -44,17 +45,22 @@ def inject_scan(job: Job, session: Session) -> list[ImplantedLesion] | LeftOut:
     try:
         header = read_header(session.images[job.contrast], session.orientation)
         host = read_host(job, session, header)
-        order, seed = job.order, _seed(job, session)
-        wishes = [
-            Wish(order.kind, ml, tuple(order.contrasts), order.edge_mm, order.per_scan) for ml in order.sizes
-        ]
-        made = [(wish, one) for wish in wishes for one in implant(host, wish, job.shapes, seed)]
-    except SubjectError as error:
-        return LeftOut(session.id, str(error))
-    except MemoryError:
-        return LeftOut(session.id, "not enough memory for this scan: use fewer --workers")
-    writer = Writer(job, session, header, host)
-    return [lesion for wish, one in made for lesion in writer.write(wish, one)]
+        order, writer, lesions = job.order, Writer(job, session, header, host), list[ImplantedLesion]()
+        for ml in order.sizes:
+            wish = Wish(order.kind, ml, tuple(order.contrasts), order.edge_mm, order.per_scan)
+            for one in implant(host, wish, job.shapes, _seed(job, session)):
+                lesions += writer.write(wish, one)
+    except (SubjectError, MemoryError) as error:
+        for top in ("lesion", "masks", "brains"):
+            shutil.rmtree(job.folder / top / name_folder(session), ignore_errors=True)
+        return LeftOut(session.id, str(error) or "not enough memory for this scan: use fewer --workers")
+    return lesions
+
+
+def name_folder(session: Session) -> str:
+    """The name of a subject's folders, which is the subject's where a file may have that name."""
+    name = re.sub(r"^[.]+|[^\w.-]", "_", session.subject)
+    return name if name == session.subject else f"{name}_{sha256(session.subject)[:6]}"
 
 
 def _seed(job: Job, session: Session) -> list[int]:
@@ -89,7 +95,7 @@ class Writer:
 
     def write(self, wish: Wish, made: Implant) -> list[ImplantedLesion]:
         """One scan with its masks."""
-        subject = re.sub(r"[^\w.-]", "_", self.session.subject)
+        subject = name_folder(self.session)
         visit = f"{wish.ml:g}ml-" + (GREY if made.contrast is None else f"cnr{made.contrast:g}")
         stem = f"{subject}_{visit}_{self.job.contrast}"
         image = f"lesion/{subject}/{visit}/{stem}.nii.gz"
@@ -116,7 +122,7 @@ class Writer:
         middle = affine[:3, :3] @ np.argwhere(region.mask).mean(0) + affine[:3, 3]
         return ImplantedLesion(
             image=image,
-            subject=self.session.subject,
+            subject=name_folder(self.session),
             kind=wish.kind,
             shape=region.shape,
             asked_ml=wish.ml,
@@ -130,5 +136,5 @@ class Writer:
             front_mm=float(middle[1]),
             up_mm=float(middle[2]),
             source=self.session.id,
-            source_sha256=sha256_file(self.session.images[self.job.contrast]),
+            source_sha256=sha256_file(self.header.body),
         )

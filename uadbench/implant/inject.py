@@ -15,7 +15,7 @@ from uadbench.data.session import LeftOut, Session
 from uadbench.datasets import Found
 from uadbench.experiment.config import Runtime, find_dataset
 from uadbench.experiment.own_facts import CARD, write_toml
-from uadbench.implant.host import Job, inject_scan
+from uadbench.implant.host import Job, inject_scan, name_folder
 from uadbench.implant.order import Order, check_order
 from uadbench.implant.shapes import RealShape, read_shapes
 from uadbench.system import pool
@@ -122,7 +122,7 @@ def write_participants(path: Path, sessions: Sequence[Session], kind: str) -> No
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["subject", "age", "sex", "site", "lesion_kind"])
     for one in sessions:
-        writer.writerow(map(csv_cell, [one.subject, one.age, one.sex, one.site, kind]))
+        writer.writerow(map(csv_cell, [name_folder(one), one.age, one.sex, one.site, kind]))
     write_text(path, text.getvalue())
 
 
