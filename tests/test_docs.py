@@ -92,9 +92,9 @@ def test_the_pages_on_real_data_can_be_followed_in_order(tmp_path: Path) -> None
     run("\n".join(PAGES[name] for name in SERIES), ("test", "slow"), tmp_path)
 
 
-@pytest.mark.slow
-def test_the_notebook_runs(tmp_path: Path) -> None:
-    cells = json.loads((ROOT / "docs/notebook.ipynb").read_text())["cells"]
+@pytest.mark.parametrize("name", [pytest.param("run", marks=pytest.mark.slow), "maps"])
+def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
+    cells = json.loads((ROOT / f"docs/notebooks/{name}.ipynb").read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert len(code) >= 6
     assert not any(cell.get("outputs") for cell in cells), "clear the outputs: nobody checks them"
