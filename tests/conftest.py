@@ -29,6 +29,27 @@ def demo_records(made_results: Path) -> "list[Stored]":
     return [one for one in collect.collect_records(made_results).records if one.record.seed == 0]
 
 
+@pytest.fixture(scope="session")
+def implanted_records(demo_records: "list[Stored]") -> "list[Stored]":
+    """The same, as if their patients were implanted: by turns of two sizes and two contrasts."""
+    from msgspec.structs import replace
+
+    from uadbench.experiment.facts import ImplantedResult
+    from uadbench.experiment.record import Stored
+
+    def implant(stored: Stored) -> Stored:
+        subjects, number = [], 0
+        for subject in stored.record.subjects:
+            asked = None
+            if subject.partition == "lesion-test":
+                asked = ImplantedResult(ml=(0.5, 5.0)[number % 2], contrast=(-2.0, None)[number // 2 % 2])
+                number += 1
+            subjects.append(replace(subject, implanted=asked))
+        return Stored(replace(stored.record, subjects=subjects), stored.path)
+
+    return [implant(one) for one in demo_records]
+
+
 @pytest.fixture
 def toy(tmp_path: Path) -> Callable[..., list[Prepared]]:
     """A maker of prepared toy subjects: `toy(range(4), healthy=True)`."""

@@ -15,6 +15,7 @@ from uadbench.cli import app
 from uadbench.experiment import record
 from uadbench.experiment.check_record import check_record
 from uadbench.experiment.collect import collect_readable, collect_records
+from uadbench.experiment.facts import Elsewhere
 from uadbench.report.regress import committed_results
 
 FOLDER = Path("uad-1-4mm/phantom-to-phantom/T1")
@@ -40,6 +41,28 @@ def test_a_copied_folder_adds_no_seed_and_is_named(results: Path, place: str) ->
     told = leaderboard(results, "--resamples", "0")
     assert told.exit_code == 0  # nothing is wrong with a copy
     assert told.output.count(f"left out: {place.split('/')[0]}/") == 4
+
+
+def test_maps_of_ours_that_come_back_from_elsewhere_do_not_take_the_place_of_our_record(
+    results: Path,
+) -> None:
+    path = results / FOLDER / "random/ci/seed-0.json"
+    made = record.read_record(path)
+    guest = msgspec.structs.replace(
+        made,
+        method="aaa",  # before ours in every list
+        variant=record.ELSEWHERE,
+        elsewhere=Elsewhere(kind="maps", own_truth=False, maps_sha256="0" * 64),
+    )
+    place = results / guest.place
+    place.parent.mkdir(parents=True)
+    shutil.copy(path.with_suffix(".npz"), place.with_name(made.pieces.file))
+    place.write_bytes(msgspec.json.encode(guest))
+    found = collect_readable(results)
+    assert path in [one.path for one in found.records]
+    ((name, reason),) = found.copies
+    assert "aaa" in name
+    assert "random" in reason
 
 
 def test_the_results_of_two_laboratories_merge_by_copying(results: Path, tmp_path: Path) -> None:

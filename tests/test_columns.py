@@ -75,8 +75,9 @@ def test_an_unknown_column_is_an_error_that_says_which_there_are(tmp_path: Path)
 
 def test_every_column_has_a_value_with_its_interval_around_it(tables: list[leaderboard.Table]) -> None:
     (table,) = tables
-    # No lesion of the toy heads is that small, no scan is flagged, nothing is drawn, and slices are no scans.
-    none = ("ap_unflagged", "auroc_slice", "draw_spread", "_tiny", "_small")
+    # No lesion of the toy heads is that small, no scan is flagged, nothing is drawn, slices are no scans, and
+    # maps are no masks.
+    none = ("ap_unflagged", "auroc_slice", "draw_spread", "_tiny", "_small", "_given")
     for row in table.rows:
         for name in BY_NAME:
             assert (row.numbers[name] is None) == name.endswith(none), name
@@ -109,7 +110,7 @@ def counts(**arrays: Any) -> Evidence:
         chosen=[0, 1],
         weights=np.zeros((0, 2), np.int64),
         ill_weights=np.zeros((0, 1), np.int64),
-        record=SimpleNamespace(headline="raw"),
+        record=SimpleNamespace(headline="raw", of_masks=False),
         read=SimpleNamespace(**arrays),
     )
     return cast("Evidence", one)

@@ -28,9 +28,9 @@ KEY = re.compile(r"@\w+\{([\w:.-]+),")
 
 
 @pytest.fixture
-def table(demo_records: list[Stored]) -> leaderboard.Table:
+def table(implanted_records: list[Stored]) -> leaderboard.Table:
     """Three rows: intensity, pca, random."""
-    (found,) = leaderboard.tables(demo_records, resamples=200)
+    (found,) = leaderboard.tables(implanted_records, resamples=200)
     return found
 
 

@@ -361,6 +361,7 @@ def scans(seed: int) -> tuple[Evidence, NDArray[np.bool_], NDArray[np.float64]]:
         ill=list(np.flatnonzero(ill)),
         weights=np.ones((1, len(ill)), np.int64),
         ill_weights=np.ones((1, int(ill.sum())), np.int64),
+        record=SimpleNamespace(of_masks=False),
     )
     return cast("Evidence", stand_in), ill, scores
 

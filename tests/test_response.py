@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from uadbench.cards import DatasetCard, Population, dataset_card
 from uadbench.evaluation.uncertainty import Interval
@@ -20,21 +19,9 @@ from uadbench.system.errors import UserError
 SIZES = (0.5, 5.0)
 
 
-def implant(stored: Stored) -> Stored:
-    """A record whose patients are taken by turns for lesions of two sizes and two contrasts."""
-    subjects, number = [], 0
-    for subject in stored.record.subjects:
-        asked = None
-        if subject.partition == "lesion-test":
-            asked = ImplantedResult(ml=SIZES[number % 2], contrast=(-2.0, None)[number // 2 % 2])
-            number += 1
-        subjects.append(replace(subject, implanted=asked))
-    return Stored(replace(stored.record, subjects=subjects), stored.path)
-
-
 @pytest.fixture(scope="module")
-def implanted(demo_records: list[Stored]) -> list[Table]:
-    return tables([implant(one) for one in demo_records])
+def implanted(implanted_records: list[Stored]) -> list[Table]:
+    return tables(implanted_records)
 
 
 @pytest.fixture(scope="module")

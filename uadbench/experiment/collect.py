@@ -62,8 +62,8 @@ def collect_readable(results: Path) -> Collection:
     stored = [Stored(made, path) for path, made in pairs if isinstance(made, RunRecord)]
     good, copies = [], []
     known: dict[object, Stored] = {}
-    # Of several copies the one that lies least deep counts.
-    for one in sorted(stored, key=lambda one: (not one.in_place, len(one.path.parts), one.path)):
+    # Of several copies one whose maps were made here counts before others, then the one that lies least deep.
+    for one in sorted(stored, key=_precedence):
         first = _first_of(one, _identities(one.record), known)
         if first is not None:
             copies.append(_copy(one, first, results))
@@ -73,6 +73,10 @@ def collect_readable(results: Path) -> Collection:
             known |= dict.fromkeys(_identities(one.record), one)
             good.append(one)
     return Collection(tuple(good), tuple(sorted(bad)), tuple(sorted(copies)))
+
+
+def _precedence(one: Stored) -> tuple[bool, bool, int, Path]:
+    return not one.in_place, one.record.elsewhere is not None, len(one.path.parts), one.path
 
 
 def _identities(made: RunRecord) -> Sequence[object]:
