@@ -10,18 +10,22 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 import uadbench
 from uadbench.api import make_runtime
 from uadbench.cli import app
+from uadbench.data.space import Grid
 from uadbench.evaluation.matching import match_lesions
 from uadbench.experiment.check_record import check_record
 from uadbench.experiment.collect import collect_records
 from uadbench.experiment.config import Runtime
 from uadbench.experiment.elsewhere.asked import MapsConfig
+from uadbench.experiment.elsewhere.cases import bring_scores
 from uadbench.experiment.elsewhere.pairing import key_of, pair_files
+from uadbench.experiment.record import Stored
 from uadbench.experiment.run import Outcome
 from uadbench.report import formats, views
 from uadbench.report import leaderboard as board
@@ -458,6 +462,23 @@ def test_every_table_shows_the_mark(done: Outcome, masked: Outcome) -> None:
     for text in (formats.markdown([table]), views.sheets_by("lesion", [table], 200)[0].cautions[0]):
         assert "made elsewhere: the maps come from outside" in text
     assert all(row["made_elsewhere"] for row in formats.rows([table]))
+    assert {row.trained_on for row in table.rows} == {"not stated"}
+
+
+def test_a_method_that_is_stated_to_learn_nothing_is_shown_so(done: Outcome) -> None:
+    made = done.record
+    assert made.elsewhere is not None
+    stated = replace(made, elsewhere=replace(made.elsewhere, untrained=True))
+    (table,) = board.tables([Stored(stated, done.path)], resamples=0)
+    assert table.rows[0].trained_on == "none"
+
+
+def test_scores_on_another_grid_are_scores_of_the_map_and_no_means() -> None:
+    scores = np.random.default_rng(0).normal(size=(6, 7, 5)).astype(np.float32)
+    grid = Grid("half", (6, 7, 5), 1.0, (0.0, 0.0, 0.0))
+    shift = np.eye(4)
+    shift[:3, 3] = 0.4
+    np.testing.assert_array_equal(bring_scores(scores, shift, grid), scores)
 
 
 def test_a_record_of_ours_has_no_mark(made_results: Path) -> None:

@@ -58,7 +58,7 @@ class Row:
         """What was learned from, in words; in brackets the cohort whose healthy scans give thresholds."""
         if self.trained:
             return self.train
-        if self.elsewhere:
+        if any(map(guests.is_unstated, self.records)):
             return "not stated"
         return "none" if self.train == "none" else f"none ({self.train})"
 

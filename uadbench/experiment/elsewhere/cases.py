@@ -20,7 +20,7 @@ from uadbench.experiment.elsewhere.asked import Entry, MapsConfig, sides_of
 from uadbench.experiment.elsewhere.volumes import MapFacts, Volumes, read_volumes
 from uadbench.methods import Score
 from uadbench.preprocessing import register
-from uadbench.preprocessing.resampling import sample_linear, sample_nearest
+from uadbench.preprocessing.resampling import sample_nearest
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.files import sha256
 
@@ -174,7 +174,7 @@ def _on_grid(volumes: Volumes, grid: Grid, entry: Entry) -> Four:
             f"The brain of {entry.id} is not where MNI152 has its brain: register the scan, or measure at "
             "--grid native."
         )
-    return bring_scores(volumes.score_map, to_scan, grid, volumes.found.binary), lesion, ignored, brain
+    return bring_scores(volumes.score_map, to_scan, grid), lesion, ignored, brain
 
 
 def overlaps_template(brain: NDArray[np.bool_], grid: Grid) -> bool:
@@ -188,9 +188,10 @@ def overlaps_template(brain: NDArray[np.bool_], grid: Grid) -> bool:
 
 
 def bring_scores(
-    scores: NDArray[np.float32], to_scan: NDArray[np.float64], grid: Grid, binary: bool
+    scores: NDArray[np.float32], to_scan: NDArray[np.float64], grid: Grid
 ) -> NDArray[np.float32]:
-    """Scores on a grid: trilinear; of masks nearest neighbour, so that they stay masks."""
-    if binary:
-        return np.asarray(sample_nearest(scores, to_scan, grid.shape), np.float32)
-    return sample_linear(scores, to_scan, grid.shape)
+    """Scores on a grid: of each voxel those of the nearest voxel of the scan.
+
+    A mean of neighbours would smooth the map, which raises AP: maps made elsewhere would be flattered.
+    """
+    return np.asarray(sample_nearest(scores, to_scan, grid.shape), np.float32)

@@ -185,7 +185,7 @@ def _bring(
     if native:
         region = _there(region, np.linalg.inv(to_map), found.array.shape)
     scores, facts = checked_scores(found.array, region, asked.nan, where)
-    on_grid = bring_scores(scores, to_map, grid, facts.binary) if native else scores
+    on_grid = bring_scores(scores, to_map, grid) if native else scores
     map_file = folder / partition / f"map-{item.key}-{sha256(session.id)[:16]}.safetensors"
     maps.write_map(map_file, Score(on_grid), 0.0, 0.0)
     digest = sha256(np.ascontiguousarray(on_grid).tobytes())
