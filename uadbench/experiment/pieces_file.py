@@ -117,10 +117,9 @@ def read_pieces(stored: Stored) -> PiecesRead:
     """
     try:
         return _read(stored)
-    # Damaged bytes can ask zipfile for a compression that it lacks (NotImplementedError) or a password
-    # (RuntimeError).
+    # Damaged bytes can ask zipfile for a password or a compression that it lacks: a RuntimeError of some kind.
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError,
-            RuntimeError, NotImplementedError, zipfile.BadZipFile, MemoryError) as error:  # fmt: skip
+            RuntimeError, zipfile.BadZipFile, MemoryError) as error:  # fmt: skip
         raise UserError(
             f"The pieces {stored.pieces} are damaged: {visible(str(error))[:300] or type(error).__name__}."
         ) from error
