@@ -9,7 +9,6 @@ What they leave behind is small, adds over subjects, and is all that a summary, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -31,6 +30,7 @@ from uadbench.evaluation.regions import regions_of
 from uadbench.evaluation.scan_facts import extent, facts_of
 from uadbench.evaluation.view import View
 from uadbench.protocol import GIVEN, OPERATING_POINTS
+from uadbench.system import pool
 from uadbench.system.arrays import load_array
 from uadbench.system.files import scratch_folder
 from uadbench.system.progress import Progress
@@ -106,12 +106,12 @@ def evaluate(
                 pools[profile].add(scan.group, *scan.voxels(profile))
             return scan
 
-        scans = _each(first, list(enumerate(cases)), workers, progress, "curves")
+        scans = pool.in_threads(first, list(enumerate(cases)), workers, progress, "curves")
         thresholds, pieces, details = {}, {}, None
         for profile in profiles:
 
             def each(work: Callable[[_Scan], T], title: str, profile: str = profile) -> list[T]:
-                return _each(work, scans, workers, progress, f"{title} ({profile})")
+                return pool.in_threads(work, scans, workers, progress, f"{title} ({profile})")
 
             find = _given_point if masks else _operating_points
             thresholds[profile], pieces[profile] = find(scans, profile, pools[profile], each)
@@ -121,7 +121,7 @@ def evaluate(
         def last(scan: _Scan) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
             return {profile: _count_hits(scan, profile, thresholds[profile]) for profile in profiles}
 
-        hits = _each(last, scans, workers, progress, "operating points")
+        hits = pool.in_threads(last, scans, workers, progress, "operating points")
     voxels, lesions = (
         {profile: np.stack([hit[profile][part] for hit in hits]) for profile in profiles} for part in (0, 1)
     )
@@ -142,18 +142,6 @@ def evaluate(
 
 
 Each = Callable[[Callable[[_Scan], Any], str], list[Any]]
-
-
-def _each(
-    work: Callable[[Any], T], items: Sequence[Any], workers: int, progress: Progress, title: str
-) -> list[T]:
-    """Results in the order of the items; threads, because the work is numpy's."""
-    with progress.stage(title, len(items)) as stage, ThreadPoolExecutor(max(1, workers)) as pool:
-        results = []
-        for result in pool.map(work, items):
-            results.append(result)
-            stage.advance()
-        return results
 
 
 def _score(case: Case, profiles: Sequence[str], folder: Path, masks: bool) -> _Scan:

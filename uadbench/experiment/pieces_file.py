@@ -117,7 +117,7 @@ def read_pieces(stored: Stored) -> PiecesRead:
     """
     try:
         return _read(stored)
-    # Damaged bytes can ask zipfile for a password or a compression that it lacks: a RuntimeError of some kind.
+    # Damaged bytes can ask zipfile for a password or a compression that it lacks: RuntimeErrors.
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError,
             RuntimeError, zipfile.BadZipFile, MemoryError) as error:  # fmt: skip
         raise UserError(

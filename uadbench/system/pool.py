@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
@@ -12,6 +12,7 @@ from threading import Thread
 from typing import TypeVar
 
 from uadbench.system.errors import UserError
+from uadbench.system.progress import Progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -22,6 +23,18 @@ class Died:
     """Stands for the result of a job whose process was killed, twice."""
 
     reason: str
+
+
+def in_threads(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, progress: Progress, title: str
+) -> list[Result]:
+    """Results in the order of the jobs; threads, for work that is numpy's."""
+    with progress.stage(title, len(jobs)) as stage, ThreadPoolExecutor(max(1, workers)) as threads:
+        answers = []
+        for answer in threads.map(work, jobs):
+            answers.append(answer)
+            stage.advance()
+        return answers
 
 
 def results(

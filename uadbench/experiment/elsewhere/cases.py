@@ -1,7 +1,6 @@
 """Cases: scans of one's own, written as the evaluation reads them."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from uadbench.experiment.elsewhere.volumes import MapFacts, Volumes, read_volume
 from uadbench.methods import Score
 from uadbench.preprocessing import register
 from uadbench.preprocessing.resampling import sample_nearest
+from uadbench.system import pool
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.files import sha256
 
@@ -73,14 +73,7 @@ def make_cases(
         except SubjectError as error:
             return str(error)
 
-    with (
-        runtime.progress.stage("read maps", len(entries)) as stage,
-        ThreadPoolExecutor(max(1, runtime.workers)) as pool,
-    ):
-        answers = []
-        for answer in pool.map(make, entries):
-            answers.append(answer)
-            stage.advance()
+    answers = pool.in_threads(make, entries, runtime.workers, runtime.progress, "read maps")
     pairs = list(zip(entries, answers, strict=True))
     faults = tuple((entry, answer) for entry, answer in pairs if isinstance(answer, str))
     made = tuple(answer for answer in answers if isinstance(answer, Made))

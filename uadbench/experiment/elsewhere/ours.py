@@ -5,7 +5,6 @@ grid already, or on the voxels of the scan's file, from where the transform of t
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from uadbench.methods import Score
 from uadbench.preprocessing import resampling, scan
 from uadbench.preprocessing.scan import Scan
 from uadbench.protocol import METRIC_VERSION, regime
+from uadbench.system import pool
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.files import sha256, sha256_json
 
@@ -149,14 +149,7 @@ def _bring_all(
         except SubjectError as error:
             return str(error)
 
-    with (
-        runtime.progress.stage("read maps", len(wanted)) as stage,
-        ThreadPoolExecutor(max(1, runtime.workers)) as pool,
-    ):
-        answers = []
-        for answer in pool.map(bring, wanted):
-            answers.append(answer)
-            stage.advance()
+    answers = pool.in_threads(bring, wanted, runtime.workers, runtime.progress, "read maps")
     faults = [
         (_entry(partition, item.session), answer)
         for (partition, item, _), answer in zip(wanted, answers, strict=True)
