@@ -138,6 +138,19 @@ def test_a_folder_is_a_data_set_with_a_name_a_card_and_sessions(scans: Path, run
     assert patient.lesion_mask == scans / "masks" / "patient7_T1_mask.nii.gz"
 
 
+def test_brains_beside_whole_heads_are_refused_unless_the_card_says_which_they_are(
+    scans: Path, runtime: Runtime
+) -> None:
+    noise = np.abs(np.random.default_rng(5).normal(0, 40, GRID.shape))
+    save(scans / "lesion" / "patient7_T1.nii.gz", (head(7, 20.0)[0] + noise).astype(np.float32))
+
+    with pytest.raises(UserError, match="patient8 shows the brain alone and patient7 the whole head"):
+        name_dataset(str(scans), runtime)
+
+    (scans / "card.toml").write_text('space = "MNI152"\nskull_stripped = true\n')
+    assert dataset_card(name_dataset(str(scans), runtime)).skull_stripped
+
+
 def test_the_same_folder_has_the_same_name_and_another_of_its_name_another(
     scans: Path, runtime: Runtime
 ) -> None:

@@ -15,7 +15,7 @@ from uadbench.data.session import Session
 from uadbench.evaluation.components import components
 from uadbench.preprocessing import background, plausibility, scan
 from uadbench.system import pool
-from uadbench.system.errors import SubjectError
+from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.progress import Progress
 
 MOST_LABELS = 20  # of a label file; more values are no labels
@@ -36,12 +36,18 @@ class Seen:
     stripped: bool | None = None  # None: not looked at
 
 
-def look(sessions: Sequence[Session], workers: int, progress: Progress) -> dict[str, Any]:
-    """Facts of a card: space, skull_stripped, lesion_labels, headline.
+def look(
+    sessions: Sequence[Session], workers: int, progress: Progress, skull_stripped: bool | None = None
+) -> dict[str, Any]:
+    """Facts of a card: space, skull_stripped (unless it is known), lesion_labels, headline.
 
     A file that cannot be read says nothing here; preparation says what is wrong with it.
+
+    Raises:
+        UserError: some of the scans show the brain alone and others the whole head.
     """
-    bare = [one for one in sessions if not (one.brain_mask or one.contrast_masks)]
+    known = skull_stripped is not None
+    bare = [one for one in sessions if not (known or one.brain_mask or one.contrast_masks)]
     groups = [[one.id for one in bare if one.healthy == healthy] for healthy in (True, False)]
     opened = {name for group in groups for name in _spread(group, LOOKED_AT // len(groups))}
     seen: list[Seen] = []
@@ -51,13 +57,24 @@ def look(sessions: Sequence[Session], workers: int, progress: Progress) -> dict[
             stage.advance(1, sessions[position].id)
     several = [one for one, session in zip(seen, sessions, strict=True) if len(session.images) > 1]
     lesions_ml = [size for one in seen for size in one.lesions_ml if size >= SPECK_ML]
-    stripped = {one.stripped for one in seen} - {None}
     return {
         "space": "co-registered" if several and all(one.together for one in several) else "native",
-        "skull_stripped": stripped == {True},
+        "skull_stripped": skull_stripped if known else _agree_on_stripped(sessions, seen),
         "lesion_labels": sorted({label for one in seen for label in one.labels}) or [1],
         "headline": "baur5" if lesions_ml and np.median(lesions_ml) > LARGE_ML else "raw",
     }
+
+
+def _agree_on_stripped(sessions: Sequence[Session], seen: Sequence[Seen]) -> bool:
+    """Whether those that were opened show the brain alone; a UserError where they differ."""
+    by_answer = {one.stripped: session.id for one, session in zip(seen, sessions, strict=True)}
+    if True in by_answer and False in by_answer:
+        raise UserError(
+            f"{by_answer[True]} shows the brain alone and {by_answer[False]} the whole head, and scans that were "
+            "prepared in two ways differ by that: give every scan a brain mask, strip them all, or say in a "
+            "card.toml in the folder which it is (skull_stripped = true or false)."
+        )
+    return True in by_answer
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:

@@ -25,7 +25,7 @@ from uadbench.system.files import read_sealed, sha256_json, update_text, write_s
 from uadbench.system.text import visible
 
 CARD = "card.toml"  # in the folder itself: what it says counts, whatever is found
-LOOK_VERSION = 2  # raised where other facts would be found in the same files
+LOOK_VERSION = 3  # raised where other facts would be found in the same files
 CONTRASTS: tuple[str, ...] = get_args(Contrast)
 SHARES = {"train": 0.6, "val": 0.2}  # of the healthy subjects
 LAYOUT = (
@@ -88,7 +88,7 @@ def find_facts(
     left_out = [item for item in made if isinstance(item, LeftOut)]
     if not sessions:
         raise _nobody(folder, left_out)
-    looked = _look(folder, home, sessions, card.contrasts, runtime)
+    looked = _look(folder, home, sessions, card.contrasts, runtime, stated.get("skull_stripped"))
     facts = draft | _find_role(name, sessions, card) | looked | stated
     del facts["name"]
     toml.typed(DatasetCard, facts | {"name": name}, str(folder / CARD))
@@ -152,17 +152,22 @@ def _earlier_contrasts(home: Path | None) -> Sequence[str]:
 
 
 def _look(
-    folder: Path, home: Path | None, sessions: Sequence[Session], contrasts: Sequence[str], runtime: Runtime
+    folder: Path,
+    home: Path | None,
+    sessions: Sequence[Session],
+    contrasts: Sequence[str],
+    runtime: Runtime,
+    stripped: bool | None,
 ) -> dict[str, Any]:
-    """What the files show, kept as long as no file of the folder changes."""
+    """What the files show, kept as long as no file of the folder changes; `stripped` if the card states it."""
     if home is None:
-        return look(sessions, runtime.workers, runtime.progress)
+        return look(sessions, runtime.workers, runtime.progress, stripped)
     files = [(path, path.stat()) for path in walk_tree(folder).files]
     listing = [[str(path.relative_to(folder)), one.st_size, one.st_mtime_ns] for path, one in files]
-    key = sha256_json([LOOK_VERSION, listing, list(contrasts), sorted(s.id for s in sessions)])
+    key = sha256_json([LOOK_VERSION, listing, list(contrasts), sorted(s.id for s in sessions), stripped])
     kept = read_sealed(home / "seen.json")
     if kept is None or kept.get("key") != key:
-        kept = {"key": key, "facts": look(sessions, runtime.workers, runtime.progress)}
+        kept = {"key": key, "facts": look(sessions, runtime.workers, runtime.progress, stripped)}
         write_sealed(home / "seen.json", kept)
     facts: dict[str, Any] = kept["facts"]
     return facts
