@@ -15,94 +15,31 @@ from torch.nn import functional
 
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
+from uadbench.learning.augment import augment
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
+from uadbench.methods.disyre.anomalies import CLASSES, SEVERITIES, corrupt
 from uadbench.system.errors import UserError
-from uadbench.system.ranges import Decay, Depth, Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Count, Decay, Depth, Multiples, Rate, Size, Steps, Weight, Width
 
-SEVERITIES = 100  # t runs from 1 to it (Naval Marimont 2024)
-
-
-def corrupt(image: Tensor, source: Tensor, mask: Tensor, t: Tensor) -> Tensor:
-    """x_t = (1 - a m) x + a m x_fp with a = t / 100: where the mask is 0 the slice stays as it is.
-
-    `image`, `source`, `mask` (B, 1, R, A) in [0, 1], `t` (B,) (Naval Marimont 2024).
-    """
-    weight = (t / SEVERITIES)[:, None, None, None] * mask
-    return (1 - weight) * image + weight * source
+CLASS_SLICES, CLASS_PIXELS = 64, 50_000  # of each contrast, that the classes of intensity are found in
 
 
-def around_brain_pixels(brain: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances in pixels, down and right, of each pixel from a random brain pixel, each (B, 1, R, A)."""
-    rows, columns = brain.shape[-2:]
-    # A patch may hold no brain: then any pixel will do, as the mask is cut to the brain.
-    centre = torch.multinomial(brain.flatten(1).float() + 1e-9, 1)[..., None, None]  # (B, 1, 1, 1)
-    down = torch.arange(rows, device=brain.device)[:, None] - centre // columns
-    right = torch.arange(columns, device=brain.device) - centre % columns
-    return down.expand(brain.shape).float(), right.expand(brain.shape).float()
+def find_classes(train: Volumes, seed: int) -> dict[str, NDArray[np.float32]]:
+    """The centres of the classes of intensity (CLASSES,), ascending, of each contrast of healthy scans."""
+    from sklearn.cluster import KMeans
 
-
-def uniform(low: float, high: float, like: Tensor) -> Tensor:
-    """One number for each slice of a batch, (B, 1, 1, 1)."""
-    return low + (high - low) * torch.rand(len(like), 1, 1, 1, device=like.device)
-
-
-def boxes(brain: Tensor, size: int) -> Tensor:
-    """Rectangles with edges of size / 8 to size pixels around a brain pixel, inside the brain; 0 or 1."""
-    down, right = around_brain_pixels(brain)
-    height, width = uniform(size / 8, size, brain), uniform(size / 8, size, brain)
-    inside = (down.abs() <= height / 2) & (right.abs() <= width / 2)
-    return (inside & brain).float()
-
-
-def blobs(brain: Tensor, size: int) -> Tensor:
-    """Rotated ellipses with a wavy, soft edge around a brain pixel, inside the brain; in [0, 1].
-
-    The axes have size / 8 to size pixels; waves and softness only take away from the ellipse.
-    """
-    down, right = around_brain_pixels(brain)
-    turn = uniform(0, math.pi, brain)
-    along = (down * turn.cos() + right * turn.sin()) / uniform(size / 16, size / 2, brain)
-    across = (right * turn.cos() - down * turn.sin()) / uniform(size / 16, size / 2, brain)
-    angle = torch.atan2(across, along)
-    edge = torch.ones_like(angle)
-    for waves in (2, 3, 5):
-        wave = (waves * angle + uniform(0, 2 * math.pi, brain)).cos()
-        edge = edge - uniform(0, 0.1, brain) * (1 + wave)
-    soft = uniform(0.02, 0.5, brain)
-    return ((edge - torch.hypot(along, across)) / soft).clamp(0, 1) * brain
-
-
-def smooth_noise(like: Tensor, pixels: int) -> Tensor:
-    """Normal noise on a lattice of so many pixels, interpolated linearly: as `like` (B, 1, R, A)."""
-    rows, columns = like.shape[-2:]
-    nodes = torch.randn(len(like), 1, rows // pixels + 2, columns // pixels + 2, device=like.device)
-    return functional.interpolate(nodes, size=(rows, columns), mode="bilinear", align_corners=True)
-
-
-def textures(image: Tensor) -> Tensor:
-    """A grey level with noise that is fine or coarse, in [0, 1]."""
-    coarse = uniform(0, 1, image)
-    noise = coarse * smooth_noise(image, 4) + (1 - coarse) * torch.randn_like(image)
-    return (uniform(0, 1, image) + uniform(0, 0.2, image) * noise).clamp(0, 1)
-
-
-def biases(image: Tensor) -> Tensor:
-    """The slice made darker or brighter by a smoothly varying factor of about 0.4 to 1.6, in [0, 1]."""
-    return (image * (1 + uniform(-0.6, 0.6, image) + 0.1 * smooth_noise(image, 16))).clamp(0, 1)
-
-
-def anomalous(image: Tensor, brain: Tensor, foreign: Tensor, kind: str, size: int) -> tuple[Tensor, Tensor]:
-    """What is blended in and where, each (B, 1, R, A).
-
-    `fpi`: rectangles of another subject's slice (Tan et al. 2020). `dag`: blobs of another subject's slice,
-    of a texture or of the slice itself under another bias, one of the three for each slice.
-    """
-    if kind == "fpi":
-        return foreign, boxes(brain, size)
-    choice = torch.randint(3, (len(image), 1, 1, 1), device=image.device)
-    source = torch.where(choice == 0, foreign, torch.where(choice == 1, textures(image), biases(image)))
-    return source, blobs(brain, size)
+    which, random = train.slices(), np.random.default_rng(seed)
+    centres = {}
+    for contrast in sorted(set(train.contrasts)):
+        of_contrast = which[np.array(train.contrasts)[which[:, 0]] == contrast]
+        drawn = random.choice(of_contrast, min(CLASS_SLICES, len(of_contrast)), replace=False)
+        images, brains = train.read_slices(drawn)
+        values = images[brains[:, None]]
+        values = random.choice(values, min(CLASS_PIXELS, len(values)), replace=False)
+        found = KMeans(CLASSES, n_init=1, random_state=seed).fit(values[:, None]).cluster_centers_
+        centres[contrast] = np.sort(found.ravel()).astype(np.float32)
+    return centres
 
 
 def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArray[np.float32]:
@@ -138,21 +75,30 @@ def cut_patches(tensors: list[Tensor], size: int) -> list[Tensor]:
 class Restorer(nn.Module):
     """Takes the anomaly of a given severity out of a slice: a U-Net with an embedding of t."""
 
-    def __init__(self, width: int, blocks: int) -> None:
-        """`width` filters at full resolution, then 2, 4 and 4 times as many, `blocks` at each going down."""
+    def __init__(self, width: int, multiples: str, blocks: int, attention: int) -> None:
+        """`multiples` of the width, one for each level; attention at level number `attention`, 0: at none.
+
+        MONAI's net also has attention at its very bottom, here with one head.
+        """
         super().__init__()
-        filters = (width, 2 * width, 4 * width, 4 * width)
-        groups = min(32, width // 2)  # of 2 filters or more: single ones would lose their level
-        # Attention is left to the middle block, where MONAI always has it: here with one head.
+        filters = [width * int(multiple) for multiple in multiples.split("-")]
+        self.multiple = 2 ** (len(filters) - 1)
         self.unet = DiffusionModelUNet(
-            2, 1, 1, blocks, filters, [False] * 4, norm_num_groups=groups, num_head_channels=filters[-1]
+            2,
+            1,
+            1,
+            blocks,
+            filters,
+            [level + 1 == attention for level in range(len(filters))],
+            norm_num_groups=math.gcd(32, width // 2),  # of 2 filters or more: single ones lose their level
+            num_head_channels=filters[-1],
         )
 
     def forward(self, image: Tensor, t: Tensor) -> Tensor:
         """Estimates of x_0 (B, 1, R, A) from x_t and t (B,); without training it changes nothing."""
         rows, columns = image.shape[-2:]
-        change = self.unet(functional.pad(image, (0, -columns % 8, 0, -rows % 8)), t)
-        restored: Tensor = image + change[..., :rows, :columns].float()
+        pad = (0, -columns % self.multiple, 0, -rows % self.multiple)
+        restored: Tensor = image + self.unet(functional.pad(image, pad), t)[..., :rows, :columns].float()
         return restored
 
 
@@ -166,22 +112,33 @@ class Disyre(NetworkReconstruction):
     )
     anomalies: str = fit_option(
         "dag",
-        "`fpi`: patches of other subjects (v1); `dag`: shapes, textures and biases too (v2)",
+        "`fpi`: patches of other subjects (v1); `dag`: shapes and shifted intensities too (v2)",
         ("dag", "fpi"),
     )
     size: Size = fit_option(64, "largest edge of an anomaly in pixels; Naval Marimont 2024's code")
-    width: Width = fit_option(64, "filters of the U-Net at full resolution; not stated in what was read")
-    blocks: Depth = fit_option(
-        2, "residual blocks at each resolution of the U-Net; not stated in what was read"
+    augmented: bool = fit_option(True, "augment the slices of training; Naval Marimont 2024's trainer")
+    width: Width = fit_option(32, "filters of the U-Net at full resolution; Naval Marimont 2024's code")
+    multiples: Multiples = fit_option(
+        "1-2-3-4-8-8", "filters of each level by width; Naval Marimont 2024's code"
+    )
+    blocks: Depth = fit_option(2, "residual blocks at each level; Naval Marimont 2024's code")
+    attention: Count = fit_option(
+        5, "level with attention beside the bottom, 0: none; Naval Marimont 2024's code: at 8 x 8"
     )
     steps: Steps = fit_option(100_000, "training steps; Naval Marimont 2024's code")
-    batch: Size = fit_option(64, "patches per step; Naval Marimont 2024's code")
+    batch: Size = fit_option(96, "patches per step; Naval Marimont 2024's code: 12 slices of 8 volumes")
     learning_rate: Rate = fit_option(1e-4, "of AdamW; Naval Marimont 2024's code")
-    weight_decay: Weight = fit_option(0.01, "of AdamW; PyTorch's default, not stated in what was read")
-    cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    ema: Decay = fit_option(0.999, "decay of the moving average of the weights; its value is not stated")
+    weight_decay: Weight = fit_option(1e-6, "of AdamW; Naval Marimont 2024's trainer")
+    beta1: Decay = fit_option(0.95, "of AdamW; Naval Marimont 2024's trainer")
+    cosine: bool = fit_option(
+        True, "let the learning rate fall to 0 along half a cosine; Naval Marimont 2024's trainer"
+    )
+    warm_up: Count = fit_option(500, "steps in which the learning rate rises; Naval Marimont 2024's trainer")
+    ema: Decay = fit_option(
+        0.0, "decay of a moving average of the weights; 0: none; Naval Marimont 2024's trainer"
+    )
     validate_every: Steps = fit_option(2000, "steps between validations; the last weights are kept")
-    levels: Size = score_option(5, "severities 100 / levels, ..., 100 that are averaged; v2: 4 to 5")
+    levels: Size = score_option(4, "severities that are averaged, evenly spaced from the mildest; v2: 4 to 5")
     score_kind: str = score_option(
         "ensemble",
         "`ensemble`: mean over the severities of |x - x0(t)| (Naval Marimont 2024); else a residual to the "
@@ -191,29 +148,34 @@ class Disyre(NetworkReconstruction):
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Undo anomalies that were blended into healthy slices."""
+        centres = find_classes(train, context.seed)
 
         def loss(network: Restorer, batch: training.Batch) -> Tensor:
             # `which` of a batch counts volumes of the cohort that the batch was drawn from.
-            foreign = same_height(batch.which, train if network.training else val, train)
-            return self._loss(network, batch, torch.from_numpy(foreign).to(batch.image.device))
+            own, device = train if network.training else val, batch.image.device
+            foreign = torch.from_numpy(same_height(batch.which, own, train)).to(device)
+            classes = np.stack([centres[own.contrasts[volume]] for volume, _ in batch.which])
+            return self._loss(network, batch, foreign, torch.from_numpy(classes).to(device))
 
-        # What is kept is the last moving average of the weights, not that of the best validation.
+        # What is kept are the last weights, not those of the best validation.
         schedule = training.Schedule.of(self, keep_best=False)
+        optimiser = partial(torch.optim.AdamW, betas=(self.beta1, 0.999))
         self.network_, self.device_ = self.build(), context.device
-        training.train(self.network_, loss, train, val, context, schedule, "disyre")
+        training.train(self.network_, loss, train, val, context, schedule, "disyre", optimiser)
         return self
 
-    def _loss(self, network: Restorer, batch: training.Batch, foreign: Tensor) -> Tensor:
-        image, brain, foreign = cut_patches([batch.image, batch.brain, foreign], self.patch)
-        # Every severity alike: a real lesion's is not known, so scoring asks for several.
-        t = torch.randint(1, SEVERITIES + 1, (len(image),), device=image.device)
-        source, mask = anomalous(image, brain, foreign, self.anomalies, self.size)
+    def _loss(self, network: Restorer, batch: training.Batch, foreign: Tensor, centres: Tensor) -> Tensor:
+        image, brain = batch.image, batch.brain
+        if self.augmented and network.training:
+            image, brain = augment(image, brain)
+        image, brain, foreign = cut_patches([image, brain, foreign], self.patch)
+        changed, t = corrupt(image, brain, foreign, centres, self.anomalies, self.size)
         # The whole patch counts: where nothing was blended in, nothing is to be changed.
-        return functional.mse_loss(network(corrupt(image, source, mask, t), t), image)
+        return functional.mse_loss(network(changed, t), image)
 
     def severities(self) -> list[int]:
-        """The t of scoring, from mild to all."""
-        return [round(SEVERITIES * (k + 1) / self.levels) for k in range(self.levels)]
+        """The t of scoring, from the mildest: 99, 74, 49, 24 for four."""
+        return [SEVERITIES - 1 - round(SEVERITIES * k / self.levels) for k in range(self.levels)]
 
     def restorations(self, volume: Volume) -> list[NDArray[np.float32]]:
         """One pseudo-healthy volume (C, R, A, S) for each severity."""
@@ -248,7 +210,7 @@ class Disyre(NetworkReconstruction):
 
     def build(self) -> Restorer:
         """The network with fresh weights."""
-        return Restorer(self.width, self.blocks)
+        return Restorer(self.width, self.multiples, self.blocks, self.attention)
 
 
 ENTRY = Disyre

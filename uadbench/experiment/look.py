@@ -70,9 +70,9 @@ def _agree_on_stripped(sessions: Sequence[Session], seen: Sequence[Seen]) -> boo
     by_answer = {one.stripped: session.id for one, session in zip(seen, sessions, strict=True)}
     if True in by_answer and False in by_answer:
         raise UserError(
-            f"{by_answer[True]} shows the brain alone and {by_answer[False]} the whole head, and scans that were "
-            "prepared in two ways differ by that: give every scan a brain mask, strip them all, or say in a "
-            "card.toml in the folder which it is (skull_stripped = true or false)."
+            f"{by_answer[True]} shows the brain alone and {by_answer[False]} the whole head, and scans that "
+            "were prepared in two ways differ by that: give every scan a brain mask, strip them all, or say "
+            "which it is in a card.toml in the folder (skull_stripped = true or false)."
         )
     return True in by_answer
 

@@ -159,7 +159,7 @@ def _look(
     runtime: Runtime,
     stripped: bool | None,
 ) -> dict[str, Any]:
-    """What the files show, kept as long as no file of the folder changes; `stripped` if the card states it."""
+    """What the files show, kept as long as no file changes; `stripped` if the card states it."""
     if home is None:
         return look(sessions, runtime.workers, runtime.progress, stripped)
     files = [(path, path.stat()) for path in walk_tree(folder).files]

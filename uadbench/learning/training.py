@@ -41,6 +41,7 @@ class Schedule:
     validate_every: int = 100  # steps
     keep_best: bool = True  # end with the weights of the best validation, else with the last ones
     cosine: bool = False  # learning rate falls to 0 along half a cosine, else it is constant
+    warm_up: int = 0  # steps at the beginning in which the learning rate rises along a line
     weight_decay: float = 0.0
     ema: float = 0.0  # decay of the moving average of the weights that is validated and kept; 0: none
     clip: float = 1.0  # largest gradient norm
@@ -53,10 +54,13 @@ class Schedule:
         return cls(**{name: getattr(method, name) for name in names} | changes)
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step."""
+        """Learning rate of a step, counted from 0."""
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
         if not self.cosine:
             return self.learning_rate
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        share = (step - self.warm_up) / (self.steps - self.warm_up)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
 @dataclass(frozen=True)
