@@ -1,6 +1,7 @@
 """Auto-encoders: the architecture of Baur 2021, its spatial variant, and the one trained by SSIM."""
 
 import importlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ def parameters(rows: int, columns: int, width: int, latent: int) -> int:
     narrow = filters[3] // 8
     features = narrow * -(-rows // 16) * -(-columns // 16)
     down = sum(25 * a * b + 3 * b for a, b in zip([1, *filters], filters, strict=False))
-    up = sum(25 * a * b + 3 * b for a, b in zip([filters[3], *filters[:0:-1]], filters[::-1], strict=True))
-    narrowing = filters[3] * narrow + narrow + narrow * filters[3] + filters[3]
+    widths = [filters[3], filters[3], filters[1], filters[0], filters[0]]  # Baur 2021's code: 128, 64, 32, 32
+    up = sum(25 * a * b + 3 * b for a, b in pairwise(widths))
+    narrowing = filters[3] * narrow + narrow + narrow * filters[3] + 3 * filters[3]
     dense = features * latent + latent + latent * features + features
     return down + up + narrowing + dense + width + 1
 
@@ -42,6 +44,18 @@ def test_at_128_pixels_the_bottleneck_is_8_by_8_by_16_and_then_128_numbers() -> 
     assert network.encoder[4](features).shape == (2, 16, 8, 8)
     assert network.encoder(torch.zeros(2, 1, 128, 128)).shape == (2, 128)
     assert [layer[0].out_channels for layer in network.encoder[:4]] == [32, 64, 128, 128]
+    doublings = [layer for layer in network.decoder if isinstance(layer, torch.nn.Sequential)]
+    assert [layer[0].out_channels for layer in doublings] == [128, 64, 32, 32]
+    slopes = {part.negative_slope for part in network.modules() if isinstance(part, torch.nn.LeakyReLU)}
+    assert slopes == {0.3}
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "places"), [("ae", 0.2, 2), ("ae_spatial", 0.2, 1), ("vae", 0.1, 3)]
+)
+def test_dropout_is_where_the_published_code_has_it(name: str, share: float, places: int) -> None:
+    parts = [part for part in row(name).modules() if isinstance(part, torch.nn.Dropout)]
+    assert [part.p for part in parts] == [share] * places  # the VAE's: mean, log variance, after the code
 
 
 @pytest.mark.parametrize("grid", GRIDS)

@@ -102,20 +102,22 @@ def test_training_leaves_the_frozen_network_alone(toy: Toy, tmp_path: Path) -> N
 def test_the_code_has_300_maps_of_2_by_2() -> None:
     network = module.FeatureAutoencoder(72, 100, 0.1).eval()
     features = torch.zeros(2, 72, 32, 32)
-    sizes = [(part[0].out_channels, part[0].kernel_size, part[0].stride) for part in network.encoder]
+    sizes = [(part[0].out_channels, part[0].kernel_size, part[0].stride) for part in network.encoder[:4]]
     assert sizes == [(filters, (5, 5), (2, 2)) for filters in (100, 150, 200, 300)]
+    assert (network.encoder[4].kernel_size, network.encoder[4].stride) == ((5, 5), (1, 1))
+    assert any(isinstance(part, torch.nn.Dropout2d) for part in network.modules())  # whole maps are dropped
     assert network.encoder(features).shape == (2, 300, 2, 2)
     assert network(features).shape == features.shape
     assert sum(p.numel() for p in network.parameters()) == parameters(72)
 
 
 def parameters(channels: int) -> int:
-    """Weights by hand: 5 x 5 kernels down and 6 x 6 up, biases, two numbers a filter to normalise."""
+    """Weights by hand: 5 x 5 kernels down and 6 x 6 up, no biases, two numbers a filter to normalise."""
     filters = [channels, 100, 150, 200, 300]
     pairs = list(pairwise(filters))
-    down = sum(25 * a * b + 3 * b for a, b in pairs)
-    up = sum(36 * a * b + 3 * a for a, b in pairs)
-    return down + up - 2 * channels  # the last layer is not normalised
+    down = sum(25 * a * b + 2 * b for a, b in pairs)
+    up = sum(36 * a * b + 2 * a for a, b in pairs)
+    return down + 25 * 300 * 300 + up + channels**2  # at the lowest resolution, and at the end
 
 
 # SSIM of feature maps.
@@ -157,7 +159,8 @@ def test_the_score_is_the_loss_of_each_place_enlarged_to_the_slice(toy: Toy) -> 
     with torch.no_grad():
         features = method.features_(torch.from_numpy(image))
         small = module.dissimilarity(features, method.network_(features))
-    expected = functional.interpolate(small, (48, 56), mode="bilinear")[0, 0].numpy() * volume.brain[..., 20]
+    expected = functional.interpolate(small, (48, 56), mode="bilinear", align_corners=True)[0, 0].numpy()
+    expected = expected * volume.brain[..., 20]
     np.testing.assert_allclose(score_map[..., 20], expected, atol=1e-5)
 
 

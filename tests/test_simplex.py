@@ -32,7 +32,7 @@ def test_the_default_deviation_by_hand() -> None:
 
 @pytest.mark.parametrize(("octaves", "persistence"), [(6, 0.8), (1, 0.8), (3, 0.5)])
 def test_on_demand_the_variance_is_one(octaves: int, persistence: float) -> None:
-    fields = simplex.fields(1500, 16, 16, octaves, persistence, unit=True)
+    fields = simplex.fields(1500, 16, 16, octaves, persistence, scale_to=1.0)
     assert fields.std().item() == pytest.approx(1, abs=0.03)
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from uadbench.learning.autoencoder import NORMS, Baur, code_shape, decoder_layers, encoder_layers, padded
 from uadbench.learning.training import Batch
 from uadbench.methods import fit_option
+from uadbench.system.ranges import Decay
 
 
 class Autoencoder(nn.Module):
@@ -37,8 +38,9 @@ class Autoencoder(nn.Module):
             *([nn.Flatten(), nn.Linear(features, latent_dim)] if latent_dim else []),  # (B, latent_dim)
             nn.Dropout(dropout),
         )
+        widen = [nn.Linear(latent_dim, features), nn.Dropout(dropout), nn.Unflatten(1, code)]
         self.decoder = nn.Sequential(
-            *([nn.Linear(latent_dim, features), nn.Unflatten(1, code)] if latent_dim else []),
+            *(widen if latent_dim else []),
             *decoder_layers(width, kernel, norm),
         )
 
@@ -72,6 +74,7 @@ LOSSES = {"l1": l1_loss, "ssim": ssim_loss}
 class AE(Baur):
     """Learns to compress and restore healthy slices; what it cannot restore is anomalous."""
 
+    dropout: Decay = fit_option(0.2, "dropout on both sides of the code; Baur 2021's code of both AEs")
     bottleneck: str = fit_option(
         "dense",
         "dense: the code is a vector; spatial: it is a map of width / 2 channels, a 16th of the slice in "

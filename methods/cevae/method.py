@@ -11,27 +11,32 @@ from torch import Tensor
 from uadbench.data.volumes import Volume
 from uadbench.learning import autoencoder, scores, training
 from uadbench.methods import Score, fit_option, score_option
-from uadbench.system.ranges import Count, Share, Smoothing, Weight
+from uadbench.system.ranges import Share, Size, Smoothing, Weight
 
 
-def hide_squares(images: Tensor, most: int) -> Tensor:
-    """Slices (B, 1, R, A) in which 0 to `most` squares are painted with one grey value each.
+def hide_squares(images: Tensor, brain: Tensor, most: int, side: int) -> Tensor:
+    """Slices (B, 1, R, A) in which 1 to `most` squares of `side` pixels are 0 (Baur 2021's code).
 
-    Their number, their side from 1 to half the shorter edge, their place inside the slice and their value
-    in [0, 1] are uniform; a later square covers an earlier one.
+    Their number and their place within the box around the brain (B, 1, R, A) are uniform.
     """
-    rows, columns = images.shape[-2:]
-    number = torch.randint(most + 1, (len(images),), device=images.device)
-    row = torch.arange(rows, device=images.device)[:, None]  # (R, 1)
-    column = torch.arange(columns, device=images.device)  # (A,)
+    number = torch.randint(1, most + 1, (len(images), 1, 1, 1), device=images.device)
+    (first_row, rows), (first_column, columns) = extent(brain, 3), extent(brain, 2)
+    row = torch.arange(images.shape[-2], device=images.device)[:, None]  # (R, 1)
+    column = torch.arange(images.shape[-1], device=images.device)  # (A,)
     for square in range(most):
-        draw = torch.rand(4, len(images), 1, 1, 1, device=images.device)
-        side = 1 + (draw[0] * (min(rows, columns) // 2)).floor()
-        top = (draw[1] * (rows - side + 1)).floor()
-        left = (draw[2] * (columns - side + 1)).floor()
+        draw = torch.rand(2, len(images), 1, 1, 1, device=images.device)
+        top = first_row + (draw[0] * (rows - side + 1).clamp(min=1)).floor()
+        left = first_column + (draw[1] * (columns - side + 1).clamp(min=1)).floor()
         inside = (row >= top) & (row < top + side) & (column >= left) & (column < left + side)
-        images = torch.where(inside & (number > square)[:, None, None, None], draw[3], images)
+        images = images.masked_fill(inside & (number > square), 0.0)
     return images
+
+
+def extent(brain: Tensor, across: int) -> tuple[Tensor, Tensor]:
+    """Where brains (B, 1, R, A) begin and how long they are, seen along an axis: (B, 1, 1, 1) twice."""
+    seen = brain.any(across).flatten(1).int()  # (B, R) or (B, A)
+    first = seen.argmax(1)
+    return first.view(-1, 1, 1, 1), (seen.shape[1] - seen.flip(1).argmax(1) - first).view(-1, 1, 1, 1)
 
 
 def context_loss(
@@ -64,7 +69,8 @@ class CeVAE(autoencoder.Baur):
     context_weight: Share = fit_option(
         0.5, "share of the completion of hidden squares in the loss; the VAE has the rest"
     )
-    squares: Count = fit_option(3, "most squares hidden in a slice; Baur 2021's code of the method")
+    squares: Size = fit_option(3, "most squares hidden in a slice; Baur 2021's code of the method")
+    side: Size = fit_option(20, "of a hidden square in pixels; Baur 2021's code of the method, at 128 x 128")
     score_kind: str = score_option(
         "gradient",
         "`gradient`: |x - x'| times the smoothed absolute gradient of the bound with respect to x (Zimmerer "
@@ -86,10 +92,8 @@ class CeVAE(autoencoder.Baur):
         image = batch.image
         mean, log_variance = network.encode(image)
         code = autoencoder.draw_code(mean, log_variance, network.training)
-        decoded, completed = (
-            network.decode(code, *image.shape[-2:]),
-            network(hide_squares(image, self.squares)),
-        )
+        decoded = network.decode(code, *image.shape[-2:])
+        completed = network(hide_squares(image, batch.brain, self.squares, self.side))
         divergence = autoencoder.kl_divergence(mean, log_variance)
         return context_loss(image, decoded, completed, divergence, self.beta, self.context_weight)
 

@@ -135,7 +135,7 @@ class DAE(NetworkReconstruction):
         """Minimise the error of denoised healthy slices."""
         self.network_, self.device_ = self.build(), context.device
         loss = partial(denoising_loss, sigma=self.noise_sigma, cells=self.noise_cells)
-        schedule = Oscillating.of(self, clip=math.inf)  # the published code clips no gradient
+        schedule = Oscillating.of(self, clip=0.5)  # the published code clips gradients to this norm
         adam = partial(torch.optim.Adam, amsgrad=True)
         training.train(self.network_, loss, train, val, context, schedule, "dae", adam)
         return self

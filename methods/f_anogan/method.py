@@ -17,7 +17,7 @@ from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
 from uadbench.system.ranges import Decay, Rate, Size, Steps, Weight, Width
 
-HALVINGS = 4  # Baur 2021: 128 x 128 slices become 8 x 8
+HALVINGS = 4  # 128 x 128 slices become 8 x 8, as in the auto-encoders of Baur 2021
 
 
 def lowest(rows: int, columns: int, width: int) -> tuple[int, int, int]:
@@ -47,7 +47,7 @@ def down(channels: int, filters: int) -> nn.Sequential:
 
 
 class Generator(nn.Module):
-    """Padded slices in [-1, 1] of codes: the decoder of Baur 2021's unified architecture."""
+    """Padded slices in [-1, 1] of codes: the encoder's layers the other way round."""
 
     def __init__(self, rows: int, columns: int, width: int, latent_dim: int) -> None:
         """For slices of rows x columns."""
@@ -175,7 +175,7 @@ class FAnoGAN(NetworkReconstruction):
     batch: Size = fit_option(64, "slices of each step of critic, generator and encoder; Gulrajani 2017")
     learning_rate: Rate = fit_option(1e-4, "of Adam for generator and critic; Gulrajani 2017")
     beta1: Decay = fit_option(0.0, "of that Adam, beta2 is .9; Gulrajani 2017; Baur 2021's code: .5")
-    encoder_steps: Steps = fit_option(50_000, "training steps of the encoder; this suite's choice")
+    encoder_steps: Steps = fit_option(50_000, "training steps of the encoder; Schlegl 2019's code")
     encoder_learning_rate: Rate = fit_option(1e-4, "of Adam for the encoder; this suite's choice")
     kappa: Weight = fit_option(1.0, "weight of the critic's features in the encoder's loss; Schlegl 2019")
     cosine: bool = fit_option(False, "let the rates fall to 0 along half a cosine; not in the paper")

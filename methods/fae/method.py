@@ -62,16 +62,20 @@ class Equalised(Volumes):
         return codes
 
 
+def activated(convolution: nn.Conv2d | nn.ConvTranspose2d, dropout: float) -> nn.Sequential:
+    """A convolution and what follows each of them."""
+    norm = nn.BatchNorm2d(convolution.out_channels)
+    return nn.Sequential(convolution, norm, nn.LeakyReLU(), nn.Dropout2d(dropout))
+
+
 def down(channels: int, filters: int, dropout: float) -> nn.Sequential:
     """Half the resolution."""
-    convolution = nn.Conv2d(channels, filters, 5, stride=2, padding=2)
-    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(), nn.Dropout(dropout))
+    return activated(nn.Conv2d(channels, filters, 5, stride=2, padding=2, bias=False), dropout)
 
 
 def up(channels: int, filters: int, dropout: float) -> nn.Sequential:
     """Twice the resolution."""
-    convolution = nn.ConvTranspose2d(channels, filters, 6, stride=2, padding=2)
-    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(), nn.Dropout(dropout))
+    return activated(nn.ConvTranspose2d(channels, filters, 6, stride=2, padding=2, bias=False), dropout)
 
 
 class FeatureAutoencoder(nn.Module):
@@ -81,10 +85,14 @@ class FeatureAutoencoder(nn.Module):
         """With width, 1.5, 2 and 3 times `width` filters (Meissen 2022: 100, 150, 200, 300)."""
         super().__init__()
         filters = [width, 3 * width // 2, 2 * width, 3 * width]
-        self.encoder = nn.Sequential(*(down(a, b, dropout) for a, b in pairwise([channels, *filters])))
+        self.encoder = nn.Sequential(
+            *(down(a, b, dropout) for a, b in pairwise([channels, *filters])),
+            nn.Conv2d(filters[-1], filters[-1], 5, padding=2, bias=False),
+        )
         self.decoder = nn.Sequential(
             *(up(a, b, dropout) for a, b in pairwise(filters[::-1])),
-            nn.ConvTranspose2d(width, channels, 6, stride=2, padding=2),
+            up(width, channels, dropout),
+            nn.Conv2d(channels, channels, 1, bias=False),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -158,7 +166,7 @@ class FAE(NetworkMethod):
     def _dissimilarity(self, image: Tensor) -> Tensor:
         features = self.features_(image)
         small = dissimilarity(features, self.network_(features))
-        return functional.interpolate(small, image.shape[-2:], mode="bilinear")
+        return functional.interpolate(small, image.shape[-2:], mode="bilinear", align_corners=True)
 
 
 ENTRY = FAE

@@ -17,6 +17,7 @@ from uadbench.methods import fit_option
 from uadbench.system.ranges import Count, Decay, Rate, Size, Steps, Width
 
 MULTIPLE = 16
+SLOPE = 0.3  # of LeakyReLU below 0: the default of Keras, in which Baur's code is written
 NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
 
 
@@ -30,7 +31,7 @@ def encoder_layers(width: int, kernel: int = 5, norm: str = "batch") -> list[nn.
 
     def halve(channels: int, filters: int) -> nn.Module:
         convolution = nn.Conv2d(channels, filters, kernel, stride=2, padding=kernel // 2)
-        return nn.Sequential(convolution, NORMS[norm](filters), nn.LeakyReLU(0.2))
+        return nn.Sequential(convolution, NORMS[norm](filters), nn.LeakyReLU(SLOPE))
 
     filters = [1, width, 2 * width, 4 * width, 4 * width]
     return [*(halve(a, b) for a, b in pairwise(filters)), nn.Conv2d(filters[-1], width // 2, 1)]
@@ -44,11 +45,11 @@ def decoder_layers(width: int, kernel: int = 5, norm: str = "batch") -> list[nn.
         convolution = nn.ConvTranspose2d(
             channels, filters, kernel, stride=2, padding=padding, output_padding=1
         )
-        return nn.Sequential(convolution, NORMS[norm](filters), nn.LeakyReLU(0.2))
+        return nn.Sequential(convolution, NORMS[norm](filters), nn.LeakyReLU(SLOPE))
 
-    filters = [4 * width, 4 * width, 4 * width, 2 * width, width]
-    widen = nn.Conv2d(width // 2, filters[0], 1)
-    return [widen, *(double(a, b) for a, b in pairwise(filters)), nn.Conv2d(width, 1, 1)]
+    filters = [4 * width, 4 * width, 2 * width, width, width]
+    widen = [nn.Conv2d(width // 2, filters[0], 1), NORMS[norm](filters[0]), nn.ReLU()]
+    return [*widen, *(double(a, b) for a, b in pairwise(filters)), nn.Conv2d(width, 1, 1)]
 
 
 def padded(image: Tensor) -> Tensor:
@@ -65,11 +66,14 @@ class VariationalAutoencoder(nn.Module):
         super().__init__()
         code = code_shape(rows, columns, width)
         features = math.prod(code)
-        self.encoder = nn.Sequential(*encoder_layers(width), nn.Flatten(), nn.Dropout(dropout))
-        self.mean = nn.Linear(features, latent_dim)
-        self.log_variance = nn.Linear(features, latent_dim)
+        self.encoder = nn.Sequential(*encoder_layers(width), nn.Flatten())
+        self.mean = nn.Sequential(nn.Linear(features, latent_dim), nn.Dropout(dropout))
+        self.log_variance = nn.Sequential(nn.Linear(features, latent_dim), nn.Dropout(dropout))
         self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, features), nn.Unflatten(1, code), *decoder_layers(width)
+            nn.Linear(latent_dim, features),
+            nn.Dropout(dropout),
+            nn.Unflatten(1, code),
+            *decoder_layers(width),
         )
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +123,7 @@ class Baur(NetworkReconstruction):
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")
     width: Width = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
     latent_dim: Size = fit_option(128, "length of the code, where that is a vector; Baur 2021")
-    dropout: Decay = fit_option(0.1, "dropout at the code; Baur 2021's code: .1 to .2")
+    dropout: Decay = fit_option(0.1, "dropout on both sides of the code; Baur 2021's code of VAE and ceVAE")
     steps: Steps = fit_option(500_000, "most training steps; Baur 2021: 1,000 epochs, ended by `patience`")
     batch: Size = fit_option(8, "slices per step; Baur 2021's code")
     learning_rate: Rate = fit_option(1e-4, "of Adam; Baur 2021's code")

@@ -48,9 +48,21 @@ def cosine() -> Tensor:
 class Noise:
     """Noise of one kind for slices of one shape: a field of its own for every slice of every draw."""
 
-    def __init__(self, kind: str, rows: int, columns: int, wavelength: float = 64.0, bank: int = 0) -> None:
-        """`simplex_unit` is simplex noise of variance 1; with `bank`, cut from so many larger fields."""
+    def __init__(
+        self,
+        kind: str,
+        rows: int,
+        columns: int,
+        wavelength: float = 64.0,
+        bank: int = 0,
+        deviation: float | None = None,
+    ) -> None:
+        """Simplex noise has the given deviation, by default what its octaves add up to; `simplex_unit` has 1.
+
+        With `bank`, it is cut from so many larger fields.
+        """
         self._kind, self._shape, self._wavelength = kind, (rows, columns), wavelength
+        self._deviation = 1.0 if kind == "simplex_unit" else deviation
         self._bank = None
         if bank and kind != "gaussian":
             with torch.random.fork_rng(devices=[]):  # always the same fields
@@ -58,8 +70,9 @@ class Noise:
                 self._bank = simplex.Bank(self._fields(bank, 2 * rows, 2 * columns, "cpu"))
 
     def _fields(self, count: int, rows: int, columns: int, device: str) -> Tensor:
-        unit = self._kind == "simplex_unit"
-        return simplex.fields(count, rows, columns, wavelength=self._wavelength, unit=unit, device=device)
+        return simplex.fields(
+            count, rows, columns, wavelength=self._wavelength, scale_to=self._deviation, device=device
+        )
 
     def draw(self, count: int, device: str) -> Tensor:
         """Fields (count, 1, R, A), drawn with torch's global generator on the CPU."""
@@ -81,12 +94,14 @@ class Denoiser(nn.Module):
         attention: int,
         head_channels: int,
         groups: int,
+        resample_blocks: bool = False,
         fold: int = 1,
     ) -> None:
         """`multiples` of the width, one for each level, such as "1-2-2"; attention at the lowest levels.
 
-        MONAI's net also has attention at its very bottom, whatever `attention` says. With `fold` above 1,
-        blocks of fold x fold pixels are the channels of one: a quarter of the work at 2.
+        MONAI's net also has attention at its very bottom, whatever `attention` says. With `resample_blocks`
+        a residual block halves or doubles the resolution, else a convolution. With `fold` above 1, blocks of
+        fold x fold pixels are the channels of one: a quarter of the work at 2.
         """
         super().__init__()
         channels = [width * int(multiple) for multiple in multiples.split("-")]
@@ -100,6 +115,7 @@ class Denoiser(nn.Module):
             attention_levels=[level >= len(channels) - attention for level in range(len(channels))],
             num_head_channels=head_channels,
             norm_num_groups=groups,
+            resblock_updown=resample_blocks,
         )
 
     def forward(self, noisy: Tensor, level: Tensor) -> Tensor:
@@ -123,9 +139,9 @@ def denoised(noisy: Tensor, epsilon: Tensor, alpha_bar: Tensor | float) -> Tenso
     return (noisy - (1 - share).sqrt() * epsilon) / share.sqrt()
 
 
-def random_levels(count: int, device: str) -> Tensor:
+def random_levels(count: int, device: str, below: int = LEVELS) -> Tensor:
     """Levels (count,) for a training step, uniformly."""
-    return torch.randint(LEVELS, (count,)).to(device)
+    return torch.randint(below, (count,)).to(device)
 
 
 def levels(start: int, evaluations: int) -> list[int]:
@@ -188,6 +204,7 @@ class DiffusionReconstruction(Stochastic, NetworkReconstruction):
     """
 
     alpha_bar: ClassVar[Tensor]  # of the method's schedule
+    deviation: ClassVar[float | None] = None  # of simplex noise; None: that of Behrendt's, .58
 
     grid: str = fit_option("g96", "model grid; Behrendt 2023: 96 x 96 slices at 2 mm")
     noise: str = fit_option(
@@ -198,17 +215,22 @@ class DiffusionReconstruction(Stochastic, NetworkReconstruction):
     width: Width = fit_option(128, "channels of the first level; Behrendt 2023's code")
     multiples: Multiples = fit_option("1-2-2", "channels of each level by width; Behrendt 2023's code")
     res_blocks: Depth = fit_option(3, "residual blocks of a level; Behrendt 2023's code")
-    attention: Count = fit_option(1, "how many of the lowest levels have attention; our choice")
+    attention: Count = fit_option(
+        0, "how many of the lowest levels have attention beside the bottom; Behrendt 2023's code: none"
+    )
     head_channels: Size = fit_option(64, "channels of an attention head; Behrendt 2023's code")
     groups: Size = fit_option(32, "groups of group normalisation; MONAI's default")
+    resample_blocks: bool = fit_option(
+        True, "halve and double the resolution in residual blocks; Behrendt 2023's code"
+    )
     fold: Depth = fit_option(
         1, "make blocks of so many pixels squared channels, for CPUs; 1: none, as published"
     )
-    steps: Steps = fit_option(19_200, "training steps; Behrendt 2023's code: 1,600 epochs of 358 slices")
+    steps: Steps = fit_option(17_600, "training steps; Behrendt 2023's code: 1,600 epochs of 11 batches")
     batch: Size = fit_option(32, "slices per step; Behrendt 2023's code")
     learning_rate: Rate = fit_option(1e-4, "of Adam; Behrendt 2023's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(240, "steps between validations; 20 epochs of Behrendt 2023's")
+    validate_every: Steps = fit_option(220, "steps between validations; 20 epochs of Behrendt 2023's")
     start: Level = score_option(500, "noise level of the test, of 0 ... 999; Behrendt 2023")
     score_batch: Size = score_option(32, "slices that pass the network at once; does not change scores")
 
@@ -221,13 +243,14 @@ class DiffusionReconstruction(Stochastic, NetworkReconstruction):
             self.attention,
             self.head_channels,
             self.groups,
+            self.resample_blocks,
             self.fold,
         )
 
     def make_noise(self) -> Noise:
         """The noise that the options ask for."""
         rows, columns, _ = space.find_grid(self.grid).shape
-        return Noise(self.noise, rows, columns, self.wavelength, self.bank)
+        return Noise(self.noise, rows, columns, self.wavelength, self.bank, self.deviation)
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Learn to tell noise from healthy slices."""

@@ -37,5 +37,7 @@ class Features(nn.Module):
         levels = []
         for stage in self.stages:
             features = stage(features)
-            levels.append(functional.interpolate(features, (self.side, self.side), mode="bilinear"))
+            levels.append(
+                functional.interpolate(features, (self.side, self.side), mode="bilinear", align_corners=True)
+            )
         return torch.cat(levels, 1).float()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 # Lattice edges of sqrt(2) wavelengths, as in the OpenSimplex noise of AnoDDPM; Gustavson's are sqrt(3 / 4).
 STRETCH = (8 / 3) ** 0.5
-# Gives an octave a deviation of .361 and so the default fields .58, which was measured of AnoDDPM's.
+# Gives an octave a deviation of .361 and so the default fields .58, which was measured of Behrendt's (2023).
 AMPLITUDE = 27.2
 DEVIATION = 0.361
 REACH = 0.6  # squared distance at which a corner's influence ends (Gustavson 2005)
@@ -35,13 +35,14 @@ def fields(
     octaves: int = 6,
     persistence: float = 0.8,
     wavelength: float = 64.0,
-    unit: bool = False,
+    scale_to: float | None = None,
     device: str = "cpu",
 ) -> Tensor:
     """Independent fields (count, 1, rows, columns) of mean 0; nothing is shared between two of them.
 
-    `wavelength` of the first octave in pixels ("frequency 64" in AnoDDPM's code). With `unit` the variance
-    is 1, else 0.13 * sum(persistence^2i): 0.58^2 by default. Draws from torch's global generator on the CPU.
+    `wavelength` of the first octave in pixels ("frequency 64" in AnoDDPM's code). The deviation is
+    `scale_to`; without it the variance is 0.13 * sum(persistence^2i): 0.58^2 by default. Draws from torch's
+    global generator on the CPU.
     """
     origin = CELLS * torch.rand(octaves, 3, count, 1, 1)
     seed = torch.randint(2**31, (octaves, count, 1, 1), dtype=torch.int32)
@@ -54,7 +55,8 @@ def fields(
         x, y, z = origin[octave]  # (count, 1, 1)
         x, y, z = x + (cells * row).expand(rows, columns), y + cells * column, z.expand(-1, rows, columns)
         total += persistence**octave * basis(x, y.expand_as(x), z, seed[octave])
-    return (total / deviation(octaves, persistence) if unit else total)[:, None]
+    factor = 1.0 if scale_to is None else scale_to / deviation(octaves, persistence)
+    return (total * factor)[:, None]
 
 
 def deviation(octaves: int, persistence: float) -> float:
