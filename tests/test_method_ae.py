@@ -121,7 +121,7 @@ def test_what_lies_far_apart_meets_in_a_dense_code_only() -> None:
 
 def test_ae_ssim_has_3_by_3_convolutions_of_stride_2_and_instance_normalisation() -> None:
     network = row("ae_ssim")
-    halves = ((network.encoder[:4], torch.nn.Conv2d), (network.decoder[3:7], torch.nn.ConvTranspose2d))
+    halves = ((network.encoder[:4], torch.nn.Conv2d), (network.decoder[6:10], torch.nn.ConvTranspose2d))
     for blocks, kind in halves:
         for convolution, norm, activation in blocks:
             assert isinstance(convolution, kind)

@@ -39,8 +39,8 @@ def volume(toy: Toy) -> Volume:
 
 def test_published_settings() -> None:
     paper: Any = methods.build("anoddpm", "paper")
-    assert (paper.start, paper.evaluations, paper.eta, paper.wavelength) == (250, 0, 1.0, 64.0)
-    assert len(diffusion.levels(paper.start, paper.evaluations)) == 252
+    assert (paper.start, paper.evaluations, paper.eta, paper.wavelength) == (200, 0, 1.0, 64.0)
+    assert len(diffusion.levels(paper.start, paper.evaluations)) == 202
     channels = [paper.width * int(m) for m in paper.multiples.split("-")]
     assert channels == [128, 128, 256, 256, 512, 512]
     assert channels[-1] // paper.head_channels == 2  # heads

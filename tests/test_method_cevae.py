@@ -46,7 +46,7 @@ def test_one_to_three_squares_are_equally_frequent_and_lie_in_the_box_around_the
 
 def test_a_square_has_its_side_and_is_black() -> None:
     torch.manual_seed(0)
-    images, brain = torch.rand(200, 1, 16, 16) + 0.1, torch.ones(200, 1, 16, 16, dtype=torch.bool)
+    images, brain = torch.rand(3000, 1, 16, 16) + 0.1, torch.ones(3000, 1, 16, 16, dtype=torch.bool)
     before = images.clone()
     painted = module.hide_squares(images, brain, 1, 5)
     assert torch.equal(images, before)

@@ -33,16 +33,13 @@ class Autoencoder(nn.Module):
         super().__init__()
         code = code_shape(rows, columns, width)
         features = math.prod(code)
-        self.encoder = nn.Sequential(
-            *encoder_layers(width, kernel, norm),
-            *([nn.Flatten(), nn.Linear(features, latent_dim)] if latent_dim else []),  # (B, latent_dim)
-            nn.Dropout(dropout),
-        )
-        widen = [nn.Linear(latent_dim, features), nn.Dropout(dropout), nn.Unflatten(1, code)]
-        self.decoder = nn.Sequential(
-            *(widen if latent_dim else []),
-            *decoder_layers(width, kernel, norm),
-        )
+        narrow: list[nn.Module] = [nn.Dropout(dropout)]
+        widen: list[nn.Module] = []
+        if latent_dim:
+            narrow = [nn.Flatten(), nn.Linear(features, latent_dim), *narrow]  # (B, latent_dim)
+            widen = [nn.Linear(latent_dim, features), nn.Dropout(dropout), nn.Unflatten(1, code)]
+        self.encoder = nn.Sequential(*encoder_layers(width, kernel, norm), *narrow)
+        self.decoder = nn.Sequential(*widen, *decoder_layers(width, kernel, norm))
 
     def forward(self, image: Tensor) -> Tensor:
         """Reconstructions (B, 1, R, A) of slices (B, 1, R, A)."""
