@@ -12,6 +12,7 @@ ALL_METHODS = $(shell $(BIN)/python -c "from uadbench import methods; print(*met
 help:
 	@echo "make demo     run every method on the built-in phantom and show the leaderboard"
 	@echo "make test     run the tests"
+	@echo "make thorough the tests that take from five seconds to a minute each"
 	@echo "make check    lint and type-check"
 	@echo "make docs     build the documentation as a site in build/site"
 	@echo "make slow     the tests that take minutes"
@@ -54,8 +55,12 @@ demo: .venv/ready
 	UADBENCH_RUNS=runs/demo $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --results runs/demo/results
 	@echo "The pictures are under runs/demo/pictures, the records under runs/demo/results."
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses logical --maxprocesses 4
 test: .venv/ready-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist loadscope
+	$(PYTEST) --dist loadscope -m "not thorough and not slow and not slurm"
+
+thorough: .venv/ready-test
+	$(PYTEST) --dist worksteal -m "thorough and not slow and not slurm"
 
 slow: .venv/ready-browser
 	$(BIN)/pytest -q -m slow
@@ -125,5 +130,5 @@ clean:
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +
 
-.PHONY: help demo test slow slurm check docs bench throughput gpu records leaderboard regress claims real clean
+.PHONY: help demo test thorough slow slurm check docs bench throughput gpu records leaderboard regress claims real clean
 .DEFAULT_GOAL := help

@@ -1,6 +1,7 @@
 """Small synthetic worlds that the tests share."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
+from uadbench.system import locks
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Silent
 from uadbench.testing.toys import draw_ellipsoid, make_toy
@@ -19,6 +21,7 @@ from uadbench.testing.toys import draw_ellipsoid, make_toy
 if TYPE_CHECKING:
     from uadbench.experiment.config import Runtime
     from uadbench.experiment.record import Stored
+    from uadbench.experiment.run import Outcome
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +129,47 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Runtime":
 # ---- records made here -------------------------------------------------------------------------
 
 
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that is filled once, whichever of the processes that share the tests needs it first."""
+    shared = factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    with locks.held(shared / f"{name}.lock"):
+        if not (shared / name).exists():
+            make(shared / f"{name}.partial")
+            (shared / f"{name}.partial").rename(shared / name)
+    return shared / name
+
+
+@pytest.fixture(scope="session")
+def balls_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data, runs and results of one run of the smallest method on the smallest data set."""
+    from uadbench.experiment.config import RunConfig, Runtime
+    from uadbench.experiment.run import run
+
+    def make(here: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(PLUGINS_VARIABLE, str(PLUGINS))
+            paths = Paths(here / "data", here / "runs", here / "results", here / "runs" / "cache")
+            run(
+                RunConfig(method="brightness", dataset="balls", preset="ci"),
+                Runtime(paths, Silent(), "cpu", workers=1),
+            )
+
+    return make_once(tmp_path_factory, "balls-run", make)
+
+
+@pytest.fixture
+def finished(balls_run: Path, runtime: "Runtime", tmp_path: Path) -> "Outcome":
+    """A run that is done in the installation of `runtime`."""
+    from uadbench.experiment.config import RunConfig
+    from uadbench.experiment.run import run
+
+    shutil.copytree(balls_run, tmp_path, dirs_exist_ok=True)
+    done = run(RunConfig(method="brightness", dataset="balls", preset="ci"), runtime)
+    assert done.reused
+    return done
+
+
 def write_toy_phantom(root: Path) -> None:
     """The phantom's members with toy heads in place of theirs: who they are stays, and it takes seconds."""
     from uadbench import phantom
@@ -157,18 +201,17 @@ def made_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from uadbench.experiment.config import RunConfig, Runtime
     from uadbench.experiment.run import run
 
-    here = tmp_path_factory.mktemp("made")
-    write_toy_phantom(here / "data" / "phantom")
-    paths = Paths(here / "data", here / "runs", here / "results", here / "runs" / "cache")
-    for method, seed in MADE:
-        config = RunConfig(method=method, dataset="phantom", preset="ci", protocol="uad-1-4mm", seed=seed)
-        run(config, Runtime(paths, Silent(), "cpu", workers=1))
-    return paths.results
+    def make(here: Path) -> None:
+        write_toy_phantom(here / "data" / "phantom")
+        paths = Paths(here / "data", here / "runs", here / "results", here / "runs" / "cache")
+        for method, seed in MADE:
+            config = RunConfig(method=method, dataset="phantom", preset="ci", protocol="uad-1-4mm", seed=seed)
+            run(config, Runtime(paths, Silent(), "cpu", workers=1))
+
+    return make_once(tmp_path_factory, "made", make) / "results"
 
 
 @pytest.fixture
 def results(made_results: Path, tmp_path: Path) -> Path:
     """A copy of the records that may be changed."""
-    import shutil
-
     return Path(shutil.copytree(made_results, tmp_path / "results"))

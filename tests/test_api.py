@@ -44,6 +44,7 @@ def test_a_run_is_carried_out_measured_again_and_read(runtime: Runtime) -> None:
     assert frame.path.tolist() == [str(made.path)]
 
 
+@pytest.mark.thorough
 def test_code_that_was_edited_or_is_another_folder_s_now_is_what_runs(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_equal_pieces_of_another_seed_are_remarked(results: Path) -> None:
     assert any("it counts once" in remark for remark in found.remarks)
 
 
+@pytest.mark.thorough
 def test_every_committed_record_is_consistent() -> None:
     paths = record.paths_of_records(RESULTS)
     assert paths

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from uadbench.cli import app
-from uadbench.experiment.config import RunConfig, Runtime
-from uadbench.experiment.run import run
+from uadbench.experiment.config import Runtime
+from uadbench.experiment.run import Outcome
 from uadbench.preprocessing import intensities
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -28,9 +28,9 @@ def uadbench(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
-def done(runtime: Runtime) -> Path:
+def done(finished: Outcome) -> Path:
     """A record that is there."""
-    return run(RunConfig(method="brightness", dataset="balls", preset="ci"), runtime).path
+    return finished.path
 
 
 def test_help_does_not_import_torch_or_anything_heavy() -> None:
@@ -53,6 +53,7 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2() -> None:
     assert len(finished.stderr.splitlines()) == 1
 
 
+@pytest.mark.thorough
 def test_a_method_and_a_data_set_from_outside_are_listed_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_method_and_a_data_set_from_outside_are_listed_and_run(
     assert list((tmp_path / "runs").rglob("precision_recall.png"))
 
 
+@pytest.mark.thorough
 def test_one_failed_cell_does_not_keep_the_others_from_running(
     tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_filter_that_hides_all_records_is_named(done: Path, runtime: Runtime) 
     assert "fits --dataset lgg and --preset ci. Available: balls T1 preset ci (1)." in said
 
 
+@pytest.mark.thorough
 def test_a_dry_run_counts_preparation_and_runs_nothing(runtime: Runtime) -> None:
     said = uadbench("run", "-m", "brightness", "-d", "balls", "--preset", "ci", "--dry-run").stdout
     assert re.search(r"prepare balls T1: \d+ scans +up to \d+ s", said)
@@ -129,6 +132,7 @@ def test_a_dry_run_counts_preparation_and_runs_nothing(runtime: Runtime) -> None
     assert "There is no method 'vea'" in unknown
 
 
+@pytest.mark.thorough
 def test_scores_are_recomputed_from_the_path_of_a_record(done: Path) -> None:
     before = json.loads(done.read_text())["summary"]
 
@@ -139,6 +143,7 @@ def test_scores_are_recomputed_from_the_path_of_a_record(done: Path) -> None:
     assert "\n  score " not in uadbench("--help").stdout
 
 
+@pytest.mark.thorough
 def test_verify_and_prepare_report_what_is_there(runtime: Runtime, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
 
@@ -147,6 +152,7 @@ def test_verify_and_prepare_report_what_is_there(runtime: Runtime, tmp_path: Pat
     assert "lesion-test" in uadbench("prepare", "balls", "--quiet").stdout
 
 
+@pytest.mark.thorough
 def test_prepare_says_how_brains_were_found_and_keeps_what_was_prepared_otherwise(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_shares_of_variance_by_hand() -> None:
 # ---- records of earlier versions, and wrong ones -------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_record_of_an_earlier_version_is_read_and_evaluate_adds_what_it_lacks(
     results: Path, made_results: Path
 ) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from uadbench import testing
 from uadbench.testing import corruptions
 from uadbench.testing.name_corruptions import NAME_CORRUPTIONS
@@ -195,6 +197,7 @@ DOWNLOADS = {
 }
 
 
+@pytest.mark.thorough
 def test_every_corruption_has_a_test_that_names_it() -> None:
     named = [name for tests in (CORRUPTIONS | IN_PASSING | DOWNLOADS).values() for name in tests]
     files = sorted({str(TESTS / name.split("::")[0]) for name in named})

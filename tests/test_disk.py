@@ -32,6 +32,7 @@ def uadbench(*arguments: str, **environment: str) -> "subprocess.CompletedProces
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["RUNS", "RESULTS"])
 def test_a_file_in_the_place_of_a_folder_is_one_sentence(runtime: Runtime, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
@@ -106,6 +107,7 @@ def _open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.usefixtures("finished")
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted on Linux")
 def test_no_file_stays_open_after_preparation(runtime: Runtime) -> None:
     from uadbench.experiment.cohort import prepare_cohort

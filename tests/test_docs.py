@@ -76,6 +76,7 @@ def test_every_block_says_what_becomes_of_it(name: str) -> None:
             assert block.language in ("bash", "console", "python"), block.text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TESTED)
 def test_blocks_that_are_quick_work(name: str, tmp_path: Path) -> None:
     run(PAGES[name], ("test",), tmp_path)

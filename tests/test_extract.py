@@ -83,12 +83,14 @@ def kept(folder: Path, session: Session, extractor: str = extract.DEFAULT) -> Ke
 # ---- extraction --------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("contrast", ["T1", "T2", "FLAIR"])
 def test_the_brain_of_a_full_head_is_found_in_any_contrast(contrast: str) -> None:
     brain = heads.draw_head(1, "glioma", 3).brain
     assert dice(extracted(contrast), brain) > 0.85
 
 
+@pytest.mark.thorough
 def test_the_same_head_gives_the_same_bits() -> None:
     again = extract.extract_brain(head("T2"), "T2", "head")
     assert again.tobytes() == extracted("T2").tobytes()
@@ -117,6 +119,7 @@ def test_a_known_motion_between_contrasts_is_recovered_within_a_millimetre(contr
 # ---- which mask a scan gets --------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_the_brain_is_found_on_t1_kept_and_carried_to_a_moved_contrast(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +156,7 @@ def test_a_users_own_mask_wins_and_goes_before_extraction(tmp_path: Path) -> Non
     assert how == {"by": "own mask", "on": "T1"}
 
 
+@pytest.mark.thorough
 def test_a_lesion_mask_drawn_on_a_moved_contrast_is_brought_over(tmp_path: Path) -> None:
     drawn = heads.draw_head(1, "glioma", 3)
     lesion = save(

@@ -588,6 +588,7 @@ def test_cards_name_partners_that_have_the_contrast(name: str) -> None:
             assert contrast in cards.dataset_card(partner).contrasts
 
 
+@pytest.mark.thorough
 def test_a_run_on_a_fixture_does_not_pass_for_one_on_patients(runtime: Runtime, tmp_path: Path) -> None:
     """The regime of made-up scans is `phantom`, whatever data set they are laid out as."""
     testing.write_fixture("brats13", tmp_path / "fixture", subjects=2)

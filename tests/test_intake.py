@@ -329,6 +329,7 @@ def test_of_two_equal_subjects_the_first_is_kept(runtime: Runtime) -> None:
 # ---- who is excluded from a run ----------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_run_on_slices_lists_only_what_its_own_contrast_lacks(runtime: Runtime, tmp_path: Path) -> None:
     testing.write_fixture("lgg", tmp_path / "fixture", subjects=12, corruptions=["missing_sequence"])
     runtime.paths.remember_root("lgg", tmp_path / "fixture")

@@ -34,6 +34,7 @@ def flip(path: Path, position: int) -> None:
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_byte_that_changed_in_a_prepared_volume_or_its_header_is_found(
     runtime: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,6 +50,7 @@ def test_a_byte_that_changed_in_a_prepared_volume_or_its_header_is_found(
     assert caplog.text.count("is damaged: prepared again") == 2
 
 
+@pytest.mark.thorough
 def test_side_files_that_are_empty_or_of_another_form_are_made_again(
     runtime: Runtime, tmp_path: Path
 ) -> None:
@@ -67,6 +69,7 @@ def test_side_files_that_are_empty_or_of_another_form_are_made_again(
     assert runtime.paths.root("ixi") == runtime.paths.data / "ixi"
 
 
+@pytest.mark.thorough
 def test_a_fit_whose_state_has_changed_is_made_again_or_refused(runtime: Runtime) -> None:
     config = replace(CELL, method="pca")
     first = run.run(config, runtime)
@@ -80,6 +83,7 @@ def test_a_fit_whose_state_has_changed_is_made_again_or_refused(runtime: Runtime
     assert content(run.run(config, runtime).record) == content(first.record)
 
 
+@pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize("fits_are_there", [True, False])
 def test_a_record_of_other_code_says_which(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, fits_are_there: bool
@@ -96,6 +100,7 @@ def test_a_record_of_other_code_says_which(
         run.run(CELL, runtime)
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_record_of_other_data_says_so(runtime: Runtime) -> None:
     run.run(CELL, runtime)
     data = runtime.paths.data / "balls"
@@ -123,6 +128,7 @@ def test_other_settings_code_and_people_of_a_fit_are_named() -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_runs_that_share_maps_keep_a_list_of_scans_each(runtime: Runtime) -> None:
     config = replace(CELL, method="random")
     small, whole = run.run(replace(config, limit=2), runtime), run.run(config, runtime)

@@ -311,6 +311,7 @@ def test_every_number_of_the_release_is_known_and_belongs_to_one_structure() -> 
 # ---- with the rest -----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_drawn_scans_are_prepared(drawn: Found, tmp_path: Path) -> None:
     for contrast in ("FLAIR", "T2"):
         cohort = prepare(drawn.sessions[:1], contrast, GRIDS["g48"], drawn.card, tmp_path, 1, Silent())

@@ -495,6 +495,7 @@ def here(runtime: Runtime, tmp_path: Path) -> Runtime:
     return runtime
 
 
+@pytest.mark.thorough
 def test_verify_prepare_run_and_leaderboard(here: Runtime) -> None:
     made = prepare_dataset("lgg", ["FLAIR"], [], here)
     assert made.counts == {("FLAIR", "pixels"): 24}

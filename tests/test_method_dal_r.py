@@ -383,6 +383,7 @@ def test_partners_are_the_same_slice_of_the_same_person_in_another_contrast(pair
     assert partners.same_scan(which).which[:, 0].tolist() == [0, 1, 2]
 
 
+@pytest.mark.thorough
 def test_a_fit_cut_off_between_its_stages_goes_on_and_ends_the_same(
     tmp_path: Path, pairs: Volumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def together(
     return records(runtime.paths.results)
 
 
+@pytest.mark.thorough
 def test_two_name_spaces_on_one_folder_make_all_their_records(
     runtime: Runtime, name_space: tuple[str, ...]
 ) -> None:

@@ -36,6 +36,7 @@ def test_a_template_is_whole_and_keeps_nothing_of_its_own_name(kind: str, tmp_pa
         assert "mine" in file.read_text()
 
 
+@pytest.mark.thorough
 def test_what_is_written_keeps_the_contracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scaffold.write_template("methods", "new_method_here", tmp_path)
     scaffold.write_template("datasets", "new_dataset_here", tmp_path)
@@ -47,6 +48,7 @@ def test_what_is_written_keeps_the_contracts(tmp_path: Path, monkeypatch: pytest
         assert len(lines) == checks
 
 
+@pytest.mark.thorough
 def test_a_new_method_learns_scores_and_has_a_record(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

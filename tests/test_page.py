@@ -352,6 +352,7 @@ def test_many_records_get_fewer_resamples_and_never_none() -> None:
 # ---- pictures ----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_the_gallery_shows_the_same_subjects_of_every_method(tables: list[Table], tmp_path: Path) -> None:
     from uadbench.data import prepared
     from uadbench.data.prepared import Prepared

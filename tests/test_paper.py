@@ -298,6 +298,7 @@ def test_seeds_are_averaged_before_subjects_are_paired(demo_records: list[Stored
     assert a == pytest.approx(alone.differences["ap_mean"][0] + 0.2)
 
 
+@pytest.mark.thorough
 def test_compare_in_every_format_and_its_mistakes(made_results: Path) -> None:
     base = ["compare", "pca", "--against", "random", "--preset", "ci", "--results", str(made_results)]
     rows = list(csv.DictReader(io.StringIO(command(*base, "--format", "csv"))))

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from uadbench.experiment.config import RunConfig, Runtime
+from uadbench.experiment.config import Runtime
 from uadbench.experiment.predict import predict_scan
-from uadbench.experiment.run import Outcome, run
+from uadbench.experiment.run import Outcome
 from uadbench.preprocessing.nifti import read_header
 from uadbench.system.errors import UserError
 from uadbench.testing import write_fixture
 
 
 @pytest.fixture
-def trained(runtime: Runtime) -> Outcome:
+def trained(finished: Outcome) -> Outcome:
     """`brightness`, fitted and tested on toy balls."""
-    return run(RunConfig(method="brightness", dataset="balls", preset="ci"), runtime)
+    return finished
 
 
 def patient(folder: Path, axes: str) -> Path:
@@ -37,6 +37,7 @@ def patient(folder: Path, axes: str) -> Path:
     return folder / "odd.nii.gz"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("axes", ["PSR", "LAS"])
 def test_maps_overlay_a_scan_in_an_odd_orientation(
     trained: Outcome, runtime: Runtime, tmp_path: Path, axes: str
@@ -77,6 +78,7 @@ def test_mistakes_are_said_in_one_sentence(trained: Outcome, runtime: Runtime, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.thorough
 def test_a_scan_is_read_as_preparation_reads_it_whatever_its_name_says(
     trained: Outcome, runtime: Runtime, tmp_path: Path
 ) -> None:

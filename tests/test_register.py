@@ -35,6 +35,7 @@ def registered(inverted: bool) -> register.Registration:
     return register.register_brain(*template_as_scan(inverted), "template")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("inverted", [False, True], ids=["same contrast", "inverted contrast"])
 def test_a_known_affine_is_recovered_within_two_millimetres(inverted: bool) -> None:
     scan, brain = template_as_scan(inverted)
@@ -47,11 +48,13 @@ def test_a_known_affine_is_recovered_within_two_millimetres(inverted: bool) -> N
     assert (-found.correlation if inverted else found.correlation) > 0.85
 
 
+@pytest.mark.thorough
 def test_the_same_scan_gives_the_same_bits() -> None:
     again = register.register_brain(*template_as_scan(inverted=False), "template")
     assert again.matrix.tobytes() == registered(inverted=False).matrix.tobytes()
 
 
+@pytest.mark.thorough
 def test_what_is_no_brain_is_refused_with_the_figures() -> None:
     random = np.random.default_rng(0)
     plate = np.zeros((60, 60, 60), bool)

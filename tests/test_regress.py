@@ -14,17 +14,16 @@ from uadbench.data.volumes import Volume
 from uadbench.evaluation import evaluate
 from uadbench.evaluation.metrics import Curve, measure
 from uadbench.experiment import record
-from uadbench.experiment.config import RunConfig, Runtime
-from uadbench.experiment.run import run
+from uadbench.experiment.config import Runtime
+from uadbench.experiment.run import Outcome
 from uadbench.methods import Method, Score
 from uadbench.report import regress
 from uadbench.system.errors import UserError
 
 
 @pytest.fixture
-def reference(runtime: Runtime) -> Path:
+def reference(finished: Outcome, runtime: Runtime) -> Path:
     """Committed records of one method."""
-    run(RunConfig(method="brightness", dataset="balls", preset="ci"), runtime)
     return runtime.paths.results
 
 

@@ -39,6 +39,7 @@ def content(made: RunRecord) -> dict[str, Any]:
     return {key: value for key, value in plain(made).items() if key not in CIRCUMSTANCES}
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_run_finds_what_is_bright(runtime: Runtime) -> None:
     made = run(CELL, runtime).record
 
@@ -73,10 +74,12 @@ def test_two_runs_with_one_seed_give_equal_records(runtime: Runtime, tmp_path: P
     assert first.path.with_suffix(".npz").read_bytes() == second.path.with_suffix(".npz").read_bytes()
 
 
+@pytest.mark.usefixtures("finished")
 def test_force_gives_the_same_record_again(runtime: Runtime) -> None:
     assert content(run(CELL, runtime).record) == content(run(CELL, runtime, force=True).record)
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_record_of_other_data_is_not_overwritten_without_force(runtime: Runtime) -> None:
     run(CELL, runtime)
     scan = runtime.paths.data / "balls" / "scan-20.nii"
@@ -88,6 +91,7 @@ def test_a_record_of_other_data_is_not_overwritten_without_force(runtime: Runtim
     assert not run(CELL, runtime, force=True).reused
 
 
+@pytest.mark.usefixtures("finished")
 def test_rows_that_differ_in_score_options_share_one_fit(runtime: Runtime) -> None:
     bright = run(CELL, runtime).record
     dark = run(replace(CELL, settings={"sign": "-1"}), runtime).record
@@ -98,6 +102,7 @@ def test_rows_that_differ_in_score_options_share_one_fit(runtime: Runtime) -> No
     assert len(list((runtime.paths.runs / "fits").iterdir())) == 1
 
 
+@pytest.mark.usefixtures("finished")
 def test_metrics_are_recomputed_from_stored_maps(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(CELL, runtime)
     monkeypatch.setattr(methods.load("brightness"), "score", None)  # must not be called
@@ -108,6 +113,7 @@ def test_metrics_are_recomputed_from_stored_maps(runtime: Runtime, monkeypatch: 
     assert again.hardware == first.record.hardware  # what made the maps, not what measured them
 
 
+@pytest.mark.usefixtures("finished")
 def test_recomputing_without_maps_says_so(runtime: Runtime) -> None:
     first = run(CELL, runtime)
     for file in first.maps.iterdir():
@@ -117,6 +123,7 @@ def test_recomputing_without_maps_says_so(runtime: Runtime) -> None:
         evaluate_again(first.path, runtime)
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_record_states_how_its_scans_were_prepared(runtime: Runtime) -> None:
     made = run(CELL, runtime).record
 
@@ -128,6 +135,7 @@ def test_a_record_states_how_its_scans_were_prepared(runtime: Runtime) -> None:
     assert set(made.preparation.flagged) == set(counts)
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_record_names_the_hashes_of_the_lists_of_its_split(runtime: Runtime) -> None:
     made = run(CELL, runtime).record
 
@@ -170,6 +178,7 @@ def test_the_split_by_hash_where_parts_are_published_is_another_row(
     assert (runtime.paths.runs / "splits" / "halves-hash.csv").is_file()
 
 
+@pytest.mark.thorough
 def test_a_row_prepared_otherwise_is_another_row_with_another_fit(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +196,7 @@ def test_a_row_prepared_otherwise_is_another_row_with_another_fit(
     assert content(evaluate_again(corrected.path, runtime).record) == content(corrected.record)
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_record_made_before_preparation_was_stated_asks_for_the_defaults(runtime: Runtime) -> None:
     path = run(CELL, runtime).path
     written = json.loads(path.read_text())
@@ -197,6 +207,7 @@ def test_a_record_made_before_preparation_was_stated_asks_for_the_defaults(runti
     assert (config.preparation, config.split) == (Options(), "published")
 
 
+@pytest.mark.usefixtures("finished")
 def test_limit_changes_the_split_and_the_row(runtime: Runtime) -> None:
     limited = run(replace(CELL, limit=2), runtime).record
 
@@ -205,6 +216,7 @@ def test_limit_changes_the_split_and_the_row(runtime: Runtime) -> None:
     assert limited.splits["lesion-test"].hash != run(CELL, runtime).record.splits["lesion-test"].hash
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_subject_that_cannot_be_read_is_recorded_and_the_others_go_on(runtime: Runtime) -> None:
     whole = run(CELL, runtime).record
     victim = next(s.id for s in whole.subjects if s.partition == "lesion-test")
@@ -366,6 +378,7 @@ def test_killed_at_ten_random_moments_a_rerun_gives_the_same_record(runtime: Run
     assert not list(runtime.paths.results.rglob("*.failed.json"))
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_half_written_map_is_made_again(runtime: Runtime) -> None:
     first = run(CELL, runtime)
     victim = sorted(first.maps.iterdir())[0]
@@ -379,6 +392,7 @@ def test_a_half_written_map_is_made_again(runtime: Runtime) -> None:
     assert sha256(victim.read_bytes()) == whole or victim.stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_record_is_readable_json_with_sorted_keys_and_six_decimals(runtime: Runtime) -> None:
     text = run(CELL, runtime).path.read_text()
 

@@ -66,6 +66,7 @@ def test_no_global_state_leaks_into_a_score(toy: Toy) -> None:
     assert abs(np.corrcoef(first[both], elsewhere[both])[0, 1]) < 0.05
 
 
+@pytest.mark.thorough
 def test_draws_are_a_row_of_their_own_and_their_spread_is_recorded(runtime: Runtime) -> None:
     once, thrice = (run(replace(CELL, settings={"draws": str(n)}), runtime) for n in (1, 3))
 
@@ -143,6 +144,7 @@ def test_too_few_healthy_persons_are_said_before_anything_is_fitted(toy: Toy) ->
         check_calibration(settings_of("zres"), toy(range(2), True), "it")
 
 
+@pytest.mark.thorough
 def test_zres_never_sees_a_training_volume_and_predict_scores_alike(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +188,7 @@ def masks(runtime: Runtime, fill: Callable[[int, NDArray[np.uint8]], NDArray[np.
         nibabel.save(nibabel.Nifti1Image(made, brain.affine), file)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("fill", "complaint"),
     [
@@ -205,6 +208,7 @@ def test_when_nothing_can_be_measured_nothing_is_fitted(
         run(replace(CELL, method="pca"), runtime)
 
 
+@pytest.mark.thorough
 def test_some_empty_masks_give_nulls_and_no_nan(runtime: Runtime) -> None:
     def fill(number: int, brain: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if number % 3 == 0:
@@ -229,6 +233,7 @@ def test_some_empty_masks_give_nulls_and_no_nan(runtime: Runtime) -> None:
 # ---- whom to test on -----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
     runtime: Runtime, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +265,7 @@ def test_a_set_of_one_patient_says_how_to_test_on_it_and_can(
     assert RunConfig.of(made).split == "all-test"
 
 
+@pytest.mark.thorough
 def test_a_run_without_a_healthy_cohort_is_asked_for_again_without_one(runtime: Runtime) -> None:
     made = run(replace(CELL, method="intensity", train="none"), runtime)
     assert (made.record.train, made.record.train_contrasts) == (None, [])

@@ -204,6 +204,7 @@ def own_lesion_ml(root: Path, subject: str) -> float:
     return float((np.asarray(image.dataobj) > 0).sum() * voxel / 1000)
 
 
+@pytest.mark.thorough
 def test_run_and_predict_state_the_volumes_of_the_files(
     scaled: Outcome, runtime: Runtime, small_heads: Path, tmp_path: Path
 ) -> None:

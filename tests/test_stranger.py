@@ -21,6 +21,7 @@ def uadbench(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_the_four_boxes_of_the_page_are_enough(runtime: Runtime, tmp_path: Path) -> None:
     assert len(re.findall(r"^\d\. ", PAGE.read_text(), re.MULTILINE)) == 4
     home, data = tmp_path / "anywhere/datasets/mine", tmp_path / "hospital"

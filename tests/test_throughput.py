@@ -90,6 +90,7 @@ def test_a_training_is_timed_without_its_warm_up_and_ends_by_the_clock(
     assert training.loop.__module__ == "uadbench.learning.training", "the loop is put back"
 
 
+@pytest.mark.thorough
 def test_the_table_has_every_row_and_goes_on_where_it_was_stopped(
     throughput: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

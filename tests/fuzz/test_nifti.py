@@ -198,6 +198,7 @@ def _check_sentence(said: str, path: Path) -> None:
     assert said.endswith(".")
 
 
+@pytest.mark.thorough
 def test_a_damaged_scan_is_refused_for_itself_alone(found: Found, tmp_path: Path) -> None:
     _drive(found, tmp_path, range(FEW))
 

@@ -192,10 +192,12 @@ def drive_npz(alone: Path, cases: int) -> None:
     drive(alone, cases, write)
 
 
+@pytest.mark.thorough
 def test_some_damaged_records(alone: Path) -> None:
     drive_json(alone, 40)
 
 
+@pytest.mark.thorough
 def test_some_damaged_pieces(alone: Path) -> None:
     drive_npz(alone, 40)
 
@@ -210,6 +212,7 @@ def test_a_thousand_damaged_pieces(alone: Path) -> None:
     drive_npz(alone, int(os.environ.get("UADBENCH_FUZZ_CASES", "1000")))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("declared", [True, False], ids=["as its header says", "more than its header says"])
 def test_an_archive_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked(
     alone: Path, declared: bool

@@ -61,6 +61,7 @@ def with_facts(members: Mapping[str, bytes], **said: Any) -> dict[str, bytes]:
 # ---- damage ------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_bit_that_is_altered_anywhere_is_found(exported: Path, tmp_path: Path) -> None:
     content, chance, file = (exported / "random.zip").read_bytes(), random.Random(0), tmp_path / "model.zip"
     file.write_bytes(content)

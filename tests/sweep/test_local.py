@@ -35,6 +35,7 @@ variant = [
 """
 
 
+@pytest.mark.thorough
 def test_a_crash_and_a_nan_take_their_own_cell_only_and_one_fit_serves_all(arena: "Arena") -> None:
     arena.describe(FATES)
 

@@ -75,6 +75,7 @@ def test_raw_folders_are_named_with_the_sweep(tmp_path: Path, monkeypatch: pytes
         CliRunner().invoke(app, [*command[:-1], "mslub=nowhere"], catch_exceptions=False)
 
 
+@pytest.mark.thorough
 def test_a_sweep_stops_when_its_time_is_over_and_the_same_command_goes_on(arena: "Arena") -> None:
     arena.describe(arena.file.read_text().replace("[0, 1, 2, 3]", "[0]"))
     arena.hold("fit-5 0")

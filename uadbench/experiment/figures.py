@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 SLICES = 3  # subjects by slices would not fit a page: one subject, three slices through its lesions
 OUTLINE = "#ffd54a"
+TILE, GAP, HEAD, FOOT = (
+    2.3,
+    0.06,
+    0.62,
+    0.42,
+)  # inches: a picture, around it, above and below all
 Column = tuple[str, NDArray[np.float32], str, bool]  # title, volume (R, A, S), colours, mask is outlined
 
 
@@ -82,12 +88,16 @@ def draw_sheet(
     from matplotlib.figure import Figure
 
     slices = _slices_through(mask)
-    figure = Figure(
-        figsize=(2.3 * len(columns), 2.75 * len(slices) + 0.6), facecolor="white", layout="constrained"
-    )
-    figure.suptitle(title, fontsize=9)
-    axes = figure.subplots(len(slices), len(columns), squeeze=False)
     window = _window(brain)
+    across, up = (part.stop - part.start for part in window)
+    wide, high = TILE + GAP, TILE * up / across + GAP
+    size = (len(columns) * wide + GAP, len(slices) * high + HEAD + FOOT)
+    # Places are worked out here: matplotlib's own layout draws everything twice and takes most of the time.
+    figure = Figure(figsize=size, facecolor="white")
+    figure.suptitle(title, fontsize=9, y=1 - 0.1 / size[1], va="top")
+    grid_of = {"left": GAP / size[0], "right": 1 - GAP / size[0], "wspace": GAP / TILE, "hspace": GAP / high}
+    grid_of |= {"bottom": FOOT / size[1], "top": 1 - HEAD / size[1]}
+    axes = figure.subplots(len(slices), len(columns), squeeze=False, gridspec_kw=grid_of)
     for column, (name, volume, colours, outlined) in enumerate(columns):
         least, most = (0.0, 1.0) if colours == "gray" else _range(volume[brain])
         shown = np.where(brain, volume, least)
@@ -101,8 +111,10 @@ def draw_sheet(
             if outlined and mask[..., position].any():
                 ax.contour(mask[..., position][window].T.astype(float), [0.5], colors=OUTLINE, linewidths=0.8)
         if colours != "gray":
-            bar = figure.colorbar(drawn, ax=axes[:, column], location="bottom", aspect=25, pad=0.01)
-            bar.ax.tick_params(labelsize=7)
+            below = axes[-1][column].get_position()
+            place = (below.x0, (FOOT - 0.14) / size[1], below.width, 0.08 / size[1])
+            figure.colorbar(drawn, cax=figure.add_axes(place), orientation="horizontal")
+            figure.axes[-1].tick_params(labelsize=7)
     for ax, position in zip(axes[:, 0], slices, strict=True):
         _mark(ax, 0.02, 0.03, _name_slice(position, grid))
         if not grid.flat:  # of slices without geometry nobody has written down which side is which
@@ -141,8 +153,8 @@ def _curves(record: RunRecord, evaluation: Evaluation) -> "Figure":
     from matplotlib.figure import Figure
 
     tested = rows(evaluation.subjects, "lesion-test")
-    figure = Figure(figsize=(4.6, 3.8), facecolor="white", layout="constrained")
-    ax = figure.subplots()
+    figure = Figure(figsize=(4.6, 3.8), facecolor="white")
+    ax = figure.subplots(gridspec_kw={"left": 0.14, "right": 0.97, "bottom": 0.13, "top": 0.91})
     colours = ("#9aa0a6", "#1f5fbf", "#c2571a", "#2e7d4f")
     for profile, colour in zip(evaluation.pieces, colours, strict=False):
         pieces = evaluation.pieces[profile]
