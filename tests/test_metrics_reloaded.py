@@ -1,8 +1,8 @@
-"""Figures of the pitfalls paper that MetricsReloaded publishes as its test values, where ours is defined alike.
+"""Figures of the pitfalls paper that MetricsReloaded has as test values, where ours is defined alike.
 
 Reinke et al., Nature Methods 21 (2024), supplementary notes; the values stand in `test/test_metrics` of
-github.com/Project-MONAI/MetricsReloaded at cb38dfc. Not defined alike are its average precision (a trapezoid),
-its percentile of surface distances (the larger of two; ours is of both surfaces together).
+github.com/Project-MONAI/MetricsReloaded at cb38dfc. Not defined alike are its average precision (a
+trapezoid) and its percentile of surface distances (the larger of two; ours is of both surfaces together).
 """
 
 import numpy as np

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.losses.ssim_loss import SSIMLoss
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from uadbench.data.volumes import Volumes
 from uadbench.learning.autoencoder import draw_code, kl_divergence
+from uadbench.learning.similarity import ssim
 from uadbench.learning.training import Batch, Slices
 from uadbench.methods.dal_r.anatomy import AnatomyEncoder, one_hot, tissue_log_probability
 from uadbench.methods.dal_r.decoder import Decoder
@@ -214,8 +214,7 @@ class Losses:
             loss = loss + weight * masked_mean(part, inside)
         (image, *_), (brain, *_), (first, *_) = (views.split(x) for x in (views.image, views.brain, made))
         if self.ssim_window:
-            structure = SSIMLoss(2, data_range=1.0, win_size=self.ssim_window)
-            loss = loss + STRUCTURE * structure(first, image)
+            loss = loss + STRUCTURE * (1 - ssim(first, image, self.ssim_window).mean())
         # A code from another scan must be found again in what it makes of this anatomy.
         swapped = code[: len(own)].detach().roll(1, 0)
         again = network.imaging(network.decoder(own.detach(), swapped, image, brain), brain)[0]

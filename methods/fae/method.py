@@ -6,8 +6,6 @@ from itertools import pairwise
 from typing import Self
 
 import numpy as np
-import torch
-from monai.metrics.regression import compute_ssim_and_cs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +15,7 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.features import STAGE_CHANNELS, Features
 from uadbench.learning.reconstruction import NetworkMethod
+from uadbench.learning.similarity import ssim
 from uadbench.methods import Context, Score, State, fit_option
 from uadbench.system.ranges import Decay, Rate, Size, Steps, Width
 
@@ -106,13 +105,7 @@ def dissimilarity(features: Tensor, restored: Tensor) -> Tensor:
 
     SSIM's constants are those of the range [0, 1], which small features need; outside the map are zeros.
     """
-    border = [WINDOW // 2] * 4
-    padded = (functional.pad(maps, border) for maps in (restored, features))
-    # A variance is a small difference of large numbers, of which bf16 would leave nothing.
-    with torch.autocast(features.device.type, enabled=False):
-        similarity, _ = compute_ssim_and_cs(*padded, 2, (WINDOW, WINDOW), (1.5, 1.5), data_range=1.0)
-    result: Tensor = 1 - similarity.mean(1, keepdim=True)
-    return result
+    return 1 - ssim(restored, features, WINDOW, padded=True).mean(1, keepdim=True)
 
 
 @dataclass
