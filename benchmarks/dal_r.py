@@ -23,9 +23,9 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.run import fit_run
 from uadbench.learning import scores
+from uadbench.learning.tissues import in_brain, tissue_prior
 from uadbench.methods.dal_r.anatomy import MEANING, hard
 from uadbench.methods.dal_r.method import DalR, Findings
-from uadbench.methods.dal_r.prior import in_brain, tissue_prior
 from uadbench.system.environment import resolve_device
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Bars

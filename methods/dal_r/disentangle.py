@@ -11,11 +11,11 @@ from torch.nn import functional
 from uadbench.data.volumes import Volumes
 from uadbench.learning.autoencoder import draw_code, kl_divergence
 from uadbench.learning.similarity import ssim
+from uadbench.learning.tissues import in_brain
 from uadbench.learning.training import Batch, Slices
 from uadbench.methods.dal_r.anatomy import AnatomyEncoder, one_hot, tissue_log_probability
 from uadbench.methods.dal_r.decoder import Decoder
 from uadbench.methods.dal_r.imaging import ImagingEncoder
-from uadbench.methods.dal_r.prior import in_brain
 from uadbench.methods.dal_r.synthesis import Synthetic, draw_slices, other_contrast
 
 END_TEMPERATURE = 0.5  # of the one-hot operator, from 1 at the beginning of stage 1

@@ -20,10 +20,10 @@ from uadbench.data.sizes import MIN_SLICE_AREA_MM2
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
 from uadbench.learning.reconstruction import NetworkReconstruction
+from uadbench.learning.tissues import in_brain, tissue_prior
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.dal_r import anatomy, disentangle, restorer
 from uadbench.methods.dal_r.imaging import robust_code
-from uadbench.methods.dal_r.prior import in_brain, tissue_prior
 from uadbench.system.ranges import Decay, Depth, Rate, Share, Size, Steps, Weight, Width
 
 BATCH = 32  # slices at once when scoring
