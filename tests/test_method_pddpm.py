@@ -14,7 +14,7 @@ from uadbench.cards import method_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volume, Volumes
-from uadbench.learning import diffusion
+from uadbench.learning import diffusion, scores
 from uadbench.learning.training import Batch
 
 module: Any = importlib.import_module(methods.load("pddpm").__module__)
@@ -126,3 +126,48 @@ def test_the_number_of_slices_at_once_does_not_change_the_scores(volume: Volume,
         torch.manual_seed(5)
         maps.append(method.score(volume).score_map)
     np.testing.assert_allclose(maps[1], maps[0], atol=1e-4)
+
+
+def test_the_fused_loss_by_hand() -> None:
+    torch.manual_seed(0)
+    image = torch.rand(2, 1, 16, 16) * 2 - 1
+    box = module.boxes(16, 16)[:2]
+    assert module.fusion_loss(image + 5 * ~box, image, box).item() == pytest.approx(
+        0, abs=1e-6
+    )  # outside: nothing
+    answer = torch.where(box, -image, image)
+    own = (
+        scores.fusion((image[0, 0, :, :, None].numpy() + 1) / 2, (answer[0, 0, :, :, None].numpy() + 1) / 2)
+        + 0.16 * np.abs(image[0, 0] - answer[0, 0]).numpy()[..., None] * 0.5
+    )
+    found = module.fusion_loss(answer[:1], image[:1], box[:1]).item()
+    assert found == pytest.approx(own.mean(), abs=1e-4)  # L1 of images in [-1, 1] is twice that in [0, 1]
+
+
+def test_low_and_high_frequencies_together_are_the_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    image = 0.5 + 0.1 * torch.rand(1, 1, 32, 32)
+    coin = torch.zeros(1, 1, 1, 1)
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: coin)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.full((1, 1, 1, 1), 4))
+    monkeypatch.setattr(torch.Tensor, "clamp", lambda self, *_: self)
+    low = module.cut_spectrum(image)
+    coin += 1
+    high = module.cut_spectrum(image)
+    torch.testing.assert_close(low + high, image)
+    assert low.mean() == pytest.approx(float(image.mean()), abs=1e-5)
+    assert low.std() < image.std()
+
+
+def test_masks_are_rectangles_of_the_brain_of_the_published_size() -> None:
+    torch.manual_seed(0)
+    brain = torch.zeros(300, 1, 64, 64, dtype=torch.bool)
+    brain[:, :, 12:52, 16:48] = True
+    image = torch.rand(300, 1, 64, 64)
+    changed = module.mask_frequencies(image, brain) != image
+    assert not changed[~brain].any()
+    area = changed.sum((1, 2, 3))
+    assert (area == 0).float().mean().item() == pytest.approx(1 / 6, abs=0.06)  # none to five, alike
+    assert area.max() <= 5 * 8**2  # int(.18 * 40) = 7 pixels, which may touch 8
+    assert area[area > 0].min() >= 3**2
+    assert changed.any(0)[0, 12:52, 16:48].float().mean() > 0.8

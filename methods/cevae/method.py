@@ -10,6 +10,7 @@ from torch import Tensor
 
 from uadbench.data.volumes import Volume
 from uadbench.learning import autoencoder, scores, training
+from uadbench.learning.augment import extent
 from uadbench.methods import Score, fit_option, score_option
 from uadbench.system.ranges import Share, Size, Smoothing, Weight
 
@@ -30,13 +31,6 @@ def hide_squares(images: Tensor, brain: Tensor, most: int, side: int) -> Tensor:
         inside = (row >= top) & (row < top + side) & (column >= left) & (column < left + side)
         images = images.masked_fill(inside & (number > square), 0.0)
     return images
-
-
-def extent(brain: Tensor, across: int) -> tuple[Tensor, Tensor]:
-    """Where brains (B, 1, R, A) begin and how long they are, seen along an axis: (B, 1, 1, 1) twice."""
-    seen = brain.any(across).flatten(1).int()  # (B, R) or (B, A)
-    first = seen.argmax(1)
-    return first.view(-1, 1, 1, 1), (seen.shape[1] - seen.flip(1).argmax(1) - first).view(-1, 1, 1, 1)
 
 
 def context_loss(

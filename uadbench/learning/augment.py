@@ -80,3 +80,10 @@ def blurred(image: Tensor) -> Tensor:
     stack = image.movedim(1, 0)  # (1, B, R, A): a kernel for each
     along = functional.conv2d(stack, kernel, padding=(0, 4), groups=len(image))
     return functional.conv2d(along, kernel.mT, padding=(4, 0), groups=len(image)).movedim(0, 1)
+
+
+def extent(brain: Tensor, across: int) -> tuple[Tensor, Tensor]:
+    """Where brains (B, 1, R, A) begin and how long they are, seen along an axis: (B, 1, 1, 1) twice."""
+    seen = brain.any(across).flatten(1).int()  # (B, R) or (B, A)
+    first = seen.argmax(1)
+    return first.view(-1, 1, 1, 1), (seen.shape[1] - seen.flip(1).argmax(1) - first).view(-1, 1, 1, 1)

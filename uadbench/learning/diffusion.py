@@ -249,8 +249,11 @@ class DiffusionReconstruction(Stochastic, NetworkReconstruction):
 
     def make_noise(self) -> Noise:
         """The noise that the options ask for."""
-        rows, columns, _ = space.find_grid(self.grid).shape
-        return Noise(self.noise, rows, columns, self.wavelength, self.bank, self.deviation)
+        return Noise(self.noise, *self.slice_shape(), self.wavelength, self.bank, self.deviation)
+
+    def slice_shape(self) -> tuple[int, int]:
+        """Rows and columns of an axial slice of the model grid."""
+        return space.find_grid(self.grid).shape[:2]
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Learn to tell noise from healthy slices."""
