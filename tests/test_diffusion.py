@@ -10,6 +10,7 @@ from torch import Tensor
 
 from uadbench.data.space import GRIDS
 from uadbench.learning import diffusion
+from uadbench.learning.noise import Noise
 
 SCHEDULES = {"linear_beta": diffusion.linear(), "cosine": diffusion.cosine()}
 
@@ -159,7 +160,7 @@ def test_a_chain_starts_where_it_is_told_and_draws_for_every_level_but_the_last(
 @pytest.mark.parametrize("bank", [0, 8])
 def test_every_slice_of_every_draw_has_a_field_of_its_own(kind: str, bank: int) -> None:
     torch.manual_seed(0)
-    noise = diffusion.Noise(kind, 24, 28, wavelength=16.0, bank=bank)
+    noise = Noise(kind, 24, 28, wavelength=16.0, bank=bank)
     drawn = torch.cat([noise.draw(6, "cpu"), noise.draw(6, "cpu")])
     assert drawn.shape == (12, 1, 24, 28)
     assert (torch.corrcoef(drawn.flatten(1)) - torch.eye(12)).abs().max() < 0.99
@@ -167,10 +168,10 @@ def test_every_slice_of_every_draw_has_a_field_of_its_own(kind: str, bank: int) 
 
 def test_a_bank_is_always_the_same_and_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(1)
-    first = diffusion.Noise("simplex", 8, 8, bank=4)
+    first = Noise("simplex", 8, 8, bank=4)
     expected = first.draw(3, "cpu")
     torch.manual_seed(1)
-    again = diffusion.Noise("simplex", 8, 8, bank=4)
+    again = Noise("simplex", 8, 8, bank=4)
     assert torch.equal(again.draw(3, "cpu"), expected)
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from uadbench.data.volumes import Volume
 from uadbench.learning import diffusion, scores, training
+from uadbench.learning.noise import Noise
 from uadbench.learning.training import Batch
 from uadbench.methods import Score, fit_option, score_option
 from uadbench.system.ranges import Count, Decay, Depth, Level, Multiples, Rate, Size, Steps, Width
@@ -85,9 +86,9 @@ class ANDi(diffusion.DiffusionReconstruction):
         ("geometric", *scores.KINDS),
     )
 
-    def make_noise(self) -> diffusion.Noise:
+    def make_noise(self) -> Noise:
         """That of the test, Gaussian."""
-        return diffusion.Noise("gaussian", *self.slice_shape())
+        return Noise("gaussian", *self.slice_shape())
 
     def training_loss(self, network: Any, batch: Batch) -> Tensor:
         """Squared error of the noise that the network's velocity stands for, at a random level."""

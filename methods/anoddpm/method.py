@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from uadbench.data.volumes import Volume
 from uadbench.learning import diffusion, scores
+from uadbench.learning.noise import NOISES
 from uadbench.learning.training import Batch
 from uadbench.methods import Score, fit_option, score_option
 from uadbench.system.ranges import Count, Decay, Depth, Level, Multiples, Rate, Size, Steps, Width
@@ -32,7 +33,7 @@ class AnoDDPM(diffusion.ChainReconstruction):
     noise: str = fit_option(
         "simplex",
         "kind of noise; Wyatt 2022; gaussian: the paper's comparison; simplex_unit: of variance 1",
-        diffusion.NOISES,
+        NOISES,
     )
     width: Width = fit_option(128, "channels of the first level; Wyatt 2022's code")
     multiples: Multiples = fit_option("1-1-2-2-4-4", "channels of each level by width; Wyatt 2022's code")

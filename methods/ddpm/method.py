@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from uadbench.learning import diffusion
+from uadbench.learning.noise import NOISES
 from uadbench.learning.training import Batch
 from uadbench.methods import fit_option, score_option
 from uadbench.system.ranges import Count, Level, Share
@@ -25,7 +26,7 @@ class DDPM(diffusion.ChainReconstruction):
     noise: str = fit_option(
         "gaussian",
         "kind of noise; Behrendt's code has Gaussian and simplex; simplex_unit: of variance 1 as Gaussian",
-        diffusion.NOISES,
+        NOISES,
     )
     start: Level = score_option(
         481, "noise level to start from, of 0 ... 999; 481: as noisy as AnoDDPM's 250"

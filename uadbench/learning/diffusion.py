@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,14 +21,13 @@ from torch.nn import functional
 
 from uadbench.data import space
 from uadbench.data.volumes import Volume, Volumes
-from uadbench.learning import simplex, training
+from uadbench.learning import training
+from uadbench.learning.noise import NOISES, Noise
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, State, Stochastic, fit_option, score_option
 from uadbench.system.ranges import Count, Depth, Length, Level, Multiples, Rate, Share, Size, Steps, Width
 
 LEVELS = 1000
-NOISES = ("gaussian", "simplex", "simplex_unit")
-BANK_SEED = 5
 
 
 def linear() -> Tensor:
@@ -45,44 +44,6 @@ def cosine() -> Tensor:
     return (1 - beta).cumprod(0).float()
 
 
-class Noise:
-    """Noise of one kind for slices of one shape: a field of its own for every slice of every draw."""
-
-    def __init__(
-        self,
-        kind: str,
-        rows: int,
-        columns: int,
-        wavelength: float = 64.0,
-        bank: int = 0,
-        deviation: float | None = None,
-    ) -> None:
-        """Simplex noise has the given deviation, by default what its octaves add up to; `simplex_unit` has 1.
-
-        With `bank`, it is cut from so many larger fields.
-        """
-        self._kind, self._shape, self._wavelength = kind, (rows, columns), wavelength
-        self._deviation = 1.0 if kind == "simplex_unit" else deviation
-        self._bank = None
-        if bank and kind != "gaussian":
-            with torch.random.fork_rng(devices=[]):  # always the same fields
-                torch.manual_seed(BANK_SEED)
-                self._bank = simplex.Bank(self._fields(bank, 2 * rows, 2 * columns, "cpu"))
-
-    def _fields(self, count: int, rows: int, columns: int, device: str) -> Tensor:
-        return simplex.fields(
-            count, rows, columns, wavelength=self._wavelength, scale_to=self._deviation, device=device
-        )
-
-    def draw(self, count: int, device: str) -> Tensor:
-        """Fields (count, 1, R, A), drawn with torch's global generator on the CPU."""
-        if self._kind == "gaussian":
-            return torch.randn(count, 1, *self._shape).to(device)
-        if self._bank is None:
-            return self._fields(count, *self._shape, device)
-        return self._bank.draw(count, *self._shape).to(device)
-
-
 class Denoiser(nn.Module):
     """MONAI's diffusion U-Net for slices of any shape."""
 
@@ -94,14 +55,14 @@ class Denoiser(nn.Module):
         attention: int,
         head_channels: int,
         groups: int,
-        resample_blocks: bool = False,
         fold: int = 1,
+        **more: Any,
     ) -> None:
         """`multiples` of the width, one for each level, such as "1-2-2"; attention at the lowest levels.
 
-        MONAI's net also has attention at its very bottom, whatever `attention` says. With `resample_blocks`
-        a residual block halves or doubles the resolution, else a convolution. With `fold` above 1, blocks of
-        fold x fold pixels are the channels of one: a quarter of the work at 2.
+        MONAI's net also has attention at its very bottom, whatever `attention` says. With `fold` above 1,
+        blocks of fold x fold pixels are the channels of one: a quarter of the work at 2. `more` are further
+        options of MONAI's net.
         """
         super().__init__()
         channels = [width * int(multiple) for multiple in multiples.split("-")]
@@ -115,7 +76,7 @@ class Denoiser(nn.Module):
             attention_levels=[level >= len(channels) - attention for level in range(len(channels))],
             num_head_channels=head_channels,
             norm_num_groups=groups,
-            resblock_updown=resample_blocks,
+            **more,
         )
 
     def forward(self, noisy: Tensor, level: Tensor) -> Tensor:
@@ -243,8 +204,8 @@ class DiffusionReconstruction(Stochastic, NetworkReconstruction):
             self.attention,
             self.head_channels,
             self.groups,
-            self.resample_blocks,
             self.fold,
+            resblock_updown=self.resample_blocks,
         )
 
     def make_noise(self) -> Noise:
