@@ -74,7 +74,7 @@ def test_a_turn_keeps_shape_and_area(degrees: float, monkeypatch: pytest.MonkeyP
 def test_scales_enlarge_and_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     image, brain = ellipse(2)
     monkeypatch.setattr(augment, "chosen", lambda chance, like: torch.ones(2, 1, 1, 1, dtype=torch.bool))
-    draws = iter([0.0, torch.tensor([0.75, 1.25]).view(2, 1, 1, 1)])
+    draws = iter([torch.zeros(1), torch.tensor([0.75, 1.25]).view(2, 1, 1, 1)])
     monkeypatch.setattr(augment, "uniform", lambda low, high, like: torch.zeros(2, 1, 1, 1) + next(draws))
     monkeypatch.setattr(augment, "BEND", 0.0)
     _, covered = augment.deform(image, brain)

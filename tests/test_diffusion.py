@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uadbench.data.space import GRIDS
 from uadbench.learning import diffusion
-from uadbench.learning.noise import Noise
+from uadbench.learning.noise import NOISES, Noise
 
 SCHEDULES = {"linear_beta": diffusion.linear(), "cosine": diffusion.cosine()}
 
@@ -156,7 +156,7 @@ def test_a_chain_starts_where_it_is_told_and_draws_for_every_level_but_the_last(
     assert (result == 1).all(), "what the network sees is held to [-1, 1]"
 
 
-@pytest.mark.parametrize("kind", diffusion.NOISES)
+@pytest.mark.parametrize("kind", NOISES)
 @pytest.mark.parametrize("bank", [0, 8])
 def test_every_slice_of_every_draw_has_a_field_of_its_own(kind: str, bank: int) -> None:
     torch.manual_seed(0)

@@ -17,6 +17,7 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import diffusion
+from uadbench.learning.noise import NOISES
 from uadbench.learning.training import Batch
 from uadbench.methods import Context
 
@@ -93,7 +94,7 @@ def test_one_step_is_the_answer_of_a_single_pass(volume: Volume) -> None:
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-@pytest.mark.parametrize("noise", diffusion.NOISES)
+@pytest.mark.parametrize("noise", NOISES)
 def test_the_number_of_slices_at_once_does_not_change_the_scores(
     volume: Volume, eta: float, noise: str
 ) -> None:
@@ -116,7 +117,7 @@ def test_every_slice_of_a_volume_has_noise_of_its_own(volume: Volume) -> None:
         image=np.repeat(volume.image[..., 24:25], 48, axis=3),
         brain=np.repeat(volume.brain[..., 24:25], 48, axis=2),
     )
-    for noise in diffusion.NOISES:
+    for noise in NOISES:
         restored = untrained("ddpm_onestep", noise=noise).reconstruct(same)[0]
         slices = restored.transpose(2, 0, 1).reshape(48, -1)
         distances = np.abs(slices[:, None] - slices[None]).max(-1) + np.eye(48)

@@ -15,6 +15,7 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import diffusion, scores
+from uadbench.learning.noise import NOISES
 from uadbench.learning.training import Batch
 
 module: Any = importlib.import_module(methods.load("pddpm").__module__)
@@ -118,7 +119,7 @@ def test_noise_in_a_box_is_that_of_level_500_of_the_cosine_schedule(volume: Volu
     assert seen[0][0, 0, corner[0], corner[1]].item() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("noise", diffusion.NOISES)
+@pytest.mark.parametrize("noise", NOISES)
 def test_the_number_of_slices_at_once_does_not_change_the_scores(volume: Volume, noise: str) -> None:
     method, maps = untrained(noise=noise), []
     for count in (3, 100):
@@ -132,16 +133,13 @@ def test_the_fused_loss_by_hand() -> None:
     torch.manual_seed(0)
     image = torch.rand(2, 1, 16, 16) * 2 - 1
     box = module.boxes(16, 16)[:2]
-    assert module.fusion_loss(image + 5 * ~box, image, box).item() == pytest.approx(
-        0, abs=1e-6
-    )  # outside: nothing
+    outside = module.fusion_loss(image + 5 * ~box, image, box)
+    assert outside.item() == pytest.approx(0, abs=1e-6)
     answer = torch.where(box, -image, image)
-    own = (
-        scores.fusion((image[0, 0, :, :, None].numpy() + 1) / 2, (answer[0, 0, :, :, None].numpy() + 1) / 2)
-        + 0.16 * np.abs(image[0, 0] - answer[0, 0]).numpy()[..., None] * 0.5
-    )
+    first, other = ((one[0, 0, :, :, None].numpy() + 1) / 2 for one in (image, answer))
+    own = scores.fusion(first, other) + 0.16 * np.abs(first - other)  # L1 in [-1, 1] is twice that in [0, 1]
     found = module.fusion_loss(answer[:1], image[:1], box[:1]).item()
-    assert found == pytest.approx(own.mean(), abs=1e-4)  # L1 of images in [-1, 1] is twice that in [0, 1]
+    assert found == pytest.approx(own.mean(), abs=1e-4)
 
 
 def test_low_and_high_frequencies_together_are_the_slice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def test_outside_padded_slices_are_zeros() -> None:
     torch.manual_seed(0)
     maps = torch.rand(2, 2, 3, 32, 32)
     expected, _ = compute_ssim_and_cs(*functional.pad(maps, [2] * 4), 2, (5, 5), (1.5, 1.5), data_range=1.0)
-    torch.testing.assert_close(ssim(*maps, 5, padded=True), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ssim(maps[0], maps[1], 5, padded=True), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_slices_are_like_themselves_and_half_precision_changes_nothing() -> None:

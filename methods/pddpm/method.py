@@ -74,7 +74,8 @@ def fusion_loss(answer: Tensor, image: Tensor, box: Tensor) -> Tensor:
     stitched = torch.where(box, answer, image)
     alike = ssim((stitched + 1) / 2, (image + 1) / 2, window=5, padded=True)
     dissimilar = ((1 - alike) / 2).clamp(0, 1).mean()
-    return 0.84 * dissimilar + 0.16 * (stitched - image).abs().mean()
+    loss: Tensor = 0.84 * dissimilar + 0.16 * (stitched - image).abs().mean()
+    return loss
 
 
 def mask_frequencies(image: Tensor, brain: Tensor) -> Tensor:
@@ -107,7 +108,8 @@ def cut_spectrum(image: Tensor) -> Tensor:
     middle = (apart[0][:, None] < half) & (apart[1] < half)
     low = torch.rand(len(image), 1, 1, 1, device=image.device) < 0.5
     kept = torch.fft.ifftshift(spectrum * (middle == low), dim=(-2, -1))
-    return torch.fft.ifft2(kept).real.clamp(0, 1)
+    cut: Tensor = torch.fft.ifft2(kept).real.clamp(0, 1)
+    return cut
 
 
 ENTRY = PatchedDDPM

@@ -5,6 +5,7 @@ Here every lesion has at most one component and every component at most one lesi
 pairs together is largest, as BraTS does with panoptica (Kofler et al., arXiv:2312.02608).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +81,7 @@ def _pair(
 
 
 def surface_distances(
-    one: Mask, other: Mask, sides_mm: tuple[float, float, float]
+    one: Mask, other: Mask, sides_mm: Sequence[float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far each surface voxel of a mask lies from the surface of the other, in mm, of either mask.
 
