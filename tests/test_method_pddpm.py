@@ -136,7 +136,7 @@ def test_the_fused_loss_by_hand() -> None:
     outside = module.fusion_loss(image + 5 * ~box, image, box)
     assert outside.item() == pytest.approx(0, abs=1e-6)
     answer = torch.where(box, -image, image)
-    first, other = ((one[0, 0, :, :, None].numpy() + 1) / 2 for one in (image, answer))
+    first, other = (((one[0, 0, :, :, None] + 1) / 2).numpy().astype(np.float32) for one in (image, answer))
     own = scores.fusion(first, other) + 0.16 * np.abs(first - other)  # L1 in [-1, 1] is twice that in [0, 1]
     found = module.fusion_loss(answer[:1], image[:1], box[:1]).item()
     assert found == pytest.approx(own.mean(), abs=1e-4)
