@@ -3,6 +3,7 @@
 import importlib
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_the_score_is_the_sum_of_the_stages_enlarged_to_the_slice(toy: Toy) -> N
 
 
 def test_training_lowers_the_loss_and_leaves_the_teacher_alone(
-    toy: Toy, monkeypatch: pytest.MonkeyPatch
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
 
@@ -139,7 +140,7 @@ def test_training_lowers_the_loss_and_leaves_the_teacher_alone(
     monkeypatch.setattr(torch.optim, "Adam", Adam)
     volumes = Volumes(toy(range(2), True), G48)
     fit: dict[str, Any] = {"steps": 20, "batch": 4, "learning_rate": 5e-3, "validate_every": 20}
-    method = module.RD4AD(**OPTIONS | fit).fit(volumes, volumes, Context())
+    method = module.RD4AD(**OPTIONS | fit).fit(volumes, volumes, Context(folder=tmp_path))
     (adam,) = made
     assert adam.param_groups[0]["betas"] == (0.5, 0.999)
     assert adam.param_groups[0]["lr"] == 5e-3
