@@ -55,12 +55,12 @@ demo: .venv/ready
 	UADBENCH_RUNS=runs/demo $(BIN)/uadbench run $(METHODS:%=--method %) --dataset phantom --preset demo --results runs/demo/results
 	@echo "The pictures are under runs/demo/pictures, the records under runs/demo/results."
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses logical --maxprocesses 4
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses logical --maxprocesses 4 --dist loadscope
 test: .venv/ready-test
-	$(PYTEST) --dist loadscope -m "not thorough and not slow and not slurm"
+	$(PYTEST) -m "not thorough and not slow and not slurm"
 
 thorough: .venv/ready-test
-	$(PYTEST) --dist worksteal -m "thorough and not slow and not slurm"
+	$(PYTEST) -m "thorough and not slow and not slurm"
 
 slow: .venv/ready-browser
 	$(BIN)/pytest -q -m slow
