@@ -6,8 +6,9 @@ The lists come at once: nothing heavy is loaded for them.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
-from uadbench.cards import DatasetCard, MethodCard
+from uadbench.cards import DatasetCard, Family, MethodCard
 from uadbench.report.option_table import read_options
 from uadbench.report.screen import (
     print_facts,
@@ -23,7 +24,9 @@ from uadbench.system.paths import Paths
 
 
 def show_methods(cards: Sequence[MethodCard]) -> None:
-    """All methods."""
+    """All methods, those of a family together."""
+    families = get_args(Family)
+    cards = sorted(cards, key=lambda card: (families.index(card.family), card.name))
     lines = [(c.name, c.family, "yes" if c.trained else "no", str(c.year), c.title) for c in cards]
     print_table(("method", "family", "trained", "year", "what it is"), lines)
 
