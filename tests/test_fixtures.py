@@ -166,6 +166,7 @@ def test_ages_and_sexes_come_from_the_tables(make: Maker) -> None:
         assert all(s.age is not None and s.sex in ("F", "M") for s in make(name).sessions)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SCANNED)
 def test_the_first_contrast_of_every_data_set_is_prepared(name: str, make: Maker, tmp_path: Path) -> None:
     found = make(name, sessions=1)

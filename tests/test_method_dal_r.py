@@ -15,15 +15,16 @@ from uadbench import methods
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volumes
+from uadbench.learning.tissues import in_brain, tissue_prior
 from uadbench.learning.training import Batch
 from uadbench.methods import Context
 from uadbench.system.environment import seed_everything
 
 package = methods.load("dal_r").__module__.rpartition(".")[0]
-anatomy, imaging, decoder, restorer, synthesis, disentangle, prior, fields, method = (
+anatomy, imaging, decoder, restorer, synthesis, disentangle, fields, method = (
     importlib.import_module(f"{package}.{name}")
     for name in (
-        "anatomy", "imaging", "decoder", "restorer", "synthesis", "disentangle", "prior", "fields", "method",
+        "anatomy", "imaging", "decoder", "restorer", "synthesis", "disentangle", "fields", "method",
     )
 )  # fmt: skip
 
@@ -231,7 +232,7 @@ def test_the_dice_loss_of_the_right_and_of_the_wrong_answer() -> None:
 
 def test_synthetic_slices_are_labelled_images_in_the_brain() -> None:
     torch.manual_seed(0)
-    drawn = synthesis.draw_slices(prior.tissue_prior("g48")[20:26], 6, 4.0)
+    drawn = synthesis.draw_slices(tissue_prior("g48")[20:26], 6, 4.0)
     assert drawn.image.shape == (6, 1, 48, 56)
     assert drawn.labels.shape == (6, 48, 56)
     assert drawn.image.min() >= 0
@@ -286,7 +287,7 @@ def test_edges_get_lost_but_none_appear() -> None:
 
 
 def test_the_prior_is_a_distribution_with_ventricles_in_the_middle() -> None:
-    maps = prior.tissue_prior("g48")
+    maps = tissue_prior("g48")
     assert maps.shape == (48, 4, 48, 56)
     torch.testing.assert_close(maps.sum(1), torch.ones(48, 48, 56))
     # (-24, -10, 28) mm is white matter of the left hemisphere, (0, -90, 60) mm lies outside the brain.
@@ -298,7 +299,7 @@ def test_the_prior_is_a_distribution_with_ventricles_in_the_middle() -> None:
 
 def test_the_prior_knows_the_mask_and_is_even_where_the_atlas_has_no_brain() -> None:
     maps = torch.tensor([[0.5, 0.1, 0.3, 0.1], [1.0, 0, 0, 0], [0.2, 0.2, 0.2, 0.4]]).T.view(1, 4, 1, 3)
-    inside = prior.in_brain(maps, torch.tensor([[[[1.0, 1, 0]]]]))[0, :, 0]
+    inside = in_brain(maps, torch.tensor([[[[1.0, 1, 0]]]]))[0, :, 0]
     torch.testing.assert_close(inside[:, 0], torch.tensor([0, 0.11, 0.31, 0.11]) / 0.53)
     torch.testing.assert_close(inside[:, 1], torch.tensor([0, 1, 1, 1]) / 3)
     torch.testing.assert_close(inside[:, 2], torch.tensor([1.0, 0, 0, 0]))
@@ -344,7 +345,7 @@ def test_both_stages_have_losses_that_reach_every_weight(classes: int, with_prio
     batch = Batch(torch.rand(4, 1, 48, 56), brain, np.array([[0, 20], [0, 22], [1, 24], [1, 26]]))
     network = disentangle.Disentangler(classes, 4, 4, with_prior)
     losses = disentangle.Losses(
-        prior.tissue_prior("g48"),
+        tissue_prior("g48"),
         4.0,
         classes,
         "straight_through",
