@@ -14,7 +14,7 @@ from uadbench.data.prepared import STEPS
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.features import STAGE_CHANNELS, Features
-from uadbench.learning.reconstruction import NetworkMethod
+from uadbench.learning.reconstruction import LossMethod
 from uadbench.learning.similarity import ssim
 from uadbench.methods import Context, Score, State, fit_option
 from uadbench.system.ranges import Decay, Rate, Size, Steps, Width
@@ -109,7 +109,7 @@ def dissimilarity(features: Tensor, restored: Tensor) -> Tensor:
 
 
 @dataclass
-class FAE(NetworkMethod):
+class FAE(LossMethod):
     """Learns to compress what a network trained on photographs sees in healthy slices."""
 
     grid: str = fit_option("g128", "model grid; Meissen 2022: 128 x 128 slices")

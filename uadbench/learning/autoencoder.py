@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uadbench.data import space
-from uadbench.learning.reconstruction import NetworkReconstruction
+from uadbench.learning.reconstruction import LossMethod, NetworkReconstruction
 from uadbench.methods import fit_option
 from uadbench.system.ranges import Count, Decay, Rate, Size, Steps, Width
 
@@ -117,7 +117,7 @@ def negative_bound(network: VariationalAutoencoder, image: Tensor, beta: float) 
 
 
 @dataclass
-class Baur(NetworkReconstruction):
+class Baur(LossMethod, NetworkReconstruction):
     """A method with a network of this architecture, trained as Baur et al. 2021 did."""
 
     grid: str = fit_option("g128", "model grid; Baur 2021: 128 x 128 slices")

@@ -23,7 +23,7 @@ from uadbench.data import space
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.noise import NOISES, Noise
-from uadbench.learning.reconstruction import NetworkReconstruction
+from uadbench.learning.reconstruction import LossMethod, NetworkReconstruction
 from uadbench.methods import Context, State, Stochastic, fit_option, score_option
 from uadbench.system.ranges import Count, Depth, Length, Level, Multiples, Rate, Share, Size, Steps, Width
 
@@ -158,7 +158,7 @@ def in_batches(network: nn.Module, noisy: Tensor, level: int, batch: int) -> Ten
 
 
 @dataclass
-class DiffusionReconstruction(Stochastic, NetworkReconstruction):
+class DiffusionReconstruction(Stochastic, LossMethod, NetworkReconstruction):
     """A method that noises slices and has a `Denoiser` take the noise out again; `fit` also sets `noise_`.
 
     The defaults are those of Behrendt et al. 2023.

@@ -76,8 +76,7 @@ class Reconstruction(Method):
 class NetworkMethod(Method):
     """A method with one network `network_` on `device_`; several go into one `nn.ModuleDict`.
 
-    `build`, `training_loss` and `score` are enough. A method that is trained otherwise has a `fit` of its
-    own, which sets both attributes.
+    `fit` sets both attributes.
     """
 
     @abstractmethod
@@ -89,30 +88,32 @@ class NetworkMethod(Method):
         with torch.device("meta"):
             self.build()
 
-    def training_loss(self, network: Any, batch: training.Batch) -> Tensor:
-        """What is minimised over healthy slices and, with the network in evaluation mode, validated.
-
-        Not abstract: a method with a `fit` of its own has no single loss, and nothing asks for it there.
-        """
-        raise NotImplementedError
-
-    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
-        """Minimise `training_loss`, for as long and as fast as the options say."""
-        self.network_: Any = self.build()
-        self.device_ = context.device
-        schedule = training.Schedule.of(self)
-        name = type(self).__module__.removesuffix(".method").rpartition(".")[2]  # the method's folder
-        training.train(self.network_, self.training_loss, train, val, context, schedule, name)
-        return self
-
     def state(self) -> State:
         """Weights of the network by name."""
         return training.weights(self.network_)
 
     def load_state(self, state: State, context: Context) -> Self:
         """Build the network and give it the weights."""
-        self.network_, self.device_ = self.build(), context.device
+        self.network_: Any = self.build()
+        self.device_ = context.device
         training.load_weights(self.network_, state, context.device)
+        return self
+
+
+@dataclass
+class LossMethod(NetworkMethod):
+    """A `NetworkMethod` that is trained by one loss: `build`, `training_loss` and `score` are enough."""
+
+    @abstractmethod
+    def training_loss(self, network: Any, batch: training.Batch) -> Tensor:
+        """What is minimised over healthy slices and, with the network in evaluation mode, validated."""
+
+    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
+        """Minimise `training_loss`, for as long and as fast as the options say."""
+        self.network_, self.device_ = self.build(), context.device
+        schedule = training.Schedule.of(self)
+        name = type(self).__module__.removesuffix(".method").rpartition(".")[2]  # the method's folder
+        training.train(self.network_, self.training_loss, train, val, context, schedule, name)
         return self
 
 
