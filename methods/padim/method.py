@@ -77,7 +77,7 @@ class Chosen(nn.Module):
 class PaDiM(Method):
     """Knows how the features of healthy slices are spread at each place and height of the template."""
 
-    grid: str = fit_option("g192", "model grid; Defard 2021: photographs of 224 x 224")
+    grid: str = fit_option("g192", "model grid; this suite's choice")
     last_stage: int = fit_option(
         5,
         "features are those of the stem and of stages 1 to this one, which has 1/16 of the slice's "

@@ -108,11 +108,11 @@ def dissimilarities(maps: Sequence[Tensor], restored: Sequence[Tensor]) -> list[
 class RD4AD(NetworkMethod):
     """A student learns to restore a teacher's features of healthy slices from a compact embedding of them."""
 
-    grid: str = fit_option("g192", "model grid; UAD-IMAG: slices at 1 mm, Deng and Li 2022: 256 x 256")
+    grid: str = fit_option("g192", "model grid; UAD-IMAG: slices at 1 mm")
     width: Annotated[int, Meta(ge=8, le=4096, multiple_of=8)] = fit_option(
-        512, "channels of the embedding; Deng and Li 2022: 512 with ResNet18, 2,048 with WideResNet50"
+        512, "channels of the embedding; this suite's choice"
     )
-    blocks: Depth = fit_option(2, "residual blocks at each resolution; Deng and Li 2022 with ResNet18: 2")
+    blocks: Depth = fit_option(2, "residual blocks at each resolution; this suite's choice")
     steps: Steps = fit_option(25_000, "training steps; UAD-IMAG")
     batch: Size = fit_option(16, "slices per step; Deng and Li 2022: 16, UAD-IMAG: 128")
     learning_rate: Rate = fit_option(1e-4, "of Adam; UAD-IMAG")

@@ -95,9 +95,9 @@ def draw_sheet(
     # Places are worked out here: matplotlib's own layout draws everything twice and takes most of the time.
     figure = Figure(figsize=size, facecolor="white")
     figure.suptitle(title, fontsize=9, y=1 - 0.1 / size[1], va="top")
-    grid_of = {"left": GAP / size[0], "right": 1 - GAP / size[0], "wspace": GAP / TILE, "hspace": GAP / high}
-    grid_of |= {"bottom": FOOT / size[1], "top": 1 - HEAD / size[1]}
-    axes = figure.subplots(len(slices), len(columns), squeeze=False, gridspec_kw=grid_of)
+    places = {"left": GAP / size[0], "right": 1 - GAP / size[0], "wspace": GAP / TILE, "hspace": GAP / high}
+    places |= {"bottom": FOOT / size[1], "top": 1 - HEAD / size[1]}
+    axes = figure.subplots(len(slices), len(columns), squeeze=False, gridspec_kw=places)
     for column, (name, volume, colours, outlined) in enumerate(columns):
         least, most = (0.0, 1.0) if colours == "gray" else _range(volume[brain])
         shown = np.where(brain, volume, least)
