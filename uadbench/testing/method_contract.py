@@ -64,13 +64,16 @@ class Trial:
         """Prepared toys on the method's grid."""
         return [make_toy(self._folder, number, healthy, self.grid) for number in numbers]
 
-    def fit(self, time: str, on: tuple[Volumes, Volumes] | None = None, **settings: Any) -> Method:
+    def fit(
+        self, time: str, on: tuple[Volumes, Volumes] | None = None, seed: int = SEED, **settings: Any
+    ) -> Method:
         """The method as it was fitted at a `time`, else fitted now as the harness does it, seeds first."""
         wanted, (train, val) = self.make(**settings), on or (self.train, self.val)
-        key = f"{time} {self.card.folder} {methods.parameters(wanted, 'fit')}"
+        key = f"{time} {seed} {self.card.folder} {methods.parameters(wanted, 'fit')}"
         if key not in self._fits:
-            seed_everything(SEED)
-            self._fits[key] = wanted.fit(train, val, Context(seed=SEED, folder=self._folder / time))
+            seed_everything(seed)
+            folder = self._folder / f"{time}-{seed}"
+            self._fits[key] = wanted.fit(train, val, Context(seed=seed, folder=folder))
             demand(self._fits[key] is wanted, "`fit` has to return self.")
         fitted = self._fits[key]
         if methods.parameters(fitted) != methods.parameters(wanted):
@@ -262,14 +265,28 @@ def check_stacks_may_have_unequal_numbers_of_slices(trial: Trial) -> None:
 
 
 def check_finds_hidden_lesions(trial: Trial) -> None:
-    """Of the grey of healthy tissue elsewhere: only who knows what belongs where can find them."""
+    """Of the grey of healthy tissue elsewhere: only who knows what belongs where can find them.
+
+    So short a training may fail by its seed alone, and another processor is another seed: where the first fit
+    finds too little, two more have to find enough.
+    """
     if not trial.card.trained:
         return  # this is about what is learned
+    try:
+        demand_hidden_lesions_found(trial, SEED)
+    except Weakness:
+        for seed in (SEED + 1, SEED + 2):
+            demand_hidden_lesions_found(trial, seed)
+
+
+def demand_hidden_lesions_found(trial: Trial, seed: int) -> None:
+    """A Weakness where a fit of this seed is not `TIMES_BETTER` than chance and than its untrained self."""
     draws: dict[str, Any] = {"draws": DRAWS} if issubclass(trial.kind, Stochastic) else {}
-    precision = find_hidden_lesions(trial, trial.fit("first", **draws))
+    precision = find_hidden_lesions(trial, trial.fit("first", seed=seed, **draws))
     rivals = {"chance": float(np.mean([m.sum() for m in trial.lesions]) / trial.patients[0].brain.sum())}
     if "steps" in methods.options(trial.kind):
-        rivals["its untrained self"] = find_hidden_lesions(trial, trial.fit("untrained", steps=1, **draws))
+        untrained = trial.fit("untrained", seed=seed, steps=1, **draws)
+        rivals["its untrained self"] = find_hidden_lesions(trial, untrained)
     for rival, level in rivals.items():
         if precision <= TIMES_BETTER * level:
             raise Weakness(
