@@ -15,7 +15,7 @@ from uadbench.experiment import record
 from uadbench.experiment.facts import Exclusion, Group, PiecesFile, Profile
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.protocol import PROFILES
-from uadbench.report import evidence, formats, latex, leaderboard
+from uadbench.report import evidence, formats, latex, leaderboard, ranking
 from uadbench.report.columns import AP_TITLES, SORTABLE
 from uadbench.report.compare import compare_records
 from uadbench.system.errors import UserError
@@ -238,13 +238,13 @@ def test_records_of_the_preset_ci_are_not_public() -> None:
 
 def test_no_order_is_claimed_of_few_patients_or_few_seeds() -> None:
     few = tables(made(patients=19), made(patients=19, seed=1), made(patients=19, seed=2))[0].rows[0]
-    assert few.unranked == leaderboard.FEW
+    assert few.unranked == ranking.FEW
     seeds = [made(patients=20, seed=n) for n in range(3)]
-    assert tables(*seeds[:2])[0].rows[0].unranked == leaderboard.FEW_SEEDS
+    assert tables(*seeds[:2])[0].rows[0].unranked == ranking.FEW_SEEDS
     assert tables(*seeds)[0].rows[0].unranked == ""
     untrained = made(patients=20, trained=False)
     assert tables(untrained)[0].rows[0].unranked == ""  # nothing in it depends on a seed
-    assert tables(replace(untrained, stochastic=True))[0].rows[0].unranked == leaderboard.FEW_SEEDS
+    assert tables(replace(untrained, stochastic=True))[0].rows[0].unranked == ranking.FEW_SEEDS
 
 
 def test_without_resamples_no_row_is_ranked_and_it_is_said() -> None:
@@ -264,12 +264,27 @@ def test_rows_that_may_not_be_ranked_take_no_rank_from_those_that_may(demo_recor
         assert row.standing.intervals["ap"].low < (row.numbers["ap"] or 0)
 
 
-def test_below_a_row_without_a_rank_no_place_is_known(demo_records: list[Stored]) -> None:
-    (table,) = leaderboard.tables(demo_records)
-    first, second, third = (dataclasses.replace(row, unranked="") for row in table.rows)
-    few = dataclasses.replace(second, unranked=leaderboard.FEW_SEEDS)
-    found = [row.unranked for row in leaderboard._below_unranked([first, few, third])]
-    assert found == ["", leaderboard.FEW_SEEDS, leaderboard.BELOW]
+def test_below_a_row_without_a_rank_no_place_is_known() -> None:
+    few = ranking.FEW_SEEDS
+    assert ranking.after_those_without_rank(["", few, ""]) == ["", few, ranking.BELOW]
+    assert ranking.after_those_without_rank(["", ""]) == ["", ""]
+
+
+def test_a_trained_row_that_does_not_beat_random_scores_is_not_judged(demo_records: list[Stored]) -> None:
+    chance = next(one for one in demo_records if one.record.method == "random")
+    weak = Stored(replace(chance.record, method="pca", trained=True), chance.path)  # scores as random ones do
+    others = [one for one in demo_records if one.record.method != "pca"]
+    (table,) = leaderboard.tables([*others, weak], resamples=200)
+    by_method = dict(zip([row.method for row in table.rows], formats.ranked(table), strict=True))
+    assert by_method["pca"] == "?"
+    assert by_method["intensity"] == "1"
+    assert any(note.startswith("? not trained enough to judge") for note in formats.notes(table))
+
+
+def test_a_trained_row_that_beats_random_scores_is_judged(demo_records: list[Stored]) -> None:
+    (table,) = leaderboard.tables(demo_records, resamples=200)
+    assert "?" not in formats.ranked(table)
+    assert not any("not trained enough" in note for note in formats.notes(table))
 
 
 def test_a_rank_means_the_same_at_any_number_of_records(demo_records: list[Stored]) -> None:

@@ -8,10 +8,12 @@ from uadbench.protocol import protocol
 from uadbench.report import cost, guests, sheets, shortcut
 from uadbench.report.evidence import SAME_TEST
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
+from uadbench.report.ranking import UNTRAINED
 from uadbench.report.sheets import Line, Sheet
 from uadbench.system.text import markdown_line, visible
 
 NO_RANK = "-"
+UNJUDGED = "?"  # in the place of a rank
 AMONG_BEST = "≈"  # behind the ranks of the best group, where it is more than one row
 RANK_RANGE = "rank 95 % CI"
 REASONS_SHOWN = 5
@@ -26,14 +28,14 @@ def shown(value: float | None) -> str:
 
 def ranked(table: Table) -> list[str]:
     """The rank of each row as text, with a mark for all rows that are not separable from the best."""
-    standings = [row.standing for row in table.rows]
-    group = sum(one is not None and one.best for one in standings)
-    return [
-        NO_RANK
-        if one is None or one.position is None
-        else f"{one.position}{AMONG_BEST if one.best and group > 1 else ''}"
-        for one in standings
-    ]
+    group = sum(row.standing is not None and row.standing.best for row in table.rows)
+    return [_rank(row, AMONG_BEST if group > 1 else "") for row in table.rows]
+
+
+def _rank(row: Row, among_best: str) -> str:
+    if row.standing is None or row.standing.position is None:
+        return UNJUDGED if row.unranked == UNTRAINED else NO_RANK
+    return f"{row.standing.position}{among_best if row.standing.best else ''}"
 
 
 def rank_range(row: Row) -> str:
@@ -117,6 +119,10 @@ def notes(table: Table) -> list[str]:
         ),
         (bool(_unranked(table)), _unranked(table)),
         (
+            UNJUDGED in ranked(table),
+            f"{UNJUDGED} {UNTRAINED}: not shown to beat random scores (paired bootstrap, 95 %).",
+        ),
+        (
             any(one.few for one in standings),
             f"* from fewer than {FEW_PERSONS} subjects: too narrow more often than 5 % of the time.",
         ),
@@ -144,7 +150,7 @@ def _unranked(table: Table) -> str:
     """Why rows have no rank; "" where all have one."""
     if all(row.standing is None for row in table.rows):
         return f"{NO_RANK} no ranks and intervals: --resamples was 0."
-    reasons = " or ".join(sorted({row.unranked for row in table.rows if row.unranked}))
+    reasons = " or ".join(sorted({row.unranked for row in table.rows} - {"", UNTRAINED}))
     return f"{NO_RANK} not ranked: {reasons}; no order is claimed." if reasons else ""
 
 

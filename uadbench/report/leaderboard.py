@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from uadbench.cards import contrast_named
-from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
+from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import GIVEN, PROFILES, protocol
-from uadbench.report import guests
+from uadbench.report import guests, ranking
 from uadbench.report.columns import BY_NAME, SORTABLE, STANDARD
 from uadbench.report.columns import COLUMNS as COLUMNS
 from uadbench.report.columns import Column as Column
 from uadbench.report.evidence import SAME_TEST, Evidence
 from uadbench.report.shortcut import control_shortcut
-from uadbench.report.standings import FEWEST_SEEDS, Standing, keep_resamples, standings
+from uadbench.report.standings import Kept, Standing, keep_resamples, standings
 from uadbench.system.errors import UserError
 from uadbench.system.files import sha256_json
 
@@ -193,9 +193,10 @@ def _table(group: Sequence[Stored], sort: str, resamples: int, further: Sequence
     persons = len({s.person for s in first.subjects if s.partition == "lesion-test"})
     made = [_row(seeds, persons, further) for seeds in by_row.values()]
     made.sort(key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.facts, row.train))
-    made = _below_unranked(made)
+    kept = [keep_resamples(row.evidence(resamples), row.numbers, sort, further) for row in made if resamples]
+    reasons = ranking.after_those_without_rank(_reasons(made, kept))
+    made = [replace(row, unranked=reason) for row, reason in zip(made, reasons, strict=True)]
     if resamples:
-        kept = [keep_resamples(row.evidence(resamples), row.numbers, sort, further) for row in made]
         sure = standings(kept, [not row.unranked for row in made])
         made = [replace(row, standing=standing) for row, standing in zip(made, sure, strict=True)]
     profiles = first.summary.profiles
@@ -211,6 +212,17 @@ def _table(group: Sequence[Stored], sort: str, resamples: int, further: Sequence
     )
 
 
+def _reasons(rows: Sequence[Row], kept: Sequence[Kept]) -> list[str]:
+    """Why each row has no rank; a trained one that does not beat random scores cannot be judged yet."""
+    chance = [own for row, own in zip(rows, kept, strict=False) if row.method == ranking.CHANCE]
+    weak = {
+        row.facts
+        for row, own in zip(rows, kept, strict=False)
+        if row.trained and not all(ranking.is_shown_to_beat(own, one) for one in chance)
+    }
+    return [ranking.UNTRAINED if row.facts in weak else row.unranked for row in rows]
+
+
 def _row(seeds: Sequence[Stored], persons: int, further: Sequence[str]) -> Row:
     ordered = tuple(sorted(seeds, key=lambda one: one.record.seed))
     first = ordered[0].record
@@ -224,7 +236,7 @@ def _row(seeds: Sequence[Stored], persons: int, further: Sequence[str]) -> Row:
         elsewhere=first.elsewhere is not None,
         scored=len(scored(first)),
         excluded=tuple(sorted(exclusions(first).items())),
-        unranked=_why_unranked(first, len({one.record.seed for one in ordered}), persons),
+        unranked=ranking.why_unranked(first, len({one.record.seed for one in ordered}), persons),
         stored=ordered,
     )
 
@@ -240,33 +252,6 @@ def exclusions(record: RunRecord) -> Counter[str]:
     """Of the test set: how many scans took no part, by reason."""
     of_test = ("lesion-test", f"{NONE_OF}{record.test}")
     return Counter(item.reason for item in record.excluded if item.partition in of_test)
-
-
-FEW = f"fewer than {FEW_PERSONS} patients"
-FEW_SEEDS = f"fewer than {FEWEST_SEEDS} seeds"
-BELOW = "below a row without a rank"
-
-
-def _why_unranked(record: RunRecord, seeds: int, persons: int) -> str:
-    """Why no order is claimed of a row (rule 12); "" where it may be."""
-    if persons < FEW_PERSONS:
-        return FEW
-    if record.of_masks:
-        return "masks have no AP"
-    if guests.is_unstated(record):
-        return "made elsewhere, and what they were trained on is not stated"
-    by_chance = record.trained or record.stochastic
-    return FEW_SEEDS if by_chance and seeds < FEWEST_SEEDS else ""
-
-
-def _below_unranked(rows: Sequence[Row]) -> list[Row]:
-    """The rows, best first; below one of which no order is claimed no place is known either."""
-    blocked = False
-    made = []
-    for row in rows:
-        made.append(replace(row, unranked=BELOW) if blocked and not row.unranked else row)
-        blocked |= bool(row.unranked)
-    return made
 
 
 def mean_of_all(values: Sequence[float | None]) -> float | None:
