@@ -9,6 +9,8 @@ from uadbench import catalog, methods
 from uadbench.cards import all_datasets, all_methods, dataset_card, method_card, method_names
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.cli import app
+from uadbench.experiment.record import place_record
+from uadbench.report.show_cards import find_runs
 from uadbench.system.errors import UserError
 
 CARD = """
@@ -204,3 +206,15 @@ def test_a_name_is_no_path(name: str) -> None:
         catalog.locate("datasets", name)
     with pytest.raises(UserError, match="There is no method"):
         method_card(name)
+
+
+def test_the_list_of_methods_says_what_was_run_on_what(tmp_path: Path) -> None:
+    for path in (
+        place_record("uad-1-2mm", "ixi", "mslub", "T1", "vae", "small,steps=9", 1),
+        place_record("uad-1-2mm", "phantom", "phantom", "T1", "vae", "demo", 0),
+        place_record("uad-1-2mm", "phantom", "phantom", "T2", "vae", "ci", 0),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    assert find_runs(tmp_path) == {"vae": "mslub small, phantom ci/demo"}
+    assert find_runs(tmp_path / "nothing") == {}

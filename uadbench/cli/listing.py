@@ -24,7 +24,7 @@ def methods(
 
     if name is None:
         cards, wrong = all_methods()
-        show_cards.show_methods(list(cards.values()))
+        show_cards.show_methods(list(cards.values()), find_paths(None).results)
         _name(wrong)
     else:
         show_cards.show_method(method_card(name))

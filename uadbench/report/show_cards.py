@@ -23,12 +23,31 @@ from uadbench.system.paths import Paths
 # ---- methods -----------------------------------------------------------------------------------
 
 
-def show_methods(cards: Sequence[MethodCard]) -> None:
-    """All methods, those of a family together."""
-    families = get_args(Family)
+def show_methods(cards: Sequence[MethodCard], results: Path) -> None:
+    """All methods, those of a family together, and with what presets they were run on what."""
+    families, runs = get_args(Family), find_runs(results)
     cards = sorted(cards, key=lambda card: (families.index(card.family), card.name))
-    lines = [(c.name, c.family, "yes" if c.trained else "no", str(c.year), c.title) for c in cards]
-    print_table(("method", "family", "trained", "year", "what it is"), lines)
+    lines = [
+        (c.name, c.family, "yes" if c.trained else "no", str(c.year), runs.get(c.name, ""), c.title)
+        for c in cards
+    ]
+    print_table(("method", "family", "trained", "year", "recorded runs", "what it is"), lines)
+
+
+def find_runs(results: Path) -> dict[str, str]:
+    """Of each method with records: the data sets it was tested on, each with its presets.
+
+    The paths alone are looked at, which say it too (`record.place_record`): no record is read.
+    """
+    found: dict[str, dict[str, set[str]]] = {}
+    for path in results.glob("*/*-to-*/*/*/*/seed-*.json"):
+        pair, _, method, variant = path.parts[-5:-1]
+        test, preset = pair.rpartition("-to-")[2], variant.partition(",")[0]
+        found.setdefault(method, {}).setdefault(test, set()).add(preset)
+    return {
+        method: ", ".join(f"{test} {'/'.join(sorted(presets))}" for test, presets in sorted(tests.items()))
+        for method, tests in found.items()
+    }
 
 
 REQUIREMENTS = {
