@@ -58,7 +58,7 @@ def _fit(work: Work) -> dict[str, Any]:
     _drop(file for file in folder.glob("*.checkpoint") if file.stat().st_mtime < work.redo)
     context = _open_context(resolved, work.fit_hash, work.runtime)
     environment.seed_everything(environment.stage_seed(resolved.config.seed, "fit"))
-    with told_when_full(resolved, context.device), environment.measured(context.device) as cost:
+    with told_when_full(resolved, "fit", context.device), environment.measured(context.device) as cost:
         method.fit(resolved.volumes(work.cohort.train), resolved.volumes(work.cohort.val), context)
     state = save({k: np.ascontiguousarray(v) for k, v in method.state().items()})
     with replacing(folder / STATE) as partial:

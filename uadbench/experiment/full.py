@@ -10,8 +10,8 @@ from uadbench.system.errors import UserError
 
 
 @contextmanager
-def told_when_full(resolved: ResolvedRun, device: str) -> Iterator[None]:
-    """A UserError where the block runs out of a GPU's memory: what was in use, of how much, what to do."""
+def told_when_full(resolved: ResolvedRun, stage: str, device: str) -> Iterator[None]:
+    """A UserError where `fit` or `score` runs out of a GPU's memory: how much was in use, and what to do."""
     try:
         yield
     except RuntimeError as error:
@@ -20,18 +20,18 @@ def told_when_full(resolved: ResolvedRun, device: str) -> Iterator[None]:
             raise
         in_use, (_, total) = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)
         raise UserError(
-            f"{resolved.card.name} with the preset {resolved.config.preset} needs more memory than {device} "
-            f"has: {in_use / 2**30:.1f} of {total / 2**30:.1f} GiB were in use by its tensors when there was "
-            f"no room for more; {_advice(resolved)}."
+            f"The {stage} of {resolved.card.name} with the preset {resolved.config.preset} needs more memory "
+            f"than {device} has: {in_use / 2**30:.1f} of {total / 2**30:.1f} GiB held its tensors when there "
+            f"was no room for more; {_advice(resolved, stage)}."
         ) from error
 
 
-def _advice(resolved: ResolvedRun) -> str:
+def _advice(resolved: ResolvedRun, stage: str) -> str:
     there = methods.options(resolved.method)
     smaller = [
         f"--set {name}={getattr(resolved.method, name) // 2}"
         for name in ("batch", "score_batch")
-        if name in there and getattr(resolved.method, name) > 1
+        if name in there and there[name].metadata["stage"] == stage and getattr(resolved.method, name) > 1
     ]
     if resolved.config.preset != "small":
         smaller.append("--preset small")

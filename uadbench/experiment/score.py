@@ -44,7 +44,7 @@ def make_maps(work: Work) -> None:
         for members, healthy in divide_folds(method, wanted, work.cohort.val):
             calibrate_method(method, healthy, resolved.volumes, context)
             for prepared, volume in zip(members, resolved.volumes(members), strict=True):
-                with told_when_full(resolved, context.device), measured(context.device) as cost:
+                with told_when_full(resolved, "score", context.device), measured(context.device) as cost:
                     answer = score_volume(method, volume, context.seed, work.name)
                 maps.write_map(
                     work.map_file(prepared), answer.score, cost.seconds, cost.peak_memory_mb, answer.draws,

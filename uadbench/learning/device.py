@@ -26,8 +26,8 @@ def look(values: Sequence[Tensor]) -> list[float]:
 
 
 def send(values: Tensor, device: str | torch.device) -> Tensor:
-    """Values from the CPU on the device; a GPU takes them while Python goes on."""
-    return values.to(device, non_blocking=torch.device(device).type == "cuda")
+    """Values from the CPU on the device; a GPU takes them while Python goes on (MPS is not known to)."""
+    return values.to(device, non_blocking=torch.device(device).type != "mps")
 
 
 def autocast(context: Context) -> AbstractContextManager[Any]:
