@@ -80,7 +80,8 @@ def one_hot(logits: Tensor, kind: str, temperature: Tensor | float, training: bo
     only (HACA3's code draws at test time too). `soft`: the softmax itself.
     """
     if kind == "gumbel" and training:
-        return functional.gumbel_softmax(logits, temperature, hard=True, dim=1)
+        # A tensor divides as a number does, without being read.
+        return functional.gumbel_softmax(logits, temperature, hard=True, dim=1)  # type: ignore[arg-type]
     probability = functional.softmax(logits / temperature, 1)
     if kind == "soft":
         return probability

@@ -58,8 +58,11 @@ class Slices:
 
     def _read(self, which: NDArray[np.int64]) -> Tensor:
         # torch cannot index uint16: the same bits as int16.
-        codes = torch.from_numpy(self.volumes.read_codes(which).view(np.int16))  # (B, R, A)
-        # Only from pinned memory is a copy made beside the GPU's work.
+        return torch.from_numpy(self.volumes.read_codes(which).view(np.int16))  # (B, R, A)
+
+    def _read_pinned(self, which: NDArray[np.int64]) -> Tensor:
+        # Only from pinned memory is a copy made beside a GPU's work.
+        codes = self._read(which)
         return codes.pin_memory() if self._device.startswith("cuda") else codes
 
     def take(self, index: NDArray[np.int64]) -> Batch:
@@ -93,7 +96,7 @@ class Slices:
         codes = self._read_ahead(index)
         # What the generator will say next; it does not go on, as a checkpoint keeps its state.
         following = self._draw_rows(batch, generator.clone_state())
-        self._ahead = following, self._reader.submit(self._read, self.which[following])
+        self._ahead = following, self._reader.submit(self._read_pinned, self.which[following])
         return self._unpack(codes, self.which[index])
 
     def _draw_rows(self, batch: int, generator: torch.Generator) -> NDArray[np.int64]:
