@@ -178,7 +178,10 @@ def repeated_in_part() -> set[str]:
 
 ROWS = methods.names()
 # Rows that share what is learned differ in scoring alone.
-FITS = {(method_card(row).folder, str(sorted(method_card(row).set.items()))): row for row in ROWS[::-1]}
+FITS = {
+    (card.folder, str(methods.parameters(methods.load(card)(**card.set), "fit"))): card.name
+    for card in map(method_card, ROWS[::-1])
+}
 
 
 @pytest.mark.thorough
