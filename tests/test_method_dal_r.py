@@ -16,7 +16,7 @@ from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
 from uadbench.data.volumes import Volumes
 from uadbench.learning.tissues import in_brain, tissue_prior
-from uadbench.learning.training import Batch
+from uadbench.learning.training import Batch, Slices
 from uadbench.methods import Context
 from uadbench.system.environment import seed_everything
 
@@ -375,7 +375,7 @@ def pairs(toy: Callable[..., list[Prepared]]) -> Volumes:
 
 
 def test_partners_are_the_same_slice_of_the_same_person_in_another_contrast(pairs: Volumes) -> None:
-    partners = disentangle.Partners(pairs, "cpu")
+    partners = disentangle.Partners(Slices(pairs, "cpu"))
     which = np.array([[0, 20], [1, 21], [2, 22]])
     batch, there = partners.other_contrast(which)
     assert there.tolist() == [False, True, True]

@@ -201,7 +201,7 @@ def test_slices_are_those_of_the_volumes_in_memory_and_from_disk(
 ) -> None:
     train = volumes[0]
     in_memory = training.Slices(train, "cpu")
-    monkeypatch.setattr(training, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr("uadbench.learning.slices.MEMORY_LIMIT", 0)
     on_disk = training.Slices(train, "cpu")
     index = np.array([5, 0, len(in_memory.which) - 1, 5])
     image, brain = train.read_slices(in_memory.which[index])

@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -102,6 +103,19 @@ def test_costs_are_means_over_seeds_and_per_scan(made: RunRecord) -> None:
     assert texts["memory_mb"] == "300"
     assert texts["parameters"] == f"{made.n_parameters:,}"
     assert cost.measure_cost([replace(made, timing={})])["training_s"] is None
+
+
+def test_costs_show_a_gpus_memory_where_a_record_states_it(made: RunRecord) -> None:
+    stages = {
+        "fit": Stage(seconds=1.0, peak_memory_mb=1.0, peak_device_mb=2000.0),
+        "score": Stage(seconds=1.0, peak_memory_mb=2.0, peak_device_mb=500.0),
+    }
+    on_gpu = [replace(made, timing=stages)]
+    assert cost.measure_cost(on_gpu)["device_mb"] == 2000
+    assert "device_mb" not in cost.measure_cost([made])
+    assert list(cost.columns([[made], on_gpu])) == [*cost.COLUMNS, "device_mb"]
+    assert cost.columns([[made]]) == cost.COLUMNS
+    assert b"peak_device_mb" not in msgspec.json.encode(made), "records made on a CPU are as they were"
 
 
 # ---- shortcut control --------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from uadbench.data.volumes import Volume
 from uadbench.learning import diffusion, scores, training
+from uadbench.learning.device import send
 from uadbench.learning.noise import Noise
 from uadbench.learning.training import Batch
 from uadbench.methods import Score, fit_option, score_option
@@ -33,15 +34,16 @@ def shifted_cosine() -> Tensor:
     return log_snr.sigmoid().float()
 
 
-def pyramid_noise(count: int, rows: int, columns: int) -> Tensor:
+def pyramid_noise(count: int, rows: int, columns: int, device: str = "cpu") -> Tensor:
     """Normal noise of many resolutions, of deviation 1 in each slice: (count, 1, R, A).
 
     N(0, 1) + sum over i < 10 of .9^i times such noise of size / r^i enlarged, r uniform in [2, 4] for each i.
     """
-    total = torch.randn(count, 1, rows, columns)
+    total = torch.randn(count, 1, rows, columns, device=device)
     for step in range(PYRAMID):
         ratio = (2 + 2 * float(torch.rand(()))) ** step
-        coarse = torch.randn(count, 1, max(1, int(rows / ratio)), max(1, int(columns / ratio)))
+        size = max(1, int(rows / ratio)), max(1, int(columns / ratio))
+        coarse = torch.randn(count, 1, *size, device=device)
         total = total + DISCOUNT**step * functional.interpolate(coarse, (rows, columns), mode="bilinear")
     return total / total.std((1, 2, 3), keepdim=True)
 
@@ -95,10 +97,10 @@ class ANDi(diffusion.DiffusionReconstruction):
         image = 2 * batch.image - 1
         level = diffusion.random_levels(len(image), str(image.device))
         if self.noise == "pyramid":
-            noise = pyramid_noise(len(image), *image.shape[-2:]).to(image.device)
+            noise = pyramid_noise(len(image), image.shape[-2], image.shape[-1], str(image.device))
         else:
             noise = torch.randn_like(image)
-        share = self.alpha_bar.to(image.device)[level].view(-1, 1, 1, 1)
+        share = send(self.alpha_bar, image.device)[level].view(-1, 1, 1, 1)
         noisy = diffusion.noised(image, noise, share)
         found = share.sqrt() * network(noisy, level) + (1 - share).sqrt() * noisy
         return functional.mse_loss(found, noise)

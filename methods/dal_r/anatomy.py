@@ -9,6 +9,8 @@ from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uadbench.learning.device import send
+
 ONE_HOT = ("straight_through", "soft", "gumbel")
 EDGES = ("laplace", "agnostic", "per_class")
 # Which of the tissues (background, CSF, GM, WM) a class may stand for; rows sum to 1. The two free classes of
@@ -71,14 +73,15 @@ def hard(logits: Tensor) -> Tensor:
     return functional.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
 
 
-def one_hot(logits: Tensor, kind: str, temperature: float, training: bool) -> Tensor:
+def one_hot(logits: Tensor, kind: str, temperature: Tensor | float, training: bool) -> Tensor:
     """The differentiable one-hot operator: (B, K, R, A) -> (B, K, R, A).
 
     `straight_through`: hard forwards, the gradient of the softmax backwards. `gumbel`: drawn in training
     only (HACA3's code draws at test time too). `soft`: the softmax itself.
     """
     if kind == "gumbel" and training:
-        return functional.gumbel_softmax(logits, temperature, hard=True, dim=1)
+        # A tensor divides as a number does, without being read.
+        return functional.gumbel_softmax(logits, temperature, hard=True, dim=1)  # type: ignore[arg-type]
     probability = functional.softmax(logits / temperature, 1)
     if kind == "soft":
         return probability
@@ -88,14 +91,14 @@ def one_hot(logits: Tensor, kind: str, temperature: float, training: bool) -> Te
 
 def tissue_log_probability(logits: Tensor) -> Tensor:
     """Log probabilities (B, 4, R, A) of the tissues for which the K classes stand."""
-    meaning = MEANING[: logits.shape[1]].to(logits.device)
+    meaning = send(MEANING[: logits.shape[1]], logits.device)
     probability = torch.einsum("bkra,kt->btra", functional.softmax(logits, 1), meaning)
     return probability.clamp(min=1e-6).log()
 
 
 def class_log_prior(prior: Tensor, classes: int) -> Tensor:
     """Log probabilities (B, K, R, A) of the classes, given those of the tissues (B, 4, R, A)."""
-    shares = torch.einsum("btra,kt->bkra", prior, MEANING[:classes].to(prior.device))
+    shares = torch.einsum("btra,kt->bkra", prior, send(MEANING[:classes], prior.device))
     return (shares + 0.03).log()
 
 
@@ -111,7 +114,7 @@ def atlas_log_posterior(image: Tensor, brain: Tensor, prior: Tensor, classes: in
     same answer in any contrast that keeps tissues apart (Ashburner & Friston, NeuroImage 26, 2005, without
     deformation and bias field). The free classes lie half way between the two tissues they stand for.
     """
-    meaning = MEANING[1:classes, 1:].to(image.device)  # (K - 1, 3)
+    meaning = send(MEANING[1:classes, 1:], image.device)  # (K - 1, 3)
     log_share = class_log_prior(prior, classes)[:, 1:]
     weight = log_share.exp() * brain
     for _ in range(ROUNDS):
@@ -148,7 +151,7 @@ def edges(anatomy: Tensor, kind: str) -> Tensor:
 
 def laplace(image: Tensor) -> Tensor:
     """|Laplacian| / 8 of each channel, borders repeated."""
-    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], device=image.device)[None, None]
+    kernel = send(torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]), image.device)[None, None]
     flat = functional.pad(image.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
     return functional.conv2d(flat, kernel).view(image.shape).abs() / 8
 

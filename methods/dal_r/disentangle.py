@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench.data.volumes import Volumes
 from uadbench.learning.autoencoder import draw_code, kl_divergence
+from uadbench.learning.device import send
 from uadbench.learning.similarity import ssim
 from uadbench.learning.tissues import in_brain
 from uadbench.learning.training import Batch, Slices
@@ -28,11 +28,9 @@ STRUCTURE, INVARIANCE, PAIRED, CODE_KL, CODE_CYCLE, VARIATION = 1.0, 1.0, 1.0, 1
 class Partners:
     """Finds the partners of slices: other slices of the scan, other contrasts of the subject."""
 
-    def __init__(self, volumes: Volumes, device: str) -> None:
+    def __init__(self, slices: Slices) -> None:
         """Of all slices with enough brain."""
-        self._slices = Slices(volumes, device)
-        which = self._slices.which
-        self._row = {(int(volume), int(position)): row for row, (volume, position) in enumerate(which)}
+        self._slices, which, volumes = slices, slices.which, slices.volumes
         self._rows = {int(volume): np.flatnonzero(which[:, 0] == volume) for volume in np.unique(which[:, 0])}
         self._others = [
             [i for i, group in enumerate(volumes.groups) if group == own and volumes.contrasts[i] != contrast]
@@ -47,8 +45,7 @@ class Partners:
         """The same slice in another contrast of the same subject, and for which there is one."""
         rows = []
         for volume, position in which:
-            keys = [(other, int(position)) for other in self._others[volume]]
-            there = [self._row[key] for key in keys if key in self._row]
+            there = [row for row in self._slices.row[self._others[volume], position] if row >= 0]
             rows.append(np.random.choice(there) if there else -1)
         chosen = np.array(rows)
         return self._slices.take(chosen.clip(min=0)), chosen >= 0
@@ -128,7 +125,7 @@ class Losses:
     def at(self, batch: Batch, shift: int = 0) -> Tensor:
         """The prior (B, 4, R, A) of the slices, or of those `shift` away."""
         position = torch.from_numpy(batch.which[:, 1] + shift).clamp(0, len(self.prior) - 1)
-        return self.prior[position.to(self.prior.device)]
+        return self.prior[send(position, self.prior.device)]
 
     def synthetic(self, batch: Batch) -> tuple[Synthetic, Tensor]:
         """Synthetic slices near some of the batch's, and the prior as the encoder is to see it."""
@@ -152,7 +149,7 @@ class Losses:
 
     def disentangle(self, network: Disentangler, batch: Batch) -> Tensor:
         """Stage 1: anatomy that no contrast change moves, and codes that bring each contrast back."""
-        done = float(network.step / max(1, self.steps)) if network.training else 1.0
+        done = network.step / max(1, self.steps) if network.training else 1.0
         if network.training:
             network.step += 1
         views = self.views(batch, self.train if network.training or self.val is None else self.val)
@@ -169,7 +166,7 @@ class Losses:
         drawn, drawn_prior = self.synthetic(batch)
         images, brains = [image, other_contrast(image, brain, self.spacing_mm)], [brain, brain]
         pair, there = partners.other_contrast(batch.which)
-        rows = torch.from_numpy(np.flatnonzero(there)).to(image.device)
+        rows = send(torch.from_numpy(np.flatnonzero(there)), image.device)
         images.append(pair.image[rows])
         brains.append((batch.brain & pair.brain)[rows].float())
         priors = [prior, prior, prior[rows]]
@@ -188,7 +185,9 @@ class Losses:
             drawn.labels,
         )
 
-    def anatomy_loss(self, logits: Tensor, views: Views, temperature: float, prior_weight: float) -> Tensor:
+    def anatomy_loss(
+        self, logits: Tensor, views: Views, temperature: Tensor | float, prior_weight: Tensor | float
+    ) -> Tensor:
         """Labels of the synthetic slices; prior, smoothness and invariance of the real ones."""
         brain, _, pair_brain, drawn_brain = views.split(views.brain)
         seen, moved, paired, drawn = views.split(logits)

@@ -19,6 +19,7 @@ from uadbench.data import space
 from uadbench.data.sizes import MIN_SLICE_AREA_MM2
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
+from uadbench.learning.device import send
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.learning.tissues import in_brain, tissue_prior
 from uadbench.methods import Context, Score, fit_option, score_option
@@ -105,15 +106,18 @@ class DalR(NetworkReconstruction):
         """Stage 0: classes get their meaning; stage 1: disentangle; stage 2: restore. Each resumes."""
         self.network_, self.device_ = self.build().to(context.device), context.device
         apart, first, second, third = self.disentangler, *self.stage_steps()
-        losses = self._losses(train, val, context, second)
+        learned = training.Slices(train, context.device)  # packed once for all stages
+        healthy = training.Slices(val, context.device) if len(val) else None
+        losses = self._losses(learned, healthy, context, second)
+        stage = partial(training.train, train=learned, val=healthy or val, context=context)
         schedule = partial(training.Schedule.of, self, cosine=True)
         # Classes have to mean tissues before any image is to be explained by them.
-        training.train(apart.anatomy, losses.warm_up, train, val, context, schedule(steps=first), "warm-up")
-        training.train(apart, losses.disentangle, train, val, context, schedule(steps=second), "disentangle")
+        stage(apart.anatomy, losses.warm_up, schedule=schedule(steps=first), name="warm-up")
+        stage(apart, losses.disentangle, schedule=schedule(steps=second), name="disentangle")
         # What R learns to restore stands still, and is not made easier to restore.
         apart.requires_grad_(False).eval()
         last = schedule(steps=third, learning_rate=self.restore_learning_rate)
-        training.train(self.restorer, self._restore_loss, train, val, context, last, "restore")
+        stage(self.restorer, self._restore_loss, schedule=last, name="restore")
         return self
 
     def stage_steps(self) -> tuple[int, int, int]:
@@ -121,9 +125,11 @@ class DalR(NetworkReconstruction):
         first, last = round(self.steps * self.warmup_share), round(self.steps * self.restore_share)
         return first, self.steps - first - last, last
 
-    def _losses(self, train: Volumes, val: Volumes, context: Context, steps: int) -> disentangle.Losses:
+    def _losses(
+        self, train: training.Slices, val: training.Slices | None, context: Context, steps: int
+    ) -> disentangle.Losses:
         return disentangle.Losses(
-            prior=tissue_prior(self.grid).to(context.device),
+            prior=tissue_prior(self.grid, context.device),
             spacing_mm=space.find_grid(self.grid).spacing_mm,
             classes=self.classes,
             one_hot=self.one_hot,
@@ -131,8 +137,8 @@ class DalR(NetworkReconstruction):
             synthetic_share=self.synthetic_share,
             ssim_window=self.ssim_window,
             steps=steps,
-            train=disentangle.Partners(train, context.device),
-            val=disentangle.Partners(val, context.device) if len(val) else None,
+            train=disentangle.Partners(train),
+            val=disentangle.Partners(val) if val else None,
         )
 
     def _restore_loss(self, network: restorer.Restorer, batch: training.Batch) -> Tensor:
@@ -179,7 +185,7 @@ class DalR(NetworkReconstruction):
 
     def _prior(self, positions: NDArray[np.integer], brain: Tensor) -> Tensor:
         """The prior (B, 4, R, A) of slices at these positions, for their masks."""
-        maps = tissue_prior(self.grid)[torch.from_numpy(positions)].to(brain.device)
+        maps = tissue_prior(self.grid, str(brain.device))[send(torch.from_numpy(positions), brain.device)]
         known: Tensor = in_brain(maps, brain)
         return known
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from uadbench.learning.device import send
 from uadbench.methods.dal_r.fields import smooth_field, uniform
 
 SHARPENING = 3.0  # power of the prior at 1 mm; larger voxels mix tissues: 3 / sqrt(spacing)
@@ -34,7 +35,7 @@ def warped(maps: Tensor, spacing_mm: float) -> Tensor:
     device = maps.device
     angle = torch.randn(count, device=device) * math.radians(5)
     scale = (torch.randn(2, count, device=device) * 0.05).exp()
-    half = torch.tensor([columns, rows], device=device) * spacing_mm / 2  # grid units are half the extent
+    half = send(torch.tensor([columns, rows]), device) * spacing_mm / 2  # grid units are half the extent
     shift = torch.randn(count, 2, device=device) * 3 / half
     cosine, sine = angle.cos(), angle.sin()
     ratio = rows / columns

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from uadbench.learning.augment import uniform
+from uadbench.learning.device import send
 
 SEVERITIES = 100  # t runs from 0, the severest, to 99 (scheduler.py)
 CLASSES = 5  # of intensity in each contrast, by k-means (the anomaly generator)
@@ -22,7 +23,7 @@ def strengths() -> Tensor:
 
 def severity_of(strength: Tensor) -> Tensor:
     """The t (B,) whose s(t) is nearest to the strength (B, 1, 1, 1) of an anomaly in [0, 1]."""
-    levels = strengths().to(strength.device)
+    levels = send(strengths(), strength.device)
     return (levels - strength.view(-1, 1)).abs().argmin(1)
 
 

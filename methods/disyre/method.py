@@ -16,6 +16,7 @@ from torch.nn import functional
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
 from uadbench.learning.augment import augment
+from uadbench.learning.device import send
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.disyre.anomalies import CLASSES, SEVERITIES, corrupt
@@ -42,8 +43,8 @@ def find_classes(train: Volumes, seed: int) -> dict[str, NDArray[np.float32]]:
     return centres
 
 
-def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArray[np.float32]:
-    """For each (volume, slice) of `own` that slice of a random other subject of `train`: (B, 1, R, A).
+def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArray[np.int64]:
+    """For each (volume, slice) of `own` (B, 2) that slice of a random other subject of `train` (B, 2).
 
     Volumes without geometry may have unequal numbers of slices: there, the slice as far up, as a share.
     """
@@ -57,7 +58,7 @@ def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArr
             raise UserError("DISYRE blends slices of two subjects: each contrast needs two of them to train.")
         other = np.random.choice(np.flatnonzero(allowed))
         drawn.append((other, position * train.depths[other] // own.depths[volume]))
-    return train.read_slices(np.array(drawn, np.int64))[0]
+    return np.array(drawn, np.int64)
 
 
 def cut_patches(tensors: list[Tensor], size: int) -> list[Tensor]:
@@ -148,20 +149,20 @@ class Disyre(NetworkReconstruction):
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Undo anomalies that were blended into healthy slices."""
-        centres = find_classes(train, context.seed)
+        centres, slices = find_classes(train, context.seed), training.Slices(train, context.device)
 
         def loss(network: Restorer, batch: training.Batch) -> Tensor:
             # `which` of a batch counts volumes of the cohort that the batch was drawn from.
-            own, device = train if network.training else val, batch.image.device
-            foreign = torch.from_numpy(same_height(batch.which, own, train)).to(device)
+            own = train if network.training else val
+            foreign = slices.find(same_height(batch.which, own, train)).image
             classes = np.stack([centres[own.contrasts[volume]] for volume, _ in batch.which])
-            return self._loss(network, batch, foreign, torch.from_numpy(classes).to(device))
+            return self._loss(network, batch, foreign, send(torch.from_numpy(classes), context.device))
 
         # What is kept are the last weights, not those of the best validation.
         schedule = training.Schedule.of(self, keep_best=False)
         optimiser = partial(torch.optim.AdamW, betas=(self.beta1, 0.999))
         self.network_, self.device_ = self.build(), context.device
-        training.train(self.network_, loss, train, val, context, schedule, "disyre", optimiser)
+        training.train(self.network_, loss, slices, val, context, schedule, "disyre", optimiser)
         return self
 
     def _loss(self, network: Restorer, batch: training.Batch, foreign: Tensor, centres: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from uadbench.data import space
 from uadbench.data.volumes import Volumes
 from uadbench.learning import training
+from uadbench.learning.device import drop_not_finite, fused
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
 from uadbench.system.ranges import Decay, Rate, Size, Steps, Weight, Width
@@ -159,6 +160,7 @@ def minimise(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer) 
     """One step of the parameters of one module; the other's keep no gradient."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward(inputs=list(module.parameters()))  # type: ignore[no-untyped-call]
+    drop_not_finite(module.parameters())
     optimiser.step()
 
 
@@ -197,8 +199,9 @@ class FAnoGAN(NetworkReconstruction):
     def _fit_game(self, game: Game, train: Volumes, val: Volumes, context: Context) -> None:
         """Stage 1. A step is one of the generator and all of the critic's, on slices of their own."""
         settings = (self.learning_rate, (self.beta1, 0.9))
-        critic_optimiser = torch.optim.Adam(game.critic.parameters(), *settings)
-        generator_optimiser = torch.optim.Adam(game.generator.parameters(), *settings)
+        adam = fused(torch.optim.Adam, context.device)
+        critic_optimiser = adam(game.critic.parameters(), *settings)
+        generator_optimiser = adam(game.generator.parameters(), *settings)
 
         def update(batch: training.Batch, step: int) -> Tensor:
             for optimiser in (critic_optimiser, generator_optimiser):

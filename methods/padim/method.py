@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
+from uadbench.learning.device import send
 from uadbench.learning.features import STAGE_CHANNELS, Features
 from uadbench.methods import Context, Method, Score, State, fit_option
 from uadbench.system.errors import UserError
@@ -70,7 +71,7 @@ class Chosen(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Features (B, d, side, side) of slices (B, 1, R, A) in [0, 1]."""
         features: Tensor = self.features(image)
-        return features[:, self.channels.to(features.device)]
+        return features[:, send(self.channels, features.device)]
 
 
 @dataclass

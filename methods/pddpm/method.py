@@ -8,6 +8,7 @@ from torch import Tensor
 
 from uadbench.learning import diffusion
 from uadbench.learning.augment import extent, uniform
+from uadbench.learning.device import send
 from uadbench.learning.similarity import ssim
 from uadbench.learning.training import Batch
 from uadbench.methods import fit_option
@@ -37,7 +38,7 @@ class PatchedDDPM(diffusion.DiffusionReconstruction):
         """Error, within a random box of each slice, between the slice and what the network sees there."""
         image, device = 2 * batch.image - 1, str(batch.image.device)
         level = diffusion.random_levels(len(image), device)
-        box = boxes(*image.shape[-2:])[torch.randint(BOXES, (len(image),))].to(device)
+        box = send(boxes(*image.shape[-2:])[torch.randint(BOXES, (len(image),))], device)
         shown = image
         if self.masking == "frequency":
             shown = 2 * mask_frequencies(batch.image, batch.brain) - 1
@@ -49,7 +50,7 @@ class PatchedDDPM(diffusion.DiffusionReconstruction):
         """Slices (N, 1, R, A): each box noised and restored once, then put together."""
         noisy, _ = self.add_noise(image, self.start)
         stitched = torch.zeros_like(image)
-        for box in boxes(*image.shape[-2:]).to(self.device_):
+        for box in send(boxes(*image.shape[-2:]), self.device_):
             answer = self.ask(torch.where(box, noisy, image), self.start)
             stitched = torch.where(box, answer.clamp(-1, 1), stitched)
         return stitched

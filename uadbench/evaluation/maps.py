@@ -47,6 +47,7 @@ def write_map(
     seconds: float,
     peak_memory_mb: float,
     draws: Sequence[NDArray[np.float32]] = (),
+    peak_device_mb: float | None = None,
 ) -> None:
     """Store a score atomically, and the single draws where it is the mean of several."""
     arrays = {"score_map": np.ascontiguousarray(score.score_map)}
@@ -54,7 +55,10 @@ def write_map(
         arrays["pseudo_healthy"] = np.ascontiguousarray(score.pseudo_healthy)
     if draws:
         arrays["draws"] = np.stack(draws)
-    tensors.write(path, arrays, {"seconds": seconds, "peak_memory_mb": peak_memory_mb})
+    facts = {"seconds": seconds, "peak_memory_mb": peak_memory_mb}
+    if peak_device_mb is not None:
+        facts["peak_device_mb"] = peak_device_mb
+    tensors.write(path, arrays, facts)
 
 
 def read_map(path: Path) -> StoredMap:
@@ -67,7 +71,7 @@ def read_map(path: Path) -> StoredMap:
 def read_cost(path: Path) -> Cost:
     """What a stored score took."""
     said = tensors.open_stored(path).facts
-    return Cost(float(said["seconds"]), float(said["peak_memory_mb"]))
+    return Cost(float(said["seconds"]), float(said["peak_memory_mb"]), said.get("peak_device_mb"))
 
 
 def is_whole(path: Path) -> bool:

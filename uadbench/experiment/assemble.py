@@ -1,6 +1,7 @@
 """Assemble: evaluate the maps of a run, and write its pieces, its pictures and its record."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,13 @@ def describe_taking_part(work: Work) -> dict[str, Any]:
 def _made_with(work: Work, fit_facts: Mapping[str, Any], evaluating: Cost) -> dict[str, Any]:
     """With which code and fit the figures were made, and what each stage took."""
     scored = [maps.read_cost(case.map_file) for case in work.cases]
+    on_device = [one.peak_device_mb for one in scored if one.peak_device_mb is not None]
+    scoring = sum(one.seconds for one in scored), max(one.peak_memory_mb for one in scored)
     costs = {
-        "prepare": (work.cohort.seconds, work.cohort.peak_memory_mb),
-        "fit": (fit_facts["seconds"], fit_facts["peak_memory_mb"]),
-        "score": (sum(one.seconds for one in scored), max(one.peak_memory_mb for one in scored)),
-        "evaluate": (evaluating.seconds, evaluating.peak_memory_mb),
+        "prepare": Cost(work.cohort.seconds, work.cohort.peak_memory_mb),
+        "fit": Cost(fit_facts["seconds"], fit_facts["peak_memory_mb"], fit_facts.get("peak_device_mb")),
+        "score": Cost(*scoring, max(on_device, default=None)),
+        "evaluate": evaluating,
     }
     return {
         "n_parameters": fit_facts["n_parameters"],
@@ -108,10 +111,7 @@ def _made_with(work: Work, fit_facts: Mapping[str, Any], evaluating: Cost) -> di
         "score_hash": work.score_hash,
         "code": environment.commit(),
         "packages": environment.packages(),
-        "timing": {
-            stage: {"seconds": seconds, "peak_memory_mb": memory}
-            for stage, (seconds, memory) in costs.items()
-        },
+        "timing": {stage: asdict(cost) for stage, cost in costs.items()},
     }
 
 

@@ -77,6 +77,7 @@ class Stage(Facts, frozen=True, kw_only=True):
 
     seconds: Size
     peak_memory_mb: Size
+    peak_device_mb: Size | None = None  # of a GPU's memory, by torch's tensors
 
 
 class PiecesFile(Facts, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import numpy as np
 from uadbench import methods
 from uadbench.experiment import identity
 from uadbench.experiment.config import ResolvedRun, Runtime
+from uadbench.experiment.full import told_when_full
 from uadbench.experiment.work import Work
 from uadbench.methods import Context, Method, State
 from uadbench.system import environment, locks
@@ -57,7 +58,7 @@ def _fit(work: Work) -> dict[str, Any]:
     _drop(file for file in folder.glob("*.checkpoint") if file.stat().st_mtime < work.redo)
     context = _open_context(resolved, work.fit_hash, work.runtime)
     environment.seed_everything(environment.stage_seed(resolved.config.seed, "fit"))
-    with environment.measured() as cost:
+    with told_when_full(resolved, "fit", context.device), environment.measured(context.device) as cost:
         method.fit(resolved.volumes(work.cohort.train), resolved.volumes(work.cohort.val), context)
     state = save({k: np.ascontiguousarray(v) for k, v in method.state().items()})
     with replacing(folder / STATE) as partial:
@@ -68,6 +69,7 @@ def _fit(work: Work) -> dict[str, Any]:
         "n_parameters": method.parameter_count(),
         "seconds": cost.seconds,
         "peak_memory_mb": cost.peak_memory_mb,
+        "peak_device_mb": cost.peak_device_mb,
         "state_sha256": sha256(state),
         "identity": asked,
     }

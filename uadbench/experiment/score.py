@@ -16,6 +16,7 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.evaluation import maps
 from uadbench.experiment.cohort import EVALUATED
 from uadbench.experiment.fit import load_fit
+from uadbench.experiment.full import told_when_full
 from uadbench.experiment.work import Work
 from uadbench.methods import Context, Method, Score, Stochastic
 from uadbench.system.environment import measured, seed_everything, stage_seed
@@ -43,11 +44,12 @@ def make_maps(work: Work) -> None:
         for members, healthy in divide_folds(method, wanted, work.cohort.val):
             calibrate_method(method, healthy, resolved.volumes, context)
             for prepared, volume in zip(members, resolved.volumes(members), strict=True):
-                with measured() as cost:
+                with told_when_full(resolved, "score", context.device), measured(context.device) as cost:
                     answer = score_volume(method, volume, context.seed, work.name)
                 maps.write_map(
-                    work.map_file(prepared), answer.score, cost.seconds, cost.peak_memory_mb, answer.draws
-                )
+                    work.map_file(prepared), answer.score, cost.seconds, cost.peak_memory_mb, answer.draws,
+                    cost.peak_device_mb,
+                )  # fmt: skip
                 stage.advance()
 
 

@@ -18,7 +18,7 @@ from uadbench.learning.history import History
 from uadbench.methods import Context
 from uadbench.system.files import replacing
 
-FORMAT = 2
+FORMAT = 3
 logger = logging.getLogger(__name__)
 
 
@@ -85,7 +85,9 @@ class Checkpoint:
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"{damaged} is not as it was written")
-        content: dict[str, Any] = torch.load(self._path, map_location=self._device, weights_only=True)
+        # On the CPU: `load_state_dict` moves what belongs on the device. Adam's counts of steps do not, and
+        # a count that lies there is waited for at every step, once or twice for each weight.
+        content: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
         return content
 
     def _take_up(self, content: Mapping[str, Any], kept: nn.Module) -> None:
@@ -99,7 +101,7 @@ class Checkpoint:
         expected = {name: value.shape for name, value in kept.state_dict().items()}
         if content["best"] and {name: value.shape for name, value in content["best"].items()} != expected:
             raise ValueError("its best weights are those of another network")
-        self._generator.set_state(content["generator"].cpu())
+        self._generator.set_state(content["generator"])
         set_random_states(content["random"], self._device)
 
     def due(self) -> bool:
@@ -147,9 +149,9 @@ def random_states(device: str) -> dict[str, Any]:
 
 def set_random_states(states: dict[str, Any], device: str) -> None:
     """Put the global generators back to `random_states`."""
-    torch.set_rng_state(states["torch"].cpu())
+    torch.set_rng_state(states["torch"])
     inner = states["numpy"]["state"]
-    key = inner["key"].cpu().numpy().astype(np.uint32)
+    key = inner["key"].numpy().astype(np.uint32)
     np.random.set_state(states["numpy"] | {"state": inner | {"key": key}})
     if device.startswith("cuda"):
-        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -22,6 +22,7 @@ from torch.nn import functional
 from uadbench.data import space
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
+from uadbench.learning.device import INNER_PRECISIONS, inner, send
 from uadbench.learning.noise import NOISES, Noise
 from uadbench.learning.reconstruction import LossMethod, NetworkReconstruction
 from uadbench.methods import Context, State, Stochastic, fit_option, score_option
@@ -102,7 +103,7 @@ def denoised(noisy: Tensor, epsilon: Tensor, alpha_bar: Tensor | float) -> Tenso
 
 def random_levels(count: int, device: str, below: int = LEVELS) -> Tensor:
     """Levels (count,) for a training step, uniformly."""
-    return torch.randint(below, (count,)).to(device)
+    return torch.randint(below, (count,), device=device)
 
 
 def levels(start: int, evaluations: int) -> list[int]:
@@ -194,6 +195,11 @@ class DiffusionReconstruction(Stochastic, LossMethod, NetworkReconstruction):
     validate_every: Steps = fit_option(220, "steps between validations; 20 epochs of Behrendt 2023's")
     start: Level = score_option(500, "noise level of the test, of 0 ... 999; Behrendt 2023")
     score_batch: Size = score_option(32, "slices that pass the network at once; does not change scores")
+    inner_precision: str = score_option(
+        "float32",
+        "of the network's evaluations in scoring, on CUDA: tf32 or bf16 is faster; residuals stay float32",
+        INNER_PRECISIONS,
+    )
 
     def build(self) -> Denoiser:
         """The network with fresh weights."""
@@ -229,11 +235,12 @@ class DiffusionReconstruction(Stochastic, LossMethod, NetworkReconstruction):
     def add_noise(self, image: Tensor, level: Tensor | int) -> tuple[Tensor, Tensor]:
         """Slices (B, 1, R, A) in [-1, 1] at levels (B,) or all at one, and the noise that was drawn."""
         noise = self.noise_.draw(len(image), str(image.device))
-        return noised(image, noise, self.alpha_bar.to(image.device)[level].view(-1, 1, 1, 1)), noise
+        return noised(image, noise, send(self.alpha_bar, image.device)[level].view(-1, 1, 1, 1)), noise
 
     def ask(self, noisy: Tensor, level: int) -> Tensor:
         """What the network says of slices at one level, `score_batch` of them at a time."""
-        return in_batches(self.network_, noisy, level, self.score_batch)
+        with inner(self.inner_precision, noisy.device):
+            return in_batches(self.network_, noisy, level, self.score_batch)
 
     @abstractmethod
     def restore(self, image: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from uadbench.learning import simplex
+from uadbench.learning.device import send
 
 NOISES = ("gaussian", "simplex", "simplex_unit")
 BANK_SEED = 5
@@ -39,9 +40,13 @@ class Noise:
         )
 
     def draw(self, count: int, device: str) -> Tensor:
-        """Fields (count, 1, R, A), drawn with torch's global generator on the CPU."""
+        """Fields (count, 1, R, A), drawn with torch's global generators.
+
+        Gaussian noise is drawn on the device: other numbers on a GPU than on a CPU, for the same seed. What
+        simplex noise is made of is drawn on the CPU.
+        """
         if self._kind == "gaussian":
-            return torch.randn(count, 1, *self._shape).to(device)
+            return torch.randn(count, 1, *self._shape, device=device)
         if self._bank is None:
             return self._fields(count, *self._shape, device)
-        return self._bank.draw(count, *self._shape).to(device)
+        return send(self._bank.draw(count, *self._shape), device)

@@ -5,6 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from uadbench.learning.device import send
+
 SIGMA = 1.5  # pixels of the Gaussian window (Wang et al. 2004)
 C1, C2 = 0.01**2, 0.03**2  # for images in [0, 1]
 
@@ -18,7 +20,7 @@ def ssim(image: Tensor, other: Tensor, window: int, padded: bool = False) -> Ten
     """
     with torch.autocast(image.device.type, enabled=False):
         image, other = image.float(), other.float()
-        rows, columns = (_smoother(edge, window, padded).to(image.device) for edge in image.shape[-2:])
+        rows, columns = (send(_smoother(edge, window, padded), image.device) for edge in image.shape[-2:])
         maps = torch.stack([image, other, image * image, other * other, image * other])
         # A Gaussian window is a product: two matrices smooth all five maps at once.
         mean, mean_other, square, square_other, product = rows @ (maps @ columns.T)

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from uadbench.learning.device import send
+
 # Lattice edges of sqrt(2) wavelengths, as in the OpenSimplex noise of AnoDDPM; Gustavson's are sqrt(3 / 4).
 STRETCH = (8 / 3) ** 0.5
 # Gives an octave a deviation of .361 and so the default fields .58, which was measured of Behrendt's (2023).
@@ -46,7 +48,7 @@ def fields(
     """
     origin = CELLS * torch.rand(octaves, 3, count, 1, 1)
     seed = torch.randint(2**31, (octaves, count, 1, 1), dtype=torch.int32)
-    origin, seed = origin.to(device), seed.to(device)
+    origin, seed = send(origin, device), send(seed, device)
     row = torch.arange(rows, device=device, dtype=torch.float32)[:, None]
     column = torch.arange(columns, device=device, dtype=torch.float32)
     total = torch.zeros(count, rows, columns, device=device)
@@ -75,7 +77,7 @@ def basis(x: Tensor, y: Tensor, z: Tensor, seed: Tensor) -> Tensor:
     # The way through the simplex goes along the axis of the largest coordinate first.
     xy, yz, xz = x >= y, y >= z, x >= z
     ranks = xy.int() + xz.int(), (~xy).int() + yz.int(), (~xz).int() + (~yz).int()
-    gradients = GRADIENTS.to(x.device)
+    gradients = send(GRADIENTS, x.device)
     total = torch.zeros_like(x)
     for corner in range(4):
         a, b, c = ((rank >= 3 - corner).int() for rank in ranks)

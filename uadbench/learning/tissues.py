@@ -14,9 +14,11 @@ from uadbench.data import space
 SMOOTHING_MM = 1.5  # our choice
 
 
-@lru_cache(maxsize=2)
-def tissue_prior(grid_name: str) -> Tensor:
+@lru_cache(maxsize=4)
+def tissue_prior(grid_name: str, device: str = "cpu") -> Tensor:
     """Probabilities of background, CSF, grey and white matter on a model grid, (S, 4, R, A), sum 1."""
+    if device != "cpu":
+        return tissue_prior(grid_name).to(device)
     from nilearn import datasets
 
     grid = space.find_grid(grid_name)

@@ -6,8 +6,8 @@ Losses may draw from torch's and numpy's global generators: their states are kep
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
@@ -16,17 +16,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from uadbench.data.prepared import STEPS
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning.checkpoint import Checkpoint, random_states, set_random_states
+from uadbench.learning.device import autocast as autocast  # methods find here all that a training takes
+from uadbench.learning.device import drop_not_finite, fused, look, send
+from uadbench.learning.device import repeatable as repeatable
 from uadbench.learning.history import History, write_log
 from uadbench.learning.layout import any_layout, while_any_layout
-from uadbench.methods import PRECISIONS, Context, Method, State
-from uadbench.system.errors import UserError
+from uadbench.learning.slices import Batch as Batch
+from uadbench.learning.slices import Slices as Slices
+from uadbench.methods import Context, Method, State
 
-MEMORY_LIMIT = 8 * 2**30  # bytes of packed slices kept in memory; a larger cohort is read as it is drawn
+LOOK_EVERY = 10  # steps between looks at the losses, for each of which a GPU is waited for
 VALIDATION_SLICES = 256  # spread evenly over the healthy validation volumes
 
 
@@ -63,60 +66,11 @@ class Schedule:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Axial slices on the device: `image` (B, 1, R, A) in [0, 1], `brain` (B, 1, R, A) bool."""
-
-    image: Tensor
-    brain: Tensor
-    which: NDArray[np.int64]  # (B, 2): volume and slice
-
-
-class Slices:
-    """Every axial slice of some volumes, packed in memory on the device where they fit."""
-
-    def __init__(self, volumes: Volumes, device: str) -> None:
-        """Read the slices; a cohort beyond `MEMORY_LIMIT` stays on disk."""
-        self.which = volumes.slices()
-        if not len(self.which):
-            raise UserError("Training needs volumes with at least one slice of 2,000 mm2 of brain, got none.")
-        self._volumes, self._device = volumes, device
-        rows, columns, _ = volumes.grid.shape
-        fits = len(self.which) * rows * columns * 2 <= MEMORY_LIMIT
-        self._codes = self._read(self.which).to(device) if fits else None
-        # Slices stand volume by volume: first slice and number of slices of each volume that has any.
-        _, self._first, self._count = np.unique(self.which[:, 0], return_index=True, return_counts=True)
-
-    def _read(self, which: NDArray[np.int64]) -> Tensor:
-        # torch cannot index uint16: the same bits as int16.
-        return torch.from_numpy(self._volumes.read_codes(which).view(np.int16))  # (B, R, A)
-
-    def take(self, index: NDArray[np.int64]) -> Batch:
-        """The slices of these rows of `which`."""
-        if self._codes is None:
-            codes = self._read(self.which[index]).to(self._device)
-        else:
-            codes = self._codes[torch.from_numpy(index).to(self._device)]
-        unsigned = (codes.to(torch.int32) & 0xFFFF)[:, None]  # (B, R, A) -> (B, 1, R, A)
-        image = unsigned.sub(1).clamp_(min=0).to(torch.float32) * np.float32(1 / STEPS).item()
-        return Batch(image.contiguous(memory_format=torch.channels_last), unsigned > 0, self.which[index])
-
-    def draw(self, batch: int, generator: torch.Generator) -> Batch:
-        """Random slices: a volume, then one of its slices, both uniformly, with replacement."""
-        volume = torch.randint(len(self._first), (batch,), generator=generator).numpy()
-        part = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
-        return self.take(self._first[volume] + (part * self._count[volume]).astype(np.int64))
-
-    def spread(self, count: int) -> NDArray[np.int64]:
-        """Rows of at most `count` slices, evenly spaced."""
-        return np.unique(np.linspace(0, len(self.which) - 1, count).astype(np.int64))
-
-
 def train(
     network: nn.Module,
     loss: Callable[[Any, Batch], Tensor],
-    train: Volumes,
-    val: Volumes,
+    train: Volumes | Slices,
+    val: Volumes | Slices,
     context: Context,
     schedule: Schedule,
     name: str = "training",
@@ -125,15 +79,16 @@ def train(
     """Minimise the mean `loss` over random healthy slices with Adam; leaves the network ready to score.
 
     `name` tells the trainings of one fit apart. Without validation volumes the last weights are kept.
+    A method whose loss needs other slices too hands over the `Slices` it takes them from, packed once.
     """
     network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = make_optimiser(network.parameters(), weight_decay=schedule.weight_decay)
+    optimiser = fused(make_optimiser, context.device)(
+        network.parameters(), weight_decay=schedule.weight_decay
+    )
     parts: dict[str, Any] = {"network": network, "optimiser": optimiser}
-    kept: nn.Module = network
-    average = None
+    kept = network
     if schedule.ema:
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema))  # type: ignore[no-untyped-call]
-        parts["average"], kept = average, average.module
+        parts["average"] = kept = deepcopy(network)
 
     def update(batch: Batch, step: int) -> Tensor:
         for group in optimiser.param_groups:
@@ -143,20 +98,32 @@ def train(
             value = loss(network, batch)
         value.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
-        if not torch.isfinite(value.detach() + norm):
-            return value.detach() + norm  # the loop stops here, before the weights are spoilt
+        drop_not_finite(network.parameters())
         optimiser.step()
-        if average is not None:
-            average.update_parameters(network)
-        return value.detach()
+        if kept is not network:
+            move_average(kept, network, 0.0 if step == 0 else schedule.ema)
+        return value.detach() + 0 * norm  # not finite where the gradient was not
 
     network.train()
-    slices = Slices(val, context.device) if len(val) else None
-    validate = partial(mean_loss, loss, kept, slices, context, schedule.batch)
-    history = loop(update, parts, kept, validate, Slices(train, context.device), context, schedule, name)
+    healthy = Slices.of(val, context.device) if len(val) else None
+    validate = partial(mean_loss, loss, kept, healthy, context, schedule.batch)
+    slices = Slices.of(train, context.device)
+    history = loop(update, parts, kept, validate, slices, context, schedule, name)
     network.load_state_dict(kept.state_dict())
     network.eval()
     return history
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move an average of a network's weights one step on; its buffers are the network's.
+
+    torch's `AveragedModel` does the same, and asks the device at every step whether it is the first.
+    """
+    for own, new in zip(average.buffers(), network.buffers(), strict=True):
+        own.copy_(new)
+    move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    move(list(average.parameters()), list(network.parameters()), None)
 
 
 def loop(
@@ -186,32 +153,41 @@ def loop(
         while_any_layout() as settle,
         write_log(context.folder / "logs" / name) as write,
     ):
-        reported = 0
+        losses: list[Tensor] = []  # of the steps since the last look
         while not history.finished:
-            loss = float(update(slices.draw(schedule.batch, generator), history.step))
-            if not math.isfinite(loss):
-                raise RuntimeError(
-                    f"The loss of {name} or its gradient is {loss} at step {history.step + 1} of "
-                    f"{schedule.steps}; try a lower learning rate or float32."
-                )
-            history.add_step(loss)
-            last = history.step == schedule.steps
-            if history.step % schedule.validate_every == 0 or last:
+            step = history.step + len(losses)
+            losses.append(update(slices.draw(schedule.batch, generator), step).detach())
+            last, due = step + 1 == schedule.steps, checkpoint.due()
+            validated = (step + 1) % schedule.validate_every == 0 or last
+            if not (validated or due or len(losses) == LOOK_EVERY):
+                continue
+            count_steps(history, losses, name, schedule.steps)
+            if validated:
                 better = history.add_validation(validate())
                 settle()
-                write(history, schedule.rate(history.step - 1))
+                write(history, schedule.rate(step))
                 if better and schedule.keep_best:
                     best = {key: value.detach().clone() for key, value in kept.state_dict().items()}
             history.finished = last or 0 < schedule.patience <= history.misses
-            if history.finished or history.step - reported >= 10:
-                stage.advance(history.step - reported, str(history))
-                reported = history.step
-            if checkpoint.due():
+            stage.advance(len(losses), str(history))
+            losses = []
+            if due:
                 checkpoint.save(history, best)
     if best:
         kept.load_state_dict(best)
     checkpoint.save(history, {})
     return history
+
+
+def count_steps(history: History, losses: Sequence[Tensor], name: str, steps: int) -> None:
+    """Look at the losses of the last steps; an error names the first that is not finite."""
+    for loss in look(losses):
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"The loss of {name} or its gradient is {loss} at step {history.step + 1} of "
+                f"{steps}; try a lower learning rate or float32."
+            )
+        history.add_step(loss)
 
 
 def mean_loss(
@@ -228,31 +204,13 @@ def mean_loss(
     torch.manual_seed(0)
     np.random.seed(0)
     network.eval()
-    rows, total = slices.spread(VALIDATION_SLICES), 0.0
+    rows = slices.spread(VALIDATION_SLICES)
+    parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     with torch.no_grad(), autocast(context):
-        for start in range(0, len(rows), batch):
-            part = rows[start : start + batch]
-            total += float(loss(network, slices.take(part))) * len(part)
+        losses = look([loss(network, slices.take(part)) for part in parts])
     network.train(training)
     set_random_states(before, context.device)
-    return total / len(rows)
-
-
-def autocast(context: Context) -> AbstractContextManager[Any]:
-    """Mixed precision as the context asks for; weights stay float32, and so do the scores (`predict`)."""
-    if context.precision not in PRECISIONS:
-        raise UserError(f"Precision is one of {', '.join(PRECISIONS)}, got '{context.precision}'.")
-    if context.precision == "float32":
-        return nullcontext()
-    return torch.autocast(context.device.split(":")[0], dtype=torch.bfloat16)
-
-
-@contextmanager
-def repeatable(tf32: bool) -> Iterator[None]:
-    """cuDNN's convolutions give the same numbers each time; with `tf32` in 10 bits of mantissa."""
-    flags = torch.backends.cudnn.flags
-    with flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
-        yield
+    return sum(loss * len(part) for loss, part in zip(losses, parts, strict=True)) / len(rows)
 
 
 def predict(
@@ -264,7 +222,7 @@ def predict(
     """
 
     def ask(part: Tensor) -> Tensor:
-        return network(part.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+        return network(send(part, device).contiguous(memory_format=torch.channels_last)).float().cpu()
 
     def answer() -> Tensor:
         return torch.cat([ask(part) for part in torch.split(torch.from_numpy(images), batch)]).contiguous()

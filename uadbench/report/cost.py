@@ -1,6 +1,6 @@
 """Cost: what a row takes in time, memory and weights, as its records state it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from uadbench.experiment.record import RunRecord
 
@@ -10,7 +10,9 @@ COLUMNS = {  # name: title, meaning
     "memory_mb": ("memory MB", "peak memory of training and scoring"),
     "parameters": ("parameters", "weights of the model"),
 }
+ON_GPU = {"device_mb": ("GPU MB", "peak of the GPU's memory in training and scoring")}
 NOTE = "Times compare only where the hardware is the same."
+MEMORIES = ("peak_memory_mb", "peak_device_mb")
 NO_COST = 1e-3  # seconds that an untrained method's fit takes to return
 
 
@@ -21,16 +23,25 @@ def show_digits(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
+def columns(rows: Iterable[Sequence[RunRecord]]) -> dict[str, tuple[str, str]]:
+    """`COLUMNS`, and `ON_GPU` where a row was run on one."""
+    return COLUMNS | (ON_GPU if any("device_mb" in measure_cost(records) for records in rows) else {})
+
+
 def measure_cost(records: Sequence[RunRecord]) -> dict[str, float | None]:
-    """What a row costs, by the names of `COLUMNS`: means over its seeds; None where no record says it."""
+    """What a row costs, by the names of `COLUMNS`: means over its seeds; None where no record says it.
+
+    `ON_GPU` only where a record says it.
+    """
     scored = _mean_of_known([_in_stage(r, "score", "seconds") for r in records])
-    peaks = [max(_in_stage(r, s, "peak_memory_mb") or 0.0 for s in ("fit", "score")) for r in records]
+    peaks, on_gpu = (_mean_of_known([_peak(r, what) for r in records]) for what in MEMORIES)
+    more = {} if on_gpu is None else {"device_mb": on_gpu}
     return {
         "training_s": _mean_of_known([_in_stage(r, "fit", "seconds") for r in records]),
         "scoring_s": None if scored is None else scored / max(len(records[0].subjects), 1),
-        "memory_mb": _mean_of_known([peak or None for peak in peaks]),
+        "memory_mb": peaks,
         "parameters": None if records[0].elsewhere else float(records[0].n_parameters),
-    }
+    } | more
 
 
 def name_hardware(records: Sequence[RunRecord]) -> str:
@@ -44,8 +55,13 @@ def name_hardware(records: Sequence[RunRecord]) -> str:
 
 
 def _in_stage(record: RunRecord, stage: str, what: str) -> float | None:
-    there = record.timing.get(stage)
-    return None if there is None else float(getattr(there, what))
+    value = getattr(record.timing.get(stage), what, None)
+    return None if value is None else float(value)
+
+
+def _peak(record: RunRecord, what: str) -> float | None:
+    """The larger of training and scoring; None where neither is stated."""
+    return max(_in_stage(record, stage, what) or 0.0 for stage in ("fit", "score")) or None
 
 
 def _mean_of_known(values: Sequence[float | None]) -> float | None:

@@ -120,10 +120,12 @@ def _by_lesion(table: Table, resamples: int) -> Sheet:
 def _by_cost(table: Table, resamples: int) -> Sheet:
     """What every row costs, beside its AP."""
     lines = []
+    columns = cost.columns(row.records for row in table.rows)
     for row in table.rows:
-        costs = map(cost.show_digits, cost.measure_cost(row.records).values())
+        own = cost.measure_cost(row.records)
+        costs = [cost.show_digits(own.get(name)) for name in columns]
         lines.append((*row.facts, formats.shown(row.numbers["ap"]), *costs, cost.name_hardware(row.records)))
-    headers = ("AP", *[title for title, _ in cost.COLUMNS.values()], "hardware")
+    headers = ("AP", *[title for title, _ in columns.values()], "hardware")
     return _sheet(table, "cost", headers, lines, COST_NOTE)
 
 

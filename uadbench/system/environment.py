@@ -132,18 +132,26 @@ def peak_memory_mb() -> float:
 
 @dataclass
 class Cost:
-    """Seconds and largest resident memory of a block."""
+    """Seconds and largest memory of a block: resident memory, and what torch's tensors took of a GPU's."""
 
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    peak_device_mb: float | None = None  # only of CUDA is it known
 
 
 @contextmanager
-def measured() -> Iterator[Cost]:
-    """Measure a block."""
+def measured(device: str = "cpu") -> Iterator[Cost]:
+    """Measure a block that works on a device."""
     cost = Cost()
     reset_peak_memory()
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
     start = time.perf_counter()
     yield cost
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)  # the last of the work may be under way
+        cost.peak_device_mb = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     cost.seconds = time.perf_counter() - start
     cost.peak_memory_mb = peak_memory_mb()

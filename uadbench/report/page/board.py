@@ -193,7 +193,7 @@ def _columns(shown: Table) -> Iterator[_Column]:
         if fact in constant_facts(shown):
             continue
         yield _column(fact, "", "more text", lambda row, text=text: (text(row), None))  # type: ignore[misc]
-    for name, (title, meaning) in cost.COLUMNS.items():
+    for name, (title, meaning) in cost.columns(row.records for row in shown.rows).items():
         yield _cost(name, title, meaning)
 
 
@@ -221,7 +221,7 @@ def _figure(column: Column) -> _Column:
 
 def _cost(name: str, title: str, meaning: str) -> _Column:
     def text(row: Row) -> tuple[str, float | None]:
-        value = cost.measure_cost(row.records)[name]
+        value = cost.measure_cost(row.records).get(name)
         return cost.show_digits(value), value
 
     return _column(title, meaning, "num more", text, "up")
