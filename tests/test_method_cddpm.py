@@ -20,6 +20,7 @@ from uadbench.learning.training import Batch
 
 module: Any = importlib.import_module(methods.load("cddpm").__module__)
 intensities: Any = importlib.import_module("uadbench.methods.cddpm.intensities")
+network: Any = importlib.import_module("uadbench.methods.cddpm.network")
 Toy = Callable[..., list[Prepared]]
 
 
@@ -94,8 +95,8 @@ def test_a_histogram_by_hand() -> None:
     image[0, 0, 1, 0] = 0.01  # 0.505 in [0, 1]: bin 16
     expected = torch.zeros(1, 32)
     expected[0, [31, 0, 16]] = torch.tensor([0.5, 0.25, 0.25])
-    torch.testing.assert_close(module.histogram(image), expected)
-    assert not module.histogram(torch.full((1, 1, 2, 2), -1.0)).any()
+    torch.testing.assert_close(network.histogram(image), expected)
+    assert not network.histogram(torch.full((1, 1, 2, 2), -1.0)).any()
 
 
 # ---- loss and ensemble ----

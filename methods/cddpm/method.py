@@ -4,69 +4,20 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from monai.networks.nets.resnet import ResNet, ResNetBottleneck
 from msgspec import Meta
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from uadbench.learning import diffusion
 from uadbench.learning.training import Batch
 from uadbench.methods import fit_option, score_option
 from uadbench.methods.cddpm.intensities import change_intensities
+from uadbench.methods.cddpm.network import CONDITIONS, ConditionedDenoiser, make_encoder
 from uadbench.system.ranges import Level, Steps, Width
-
-CONDITIONS = ("encoder", "histogram", "zeros")
-BINS = 32  # of the histogram
 
 Stages = Annotated[
     str, Meta(pattern=r"\A[1-9]\d?(-[1-9]\d?){3}\Z", description="four numbers joined by -, such as 3-4-6-3")
 ]
-
-
-class Histogram(nn.Module):
-    """A linear map of a slice's histogram, which knows its intensities and nothing of their places."""
-
-    def __init__(self, length: int) -> None:
-        """To a code of so many numbers."""
-        super().__init__()
-        self.linear = nn.Linear(BINS, length)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Codes (B, length) of slices (B, 1, R, A) in [-1, 1]."""
-        code: Tensor = self.linear(histogram(image))
-        return code
-
-
-class Zeros(nn.Module):
-    """A code that says nothing: the network without a condition, for comparison."""
-
-    def __init__(self, length: int) -> None:
-        """Of so many numbers."""
-        super().__init__()
-        self.length = length
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Codes (B, length)."""
-        return image.new_zeros(len(image), self.length)
-
-
-class ConditionedDenoiser(diffusion.Denoiser):
-    """A `Denoiser` that also sees a code of the slice without noise."""
-
-    def __init__(self, encoder: nn.Module, *options: Any, **more: Any) -> None:
-        """`encoder` gives codes of 4 x width numbers, as the embedding of time has; the rest is its own."""
-        super().__init__(*options, **more)
-        self.encoder = encoder
-
-    def forward(self, both: Tensor, level: Tensor) -> Tensor:
-        """What the network says of slices at noise levels (B,): (B, 1, R, A).
-
-        `both` (B, 2, R, A) has them with noise and without; the code of the latter is added to the embedding
-        of time.
-        """
-        noisy, code = both[:, :1], self.encoder(both[:, 1:])
-        with self.network.time_embed.register_forward_hook(lambda _layers, _given, time: time + code):
-            return super().forward(noisy, level)
 
 
 @dataclass
@@ -102,8 +53,9 @@ class CDDPM(diffusion.DiffusionReconstruction):
 
     def build(self) -> ConditionedDenoiser:
         """Encoder and denoiser with fresh weights."""
+        blocks = [int(count) for count in self.encoder_blocks.split("-")]
         return ConditionedDenoiser(
-            self._build_encoder(4 * self.width),
+            make_encoder(self.condition, 4 * self.width, self.encoder_width, blocks),
             self.width,
             self.multiples,
             self.res_blocks,
@@ -113,23 +65,6 @@ class CDDPM(diffusion.DiffusionReconstruction):
             self.fold,
             resblock_updown=self.resample_blocks,
         )
-
-    def _build_encoder(self, length: int) -> nn.Module:
-        if self.condition == "histogram":
-            return Histogram(length)
-        if self.condition == "zeros":
-            return Zeros(length)
-        encoder: nn.Module = ResNet(
-            ResNetBottleneck,
-            [int(blocks) for blocks in self.encoder_blocks.split("-")],
-            [self.encoder_width * 2**stage for stage in range(4)],
-            spatial_dims=2,
-            n_input_channels=1,
-            conv1_t_stride=2,
-            num_classes=length,
-            bias_downsample=False,
-        )
-        return encoder
 
     def training_loss(self, network: Any, batch: Batch) -> Tensor:
         """L1 between the slice and what the network, told of it, sees at a random level, over all pixels."""
@@ -148,17 +83,6 @@ class CDDPM(diffusion.DiffusionReconstruction):
         """What the network sees in slices (N, 1, R, A) that are noised to a level, held to [-1, 1]."""
         noisy, _ = self.add_noise(image, level)
         return self.ask(torch.cat([noisy, image], 1), level).clamp(-1, 1)
-
-
-def histogram(image: Tensor) -> Tensor:
-    """Shares (B, 32) of the pixels of slices (B, 1, R, A) in [-1, 1] in equal bins.
-
-    Pixels of -1, which are those outside the brain, are not counted.
-    """
-    inside = image > -1
-    number = ((image + 1) / 2 * BINS).long().clamp(max=BINS - 1)
-    counts = functional.one_hot(number, BINS).mul(inside[..., None]).flatten(1, -2).sum(1)
-    return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 ENTRY = CDDPM

@@ -69,7 +69,7 @@ def harmonise(
 def stitch(
     chain: Chain, image: Tensor, first: Tensor, mask: Tensor, through: Sequence[int], resamplings: int
 ) -> Tensor:
-    """AutoDDPM: a first restoration, restored anew inside a mask to fit the slices outside of it.
+    """AutoDDPM: a first restoration, restored again inside a mask to fit the slices outside of it.
 
     Each step is taken `resamplings` times: outside the mask the slice is put back, as noised as what is
     inside, and in between noise is added again (Lugmayr et al. 2022, RePaint, algorithm 1).

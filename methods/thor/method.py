@@ -31,7 +31,7 @@ class THOR(diffusion.ChainReconstruction):
     """Learns to take noise out of healthy slices, and restores a slice in a chain that is led back to it.
 
     `harmonise` (THOR): at some levels, the more a place differs, the more of it is replaced. `stitch`
-    (AutoDDPM): a first restoration says which places are replaced; those are restored anew to fit the others.
+    (AutoDDPM): a first restoration says which places are replaced; they are restored again to fit the rest.
     """
 
     alpha_bar = diffusion.linear()
