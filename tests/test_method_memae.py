@@ -68,8 +68,10 @@ def test_the_loss_is_squared_error_and_weighted_entropy() -> None:
 
     image = torch.rand(1, 1, 4, 4)
     batch = Batch(image, image > 0, None)  # type: ignore[arg-type]
-    method: Any = methods.load("memae")(entropy_weight=0.1)
-    assert method.training_loss(Known(), batch).item() == pytest.approx(0.25 + 0.1 * math.log(2) / 2)
+    kind: Any = methods.load("memae")
+    assert kind(entropy_weight=0.1).training_loss(Known(), batch).item() == pytest.approx(
+        0.25 + 0.1 * math.log(2) / 2
+    )
 
 
 def test_the_decoder_sees_only_what_the_memory_recalls() -> None:

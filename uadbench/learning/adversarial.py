@@ -5,11 +5,20 @@ Training of Wasserstein GANs (arXiv:1704.00028).
 """
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from uadbench.data.volumes import Volumes
+from uadbench.learning import training
+from uadbench.learning.history import History
+from uadbench.methods import Context
 
 HALVINGS = 4  # 128 x 128 slices become 8 x 8, as in the auto-encoders of Baur 2021
 
@@ -114,3 +123,51 @@ def minimise(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer) 
     optimiser.zero_grad(set_to_none=True)
     loss.backward(inputs=list(module.parameters()))  # type: ignore[no-untyped-call]
     optimiser.step()
+
+
+@dataclass(frozen=True)
+class Player:
+    """A module of a game, how it steps, and what it minimises on healthy slices."""
+
+    module: nn.Module
+    optimiser: torch.optim.Optimizer
+    loss: Callable[[training.Batch], Tensor]
+
+
+def play(
+    players: Mapping[str, Player],
+    kept: nn.Module,
+    validation_loss: Callable[[Any, training.Batch], Tensor],
+    train: Volumes,
+    val: Volumes,
+    context: Context,
+    schedule: training.Schedule,
+    name: str,
+) -> History:
+    """In each step every player in turn takes one step of its own, all on the same random slices.
+
+    `kept` has the modules that will score, on the context's device; it ends in evaluation mode, with the
+    weights that `schedule` says by the mean of `validation_loss(kept, batch)`. The loss in the log is
+    that of the first player.
+    """
+
+    def update(batch: training.Batch, step: int) -> Tensor:
+        losses = []
+        for player in players.values():
+            player.optimiser.param_groups[0]["lr"] = schedule.rate(step)
+            with training.autocast(context):
+                loss = player.loss(batch)
+            minimise(loss, player.module, player.optimiser)
+            losses.append(loss.detach())
+        return losses[0] + 0 * torch.stack(losses).sum()  # not finite where one of them is not
+
+    for player in players.values():
+        player.module.train()
+    slices = training.Slices(val, context.device) if len(val) else None
+    validate = partial(training.mean_loss, validation_loss, kept, slices, context, schedule.batch)
+    parts = {key: player.module for key, player in players.items()}
+    optimisers = {f"{key}'s optimiser": player.optimiser for key, player in players.items()}
+    healthy = training.Slices(train, context.device)
+    history = training.loop(update, parts | optimisers, kept, validate, healthy, context, schedule, name)
+    kept.eval()
+    return history
