@@ -64,7 +64,7 @@ def equalise(volume: NDArray[np.float32]) -> NDArray[np.float32]:
 class RA(Introspective):
     """Learns to restore healthy slices and their features; what looks unlike its restoration is anomalous."""
 
-    reversal: Weight = fit_option(0.005, "weight of the feature reversal; Bercea 2023's code")
+    reversal: Weight = fit_option(0.005, "weight of the feature reversal; Bercea 2023")
     score_kind: str = score_option(
         "perceptual",
         "`perceptual`: difference of the equalised slices times perceptual distances (Bercea 2023); else a "
