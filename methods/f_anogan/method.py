@@ -1,9 +1,7 @@
 """f-AnoGAN: a Wasserstein GAN of healthy slices and an encoder into it (Schlegl 2019). See card.toml."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Self
 
 import torch
@@ -13,82 +11,18 @@ from torch.nn import functional
 from uadbench.data import space
 from uadbench.data.volumes import Volumes
 from uadbench.learning import training
-from uadbench.learning.device import drop_not_finite, fused
+from uadbench.learning.adversarial import (
+    Critic,
+    Generator,
+    critic_loss,
+    minimise,
+    to_range,
+    wasserstein_distance,
+)
+from uadbench.learning.device import fused
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
 from uadbench.system.ranges import Decay, Rate, Size, Steps, Weight, Width
-
-HALVINGS = 4  # 128 x 128 slices become 8 x 8, as in the auto-encoders of Baur 2021
-
-
-def lowest(rows: int, columns: int, width: int) -> tuple[int, int, int]:
-    """Channels, rows and columns at the lowest resolution, of slices padded to a multiple of 16."""
-    return 4 * width, -(-rows // 2**HALVINGS), -(-columns // 2**HALVINGS)
-
-
-def up(channels: int, filters: int) -> nn.Sequential:
-    """Twice the resolution, normalised over the batch; by nearest neighbours, as Schlegl 2019's generator.
-
-    The next layer's convolution smooths the enlarged; to convolve before enlarging costs a quarter.
-    """
-    convolution = nn.Conv2d(channels, filters, 3, padding=1)
-    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2))
-
-
-def down(channels: int, filters: int) -> nn.Sequential:
-    """Half the resolution, normalised slice by slice: one group of all channels is layer normalisation.
-
-    The penalty holds the gradient of each slice's own value; batch normalisation would make a value
-    depend on the other slices (Gulrajani 2017, section 4). The first layer is not normalised, so that
-    the slice's own intensities come through.
-    """
-    convolution = nn.Conv2d(channels, filters, 5, stride=2, padding=2)
-    norm = nn.Identity() if channels == 1 else nn.GroupNorm(1, filters)
-    return nn.Sequential(convolution, norm, nn.LeakyReLU(0.2))
-
-
-class Generator(nn.Module):
-    """Padded slices in [-1, 1] of codes: the encoder's layers the other way round."""
-
-    def __init__(self, rows: int, columns: int, width: int, latent_dim: int) -> None:
-        """For slices of rows x columns."""
-        super().__init__()
-        filters = [4 * width, 4 * width, 4 * width, 2 * width, width]
-        low = lowest(rows, columns, width)
-        self.layers = nn.Sequential(
-            nn.Linear(latent_dim, math.prod(low)),
-            nn.Unflatten(1, low),
-            nn.BatchNorm2d(low[0]),
-            nn.LeakyReLU(0.2),
-            *(up(a, b) for a, b in pairwise(filters)),
-            nn.Conv2d(width, 1, 3, padding=1),
-            nn.Tanh(),
-        )
-
-    def forward(self, code: Tensor) -> Tensor:
-        """Slices (B, 1, R', A') of codes (B, Z)."""
-        return self.layers(code).float()  # type: ignore[no-any-return]
-
-
-class Critic(nn.Module):
-    """The generator mirrored: `outputs` numbers of a padded slice, made from its features."""
-
-    def __init__(self, rows: int, columns: int, width: int, outputs: int) -> None:
-        """For slices of rows x columns; the encoder has as many outputs as the code is long."""
-        super().__init__()
-        filters = [1, width, 2 * width, 4 * width, 4 * width]
-        self.features = nn.Sequential(*(down(a, b) for a, b in pairwise(filters)), nn.Flatten())
-        self.value = nn.Linear(math.prod(lowest(rows, columns, width)), outputs)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, R', A') in [-1, 1] to (B, outputs)."""
-        return self.value(self.features(image)).float()  # type: ignore[no-any-return]
-
-
-def to_range(image: Tensor) -> Tensor:
-    """[0, 1] to the [-1, 1] in which all networks work; padded with background, which is -1 there."""
-    rows, columns = image.shape[-2:]
-    return 2 * functional.pad(image, (0, -columns % 2**HALVINGS, 0, -rows % 2**HALVINGS)) - 1
 
 
 class Reconstructor(nn.Module):
@@ -106,20 +40,6 @@ class Reconstructor(nn.Module):
         code = torch.tanh(self.encoder(to_range(image)))  # (Schlegl 2019, section 3.2)
         reconstruction: Tensor = (self.generator(code) + 1) / 2
         return reconstruction[..., :rows, :columns]
-
-
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Mean of (|gradient of the critic| - 1)^2 between real and made slices (Gulrajani 2017, eq. 3).
-
-    The norm is over all axes but the batch's. All is float32: bf16 rounds off what is to be punished.
-    """
-    share = torch.rand(len(real), 1, 1, 1, device=real.device)
-    between = (share * real + (1 - share) * fake).requires_grad_()
-    with torch.autocast(real.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    norm = gradient.flatten(1).norm(dim=1)  # (B, 1, R', A') -> (B,)
-    penalty: Tensor = ((norm - 1) ** 2).mean()
-    return penalty
 
 
 def izi_f_loss(critic: Critic, image: Tensor, restored: Tensor, kappa: float) -> Tensor:
@@ -144,24 +64,15 @@ class Game(nn.Module):
 
     def distance(self, real: Tensor, fake: Tensor) -> Tensor:
         """The critic's estimate of the Wasserstein distance between real and made slices."""
-        values: Tensor = self.critic(torch.cat([real, fake]))
-        return values[: len(real)].mean() - values[len(real) :].mean()
+        return wasserstein_distance(self.critic, real, fake)
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """The critic maximises the distance, with gradients of norm 1."""
-        return self.penalty * gradient_penalty(self.critic, real, fake) - self.distance(real, fake)
+        return critic_loss(self.critic, real, fake, self.penalty)
 
     def generator_loss(self, count: int) -> Tensor:
         """The generator maximises the critic's value of what it makes."""
         return -self.critic(self.make(count)).mean()  # type: ignore[no-any-return]
-
-
-def minimise(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """One step of the parameters of one module; the other's keep no gradient."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward(inputs=list(module.parameters()))  # type: ignore[no-untyped-call]
-    drop_not_finite(module.parameters())
-    optimiser.step()
 
 
 @dataclass
