@@ -10,7 +10,7 @@ from uadbench.cards import all_datasets, all_methods, dataset_card, method_card,
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.cli import app
 from uadbench.experiment.record import place_record
-from uadbench.report.show_cards import find_runs
+from uadbench.report.show_cards import find_runs, group_sources
 from uadbench.system.errors import UserError
 
 CARD = """
@@ -28,8 +28,12 @@ grid = "g48"
 width = 4
 [smoke]
 width = 2
+[source]
+width = "github.com/doe/blur, train.py: --width"
+strength = "github.com/doe/blur, score.py: power"
 [row.blur_more]
 title = "Blur more"
+source = { strength = "second hand: Roe 2021" }
 set = { strength = 3.0 }
 preset.ci = { width = 8 }
 """
@@ -80,6 +84,23 @@ def test_a_row_has_the_facts_of_its_folder_and_over_them_its_own(plugins: Path) 
     assert card.preset["paper"] == {"strength": 3.0}, "what no table names is as in the code"
     assert card.smoke == {"width": 2, "strength": 3.0}
     assert method_card("blur_cards").set == {}
+    assert card.source == {
+        "width": "github.com/doe/blur, train.py: --width",
+        "strength": "second hand: Roe 2021",
+    }
+    assert method_card("blur_cards").source["strength"] == "github.com/doe/blur, score.py: power"
+
+
+def test_sources_are_told_file_by_file(plugins: Path) -> None:
+    add(plugins, "blur_cards", CARD.replace("score.py: power", "train.py: --power"))
+
+    shown = CliRunner().invoke(app, ["methods", "blur_cards"]).stdout
+
+    assert "github.com/doe/blur, train.py: width (--width), strength (--power)" in " ".join(shown.split())
+    assert group_sources({"width": "not found in train.py", "strength": "second hand: Roe"}) == {
+        "not found in train.py": ["width"],
+        "second hand": ["strength (Roe)"],
+    }
 
 
 def test_rows_that_differ_in_scoring_share_what_a_fit_depends_on(plugins: Path) -> None:
@@ -124,6 +145,8 @@ DATASET = (Path(__file__).parent / "plugins/datasets/balls/card.toml").read_text
         ("[preset.ci]", "[preset.cii]", "no key of preset 'cii' .* did you mean 'ci'"),
         ("preset.ci = { width = 8 }", "preset = 8", r"\[row.blur_more\] of .* preset expects table, got 8"),
         ("set = { strength = 3.0 }", "set = 3", "set expects table, got 3"),
+        ('source = { strength = "second hand: Roe 2021" }', "source = 3", "source expects table, got 3"),
+        ('"github.com/doe/blur, train.py: --width"', "16", "card.toml: source expects str, got int"),
         ("set = { strength = 3.0 }", "set = { strength = 1979-05-27 }", "set expects .*, got date"),
         ('title = "Blur more"', 'title = "a\\u0007b"', "control characters, got '.x07'"),
         ('title = "Blur more"', 'title = "a\\nb"', "control characters, got '.n'"),

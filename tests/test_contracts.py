@@ -29,11 +29,13 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
     """Change the smallest method there can be, and check it under another name."""
     monkeypatch.setenv(PLUGINS_VARIABLE, str(tmp_path))
 
-    def changed(name: str, before: str = "", after: str = "") -> Result:
+    def changed(
+        name: str, before: str = "", after: str = "", edit: Callable[[str], str] = lambda text: text
+    ) -> Result:
         home = tmp_path / "methods" / name
         home.mkdir(parents=True)
         for file in ("card.toml", "method.py"):
-            (home / file).write_text((BRIGHTNESS / file).read_text().replace(before, after))
+            (home / file).write_text(edit((BRIGHTNESS / file).read_text().replace(before, after)))
         return uadbench("check-method", name)
 
     return changed
@@ -79,6 +81,18 @@ def test_a_method_that_keeps_its_promises_passes(check: Check) -> None:
             'summary = "" # "The',
             "card is complete: card.toml says nothing of `summary`",
         ),
+        (
+            "borrowed",
+            '"1: bright',
+            "\"Doe 2020's code; 1: bright",
+            "attributed values have a source: The option sign names someone's code: [source] has to say",
+        ),
+        (
+            "vague",
+            "trained = false",
+            'trained = false\nsource = { sign = "the code" }',
+            "attributed values have a source: [source] of sign expects `github.com/owner/name, file.py: ",
+        ),
     ],
 )
 def test_a_broken_promise_is_one_sentence_and_exit_code_1(
@@ -88,7 +102,7 @@ def test_a_broken_promise_is_one_sentence_and_exit_code_1(
 
     assert result.exit_code == 1
     assert any(one.startswith(f"failed: {line}") for one in wrong(result)), result.output
-    assert len(result.output.splitlines()) == 16
+    assert len(result.output.splitlines()) == 17
 
 
 def test_a_method_that_learns_little_is_warned_of_and_passes(check: Check) -> None:
@@ -104,6 +118,33 @@ def test_a_reason_in_the_card_excuses_from_a_check(check: Check) -> None:
     result = check("excused", "trained = false", reason)
 
     assert wrong(result) == ["excused: finds hidden lesions: it sees nothing but brightness"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "github.com/doe/bright, src/score.py: SIGN",
+        "second hand: Roe 2021, table 2",
+        "not found in the files that were read",
+    ],
+)
+def test_a_value_of_someones_code_passes_with_its_source(place: str, check: Check) -> None:
+    def source(text: str) -> str:
+        return text.replace('"1: bright', "\"Doe's code; 1: bright").replace(
+            "trained = false", f'trained = false\nsource = {{ sign = "{place}" }}'
+        )
+
+    result = check("sourced", edit=source)
+
+    assert (result.exit_code, wrong(result)) == (0, [])
+
+
+@pytest.mark.parametrize("table", ["source", "smoke"])
+def test_a_table_of_options_names_no_other(table: str, check: Check) -> None:
+    result = check("astray", "trained = false", f'trained = false\n{table} = {{ sing = "a/b, c: d" }}')
+
+    assert isinstance(result.exception, UserError)
+    assert f"no option 'sing' of astray ([{table}] of its card); did you mean 'sign'" in str(result.exception)
 
 
 def test_names_and_code_that_are_no_good_are_the_users_mistakes(check: Check) -> None:

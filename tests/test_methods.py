@@ -11,7 +11,8 @@ from uadbench.data.space import EVALUATION
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.methods import Method
 from uadbench.testing.findings import Weakness, name_check
-from uadbench.testing.method_contract import CHECKS, Trial, refuse_network
+from uadbench.testing.method_contract import CHECKS
+from uadbench.testing.trial import Trial, refuse_network
 
 NAMES = methods.names()
 # What a row cannot keep by its nature is no promise of it: its card says why, where users read it.

@@ -78,6 +78,7 @@ class MethodCard:
     preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # field values; absent: defaults
     smoke: Mapping[str, Any] = field(default_factory=dict)  # field values of the contract tests
     exempt: Mapping[str, str] = field(default_factory=dict)  # contract test -> reason
+    source: Mapping[str, Sentence] = field(default_factory=dict)  # option -> file of public code, name there
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by preset
 
 
@@ -89,6 +90,7 @@ class _Options:
     preset: Mapping[Preset, Mapping[str, Value]] = field(default_factory=dict)
     needs: Mapping[Preset, Needs] = field(default_factory=dict)
     smoke: Mapping[str, Value] = field(default_factory=dict)
+    source: Mapping[str, Sentence] = field(default_factory=dict)
 
 
 _OPTIONS = tuple(one.name for one in fields(_Options))
@@ -218,7 +220,8 @@ def _row(facts: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         for preset in PRESETS
     }
     smoke = facts.get("smoke", {}) | chosen | own.get("smoke", {})
-    return {**facts, **own, "preset": presets, "smoke": smoke}
+    source = facts.get("source", {}) | own.get("source", {})
+    return {**facts, **own, "preset": presets, "smoke": smoke, "source": source}
 
 
 def _all_methods() -> tuple[dict[str, MethodCard], dict[str, UserError]]:

@@ -54,32 +54,32 @@ class ANDi(diffusion.DiffusionReconstruction):
 
     alpha_bar = shifted_cosine()
 
-    grid: str = fit_option("g192", "model grid; Frotscher 2023's code: 224 x 224 slices")
+    grid: str = fit_option("g192", "model grid; UAD-IMAG's code: 224 x 224 slices")
     noise: str = fit_option(
         "pyramid",
         "of training; the test's is Gaussian; Frotscher 2023",
         ("pyramid", "gaussian"),
     )
-    width: Width = fit_option(32, "channels of the first level; Frotscher 2023's code")
-    multiples: Multiples = fit_option("1-1-1-2-3-4", "channels of each level by width; Frotscher 2023's code")
-    res_blocks: Depth = fit_option(2, "residual blocks of a level; Frotscher 2023's code: 1 to 4 by level")
+    width: Width = fit_option(32, "channels of the first level; UAD-IMAG's code")
+    multiples: Multiples = fit_option("1-1-1-2-3-4", "channels of each level by width; UAD-IMAG's code")
+    res_blocks: Depth = fit_option(2, "residual blocks of a level; UAD-IMAG's code: 1 to 4 by level")
     attention: Count = fit_option(
-        2, "how many of the lowest levels have attention; Frotscher 2023's code: at 14 and 7 pixels"
+        2, "how many of the lowest levels have attention; UAD-IMAG's code: at 14 and 7 pixels"
     )
     head_channels: Size = fit_option(32, "channels of an attention head; this suite's choice")
     resample_blocks: bool = fit_option(
         False, "halve and double the resolution in residual blocks; this suite's choice"
     )
-    steps: Steps = fit_option(50_000, "training steps; Frotscher 2023's code")
-    batch: Size = fit_option(128, "slices per step; Frotscher 2023's code")
-    learning_rate: Rate = fit_option(1e-4, "of Adam; Frotscher 2023's code")
-    ema: Decay = fit_option(0.9999, "decay of the averaged weights; Frotscher 2023's code; 0: none")
+    steps: Steps = fit_option(50_000, "training steps; UAD-IMAG's code")
+    batch: Size = fit_option(128, "slices per step; UAD-IMAG's code")
+    learning_rate: Rate = fit_option(1e-4, "of Adam; UAD-IMAG's code")
+    ema: Decay = fit_option(0.9999, "decay of the averaged weights; UAD-IMAG's code; 0: none")
     validate_every: Steps = fit_option(1000, "steps between validations; this suite's choice")
     start: Level = score_option(75, "noise level of the pseudo-healthy slice; this suite's choice")
-    first: Level = score_option(125, "largest noise level of the score; Frotscher 2023's code")
-    last: Level = score_option(26, "smallest noise level of the score; Frotscher 2023's code")
+    first: Level = score_option(125, "largest noise level of the score; UAD-IMAG's code")
+    last: Level = score_option(26, "smallest noise level of the score; UAD-IMAG's code")
     evaluations: Annotated[int, Meta(ge=1, le=diffusion.LEVELS)] = score_option(
-        100, "noise levels of the score, evenly spaced; Frotscher 2023's code: each of 125 to 26"
+        100, "noise levels of the score, evenly spaced; UAD-IMAG's code: each of 125 to 26"
     )
     score_kind: str = score_option(
         "geometric",

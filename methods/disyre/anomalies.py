@@ -10,7 +10,7 @@ from uadbench.learning.device import send
 
 SEVERITIES = 100  # t runs from 0, the severest, to 99 (scheduler.py)
 CLASSES = 5  # of intensity in each contrast, by k-means (the anomaly generator)
-MOST_SHIFT = 0.6  # of the grey of a class; our choice
+MOST_SHIFT = 0.6  # of the grey of a class; our choice, the code has 1 (preprocessing/bias.py)
 
 
 def strengths() -> Tensor:

@@ -1,7 +1,7 @@
 """Augment: random changes of healthy slices while a network is trained on them.
 
-The kinds and their probabilities are those of the training of DISYRE (Naval Marimont et al. 2024, public
-code). Where only a kind is known there, its size is this suite's own.
+Kinds, probabilities and ranges are those of the training of DISYRE (Naval Marimont et al. 2024, public
+code, preprocessing/preprocessing.py), but for the elastic deformation, which is this suite's own.
 """
 
 import torch
@@ -14,7 +14,7 @@ TURN_DEGREES = 15.0
 SCALES = (0.75, 1.25)
 BRIGHTNESS = (0.9, 1.1)
 GAMMAS = (0.5, 2.0)
-NODES = 6  # of an elastic deformation, along each axis; our choice, as are the next three
+NODES = 6  # of an elastic deformation, along each axis; our choice, as is the next
 BEND = 0.06  # deviation of a node, of half the slice's edge
 NOISE = (0.0, 0.05)  # deviation, of the range of intensities
 BLUR_PIXELS = (0.5, 1.5)  # deviation of the Gaussian

@@ -85,6 +85,10 @@ def show_method(card: MethodCard) -> None:
         ("option", "stage", "default", "what it is"),
         [(name, one.stage, str(one.default), one.doc) for name, one in options.items()],
     )
+    if card.source:
+        print_heading("where public code has these values")
+        for file, names in group_sources(card.source).items():
+            print_note(f"  - {file}: {', '.join(names)}", style="")
     print_heading("values that differ in a preset")
     changed = [name for name in options if any(name in values for values in card.preset.values())]
     print_table(
@@ -101,6 +105,15 @@ def show_method(card: MethodCard) -> None:
             f"--method {card.name}` shows them with their sources.",
             style="",
         )
+
+
+def group_sources(source: Mapping[str, str]) -> dict[str, list[str]]:
+    """Options by the file that has their values, each with its name there."""
+    grouped: dict[str, list[str]] = {}
+    for option, place in source.items():
+        file, _, name = place.partition(": ")
+        grouped.setdefault(file, []).append(f"{option} ({name})" if name else option)
+    return grouped
 
 
 def _print_title(card: MethodCard | DatasetCard) -> None:

@@ -4,105 +4,35 @@ Each check is a function of a `Trial`; it raises an AssertionError with the sent
 A method is excused from a check by a line in its card: `[exempt]`, name of the check -> reason.
 """
 
-import socket
+import re
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 from sklearn.metrics import average_precision_score
 
 from uadbench import methods
-from uadbench.cards import PRESETS, method_card
-from uadbench.data.prepared import Prepared
+from uadbench.cards import PRESETS
 from uadbench.data.space import EVALUATION, GRIDS
-from uadbench.data.volumes import Volume, Volumes
-from uadbench.experiment import score
-from uadbench.methods import Context, Method, Score, Stochastic
+from uadbench.data.volumes import Volumes
+from uadbench.methods import Method, Stochastic
 from uadbench.system import ranges
-from uadbench.system.environment import seed_everything
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError
 from uadbench.testing.findings import Finding, Weakness, demand, name_check, run_check
-from uadbench.testing.toys import NOISE, cut_stack, make_toy
+from uadbench.testing.toys import NOISE, cut_stack
+from uadbench.testing.trial import SEED, Trial, refuse_network
 
-SEED = 3
 DRAWS = 5  # of a score, where a claim is about what was learned and not about one noise field
 TIMES_BETTER = 2.5  # than chance, and than its untrained self, a method should find hidden lesions
 HIDDEN = 0.45  # grey of a hidden lesion, which is that of the toys' outer shell
 BEYOND = ("-7", "nan", "inf", "1e999", "-1e999", "1" * 30, "1" * 5000, "many", "[1]", "true", "")
-
-
-class Trial:
-    """One row of a method, and toys in `folder` to learn from and to score; fitted when first asked for."""
-
-    def __init__(self, name: str, folder: Path, fits: dict[str, Method] | None = None) -> None:
-        """`fits` may be given to the trials of several rows: those that share a fit are fitted once."""
-        self.name, self.card, self.kind, self._folder = name, method_card(name), methods.load(name), folder
-        self._fits = {} if fits is None else fits
-        ours = set(self.card.smoke) - set(self.card.set)
-        self.settings = self.card.smoke if ours else self.card.preset.get("ci", {})
-        for key in self.settings:
-            if key not in methods.options(self.kind):
-                raise unknown("option", key, methods.options(self.kind), of=f"{name} ([smoke] of its card)")
-        self.grid = GRIDS[self.make().grid]
-        patients = self.toys(range(20, 23), healthy=False)
-        self.patients, self.lesions = Volumes(patients, self.grid), [toy.lesion() for toy in patients]
-        self.train, self.val = (Volumes(self.toys(n), self.grid) for n in (range(8), range(10, 13)))
-
-    def make(self, **settings: Any) -> Method:
-        """The method with the settings of these checks, not fitted."""
-        return self.kind(**dict(self.settings) | settings)
-
-    def toys(self, numbers: Iterable[int], healthy: bool = True) -> list[Prepared]:
-        """Prepared toys on the method's grid."""
-        return [make_toy(self._folder, number, healthy, self.grid) for number in numbers]
-
-    def fit(
-        self, time: str, on: tuple[Volumes, Volumes] | None = None, seed: int = SEED, **settings: Any
-    ) -> Method:
-        """The method as it was fitted at a `time`, else fitted now as the harness does it, seeds first."""
-        wanted, (train, val) = self.make(**settings), on or (self.train, self.val)
-        key = f"{time} {seed} {self.card.folder} {methods.parameters(wanted, 'fit')}"
-        if key not in self._fits:
-            seed_everything(seed)
-            folder = self._folder / f"{time}-{seed}"
-            self._fits[key] = wanted.fit(train, val, Context(seed=seed, folder=folder))
-            demand(self._fits[key] is wanted, "`fit` has to return self.")
-        fitted = self._fits[key]
-        if methods.parameters(fitted) != methods.parameters(wanted):
-            fitted = wanted.load_state(fitted.state(), Context())
-        return fitted.calibrate(val, Context())
-
-    @property
-    def method(self) -> Method:
-        """The fitted method that is looked at."""
-        return self.fit("first")
-
-    def reload(self) -> Method:
-        """A fresh method with what the fitted one has learned and found, by way of safetensors' bytes."""
-        learned, found = (load(save(one)) for one in (self.method.state(), self.method.calibration_state()))
-        demand(found or not self.method.calibrated, "`calibration_state` says nothing of what was found.")
-        return self.make().load_state(learned, Context()).load_calibration(found)
-
-    def score(self, method: Method, volume: Volume, seed: int = SEED) -> Score:
-        """A method's answer as the harness gets it, which sees to its shape, type and finiteness."""
-        return score.score_volume(method, volume, seed, self.name).score
-
-
-@contextmanager
-def refuse_network() -> Iterator[None]:
-    """Whoever reaches for the network meanwhile gets an AssertionError."""
-    refused = mock.Mock(side_effect=AssertionError("A method may not reach for the network."))
-    # The class stays: libraries derive from it on import.
-    with mock.patch.multiple(socket.socket, connect=refused, connect_ex=refused, sendto=refused):
-        yield
+ATTRIBUTION = re.compile(r"'s (code|trainer|repository)\b")  # in what an option says of its default
+SOURCE = re.compile(r"[\w.-]+/[\w./-]+, [^:]+: \S|(second hand: |not found in )\S")
 
 
 # ---- what can be seen without fitting ----
@@ -142,6 +72,16 @@ def check_options_are_documented(trial: Trial) -> None:
         demand(len(facts["doc"].split()) > 1, f"The option {key} is not explained.")
         choices = facts["choices"] or [option.default]
         demand(option.default in choices, f"The default of {key} is not among its choices.")
+
+
+def check_attributed_values_have_a_source(trial: Trial) -> None:
+    """A reader can open the file that a default is said to be taken from."""
+    for key, option in methods.options(trial.kind).items():
+        sourced = key in trial.card.source or not ATTRIBUTION.search(option.metadata["doc"])
+        demand(sourced, f"The option {key} names someone's code: [source] has to say repository and file.")
+    for key, place in trial.card.source.items():
+        expected = "`github.com/owner/name, file.py: name`, `second hand: ...` or `not found in ...`"
+        demand(SOURCE.match(place), f"[source] of {key} expects {expected}.")
 
 
 def check_numbers_have_a_range(trial: Trial) -> None:
