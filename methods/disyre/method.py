@@ -16,10 +16,10 @@ from torch.nn import functional
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
 from uadbench.learning.augment import augment
+from uadbench.learning.foreign import same_height
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.disyre.anomalies import CLASSES, SEVERITIES, corrupt
-from uadbench.system.errors import UserError
 from uadbench.system.ranges import Count, Decay, Depth, Multiples, Rate, Size, Steps, Weight, Width
 
 CLASS_SLICES, CLASS_PIXELS = 64, 50_000  # of each contrast, that the classes of intensity are found in
@@ -40,24 +40,6 @@ def find_classes(train: Volumes, seed: int) -> dict[str, NDArray[np.float32]]:
         found = KMeans(CLASSES, n_init=1, random_state=seed).fit(values[:, None]).cluster_centers_
         centres[contrast] = np.sort(found.ravel()).astype(np.float32)
     return centres
-
-
-def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArray[np.float32]:
-    """For each (volume, slice) of `own` that slice of a random other subject of `train`: (B, 1, R, A).
-
-    Volumes without geometry may have unequal numbers of slices: there, the slice as far up, as a share.
-    """
-    groups, contrasts = np.array(train.groups), np.array(train.contrasts)
-    drawn = []
-    for volume, position in which:
-        allowed = contrasts == own.contrasts[volume]
-        if own is train:
-            allowed &= groups != groups[volume]
-        if not allowed.any():
-            raise UserError("DISYRE blends slices of two subjects: each contrast needs two of them to train.")
-        other = np.random.choice(np.flatnonzero(allowed))
-        drawn.append((other, position * train.depths[other] // own.depths[volume]))
-    return train.read_slices(np.array(drawn, np.int64))[0]
 
 
 def cut_patches(tensors: list[Tensor], size: int) -> list[Tensor]:

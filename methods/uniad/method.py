@@ -39,7 +39,8 @@ def jitter(features: Tensor, scale: float) -> Tensor:
     You 2022, section 3.2: what is asked for are the features without it.
     """
     length = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    return features + scale * length / features.shape[1] * torch.randn_like(features)
+    jittered: Tensor = features + scale * length / features.shape[1] * torch.randn_like(features)
+    return jittered
 
 
 class Attention(nn.Module):

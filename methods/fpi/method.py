@@ -1,0 +1,145 @@
+"""Foreign patch interpolation, of intensities and of gradients (Tan et al. 2020, 2021). See card.toml."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from monai.networks.nets import SegResNet
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uadbench.data.volumes import Volume, Volumes
+from uadbench.learning import training
+from uadbench.learning.foreign import same_height
+from uadbench.learning.reconstruction import NetworkMethod
+from uadbench.methods import Context, Score, fit_option
+from uadbench.methods.fpi.poisson import interpolate_gradients
+from uadbench.system.ranges import Depth, Rate, Size, Steps, Weight, Width
+
+FACTORS = (0.05, 0.95)  # of the interpolation (Tan 2020)
+SIDES = (0.1, 0.4)  # of a patch, of the slice's shorter edge (Tan 2020)
+CENTRES = (0.1, 0.9)  # of a patch, of each edge of the slice (Tan 2020)
+LEVELS = 4  # resolutions of the network
+Rectangle = tuple[slice, slice]  # rows and columns
+
+
+def draw_rectangle(rows: int, columns: int) -> Rectangle:
+    """A random square of a slice, cut where it would leave the slice or touch its border."""
+    side, down, right = torch.rand(3).tolist()
+    half = (SIDES[0] + side * (SIDES[1] - SIDES[0])) * min(rows, columns) / 2
+
+    def span(edge: int, place: float) -> slice:
+        centre = (CENTRES[0] + place * (CENTRES[1] - CENTRES[0])) * edge
+        start = min(max(1, math.floor(centre - half)), edge - 2)
+        return slice(start, max(start + 1, min(edge - 1, math.ceil(centre + half))))
+
+    return span(rows, down), span(columns, right)
+
+
+def interpolate(image: Tensor, foreign: Tensor, where: Rectangle, factor: float) -> Tensor:
+    """(1 - a) x + a y in the rectangle of slices x and y (R, A), x elsewhere (Tan 2020)."""
+    changed = image.clone()
+    changed[where] = (1 - factor) * image[where] + factor * foreign[where]
+    return changed
+
+
+KINDS = {"intensities": interpolate, "gradients": interpolate_gradients}
+
+
+def corrupt(image: Tensor, brain: Tensor, foreign: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Slices (B, 1, R, A) with a foreign patch in each, and the factor a at its pixels, 0 elsewhere.
+
+    A pixel at which both slices are equal has nothing foreign: its factor is 0. Outside the brain is 0.
+    """
+    changed, label = image.clone(), torch.zeros_like(image)
+    for row in range(len(image)):
+        where = draw_rectangle(*image.shape[-2:])
+        factor = FACTORS[0] + (FACTORS[1] - FACTORS[0]) * torch.rand(()).item()
+        changed[row, 0] = KINDS[kind](image[row, 0], foreign[row, 0], where, factor)
+        label[(row, 0, *where)] = factor * (image[row, 0][where] != foreign[row, 0][where])
+    return changed.clamp(0, 1) * brain, label * brain
+
+
+def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """-a log p - (1 - a) log(1 - p), mean over the pixels, where the factor a is the label (Tan 2020)."""
+    return functional.binary_cross_entropy_with_logits(logits, label)
+
+
+class Regressor(nn.Module):
+    """A residual encoder and decoder (Myronenko 2018) that says of each pixel how foreign it is."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        """With `width` filters at full resolution and so many blocks at each resolution of the encoder."""
+        super().__init__()
+        groups = math.gcd(8, width)
+        self.network = SegResNet(
+            2,
+            width,
+            1,
+            1,
+            norm=("GROUP", {"num_groups": groups}),
+            blocks_down=(blocks,) * LEVELS,
+            blocks_up=(1,) * (LEVELS - 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, 1, R, A) of the factor at each pixel of slices (B, 1, R, A)."""
+        rows, columns = image.shape[-2:]
+        multiple = 2 ** (LEVELS - 1)
+        padded = functional.pad(image, (0, -columns % multiple, 0, -rows % multiple))
+        logits: Tensor = self.network(padded)
+        return logits[..., :rows, :columns].float()
+
+
+@dataclass
+class FPI(NetworkMethod):
+    """Learns to see where, and how strongly, a patch of another subject was blended into a healthy slice."""
+
+    grid: str = fit_option("g192", "model grid; full slices at 1 mm")
+    blend: str = fit_option(
+        "intensities",
+        "what of two patches is interpolated; intensities: FPI, Tan 2020; gradients: PII, Tan 2021",
+        choices=("intensities", "gradients"),
+    )
+    width: Width = fit_option(16, "filters of the network at full resolution; this suite's choice")
+    blocks: Depth = fit_option(2, "residual blocks at each resolution of the encoder; this suite's choice")
+    steps: Steps = fit_option(50_000, "training steps; this suite's choice")
+    batch: Size = fit_option(32, "slices per step; this suite's choice")
+    learning_rate: Rate = fit_option(1e-3, "of AdamW; this suite's choice")
+    weight_decay: Weight = fit_option(1e-4, "of AdamW; this suite's choice")
+    cosine: bool = fit_option(
+        True, "let the learning rate fall to 0 along half a cosine; this suite's choice"
+    )
+    validate_every: Steps = fit_option(1000, "steps between validations; the best weights are kept")
+
+    def build(self) -> Regressor:
+        """The network with fresh weights."""
+        return Regressor(self.width, self.blocks)
+
+    def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
+        """Find patches of other subjects in healthy slices."""
+
+        def loss(network: Any, batch: training.Batch) -> Tensor:
+            # `which` of a batch counts volumes of the cohort that the batch was drawn from.
+            own = train if network.training else val
+            foreign = torch.from_numpy(same_height(batch.which, own, train)).to(batch.image.device)
+            changed, label = corrupt(batch.image, batch.brain, foreign, self.blend)
+            return cross_entropy(network(changed), label)
+
+        self.network_, self.device_ = self.build(), context.device
+        schedule = training.Schedule.of(self)
+        training.train(self.network_, loss, train, val, context, schedule, "fpi")
+        return self
+
+    def score(self, volume: Volume) -> Score:
+        """The factor that the network sees at each voxel, in [0, 1]; 0 outside the brain."""
+        factors = training.reconstruct(self._factors, volume, self.device_)
+        return Score(factors[0])
+
+    def _factors(self, image: Tensor) -> Tensor:
+        factors: Tensor = self.network_(image).sigmoid()
+        return factors
+
+
+ENTRY = FPI
