@@ -20,6 +20,7 @@ from uadbench.learning.foreign import same_height
 from uadbench.methods import Context
 
 module: Any = importlib.import_module(methods.load("fpi").__module__)
+patches: Any = importlib.import_module("uadbench.methods.fpi.patches")
 poisson: Any = importlib.import_module("uadbench.methods.fpi.poisson")
 Toy = Callable[..., list[Prepared]]
 G48 = GRIDS["g48"]
@@ -36,7 +37,7 @@ def draw(*shape: int) -> torch.Tensor:
 
 def test_interpolation_by_hand() -> None:
     image, foreign = torch.full((4, 4), 0.2), torch.full((4, 4), 0.6)
-    found = module.interpolate(image, foreign, MIDDLE, 0.25)
+    found = patches.interpolate(image, foreign, MIDDLE, 0.25)
     expected = np.full((4, 4), 0.2)
     expected[1:3, 1:3] = 0.75 * 0.2 + 0.25 * 0.6
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -53,9 +54,9 @@ def test_the_label_is_the_factor_where_something_foreign_is(
     brain[..., 2, 2] = False
     image, foreign = image * brain, foreign.clone()
     foreign[..., 3, 3] = image[..., 3, 3]
-    monkeypatch.setattr(module, "draw_rectangle", lambda *_: (slice(2, 4), slice(2, 5)))
+    monkeypatch.setattr(patches, "draw_rectangle", lambda *_: (slice(2, 4), slice(2, 5)))
     monkeypatch.setattr(torch, "rand", lambda *_: torch.tensor(0.5))
-    changed, label = module.corrupt(image, brain, foreign, kind)
+    changed, label = patches.corrupt(image, brain, foreign, kind)
     expected = torch.zeros(6, 6)
     expected[2:4, 2:5] = 0.5
     expected[2, 2] = expected[3, 3] = 0
@@ -70,7 +71,7 @@ def test_the_label_is_the_factor_where_something_foreign_is(
 def test_factors_are_drawn_for_each_slice_between_their_ends() -> None:
     torch.manual_seed(0)
     ones = torch.ones(400, 1, 24, 24)
-    _, label = module.corrupt(ones, ones > 0, 0.5 * ones, "intensities")
+    _, label = patches.corrupt(ones, ones > 0, 0.5 * ones, "intensities")
     factors = label.flatten(1).amax(1)
     assert 0.05 <= factors.min() < 0.08
     assert 0.92 < factors.max() <= 0.95
@@ -80,7 +81,7 @@ def test_factors_are_drawn_for_each_slice_between_their_ends() -> None:
 def test_rectangles_have_the_published_sides_and_places() -> None:
     """Of 60 x 100 pixels: sides of 6 to 24, centres in the middle four fifths, the border untouched."""
     torch.manual_seed(0)
-    found = [module.draw_rectangle(60, 100) for _ in range(2000)]
+    found = [patches.draw_rectangle(60, 100) for _ in range(2000)]
     rows, columns = (np.array([(one[axis].start, one[axis].stop) for one in found]) for axis in (0, 1))
     for spans, edge in ((rows, 60), (columns, 100)):
         assert spans.min() >= 1
@@ -93,7 +94,7 @@ def test_rectangles_have_the_published_sides_and_places() -> None:
         centres = spans[whole].mean(1) / edge
         assert 0.05 < centres.min() < 0.15
         assert 0.85 < centres.max() < 0.95
-    assert module.draw_rectangle(3, 3) == (slice(1, 2), slice(1, 2))
+    assert patches.draw_rectangle(3, 3) == (slice(1, 2), slice(1, 2))
 
 
 # Poisson's equation.
@@ -157,7 +158,7 @@ def test_gradients_are_blended_without_an_edge_along_the_border() -> None:
     """Two flat slices differ in brightness alone: the patch takes nothing over, unlike by intensities."""
     image, foreign, where = torch.full((8, 8), 0.3), torch.full((8, 8), 0.9), (slice(2, 6), slice(2, 6))
     torch.testing.assert_close(poisson.interpolate_gradients(image, foreign, where, 0.5), image)
-    assert module.interpolate(image, foreign, where, 0.5)[3, 3].item() == pytest.approx(0.6)
+    assert patches.interpolate(image, foreign, where, 0.5)[3, 3].item() == pytest.approx(0.6)
 
 
 # Loss, network and score.
@@ -198,7 +199,7 @@ def test_training_lowers_the_loss(row: str, toy: Toy, tmp_path: Path) -> None:
     method: Any = methods.build(row, "ci", {"steps": "25"}).fit(train, val, Context(folder=tmp_path))
     batch = training.Slices(val, "cpu").take(np.arange(8))
     foreign = torch.from_numpy(same_height(batch.which, val, train))
-    changed, label = module.corrupt(batch.image, batch.brain, foreign, method.blend)
+    changed, label = patches.corrupt(batch.image, batch.brain, foreign, method.blend)
     with torch.no_grad():
         trained, fresh = (
             module.cross_entropy(network.eval()(changed), label)

@@ -22,6 +22,7 @@ from uadbench.methods import Context
 from uadbench.system.errors import UserError
 
 module: Any = importlib.import_module(methods.load("uniad").__module__)
+networks: Any = importlib.import_module("uadbench.methods.uniad.network")
 Toy = Callable[..., list[Prepared]]
 G48 = GRIDS["g48"]
 OPTIONS: dict[str, Any] = {"grid": "g48", "stride": 8, "window": 3, "width": 16, "layers": 2, "heads": 2}
@@ -37,7 +38,7 @@ def untrained() -> Any:
 
 def averaging(width: int) -> Any:
     """An attention without taste: every place takes the mean of those that it may look at."""
-    attention = module.Attention(width, 1)
+    attention = networks.Attention(width, 1)
     with torch.no_grad():
         attention.attend.in_proj_weight.copy_(torch.cat([torch.zeros(2 * width, width), torch.eye(width)]))
         attention.attend.in_proj_bias.zero_()
@@ -51,22 +52,22 @@ def averaging(width: int) -> Any:
 
 
 def test_neighbours_of_a_row_by_hand() -> None:
-    found = module.neighbours(1, 5, 3).int().tolist()
+    found = networks.neighbours(1, 5, 3).int().tolist()
     assert found == [[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
 
 
 def test_neighbours_of_a_map_by_hand() -> None:
     """Places of a map of 3 x 4, counted row by row."""
-    hidden = module.neighbours(3, 4, 3)
+    hidden = networks.neighbours(3, 4, 3)
     assert hidden[0].nonzero().flatten().tolist() == [0, 1, 4, 5]  # a corner
     assert hidden[5].nonzero().flatten().tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
-    assert torch.equal(module.neighbours(3, 4, 1), torch.eye(12, dtype=torch.bool))
+    assert torch.equal(networks.neighbours(3, 4, 1), torch.eye(12, dtype=torch.bool))
 
 
 def test_masked_attention_by_hand() -> None:
     """Values 1, 2, 4, 8, 16 in a row: each place adds the mean of those two and more places away."""
     tokens = torch.tensor([1.0, 2, 4, 8, 16]).view(1, 5, 1)
-    found = averaging(1)(tokens, tokens, torch.zeros(5, 1), module.neighbours(1, 5, 3))
+    found = averaging(1)(tokens, tokens, torch.zeros(5, 1), networks.neighbours(1, 5, 3))
     added = [(4 + 8 + 16) / 3, (8 + 16) / 2, (1 + 16) / 2, (1 + 2) / 2, (1 + 2 + 4) / 3]
     np.testing.assert_allclose(found.flatten().detach(), np.add([1, 2, 4, 8, 16], added), rtol=1e-6)
 
@@ -74,7 +75,7 @@ def test_masked_attention_by_hand() -> None:
 def test_attention_is_weighted_by_queries_keys_and_positions() -> None:
     """One head, everything written out."""
     torch.manual_seed(0)
-    attention, hidden = module.Attention(4, 1), module.neighbours(1, 6, 3)
+    attention, hidden = networks.Attention(4, 1), networks.neighbours(1, 6, 3)
     query, memory, position = torch.randn(1, 6, 4), torch.randn(1, 6, 4), torch.randn(6, 4)
     found = attention(query, memory, position, hidden)
     ways = attention.attend.in_proj_weight.chunk(3)
@@ -87,7 +88,7 @@ def test_attention_is_weighted_by_queries_keys_and_positions() -> None:
 def test_nothing_of_a_neighbourhood_reaches_its_place() -> None:
     """Except by way of the sum with what asks, which here comes from elsewhere."""
     torch.manual_seed(0)
-    attention, hidden = module.Attention(8, 2), module.neighbours(4, 5, 3)
+    attention, hidden = networks.Attention(8, 2), networks.neighbours(4, 5, 3)
     memory = torch.randn(1, 20, 8, requires_grad=True)
     found = attention(torch.randn(1, 20, 8), memory, torch.randn(20, 8), hidden)
     for place in range(20):
@@ -102,9 +103,9 @@ def test_a_window_that_hides_all_from_the_middle_is_refused(window: int, fine: b
     if fine:
         method: Any = methods.build("uniad", "ci", settings)
         assert method.places() == (6, 7)
-        assert not module.neighbours(6, 7, window).all(1).any()
+        assert not networks.neighbours(6, 7, window).all(1).any()
     else:
-        assert module.neighbours(6, 7, window).all(1).any()
+        assert networks.neighbours(6, 7, window).all(1).any()
         with pytest.raises(UserError, match="window"):
             methods.build("uniad", "ci", settings)
 
@@ -116,7 +117,7 @@ def test_jitter_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vector (3, 4) of length 5 and two channels: the deviation is 20 * 5 / 2."""
     features = torch.tensor([[3.0, 0.0], [4.0, 0.0]]).view(1, 2, 1, 2)
     monkeypatch.setattr(torch, "randn_like", lambda x: torch.tensor([[0.1, 1], [-0.2, 1]]).view_as(x))
-    found = module.jitter(features, 20.0)
+    found = networks.jitter(features, 20.0)
     np.testing.assert_allclose(found.flatten(), [3 + 5, 0, 4 - 10, 0], rtol=1e-6)
 
 
@@ -124,7 +125,7 @@ def test_the_deviation_of_jitter_follows_the_length_of_each_vector() -> None:
     torch.manual_seed(0)
     features = torch.ones(2, 4, 50, 50)
     features[1] *= 3
-    noise = module.jitter(features, 2.0) - features
+    noise = networks.jitter(features, 2.0) - features
     assert noise[0].std().item() == pytest.approx(2 * 2 / 4, rel=0.05)
     assert noise[1].std().item() == pytest.approx(2 * 6 / 4, rel=0.05)
 
