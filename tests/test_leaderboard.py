@@ -1,7 +1,6 @@
 """Tables from records; records are made by hand where the rule is about what may be compared."""
 
 import csv
-import dataclasses
 import io
 import json
 from pathlib import Path

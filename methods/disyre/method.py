@@ -17,10 +17,10 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
 from uadbench.learning.augment import augment
 from uadbench.learning.device import send
+from uadbench.learning.foreign import same_height
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.disyre.anomalies import CLASSES, SEVERITIES, corrupt
-from uadbench.system.errors import UserError
 from uadbench.system.ranges import Count, Decay, Depth, Multiples, Rate, Size, Steps, Weight, Width
 
 CLASS_SLICES, CLASS_PIXELS = 64, 50_000  # of each contrast, that the classes of intensity are found in
@@ -41,24 +41,6 @@ def find_classes(train: Volumes, seed: int) -> dict[str, NDArray[np.float32]]:
         found = KMeans(CLASSES, n_init=1, random_state=seed).fit(values[:, None]).cluster_centers_
         centres[contrast] = np.sort(found.ravel()).astype(np.float32)
     return centres
-
-
-def same_height(which: NDArray[np.int64], own: Volumes, train: Volumes) -> NDArray[np.int64]:
-    """For each (volume, slice) of `own` (B, 2) that slice of a random other subject of `train` (B, 2).
-
-    Volumes without geometry may have unequal numbers of slices: there, the slice as far up, as a share.
-    """
-    groups, contrasts = np.array(train.groups), np.array(train.contrasts)
-    drawn = []
-    for volume, position in which:
-        allowed = contrasts == own.contrasts[volume]
-        if own is train:
-            allowed &= groups != groups[volume]
-        if not allowed.any():
-            raise UserError("DISYRE blends slices of two subjects: each contrast needs two of them to train.")
-        other = np.random.choice(np.flatnonzero(allowed))
-        drawn.append((other, position * train.depths[other] // own.depths[volume]))
-    return np.array(drawn, np.int64)
 
 
 def cut_patches(tensors: list[Tensor], size: int) -> list[Tensor]:
