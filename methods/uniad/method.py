@@ -38,7 +38,7 @@ class UniAD(NetworkMethod):
     jitter: Weight = fit_option(20.0, "scale of the noise on the features in training; You 2022")
     width: Width = fit_option(256, "numbers of a token; You 2022")
     layers: Depth = fit_option(4, "layers of the encoder, and of the decoder; You 2022")
-    heads: Depth = fit_option(8, "heads of each attention; this suite's choice")
+    heads: Depth = fit_option(8, "heads of each attention; You 2022's code")
     steps: Steps = fit_option(57_000, "training steps; You 2022: 1,000 epochs of 3,629 pictures")
     batch: Size = fit_option(64, "slices per step; You 2022")
     learning_rate: Rate = fit_option(1e-4, "of AdamW; You 2022, who divides it by 10 after 800 epochs")

@@ -192,10 +192,10 @@ class Introspective(NetworkReconstruction):
             self.gamma_r * squared_error(made.detach(), again), mean, log_variance, self.beta_kl
         )
         error = self.beta_rec * squared_error(image, decoded).mean()
-        return error + 2 * seen.mean() + self.likeness(network, image, decoded)
+        return error + 2 * seen.mean()
 
     def likeness(self, network: IntroVAE, image: Tensor, decoded: Tensor) -> Tensor:
-        """What else encoder and decoder minimise for slices and their reconstructions: nothing here."""
+        """What else the encoder minimises for slices and their reconstructions: nothing here."""
         return image.new_zeros(())
 
     def validation_loss(self, network: IntroVAE, batch: training.Batch) -> Tensor:
