@@ -43,14 +43,20 @@ SCHEDULE = training.Schedule(steps=2, batch=2, learning_rate=1e-2)
 # Two steps of each training: the first one makes the optimiser's state, the second finds it there.
 FEW = {"steps": 2, "encoder_steps": 2, "validate_every": 2, "warm_up": 0, "slices": 16, "tv_weight": 1.0}
 STAGES = {"steps": 6, "warmup_share": 1 / 3, "restore_share": 1 / 3}  # of DAL-R, two each
-# What is read for good reason, once in a fit or for a scan, by the row's folder: what reads it, what is put
-# in its place here, and the reason.
-READ: dict[str, tuple[str, Callable[..., Any], str]] = {
-    "vae": ("VAE._choose_tv_weight", lambda *_: 0.0, "the best of twenty weights, chosen after training"),
-    "dal_r": ("robust_code", lambda codes, *_: codes.mean(0), "a scan says how many of its slices count"),
-    "patchcore": ("greedy_centres", lambda points, _: iter(range(len(points))), "a centre decides the next"),
-}  # fmt: skip
-ANSWERS_LEARNED = ("padim", "patchcore")  # learn from what a frozen network answers, which leaves the device
+# What is read for good reason, once in a fit or a few times for a scan: the row's folder, what reads it, what
+# is put in its place here, and the reason.
+READ: list[tuple[str, str, Callable[..., Any], str]] = [
+    ("vae", "VAE._choose_tv_weight", lambda *_: 0.0, "the best of twenty weights, chosen after training"),
+    ("dal_r", "robust_code", lambda codes, *_: codes.mean(0), "a scan says how many of its slices count"),
+    ("patchcore", "greedy_centres", lambda points, _: iter(range(len(points))), "a centre decides the next"),
+    ("itermask2", "IterMask2.find_threshold", lambda *_: 0.1, "a percentile of errors, found after training"),
+    ("itermask2", "those", lambda which, _: which, "a round says which slices go on"),
+]  # fmt: skip
+ANSWERS_LEARNED = (
+    "padim",
+    "patchcore",
+    "uniad",
+)  # learn from what a frozen network answers, which leaves the device
 
 
 # What CUDA adds up in an order of its own (torch.use_deterministic_algorithms says so), as aten calls it.
@@ -158,9 +164,9 @@ def make(name: str, monkeypatch: pytest.MonkeyPatch) -> Method:
     """A row, its networks tiny and its training short."""
     card, kind = method_card(name), methods.load(name)
     settings = {**card.smoke, **card.set, **FEW, **(STAGES if card.folder == "dal_r" else {})}
-    if card.folder in READ:
-        where, put, _ = READ[card.folder]
-        monkeypatch.setattr(f"{kind.__module__}.{where}", put)
+    for folder, where, put, _ in READ:
+        if folder == card.folder:
+            monkeypatch.setattr(f"{kind.__module__}.{where}", put)
     return kind(**{key: value for key, value in settings.items() if key in methods.options(kind)})
 
 

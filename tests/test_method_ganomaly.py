@@ -62,7 +62,7 @@ def test_a_discriminator_that_has_won_begins_again(slope: float, fresh: bool) ->
     network = nn.Sequential(nn.Flatten(), linear)
     nn.init.constant_(linear.weight, slope)
     ones = torch.ones(2, 1, 2, 2)
-    loss = module.discriminate(network, ones, -ones)
+    loss = module.discriminate(network, ones, -ones, watched=True)
     assert torch.equal(linear.weight, torch.full((1, 4), slope)) != fresh
     assert (loss.item() > 0.1) == fresh
     loss.backward()  # what was computed before the weights changed is not needed any more

@@ -16,6 +16,7 @@ from uadbench.learning.autoencoder import (
     kl_divergence,
     summed_l1,
 )
+from uadbench.learning.device import fused
 from uadbench.methods import Context, fit_option
 from uadbench.system.ranges import Weight
 
@@ -44,18 +45,19 @@ class AnoVAEGAN(Baur):
         for module in (network, critic):
             module.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        def judge(batch: training.Batch) -> Tensor:
+        def judge(batch: training.Batch, _: int) -> Tensor:
             with torch.no_grad():
                 restored, _ = self.restore(network, batch.image)
             return critic_loss(critic, to_range(batch.image), to_range(restored), self.penalty)
 
-        def restore(batch: training.Batch) -> Tensor:
+        def restore(batch: training.Batch, _: int) -> Tensor:
             restored, bound = self.restore(network, batch.image)
             return self.deceive(bound, critic(to_range(restored)), batch.image[0].numel())
 
+        adam = fused(torch.optim.Adam, context.device)
         players = {
-            "critic": Player(critic, torch.optim.Adam(critic.parameters(), betas=BETAS), judge),
-            "autoencoder": Player(network, torch.optim.Adam(network.parameters()), restore),
+            "critic": Player(critic, adam(critic.parameters(), betas=BETAS), judge),
+            "autoencoder": Player(network, adam(network.parameters()), restore),
         }
         schedule = training.Schedule.of(self)
         play(players, network, self.training_loss, train, val, context, schedule, "anovaegan")

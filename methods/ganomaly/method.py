@@ -14,6 +14,7 @@ from uadbench.data import space
 from uadbench.data.volumes import Volumes
 from uadbench.learning import training
 from uadbench.learning.adversarial import Critic, Generator, Player, play, to_range
+from uadbench.learning.device import fused
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
 from uadbench.system.ranges import Decay, Rate, Size, Steps, Weight, Width
@@ -71,10 +72,13 @@ def refresh(module: nn.Module) -> None:
         module.reset_parameters()
 
 
-def discriminate(discriminator: nn.Module, image: Tensor, restored: Tensor) -> Tensor:
-    """The discriminator's loss; one that has collapsed begins again with fresh weights."""
+def discriminate(discriminator: nn.Module, image: Tensor, restored: Tensor, watched: bool) -> Tensor:
+    """The discriminator's loss; one that is watched and has collapsed begins again with fresh weights.
+
+    To see it the device is waited for, so not every step is watched.
+    """
     loss = discriminator_loss(discriminator(image), discriminator(restored))
-    if loss.item() >= COLLAPSE:
+    if not watched or training.look([loss])[0] >= COLLAPSE:
         return loss
     discriminator.apply(refresh)
     return discriminator_loss(discriminator(image), discriminator(restored))
@@ -111,17 +115,19 @@ class GANomaly(NetworkReconstruction):
         for module in (network, discriminator):
             module.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        def restore(batch: training.Batch) -> Tensor:
+        def restore(batch: training.Batch, _: int) -> Tensor:
             return self.generator_loss(network, discriminator, to_range(batch.image))
 
-        def tell_apart(batch: training.Batch) -> Tensor:
+        def tell_apart(batch: training.Batch, step: int) -> Tensor:
             image = to_range(batch.image)
             with torch.no_grad():
                 restored = network.recode(image)[0]
-            return discriminate(discriminator, image, restored)
+            watched = step % training.LOOK_EVERY == 0
+            return discriminate(discriminator, image, restored, watched)
 
         def adam(module: nn.Module) -> torch.optim.Optimizer:
-            return torch.optim.Adam(module.parameters(), self.learning_rate, (self.beta1, 0.999))
+            make = fused(torch.optim.Adam, context.device)
+            return make(module.parameters(), self.learning_rate, betas=(self.beta1, 0.999))
 
         players = {
             "generator": Player(network, adam(network), restore),

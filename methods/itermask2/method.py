@@ -96,7 +96,7 @@ class IterMask2(Stochastic, NetworkMethod):
 
     def hide(self, image: Tensor, mask: Tensor) -> Tensor:
         """What `inpaint` sees (B, 2, R, A): the slice, N(0, 1) in the mask; its high frequencies."""
-        noise = torch.randn(image.shape).to(image.device)
+        noise = torch.randn_like(image)
         return torch.cat([torch.where(mask, noise, image), high_frequencies(image, self.radius)], 1)
 
     def first_mask(self, image: Tensor, brain: Tensor) -> Tensor:
@@ -121,7 +121,8 @@ class IterMask2(Stochastic, NetworkMethod):
         """Squared errors in the last masks, 0 elsewhere, and the restored slices: (B, 1, R, A) twice."""
         mask = self.first_mask(image, brain)
         error, restored = torch.zeros_like(image), image.clone()
-        active = mask.flatten(1).any(1).nonzero()[:, 0]  # slices whose masks still shrink
+        # Slices whose masks still shrink.
+        active = those(torch.arange(len(mask), device=mask.device), mask.flatten(1).any(1))
         for _ in range(self.rounds):
             if not len(active):
                 break
@@ -131,7 +132,8 @@ class IterMask2(Stochastic, NetworkMethod):
             after = before & (error[active] > self.threshold_)
             mask[active] = after
             sizes = [one.flatten(1).sum(1) for one in (before, after)]
-            active = active[(sizes[0] - sizes[1] >= self.least * sizes[0]) & (sizes[1] > 0)]
+            goes_on = (sizes[0] - sizes[1] >= self.least * sizes[0]) & (sizes[1] > 0)
+            active = those(active, goes_on)
         return error * mask, restored
 
     def score(self, volume: Volume) -> Score:
@@ -154,6 +156,11 @@ class IterMask2(Stochastic, NetworkMethod):
         self.threshold_ = float(state["threshold"][0])
         rest = {name: value for name, value in state.items() if name != "threshold"}
         return super().load_state(rest, context)
+
+
+def those(which: Tensor, wanted: Tensor) -> Tensor:
+    """The wanted (bool) ones of some numbers, both (n,): how many there are is read from the device."""
+    return which[wanted]
 
 
 def scaled(image: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class Player:
 
     module: nn.Module
     optimiser: torch.optim.Optimizer
-    loss: Callable[[training.Batch], Tensor]
+    loss: Callable[[training.Batch, int], Tensor]  # of a batch, in the step of this number
 
 
 def play(
@@ -158,7 +158,7 @@ def play(
         for player in players.values():
             player.optimiser.param_groups[0]["lr"] = schedule.rate(step)
             with training.autocast(context):
-                loss = player.loss(batch)
+                loss = player.loss(batch, step)
             minimise(loss, player.module, player.optimiser)
             losses.append(loss.detach())
         return losses[0] + 0 * torch.stack(losses).sum()  # not finite where one of them is not

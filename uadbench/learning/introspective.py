@@ -19,6 +19,7 @@ from uadbench.data.volumes import Volumes
 from uadbench.learning import training
 from uadbench.learning.adversarial import Player, play
 from uadbench.learning.autoencoder import draw_code, kl_divergence
+from uadbench.learning.device import fused
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
 from uadbench.system.ranges import Rate, Size, Steps, Weight, Width
@@ -148,8 +149,8 @@ class Introspective(NetworkReconstruction):
         network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
         def player(module: nn.Module, loss: str) -> Player:
-            optimiser = torch.optim.Adam(module.parameters(), self.learning_rate)
-            return Player(module, optimiser, lambda batch: getattr(self, loss)(network, batch.image))
+            optimiser = fused(torch.optim.Adam, context.device)(module.parameters(), self.learning_rate)
+            return Player(module, optimiser, lambda batch, _: getattr(self, loss)(network, batch.image))
 
         players = {
             "encoder": player(network.encoder, "encoder_loss"),
