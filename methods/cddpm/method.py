@@ -1,6 +1,7 @@
 """Conditioned diffusion of axial slices (Behrendt et al. 2025). See card.toml."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -54,17 +55,8 @@ class CDDPM(diffusion.DiffusionReconstruction):
     def build(self) -> ConditionedDenoiser:
         """Encoder and denoiser with fresh weights."""
         blocks = [int(count) for count in self.encoder_blocks.split("-")]
-        return ConditionedDenoiser(
-            make_encoder(self.condition, 4 * self.width, self.encoder_width, blocks),
-            self.width,
-            self.multiples,
-            self.res_blocks,
-            self.attention,
-            self.head_channels,
-            self.groups,
-            self.fold,
-            resblock_updown=self.resample_blocks,
-        )
+        encoder = make_encoder(self.condition, 4 * self.width, self.encoder_width, blocks)
+        return self.make_denoiser(partial(ConditionedDenoiser, encoder))
 
     def training_loss(self, network: Any, batch: Batch) -> Tensor:
         """L1 between the slice and what the network, told of it, sees at a random level, over all pixels."""

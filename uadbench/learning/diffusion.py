@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from uadbench.methods import Context, State, Stochastic, fit_option, score_optio
 from uadbench.system.ranges import Count, Depth, Length, Level, Multiples, Rate, Share, Size, Steps, Width
 
 LEVELS = 1000
+Made = TypeVar("Made", bound=nn.Module)
 
 
 def linear() -> Tensor:
@@ -203,7 +204,11 @@ class DiffusionReconstruction(Stochastic, LossMethod, NetworkReconstruction):
 
     def build(self) -> Denoiser:
         """The network with fresh weights."""
-        return Denoiser(
+        return self.make_denoiser(Denoiser)
+
+    def make_denoiser(self, kind: Callable[..., Made]) -> Made:
+        """A `Denoiser`, or a kind of it that takes the same, as the options ask for it."""
+        return kind(
             self.width,
             self.multiples,
             self.res_blocks,
