@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from uadbench.cli import app
 from uadbench.experiment import record
 from uadbench.experiment.check_record import CANNOT_SEE, check_record, check_records
+from uadbench.experiment.facts import round_facts
 from uadbench.system.errors import UserError
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -68,3 +69,9 @@ def test_every_committed_record_is_consistent() -> None:
     assert paths
     for path in paths:
         assert check_record(path).wrong == [], path
+
+
+def test_an_option_is_recorded_as_it_was_set_however_small() -> None:
+    """1e-8 became 0, which no preset says: the record was refused."""
+    rounded = round_facts({"parameters": {"weight": 1.23e-8, "steps": 3, "kind": "l1"}, "ap": 1.23e-8})
+    assert rounded == {"parameters": {"weight": 1.23e-8, "steps": 3, "kind": "l1"}, "ap": 0.0}

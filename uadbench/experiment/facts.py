@@ -237,9 +237,10 @@ class Summary(Facts, frozen=True, kw_only=True):
 
 # ---- rounding -----------------------------------------------------------------------------------
 
-# A scan's score orders scans, at whatever magnitude a method's scores have; a float32 threshold comes back
-# as it was from 9 significant digits; anything else is read by people.
+# A scan's score orders scans, at whatever magnitude a method's scores have; an option is what was set, however
+# small; a float32 threshold comes back as it was from 9 significant digits; anything else is read by people.
 _EXACT = {
+    "parameters": 17,
     "threshold": 9,
     "thresholds": 9,
     "scan_score": 17,
