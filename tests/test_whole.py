@@ -1,6 +1,5 @@
 """Whole volumes: what training draws of them, in memory and from disk, and what they refuse."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +81,7 @@ def test_training_without_volumes_is_refused() -> None:
 # ---- training and scoring ------------------------------------------------------------------------
 
 
-class Mixed(WholeReconstruction):
+class Denoiser(WholeReconstruction):
     """A convolution that learns to remove noise."""
 
     steps, batch, learning_rate, validate_every = 6, 2, 1e-2, 3
@@ -98,7 +97,7 @@ class Mixed(WholeReconstruction):
 def fit(toy: Toy, folder: Path) -> Any:
     seed_everything(0)
     train, val = (Volumes(toy(part, True), GRID) for part in (range(3), range(3, 4)))
-    return Mixed().fit(train, val, Context(folder=folder))
+    return Denoiser().fit(train, val, Context(folder=folder))
 
 
 def test_a_resumed_fit_equals_an_uninterrupted_one_to_the_bit(
@@ -106,7 +105,7 @@ def test_a_resumed_fit_equals_an_uninterrupted_one_to_the_bit(
 ) -> None:
     whole = fit(toy, tmp_path / "whole").state()
     monkeypatch.setattr(Checkpoint, "due", lambda _: True)
-    loss = Mixed.training_loss
+    loss = Denoiser.training_loss
     seen = 0
 
     def interrupted(method: Any, network: Any, batch: Batch) -> Tensor:
@@ -116,17 +115,15 @@ def test_a_resumed_fit_equals_an_uninterrupted_one_to_the_bit(
             raise KeyboardInterrupt
         return loss(method, network, batch)
 
-    monkeypatch.setattr(Mixed, "training_loss", interrupted)
+    monkeypatch.setattr(Denoiser, "training_loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(toy, tmp_path / "parts")
-    monkeypatch.setattr(Mixed, "training_loss", loss)
+    monkeypatch.setattr(Denoiser, "training_loss", loss)
     np.testing.assert_equal(fit(toy, tmp_path / "parts").state(), whole)
-    log = (tmp_path / "parts" / "logs").iterdir()
-    assert json.dumps([path.name for path in log]) != "[]"
 
 
 def test_a_volume_is_answered_in_one_piece_and_alone(volumes: Volumes) -> None:
-    method, asked = Mixed(), []
+    method, asked = Denoiser(), []
 
     def network(part: Tensor) -> Tensor:
         asked.append(tuple(part.shape))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uadbench.learning import training
-from uadbench.learning.whole import WholeReconstruction
+from uadbench.learning.whole import WholeReconstruction, padded
 from uadbench.methods import fit_option
 from uadbench.system.ranges import Rate, Size, Steps, Weight, Width
 
@@ -62,8 +62,7 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Clean volumes (B, 1, R, A, S) of noisy ones; they are padded to a multiple of 8."""
         right, front, top = image.shape[-3:]
-        lacking = [-voxels % 2 ** (DEPTH - 1) for voxels in (top, front, right)]
-        features = self.down[0](functional.pad(image, [end for n in lacking for end in (0, n)]))
+        features = self.down[0](padded(image, 2 ** (DEPTH - 1)))
         skips = []
         for down in list(self.down)[1:]:
             skips.append(features)

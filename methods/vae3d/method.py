@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from uadbench.data import space
 from uadbench.learning import training
@@ -17,7 +16,7 @@ from uadbench.learning.autoencoder import (
     kl_divergence,
     summed_l1,
 )
-from uadbench.learning.whole import WholeReconstruction
+from uadbench.learning.whole import WholeReconstruction, padded
 from uadbench.methods import fit_option
 from uadbench.system.ranges import Count, Rate, Share, Size, Steps, Weight, Width
 
@@ -41,8 +40,7 @@ class VolumeAutoencoder(nn.Module):
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, Z) of the codes of volumes (B, 1, R, A, S)."""
-        lacking = [-voxels % MULTIPLE for voxels in image.shape[:1:-1]]  # last axis first
-        features = self.encoder(functional.pad(image, [end for n in lacking for end in (0, n)]))
+        features = self.encoder(padded(image, MULTIPLE))
         return self.mean(features).float(), self.log_variance(features).float()
 
     def decode(self, code: Tensor, like: Tensor) -> Tensor:

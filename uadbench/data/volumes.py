@@ -70,8 +70,10 @@ class Volumes(Sequence[Volume]):
 
     def read_whole_codes(self, which: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Packed images (B, R, A, S) of volumes (B,), as `prepared.encode` makes them but for the axes."""
-        codes = np.stack([self._prepared[volume].codes for volume in which])  # (B, S, R, A)
-        return np.ascontiguousarray(np.moveaxis(codes, 1, -1))
+        codes = np.empty((len(which), *self.grid.shape), np.uint16)  # a cohort of them may be large
+        for place, volume in enumerate(which):
+            codes[place] = np.moveaxis(self._prepared[volume].codes, 0, -1)  # (S, R, A) -> (R, A, S)
+        return codes
 
     def read_slices(self, which: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Images (B, 1, R, A) float32 in [0, 1] and brain masks (B, R, A) of (volume, slice) pairs."""

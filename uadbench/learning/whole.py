@@ -4,12 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.reconstruction import LossMethod, NetworkReconstruction
 from uadbench.learning.slices import Packed
 from uadbench.system.errors import UserError
+
+
+def padded(image: Tensor, multiple: int) -> Tensor:
+    """Volumes (B, C, R, A, S) with background behind the end of each axis, to a multiple of voxels."""
+    lacking = [-voxels % multiple for voxels in image.shape[:1:-1]]  # the last axis first
+    return functional.pad(image, [side for end in lacking for side in (0, end)])
 
 
 class WholeVolumes(Packed):
