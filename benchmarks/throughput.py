@@ -243,7 +243,8 @@ def fitted(
 
 def contiguous() -> AbstractContextManager[Any]:
     """Networks and batches in torch's usual layout, whatever asks for channels-last."""
-    return mock.patch.object(torch, "channels_last", torch.contiguous_format)
+    usual = torch.contiguous_format
+    return mock.patch.multiple(torch, channels_last=usual, channels_last_3d=usual)
 
 
 def compiled(method: Method) -> Method:

@@ -33,7 +33,7 @@ from uadbench.experiment.full import told_when_full
 from uadbench.learning import device, training
 from uadbench.learning.checkpoint import Checkpoint
 from uadbench.learning.history import History
-from uadbench.learning.slices import Slices
+from uadbench.learning.slices import Packed, Slices
 from uadbench.methods import Context, Method, Score
 from uadbench.system.environment import Cost, measured, seed_everything
 from uadbench.system.errors import UserError
@@ -64,6 +64,9 @@ UNORDERED = {
     "_adaptive_avg_pool2d_backward", "cumsum", "grid_sampler_2d_backward", "index_add", "index_put",
     "nll_loss2d_forward", "nll_loss_forward", "reflection_pad2d_backward", "replication_pad2d_backward",
     "scatter_add", "upsample_bicubic2d_backward", "upsample_bilinear2d_backward",
+    "_adaptive_avg_pool3d_backward", "avg_pool3d_backward", "grid_sampler_3d_backward",
+    "max_pool3d_with_indices_backward", "reflection_pad3d_backward", "replication_pad3d_backward",
+    "upsample_trilinear3d_backward",
 }  # fmt: skip
 
 
@@ -88,8 +91,9 @@ class Watched(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 PRODUCTS = {
-    torch.conv2d, torch.conv_transpose2d, nn.functional.linear, torch.matmul, Tensor.matmul,
-    Tensor.__matmul__, torch.bmm, torch.baddbmm, torch.einsum, nn.functional.scaled_dot_product_attention,
+    torch.conv2d, torch.conv_transpose2d, torch.conv3d, torch.conv_transpose3d, nn.functional.linear,
+    torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, torch.baddbmm, torch.einsum,
+    nn.functional.scaled_dot_product_attention,
 }  # fmt: skip
 PRECISE = {nn.functional.group_norm, nn.functional.layer_norm, nn.functional.softmax, Tensor.softmax}
 
@@ -128,7 +132,7 @@ class Autocast(TorchFunctionMode):
 def steps(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The operations of all training steps of a test, none of which may wait; each loss is said to be 1."""
     seen: set[str] = set()
-    loop, draw = training.loop, Slices.draw
+    loop, draw = training.loop, Packed.draw
 
     def watched(update: Callable[..., Tensor], *rest: Any, **more: Any) -> History:
         def step(*batch: Any) -> Tensor:
@@ -137,12 +141,12 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
         return loop(step, *rest, **more)
 
-    def drawn(slices: Slices, *how: Any) -> training.Batch:
+    def drawn(parts: Packed, *how: Any) -> training.Batch:
         with Watched(seen):
-            return draw(slices, *how)
+            return draw(parts, *how)
 
     monkeypatch.setattr(training, "loop", watched)
-    monkeypatch.setattr(Slices, "draw", drawn)
+    monkeypatch.setattr(Packed, "draw", drawn)
     monkeypatch.setattr(training, "look", lambda values: [float(value.numel()) for value in values])
     monkeypatch.setattr(training, "VALIDATION_SLICES", 4)
     monkeypatch.setattr(torch, "autocast", Autocast)

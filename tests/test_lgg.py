@@ -529,8 +529,8 @@ def test_verify_prepare_run_and_leaderboard(here: Runtime) -> None:
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"method": "pca"}, "pca compares places of the brain in MNI152, and lgg has slices"),
-        ({"method": "atlas_z"}, "atlas_z compares places of the brain in MNI152"),
+        ({"method": "pca"}, "pca needs volumes in MNI152, and lgg has slices"),
+        ({"method": "atlas_z"}, "atlas_z needs volumes in MNI152"),
         ({"protocol": "uad-1"}, "Protocol uad-1 is for volumes in MNI152, and lgg has slices"),
         ({"train": "phantom"}, "Protocol uad-1-2d is for slices without geometry, and phantom has volumes"),
         (
@@ -552,7 +552,7 @@ def test_a_method_that_needs_an_atlas_is_refused_with_exit_code_2(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("uadbench: pca compares places of the brain")
+    assert capsys.readouterr().err.startswith("uadbench: pca needs volumes in MNI152")
 
 
 def test_the_protocol_has_no_grid_of_its_own() -> None:

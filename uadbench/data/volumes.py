@@ -68,6 +68,13 @@ class Volumes(Sequence[Volume]):
         """Packed images (B, R, A) of (volume, slice) pairs, as `prepared.encode` makes them."""
         return np.stack([self._prepared[volume].slice_codes(position) for volume, position in which])
 
+    def read_whole_codes(self, which: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """Packed images (B, R, A, S) of volumes (B,), as `prepared.encode` makes them but for the axes."""
+        codes = np.empty((len(which), *self.grid.shape), np.uint16)  # a cohort of them may be large
+        for place, volume in enumerate(which):
+            codes[place] = np.moveaxis(self._prepared[volume].codes, 0, -1)  # (S, R, A) -> (R, A, S)
+        return codes
+
     def read_slices(self, which: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Images (B, 1, R, A) float32 in [0, 1] and brain masks (B, R, A) of (volume, slice) pairs."""
         codes = self.read_codes(which)

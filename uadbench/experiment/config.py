@@ -230,8 +230,8 @@ def _check_pair(
     """Refuse a method on data that it cannot work on, and training on who is tested."""
     if rules.flat and card.template_space:
         raise UserError(
-            f"{config.method} compares places of the brain in MNI152, and {config.dataset} has slices "
-            "without geometry: choose a method that works on slices."
+            f"{config.method} needs volumes in MNI152, and {config.dataset} has slices without geometry: "
+            "choose a method that works on slices."
         )
     if train == test and test.within and config.split == splits.ALL_TEST:
         raise UserError(

@@ -4,7 +4,9 @@ Four halvings, a code, four doublings (MedIA 69:101952). Slices are padded to a 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -18,7 +20,13 @@ from uadbench.system.ranges import Count, Decay, Rate, Size, Steps, Width
 
 MULTIPLE = 16
 SLOPE = 0.3  # of LeakyReLU below 0: the default of Keras, in which Baur's code is written
-NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": nn.InstanceNorm2d,
+    "group": partial(nn.GroupNorm, 4),  # in any number of dimensions
+}
+CONVOLUTIONS: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}  # by the number of dimensions
+TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 def code_shape(rows: int, columns: int, width: int) -> tuple[int, int, int]:
@@ -26,30 +34,32 @@ def code_shape(rows: int, columns: int, width: int) -> tuple[int, int, int]:
     return width // 2, -(-rows // MULTIPLE), -(-columns // MULTIPLE)
 
 
-def encoder_layers(width: int, kernel: int = 5, norm: str = "batch") -> list[nn.Module]:
-    """From slices (B, 1, R, A) to the narrowest map (B, width / 2, R / 16, A / 16)."""
+def encoder_layers(width: int, kernel: int = 5, norm: str = "batch", dimensions: int = 2) -> list[nn.Module]:
+    """From slices (B, 1, R, A) to the narrowest map (B, width / 2, R / 16, A / 16); volumes alike."""
+    convolve = CONVOLUTIONS[dimensions]
 
     def halve(channels: int, filters: int) -> nn.Module:
-        convolution = nn.Conv2d(channels, filters, kernel, stride=2, padding=kernel // 2)
+        convolution = convolve(channels, filters, kernel, stride=2, padding=kernel // 2)
         return nn.Sequential(convolution, NORMS[norm](filters), nn.LeakyReLU(SLOPE))
 
     filters = [1, width, 2 * width, 4 * width, 4 * width]
-    return [*(halve(a, b) for a, b in pairwise(filters)), nn.Conv2d(filters[-1], width // 2, 1)]
+    return [*(halve(a, b) for a, b in pairwise(filters)), convolve(filters[-1], width // 2, 1)]
 
 
-def decoder_layers(width: int, kernel: int = 5, norm: str = "batch") -> list[nn.Module]:
-    """From the narrowest map to slices; the output is linear."""
+def decoder_layers(width: int, kernel: int = 5, norm: str = "batch", dimensions: int = 2) -> list[nn.Module]:
+    """From the narrowest map to slices, or to volumes; the output is linear."""
+    convolve = CONVOLUTIONS[dimensions]
 
     def double(channels: int, filters: int) -> nn.Module:
         padding = kernel // 2
-        convolution = nn.ConvTranspose2d(
+        convolution = TRANSPOSED[dimensions](
             channels, filters, kernel, stride=2, padding=padding, output_padding=1
         )
         return nn.Sequential(convolution, NORMS[norm](filters), nn.LeakyReLU(SLOPE))
 
     filters = [4 * width, 4 * width, 2 * width, width, width]
-    widen = [nn.Conv2d(width // 2, filters[0], 1), NORMS[norm](filters[0]), nn.ReLU()]
-    return [*widen, *(double(a, b) for a, b in pairwise(filters)), nn.Conv2d(width, 1, 1)]
+    widen = [convolve(width // 2, filters[0], 1), NORMS[norm](filters[0]), nn.ReLU()]
+    return [*widen, *(double(a, b) for a, b in pairwise(filters)), convolve(width, 1, 1)]
 
 
 def padded(image: Tensor) -> Tensor:

@@ -11,13 +11,25 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 REFUSED = "view size is not compatible"  # torch's words
 
 Answer = TypeVar("Answer")
 logger = logging.getLogger(__name__)
+
+
+def channels_last(dimensions: int) -> torch.memory_format:
+    """The layout of images (B, C, R, A) of two dimensions or (B, C, R, A, S) of three."""
+    return torch.channels_last_3d if dimensions == 3 else torch.channels_last
+
+
+def place(network: nn.Module, device: str) -> None:
+    """Bring a network, of convolutions in two dimensions or in three, to the device in this layout."""
+    dimensions = 3 if any(weight.dim() == 5 for weight in network.parameters()) else 2
+    network.to(device, memory_format=channels_last(dimensions))  # type: ignore[call-overload]
 
 
 class _Lenient(TorchFunctionMode):

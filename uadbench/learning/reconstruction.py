@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import scores, training
+from uadbench.learning.slices import Packed, Slices
 from uadbench.methods import Context, Method, Score, State, score_option
 
 
@@ -104,6 +105,8 @@ class NetworkMethod(Method):
 class LossMethod(NetworkMethod):
     """A `NetworkMethod` that is trained by one loss: `build`, `training_loss` and `score` are enough."""
 
+    drawn: ClassVar[type[Packed]] = Slices  # what a batch is made of
+
     @abstractmethod
     def training_loss(self, network: Any, batch: training.Batch) -> Tensor:
         """What is minimised over healthy slices and, with the network in evaluation mode, validated."""
@@ -113,7 +116,9 @@ class LossMethod(NetworkMethod):
         self.network_, self.device_ = self.build(), context.device
         schedule = training.Schedule.of(self)
         name = type(self).__module__.removesuffix(".method").rpartition(".")[2]  # the method's folder
-        training.train(self.network_, self.training_loss, train, val, context, schedule, name)
+        healthy = self.drawn(val, context.device) if len(val) else val
+        parts = self.drawn(train, context.device)
+        training.train(self.network_, self.training_loss, parts, healthy, context, schedule, name)
         return self
 
 

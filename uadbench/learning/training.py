@@ -24,8 +24,9 @@ from uadbench.learning.device import autocast as autocast  # methods find here a
 from uadbench.learning.device import drop_not_finite, fused, look, send
 from uadbench.learning.device import repeatable as repeatable
 from uadbench.learning.history import History, write_log
-from uadbench.learning.layout import any_layout, while_any_layout
+from uadbench.learning.layout import any_layout, channels_last, place, while_any_layout
 from uadbench.learning.slices import Batch as Batch
+from uadbench.learning.slices import Packed
 from uadbench.learning.slices import Slices as Slices
 from uadbench.methods import Context, Method, State
 
@@ -69,8 +70,8 @@ class Schedule:
 def train(
     network: nn.Module,
     loss: Callable[[Any, Batch], Tensor],
-    train: Volumes | Slices,
-    val: Volumes | Slices,
+    train: Volumes | Packed,
+    val: Volumes | Packed,
     context: Context,
     schedule: Schedule,
     name: str = "training",
@@ -79,9 +80,10 @@ def train(
     """Minimise the mean `loss` over random healthy slices with Adam; leaves the network ready to score.
 
     `name` tells the trainings of one fit apart. Without validation volumes the last weights are kept.
-    A method whose loss needs other slices too hands over the `Slices` it takes them from, packed once.
+    A method whose loss needs other slices too hands over the `Slices` it takes them from, packed once; one
+    that learns from whole volumes hands over these (`uadbench.learning.whole`).
     """
-    network.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(network, context.device)
     optimiser = fused(make_optimiser, context.device)(
         network.parameters(), weight_decay=schedule.weight_decay
     )
@@ -131,7 +133,7 @@ def loop(
     parts: Mapping[str, Any],
     kept: nn.Module,
     validate: Callable[[], float],
-    slices: Slices,
+    slices: Packed,
     context: Context,
     schedule: Schedule,
     name: str = "training",
@@ -193,7 +195,7 @@ def count_steps(history: History, losses: Sequence[Tensor], name: str, steps: in
 def mean_loss(
     loss: Callable[[Any, Batch], Tensor],
     network: nn.Module,
-    slices: Slices | None,
+    slices: Packed | None,
     context: Context,
     batch: int,
 ) -> float:
@@ -218,11 +220,15 @@ def predict(
 ) -> NDArray[np.float32]:
     """The network's answers (N, C, R, A) to slices (N, C, R, A), in batches made from these slices alone.
 
+    Or to whole volumes (N, C, R, A, S).
+
     Always float32 (no bf16, no TF32): a residual of two bf16 numbers near 1 moves in steps of 2^-8.
     """
 
+    layout = channels_last(images.ndim - 2)
+
     def ask(part: Tensor) -> Tensor:
-        return network(send(part, device).contiguous(memory_format=torch.channels_last)).float().cpu()
+        return network(send(part, device).contiguous(memory_format=layout)).float().cpu()
 
     def answer() -> Tensor:
         return torch.cat([ask(part) for part in torch.split(torch.from_numpy(images), batch)]).contiguous()
@@ -253,5 +259,5 @@ def weights(network: nn.Module) -> State:
 def load_weights(network: nn.Module, state: State, device: str) -> None:
     """Give a network the arrays that `weights` made, and make it ready to score."""
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(network, device)
     network.eval()
