@@ -60,7 +60,8 @@ def test_the_divergence_is_that_of_two_gaussians_by_hand() -> None:
     noisy = 0.6**0.5 * latent + 0.4**0.5 * noise
 
     def mean(noise: Tensor) -> Tensor:
-        return (noisy - 0.25 / 0.4**0.5 * noise) / 0.75**0.5  # Ho et al. 2020, eq. 11
+        found: Tensor = (noisy - 0.25 / 0.4**0.5 * noise) / 0.75**0.5  # Ho et al. 2020, eq. 11
+        return found
 
     expected = ((mean(noise) - mean(found)) ** 2 / (2 * 0.125)).mean(1, keepdim=True)
     torch.testing.assert_close(module.divergence(noise, found, shares, 1), expected, rtol=1e-4, atol=1e-5)
@@ -107,7 +108,7 @@ def test_without_healthy_validation_volumes_there_is_no_threshold(toy: Toy, tmp_
         tiny.fit(train, Volumes([], GRIDS["g48"]), Context(folder=tmp_path))
 
 
-# ---- drawn anew --------------------------------------------------------------------------------------
+# ---- resampled --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("start", "evaluations"), [(999, 20), (400, 7)])
@@ -140,7 +141,7 @@ def test_at_each_level_the_network_sees_the_true_surroundings_noised() -> None:
         assert deviation == pytest.approx(expected, rel=0.05)
 
 
-def test_only_latents_above_the_threshold_are_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_latents_above_the_threshold_are_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
     method = prepared(lambda noisy, time: noisy, threshold=0.5)
     latent = torch.zeros(1, 2, 1, 3)
     monkeypatch.setattr(method, "divergence", lambda _: torch.tensor([0.4, 0.5, 0.6]).view(1, 1, 1, 3))
@@ -148,7 +149,7 @@ def test_only_latents_above_the_threshold_are_drawn_anew(monkeypatch: pytest.Mon
     assert method.heal(latent)[0, 0, 0].tolist() == [0, 0, 1]
 
 
-def test_the_score_is_the_residual_where_latents_were_drawn_anew() -> None:
+def test_the_score_is_the_residual_where_latents_were_resampled() -> None:
     method = prepared(lambda noisy, time: noisy)
     latent = torch.zeros(1, 2, 2, 2)
     healed = latent.clone()

@@ -36,19 +36,19 @@ def divergence(noise: Tensor, found: Tensor, alpha_bar: Tensor, level: int) -> T
 
 @dataclass
 class LDM(Stochastic, LatentMethod):
-    """Learns to see noise in healthy latents; latents in which that fails are drawn anew."""
+    """Learns to see noise in healthy latents; latents in which that fails are resampled."""
 
     alpha_bar = diffusion.linear()
 
     percentile: Percentile = fit_option(
-        97.5, "of the divergences of healthy validation latents: what is above is drawn anew; Pinaya 2022"
+        97.5, "of the divergences of healthy validation latents: what is above is resampled; Pinaya 2022"
     )
     first: Level = fit_option(750, "largest noise level of the divergence; this suite's choice")
     last: Annotated[int, Meta(ge=1, le=999)] = fit_option(
         250, "smallest noise level of the divergence; this suite's choice"
     )
     levels: Evaluations = fit_option(50, "levels of the divergence, evenly spaced; this suite's choice")
-    start: Level = score_option(999, "noise level from which latents are drawn anew; 999: from noise alone")
+    start: Level = score_option(999, "noise level from which latents are resampled; 999: from noise alone")
     evaluations: Size = score_option(100, "of the network from there, in equal steps; this suite's choice")
     eta: Share = score_option(1.0, "noise put back in the chain; 0: DDIM, 1: DDPM; this suite's choice")
 
@@ -66,7 +66,7 @@ class LDM(Stochastic, LatentMethod):
         return functional.mse_loss(network(diffusion.noised(latent, noise, share), level), noise)
 
     def fit_latent(self, slices: training.Slices, healthy: Packed, context: Context) -> None:
-        """Train the network, then find the threshold of what is drawn anew."""
+        """Train the network, then find the threshold of what is resampled."""
         if isinstance(healthy, Volumes):
             raise UserError("ldm finds its threshold on healthy validation volumes: it needs some.")
         super().fit_latent(slices, healthy, context)
@@ -95,7 +95,7 @@ class LDM(Stochastic, LatentMethod):
         return total / self.levels
 
     def heal(self, latent: Tensor) -> Tensor:
-        """Latents whose divergence is above the threshold drawn anew, given the others."""
+        """Latents whose divergence is above the threshold resampled, given the others."""
         mask = self.divergence(latent) > self.network_["latent"].threshold
         return torch.where(mask, self.inpaint(latent, mask), latent)
 
@@ -113,7 +113,7 @@ class LDM(Stochastic, LatentMethod):
         return noisy
 
     def own_score(self, latent: Tensor, healed: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """Residual of the decoded slices where latents were drawn anew, with soft edges; 0 elsewhere."""
+        """Residual of the decoded slices where latents were resampled, with soft edges; 0 elsewhere."""
         drawn = (healed != latent).any(1, keepdim=True).float()
         factor, (rows, columns) = self.network_["autoencoder"].factor, before.shape[-2:]
         mask = functional.interpolate(drawn, scale_factor=factor, mode="bilinear")[..., :rows, :columns]
