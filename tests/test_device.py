@@ -41,7 +41,10 @@ from uadbench.system.errors import UserError
 Toy = Callable[..., list[Prepared]]
 SCHEDULE = training.Schedule(steps=2, batch=2, learning_rate=1e-2)
 # Two steps of each training: the first one makes the optimiser's state, the second finds it there.
-FEW = {"steps": 2, "encoder_steps": 2, "validate_every": 2, "warm_up": 0, "slices": 16, "tv_weight": 1.0}
+FEW = {
+    "steps": 2, "encoder_steps": 2, "autoencoder_steps": 2, "reflow_steps": 2, "validate_every": 2,
+    "warm_up": 0, "slices": 16, "tv_weight": 1.0,
+}  # fmt: skip
 STAGES = {"steps": 6, "warmup_share": 1 / 3, "restore_share": 1 / 3}  # of DAL-R, two each
 # What is read for good reason, once in a fit or a few times for a scan: the row's folder, what reads it, what
 # is put in its place here, and the reason.
