@@ -237,8 +237,9 @@ class Summary(Facts, frozen=True, kw_only=True):
 
 # ---- rounding -----------------------------------------------------------------------------------
 
-# A scan's score orders scans, at whatever magnitude a method's scores have; an option is what was set, small as
-# it may be; a float32 threshold comes back as it was from 9 significant digits; anything else is read by people.
+# A scan's score orders scans, at whatever magnitude a method's scores have; an option is what was set, small
+# as it may be; a float32 threshold comes back as it was from 9 significant digits; anything else is read by
+# people.
 _EXACT = {
     "parameters": 17,
     "threshold": 9,
