@@ -115,6 +115,25 @@ def test_a_gaussian_keeps_the_sum_and_has_its_deviation() -> None:
     assert float(found[20, 22] / found[20, 20]) == pytest.approx(np.exp(-0.5), rel=1e-5)
 
 
+def test_groups_of_one_channel_which_would_hide_the_time_are_refused() -> None:
+    def answers(groups: int) -> list[torch.Tensor]:
+        method = methods.load("reflect")(**(TINY | {"groups": groups}))
+        torch.manual_seed(0)
+        network: Any = method.build_latent()  # type: ignore[attr-defined]
+        for weights in network.parameters():
+            weights.requires_grad_(False).add_(0.1 * torch.randn_like(weights))  # the last ones begin at 0
+        latent = torch.randn(1, 4, 12, 14)
+        return [network(latent, torch.tensor([time])) for time in (0, 999)]
+
+    early, late = answers(8)
+    torch.testing.assert_close(early, late, atol=1e-4, rtol=0)
+    early, late = answers(4)
+    assert float((early - late).abs().max()) > 0.01
+    with pytest.raises(ValueError, match="two channels or more"):
+        methods.load("reflect")(**(TINY | {"groups": 8})).check()
+    methods.load("reflect")(**TINY).check()
+
+
 # ---- two trainings --------------------------------------------------------------------------------
 
 

@@ -89,6 +89,12 @@ class LatentMethod(NetworkReconstruction):
         `before` and `after` are slices (N, 1, R, A) in [-1, 1].
         """
 
+    def check(self) -> None:
+        """Refuse groups of one channel: their normalisation takes out what tells the network the time."""
+        super().check()
+        if min(channels_of(self.width, self.multiples)) < 2 * self.groups:
+            raise ValueError("width and multiples have to leave two channels or more for each of the groups")
+
     def outputs(self) -> int:
         """Channels of the answers of the network in the latents."""
         return self.latent_channels
