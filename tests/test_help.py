@@ -52,7 +52,7 @@ def test_one_method_or_data_set_is_shown_without_anything_heavy(runtime: Runtime
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("run -m vae", {"vae", "vae_restoration"}),
+        ("run -m vae", {"vae", "vae3d", "vae_restoration"}),
         ("run -m vae -d wm", {"wmh17"}),
         ("run -m vae -d lgg --contrast ", {"FLAIR", "T1", "T1c"}),
         ("run -m vae --preset d", {"demo"}),

@@ -64,4 +64,4 @@ def test_the_baselines_of_every_table_run_on_the_evaluation_grid(preset: str) ->
 def test_no_label_reaches_a_method_by_type() -> None:
     assert {f.name for f in fields(Volume)} == {"image", "brain", "spacing_mm", "contrasts"}
     public = {key for key in dir(Volumes) if not key.startswith("_")}
-    assert public <= {"slices", "read_slices", "read_codes", "index", "count"}
+    assert public <= {"slices", "read_slices", "read_codes", "read_whole_codes", "index", "count"}

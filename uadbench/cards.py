@@ -16,7 +16,9 @@ from uadbench.system import toml
 from uadbench.system.errors import UserError, unknown
 
 Preset = Literal["ci", "demo", "small", "paper"]
-Family = Literal["baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature"]
+Family = Literal[
+    "baseline", "AE", "VAE", "GAN", "transformer", "diffusion", "disentangled", "restoration", "feature"
+]
 Contrast = Literal["T1", "T1c", "T2", "FLAIR", "PD", "DWI", "ADC", "SWI", "T2star"]
 Role = Literal["healthy", "lesion", "both"]
 Population = Literal["volunteers", "patients", "implanted", "synthetic"]  # of whoever has lesions, if any

@@ -48,7 +48,7 @@ class VQVAETransformer(NetworkReconstruction):
     rounds: Size = score_option(3, "of replacing unlikely codes; this suite's choice")
     blur: Smoothing = score_option(1.0, "deviation in codes of the mask's Gaussian; this suite's choice")
     score_kind: str = score_option(
-        OWN, "own: residual times mask; else a residual that all tables share", (OWN, *scores.KINDS)
+        "own", "own: residual times mask; else a residual that all tables share", (OWN, *scores.KINDS)
     )
     score_batch: Size = score_option(16, "slices that pass a network at once")
 

@@ -70,7 +70,7 @@ class LatentMethod(NetworkReconstruction):
     ema: Decay = fit_option(0.0, "decay of the averaged weights in the latents; 0: none")
     validate_every: Steps = fit_option(1000, "steps between validations; this suite's choice")
     score_kind: str = score_option(
-        OWN, "own: that of the paper; else a residual that all tables share", (OWN, *scores.KINDS)
+        "own", "own: that of the paper; else a residual that all tables share", (OWN, *scores.KINDS)
     )
     score_batch: Size = score_option(16, "slices that pass a network at once")
 

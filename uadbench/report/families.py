@@ -22,7 +22,7 @@ ALL = "all kinds"
 STYLES: Mapping[str, tuple[str, str]] = {
     "baseline": ("#000000", "x"), "AE": ("#0072B2", "o"), "VAE": ("#56B4E9", "s"), "GAN": ("#CC79A7", "P"),
     "diffusion": ("#D55E00", "^"), "disentangled": ("#E69F00", "D"), "restoration": ("#009E73", "v"),
-    "feature": ("#8C6D1F", "*"), UNKNOWN: ("#777777", "."),
+    "feature": ("#8C6D1F", "*"), "transformer": ("#5D3A9B", "X"), UNKNOWN: ("#777777", "."),
 }  # fmt: skip
 DASHES = (
     "solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)),
