@@ -19,7 +19,18 @@ from uadbench.cards import FAMILIES, method_cards
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.facts import Exclusion
 from uadbench.experiment.record import Stored
-from uadbench.report import cost, evidence, formats, leaderboard, names, numbers, page, strata, views
+from uadbench.report import (
+    cost,
+    evidence,
+    families,
+    formats,
+    leaderboard,
+    names,
+    numbers,
+    page,
+    strata,
+    views,
+)
 from uadbench.report.columns import Column
 from uadbench.report.field import collection
 from uadbench.report.leaderboard import Table
@@ -462,3 +473,12 @@ def test_subgroups_have_the_values_of_the_views(tables: list[Table], document: D
         (line,) = [line for line in lines if line[0] == name]
         assert line[place].startswith(numbers.rounded(value, low, high))
         assert views.show_stratum(one, "recall").endswith("*") == line[place].endswith("*")
+
+
+def test_every_family_has_a_colour_and_a_marker_of_its_own() -> None:
+    css = (Path(page.__file__).parent / "page.css").read_text()
+    for family in (*FAMILIES, families.UNKNOWN):
+        assert f".{board.colour(family)} {{" in css
+        assert css.count(f"--{board.colour(family).replace('family', 'f')}:") == 2  # light and dark
+    assert len(set(families.STYLES.values())) == len(FAMILIES) + 1
+    assert {*families.STYLES} == {*FAMILIES, families.UNKNOWN}

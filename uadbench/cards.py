@@ -17,7 +17,7 @@ from uadbench.system.errors import UserError, unknown
 
 Preset = Literal["ci", "demo", "small", "paper"]
 Family = Literal[
-    "baseline", "AE", "VAE", "GAN", "transformer", "diffusion", "disentangled", "restoration", "feature"
+    "baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature", "transformer"
 ]
 Contrast = Literal["T1", "T1c", "T2", "FLAIR", "PD", "DWI", "ADC", "SWI", "T2star"]
 Role = Literal["healthy", "lesion", "both"]
