@@ -42,7 +42,7 @@ def test_what_is_written_keeps_the_contracts(tmp_path: Path, monkeypatch: pytest
     scaffold.write_template("datasets", "new_dataset_here", tmp_path)
     monkeypatch.setenv(PLUGINS_VARIABLE, str(tmp_path))
 
-    for command, checks in (("check-method new_method_here", 16), ("check-dataset new_dataset_here", 5)):
+    for command, checks in (("check-method new_method_here", 17), ("check-dataset new_dataset_here", 5)):
         lines = uadbench(*command.split()).splitlines()
         assert [line for line in lines if not line.startswith("passed: ")] == []
         assert len(lines) == checks
