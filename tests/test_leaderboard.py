@@ -271,11 +271,12 @@ def test_below_a_row_without_a_rank_no_place_is_known() -> None:
 
 def test_a_trained_row_that_does_not_beat_random_scores_is_not_judged(demo_records: list[Stored]) -> None:
     chance = next(one for one in demo_records if one.record.method == "random")
-    weak = Stored(replace(chance.record, method="pca", trained=True), chance.path)  # scores as random ones do
-    others = [one for one in demo_records if one.record.method != "pca"]
-    (table,) = leaderboard.tables([*others, weak], resamples=200)
+    weak = Stored(replace(chance.record, method="vae", trained=True), chance.path)  # scores as random ones do
+    fitted = Stored(replace(chance.record, method="mean_residual", trained=True), chance.path)
+    (table,) = leaderboard.tables([*demo_records, weak, fitted], resamples=200)
     by_method = dict(zip([row.method for row in table.rows], formats.ranked(table), strict=True))
-    assert by_method["pca"] == "?"
+    assert by_method["vae"] == "?"
+    assert by_method["mean_residual"] == "-"  # a baseline has nothing more to learn
     assert by_method["intensity"] == "1"
     assert any(note.startswith("? not trained enough to judge") for note in formats.notes(table))
 

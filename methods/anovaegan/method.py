@@ -45,12 +45,12 @@ class AnoVAEGAN(Baur):
         for module in (network, critic):
             module.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        def judge(batch: training.Batch, _: int) -> Tensor:
+        def judge(batch: training.Batch, step: int) -> Tensor:
             with torch.no_grad():
                 restored, _ = self.restore(network, batch.image)
             return critic_loss(critic, to_range(batch.image), to_range(restored), self.penalty)
 
-        def restore(batch: training.Batch, _: int) -> Tensor:
+        def restore(batch: training.Batch, step: int) -> Tensor:
             restored, bound = self.restore(network, batch.image)
             return self.deceive(bound, critic(to_range(restored)), batch.image[0].numel())
 

@@ -21,7 +21,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning.checkpoint import Checkpoint, random_states, set_random_states
 from uadbench.learning.device import autocast as autocast  # methods find here all that a training takes
-from uadbench.learning.device import drop_not_finite, fused, look, send
+from uadbench.learning.device import drop_not_finite, fused, send
+from uadbench.learning.device import look as look
 from uadbench.learning.device import repeatable as repeatable
 from uadbench.learning.history import History, write_log
 from uadbench.learning.layout import any_layout, channels_last, place, while_any_layout

@@ -213,12 +213,13 @@ def _table(group: Sequence[Stored], sort: str, resamples: int, further: Sequence
 
 
 def _reasons(rows: Sequence[Row], kept: Sequence[Kept]) -> list[str]:
-    """Why each row has no rank; a trained one that does not beat random scores cannot be judged yet."""
+    """Why each row has no rank; a learned one that does not beat random scores cannot be judged yet."""
     chance = [own for row, own in zip(rows, kept, strict=False) if row.method == ranking.CHANCE]
     weak = {
         row.facts
         for row, own in zip(rows, kept, strict=False)
-        if row.trained and not all(ranking.is_shown_to_beat(own, one) for one in chance)
+        if ranking.is_learned(row.method, row.trained)
+        and not all(ranking.is_shown_to_beat(own, one) for one in chance)
     }
     return [ranking.UNTRAINED if row.facts in weak else row.unranked for row in rows]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from uadbench.cards import method_cards
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.uncertainty import FEW_PERSONS
 from uadbench.experiment.record import RunRecord
@@ -31,6 +32,12 @@ def after_those_without_rank(reasons: Sequence[str]) -> list[str]:
     """The reasons of rows, best first; below one of which no order is claimed no place is known either."""
     first = next((place for place, reason in enumerate(reasons) if reason), len(reasons))
     return [reason or (BELOW if place > first else "") for place, reason in enumerate(reasons)]
+
+
+def is_learned(method: str, trained: bool) -> bool:
+    """Whether a row could learn more: a baseline that is fitted, such as a mean of healthy maps, could not."""
+    card = method_cards().get(method)
+    return trained and (card is None or card.family != "baseline")
 
 
 def is_shown_to_beat(row: Kept, chance: Kept) -> bool:
