@@ -35,7 +35,7 @@ def after_those_without_rank(reasons: Sequence[str]) -> list[str]:
 
 
 def is_learned(method: str, trained: bool) -> bool:
-    """Whether a row could learn more: a baseline that is fitted, such as a mean of healthy maps, could not."""
+    """Whether a row could learn more: a fitted baseline, such as a mean of healthy maps, could not."""
     card = method_cards().get(method)
     return trained and (card is None or card.family != "baseline")
 
