@@ -42,8 +42,9 @@ def test_the_critics_value_of_a_slice_does_not_depend_on_its_batch() -> None:
 
 def test_the_losses_are_those_of_the_game() -> None:
     """Critic: made - real + weight * penalty; generator: - made (Gulrajani 2017, algorithm 1)."""
-    critic = nn.Sequential(nn.Flatten(), nn.Linear(16, 1, bias=False))
-    nn.init.constant_(critic[1].weight, 0.5)  # penalty (2 - 1)^2 = 1
+    linear = nn.Linear(16, 1, bias=False)
+    nn.init.constant_(linear.weight, 0.5)  # penalty (2 - 1)^2 = 1
+    critic = nn.Sequential(nn.Flatten(), linear)
     generator = nn.Sequential(nn.Linear(3, 16), nn.Unflatten(1, (1, 2, 8)))
     game = module.Game(generator, critic, latent_dim=3, penalty=10.0)
     real, fake = torch.full((4, 1, 2, 8), 0.5), torch.full((4, 1, 2, 8), -0.25)
