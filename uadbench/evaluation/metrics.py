@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import psi
 
+from uadbench.evaluation.ordinals import below_and_at
 from uadbench.system.errors import UserError
 
 Counts = NDArray[Any]  # integers, or floats in a weighted sum
@@ -108,13 +109,18 @@ def checked(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Voxels:
     return scores.reshape(-1), labels.reshape(-1)
 
 
-def require_finite(scores: NDArray[np.float32]) -> None:
-    """Refuse NaN and infinite scores: they have no place in the order of voxels."""
+def lowest_of(scores: NDArray[np.float32]) -> np.float32:
+    """The lowest score, infinity where there is none.
+
+    Refuses NaN and infinite scores: they have no place in the order of voxels.
+    """
+    lowest, highest = (scores.min(), scores.max()) if scores.size else (np.float32("inf"), np.float32(0))
     # A NaN or an infinity always shows in the minimum or the maximum.
-    if scores.size and not (np.isfinite(scores.min()) and np.isfinite(scores.max())):
+    if scores.size and not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ValueError(
             "Expected finite scores, got NaN or infinity: correct the score map before measuring it."
         )
+    return lowest
 
 
 def measure(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
@@ -123,17 +129,16 @@ def measure(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
     Exact, from how many negatives lie below each positive; nothing else counts.
     """
     scores, labels = checked(scores, labels)
-    require_finite(scores)
-    positive_scores, negative_scores = scores[labels], scores[~labels]
-    n_positives, n_negatives = positive_scores.size, negative_scores.size
+    lowest_of(scores)
+    n_positives = int(np.count_nonzero(labels))
+    n_negatives = scores.size - n_positives
     if not n_positives:
         return _undefined(n_negatives)
-    positive_scores.sort()
-    negative_scores.sort()
+    positive_scores = np.sort(scores[labels])
     first = np.flatnonzero(np.append(True, positive_scores[1:] != positive_scores[:-1]))
     values, tied = positive_scores[first], np.diff(first, append=n_positives)
-    below = np.searchsorted(negative_scores, values, "left")
-    equal = np.searchsorted(negative_scores, values, "right") - below
+    below, equal = below_and_at(values, scores)
+    below, equal = below - first, equal - tied  # without the positives
     true_positives, false_positives = n_positives - first, n_negatives - below
     precision = true_positives / (true_positives + false_positives)
     dices = dice(true_positives, false_positives, n_positives)

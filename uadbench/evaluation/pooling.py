@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.evaluation.counting import Look, count_scores, sharpened
-from uadbench.evaluation.histogram import LARGEST, ScoreHistogram, each_once, ordinals, scores_at, total
+from uadbench.evaluation.histogram import ScoreHistogram, each_once, total
 from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, Ranked, curve_of, dice
+from uadbench.evaluation.ordinals import LARGEST, ordinals, scores_at
 from uadbench.protocol import FALSE_POSITIVE_RATES
 
 POOLED = 0.75 * AP_BOUND  # what pieces may leave open of pooled AP: some subjects alone may be less certain
