@@ -30,6 +30,7 @@ from uadbench.evaluation.details import (
     surface_dice,
     swept,
 )
+from uadbench.evaluation.ground import Ground
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.evaluation.scan_facts import scan_score
 from uadbench.evaluation.view import View
@@ -48,11 +49,15 @@ def view_of(scores: NDArray[np.float32], lesion: Mask, brain: Mask, profile: str
     """A scan of 1 mm voxels, of which nothing is ignored."""
     grid = Grid("test", cast("tuple[int, int, int]", scores.shape), 1.0, (0.0, 0.0, 0.0))
     nothing = np.zeros(grid.shape, bool)
-    return View(
-        grid=grid, profile=PROFILES[profile], scale=1.0, voxel_size=grid.voxel_ml,
-        inside=brain, lesion=lesion & brain, ignored=nothing,
-        scores=np.where(brain, scores, -9).astype(np.float32), box=ALL,
-    )  # fmt: skip
+    ground = Ground(grid, 1.0, grid.voxel_ml, brain, lesion & brain, nothing, brain, ALL)
+    return View(ground, PROFILES[profile], scores[brain])
+
+
+def volume_of(view: View) -> NDArray[np.float32]:
+    """The map, lower than all scores where nothing is evaluated."""
+    scores = np.full(view.ground.grid.shape, -9, np.float32)
+    scores[view.ground.inside] = view.vector
+    return scores
 
 
 def random_scan(seed: int, profile: str = "raw") -> View:
@@ -92,20 +97,20 @@ def real_views(request: pytest.FixtureRequest, real_scans: Any) -> Iterator[View
 def counted_by_scipy(view: View, called: Mask) -> list[int]:
     """Lesions, found lesions and false components, one component after the other."""
     around = np.ones((3, 3, 3))
-    lesions, count = ndimage.label(view.lesion, around)
+    lesions, count = ndimage.label(view.ground.lesion, around)
     own = [lesions == n + 1 for n in range(count)]
     found = sum((one & called).sum() >= FOUND_FRACTION * one.sum() for one in own)
     predicted, n_predicted = ndimage.label(called, around)
-    false = sum(not (view.lesion & (predicted == n + 1)).any() for n in range(n_predicted))
+    false = sum(not (view.ground.lesion & (predicted == n + 1)).any() for n in range(n_predicted))
     return [count, int(found), false]
 
 
 @pytest.mark.parametrize("seed", CASES)
 def test_lesions_found_and_false_components_are_those_of_scipy(seed: int) -> None:
     view = random_scan(seed)
-    called = view.called(float(np.quantile(view.scores[view.inside], 0.9)))
+    called = view.called(float(np.quantile(view.vector, 0.9)))
 
-    by_size = view.lesions.against(called)
+    by_size = view.ground.lesions.against(called)
 
     assert by_size.sum(0)[[LESIONS, FOUND, FALSE]].tolist() == counted_by_scipy(view, called)
     labels, sizes = components(called)
@@ -127,14 +132,14 @@ def test_components_of_slices_end_with_their_slice() -> None:
 @pytest.mark.slow
 def test_components_of_real_scans_are_those_of_skimage(real_views: Iterator[View]) -> None:
     for view in real_views:
-        called = view.called(float(np.quantile(view.scores[view.inside], 0.98)))
-        lesions = shapes.label(view.lesion, connectivity=3)
+        called = view.called(float(np.quantile(view.vector, 0.98)))
+        lesions = shapes.label(view.ground.lesion, connectivity=3)
         sizes = np.bincount(lesions.ravel())
         found = np.bincount(lesions[called], minlength=len(sizes)) >= FOUND_FRACTION * sizes
         predicted = shapes.label(called, connectivity=3)
-        false = predicted.max() - len(set(np.unique(predicted[view.lesion])) - {0})
+        false = predicted.max() - len(set(np.unique(predicted[view.ground.lesion])) - {0})
         expected = [len(sizes) - 1, int(found[1:].sum()), false]
-        assert view.lesions.against(called).sum(0).tolist() == expected
+        assert view.ground.lesions.against(called).sum(0).tolist() == expected
 
 
 # ---- surface Dice --------------------------------------------------------------------------------
@@ -149,10 +154,12 @@ def surface_dice_of_its_authors(called: Mask, lesion: Mask, spacing_mm: float) -
 @pytest.mark.parametrize("seed", CASES)
 def test_surface_dice_is_that_of_its_authors(seed: int) -> None:
     view = random_scan(seed)
-    called = view.called(float(np.quantile(view.scores[view.inside], 0.95)))
+    called = view.called(float(np.quantile(view.vector, 0.95)))
     for spacing_mm in (1.0, 0.87, 2.0):
-        expected = surface_dice_of_its_authors(called, view.lesion, spacing_mm)
-        assert surface_dice(called, view.lesion, (spacing_mm,) * 3) == pytest.approx(expected, abs=1e-6)
+        expected = surface_dice_of_its_authors(called, view.ground.lesion, spacing_mm)
+        assert surface_dice(called, view.ground.lesion, (spacing_mm,) * 3) == pytest.approx(
+            expected, abs=1e-6
+        )
 
 
 def test_surface_dice_where_a_mask_is_empty() -> None:
@@ -167,9 +174,9 @@ def test_surface_dice_where_a_mask_is_empty() -> None:
 @pytest.mark.slow
 def test_surface_dice_of_real_scans_is_that_of_its_authors(real_views: Iterator[View]) -> None:
     for view in real_views:
-        called = view.called(float(np.quantile(view.scores[view.inside], 0.98)))
-        expected = surface_dice_of_its_authors(called, view.lesion, 1.0)
-        assert surface_dice(called, view.lesion, (1.0,) * 3) == pytest.approx(expected, abs=1e-5)
+        called = view.called(float(np.quantile(view.vector, 0.98)))
+        expected = surface_dice_of_its_authors(called, view.ground.lesion, 1.0)
+        assert surface_dice(called, view.ground.lesion, (1.0,) * 3) == pytest.approx(expected, abs=1e-5)
 
 
 # ---- FROC ----------------------------------------------------------------------------------------
@@ -177,8 +184,15 @@ def test_surface_dice_of_real_scans_is_that_of_its_authors(real_views: Iterator[
 
 def totals(views: list[View]) -> NDArray[np.float64]:
     """The last line of a sweep: non-lesion voxels, lesions, scans, lesions."""
-    lesions = sum(int(view.lesions.counts.sum()) for view in views)
-    return np.array([sum((view.inside & ~view.lesion).sum() for view in views), lesions, len(views), lesions])
+    lesions = sum(int(view.ground.lesions.counts.sum()) for view in views)
+    return np.array(
+        [
+            sum((view.ground.inside & ~view.ground.lesion).sum() for view in views),
+            lesions,
+            len(views),
+            lesions,
+        ]
+    )
 
 
 def summed(views: list[View], thresholds: NDArray[np.float32], counted: int) -> NDArray[np.float64]:
@@ -224,12 +238,14 @@ def test_froc_is_that_of_monai_where_components_stand_apart(seed: int) -> None:
 @pytest.mark.parametrize("profile", ["raw", "dae20"])
 def test_sweeps_count_what_a_threshold_leaves(profile: str) -> None:
     view = random_scan(3, profile)
-    thresholds = np.quantile(view.scores[view.inside], [0.99, 0.95, 0.8]).astype(np.float32)
+    thresholds = np.quantile(view.vector, [0.99, 0.95, 0.8]).astype(np.float32)
 
     found = swept(view, Sweep(thresholds, 2))
 
     for line, threshold in zip(found, thresholds, strict=True):
-        assert line[CALLED] == (view.inside & ~view.lesion & (view.scores >= threshold)).sum()
+        assert (
+            line[CALLED] == (view.ground.inside & ~view.ground.lesion & (volume_of(view) >= threshold)).sum()
+        )
     for line, threshold in zip(found[:2], thresholds[:2], strict=True):
         assert line[[HITS, FALSES]].tolist() == counted_by_scipy(view, view.called(float(threshold)))[1:]
     assert np.isnan(found[2, [HITS, FALSES]]).all()
@@ -247,17 +263,19 @@ def test_what_is_found_after_components_have_merged_costs_what_there_was_before(
 @pytest.mark.slow
 def test_froc_of_real_scans_is_that_of_components_counted_by_skimage(real_views: Iterator[View]) -> None:
     for view in real_views:
-        thresholds = np.quantile(view.scores[view.inside & ~view.lesion], 1 - np.array(FROC_RATES[::5]))
+        thresholds = np.quantile(
+            volume_of(view)[view.ground.inside & ~view.ground.lesion], 1 - np.array(FROC_RATES[::5])
+        )
         sums = summed([view], thresholds.astype(np.float32), len(thresholds))
-        lesions = shapes.label(view.lesion, connectivity=3)
+        lesions = shapes.label(view.ground.lesion, connectivity=3)
         sizes = np.bincount(lesions.ravel())
         curve = []
         for threshold in thresholds.astype(np.float32):
-            called = view.inside & (view.scores >= threshold)
+            called = view.ground.inside & (volume_of(view) >= threshold)
             found = np.bincount(lesions[called], minlength=len(sizes)) >= FOUND_FRACTION * sizes
             predicted = shapes.label(called, connectivity=3)
             curve.append(
-                [found[1:].sum(), predicted.max() - len(set(np.unique(predicted[view.lesion])) - {0})]
+                [found[1:].sum(), predicted.max() - len(set(np.unique(predicted[view.ground.lesion])) - {0})]
             )
         assert sums[0, :-1][:, [HITS, FALSES]].tolist() == curve
 
@@ -275,9 +293,9 @@ def area_to_limit(rate: NDArray[np.float64], overlap: NDArray[np.float64]) -> fl
 
 def aupro_by_regions(view: View) -> float:
     """As anomalib defines it: the mean over regions of true-positive rates, at every distinct score."""
-    scores, labels = view.scores[view.inside], view.lesion[view.inside]
+    scores, labels = view.vector, view.ground.lesion[view.ground.inside]
     rate, _, thresholds = roc_curve(labels, scores, drop_intermediate=False)
-    regions = shapes.label(view.lesion, connectivity=3)[view.inside]
+    regions = shapes.label(view.ground.lesion, connectivity=3)[view.ground.inside]
     each = [
         [(scores[regions == n] >= threshold).mean() for threshold in thresholds]
         for n in range(1, regions.max() + 1)
@@ -287,10 +305,10 @@ def aupro_by_regions(view: View) -> float:
 
 def aupro_by_sorting(view: View) -> float:
     """The same, of any number of voxels."""
-    regions = shapes.label(view.lesion, connectivity=3)[view.inside]
+    regions = shapes.label(view.ground.lesion, connectivity=3)[view.ground.inside]
     sizes = np.bincount(regions)
-    order = np.argsort(-view.scores[view.inside], kind="stable")
-    ranked, regions = view.scores[view.inside][order], regions[order]
+    order = np.argsort(-view.vector, kind="stable")
+    ranked, regions = view.vector[order], regions[order]
     last = np.append(ranked[1:] != ranked[:-1], True)
     overlap = np.where(regions > 0, 1 / sizes[regions], 0).cumsum()[last] / (len(sizes) - 1)
     rate = (regions == 0).cumsum()[last] / (regions == 0).sum()
@@ -298,7 +316,9 @@ def aupro_by_sorting(view: View) -> float:
 
 
 def own_aupro(view: View) -> float:
-    rates = np.unique(np.quantile(view.scores[view.inside & ~view.lesion], 1 - np.array(RATES)))[::-1]
+    rates = np.unique(
+        np.quantile(volume_of(view)[view.ground.inside & ~view.ground.lesion], 1 - np.array(RATES))
+    )[::-1]
     return float(aupro_of(summed([view], rates.astype(np.float32), 0)[:, :, [CALLED, OVERLAP]])[0])
 
 
@@ -322,15 +342,15 @@ def test_aupro_of_real_scans_is_that_of_all_thresholds(real_views: Iterator[View
 
 def check_ap_by_size(view: View) -> None:
     found = detail_of(view, None, dict.fromkeys(OPERATING_POINTS), Sweep(np.empty(0, np.float32), 0))
-    lesions = shapes.label(view.lesion, connectivity=3)
+    lesions = shapes.label(view.ground.lesion, connectivity=3)
     band = np.searchsorted(SIZE_LIMITS_ML, np.bincount(lesions.ravel()) / 1000, "right")
-    others = view.inside & ~view.lesion
+    others = view.ground.inside & ~view.ground.lesion
     for number, own in enumerate(found["size_ap"]):
-        wanted = view.lesion & (band[lesions] == number)
+        wanted = view.ground.lesion & (band[lesions] == number)
         assert np.isnan(own) == (not wanted.any())
         if wanted.any():
             among = wanted | others
-            expected = average_precision_score(wanted[among], view.scores[among])
+            expected = average_precision_score(wanted[among], volume_of(view)[among])
             assert own == pytest.approx(expected, abs=1e-9)
 
 
@@ -417,11 +437,11 @@ def test_scan_level_figures_of_real_scans_are_those_of_sklearn(
 @pytest.mark.parametrize("seed", CASES)
 def test_lesion_f1_is_that_of_sklearn_on_a_list_of_lesions_and_components(seed: int) -> None:
     view = random_scan(seed)
-    called = view.called(float(np.quantile(view.scores[view.inside], 0.95)))
+    called = view.called(float(np.quantile(view.vector, 0.95)))
     n_lesions, n_found, n_false = counted_by_scipy(view, called)
     evidence = SimpleNamespace(
         record=SimpleNamespace(headline="raw"),
-        lesion_counts=lambda point: view.lesions.against(called).sum(0)[None].astype(float),
+        lesion_counts=lambda point: view.ground.lesions.against(called).sum(0)[None].astype(float),
         ill_weights=np.ones((1, 1), np.int64),
     )
     truth = [1] * n_lesions + [0] * n_false

@@ -158,8 +158,8 @@ def test_a_shortcut_is_said_in_every_format(made: RunRecord) -> None:
 
 
 def test_ten_statistics_of_a_known_distribution() -> None:
-    values = np.repeat(np.array([0.25, 0.75], np.float32), 500)
-    found = dict(zip(scan_facts.STATISTICS, scan_facts.intensity_statistics(values), strict=True))
+    levels, counts = np.array([0.25, 0.75], np.float32), np.array([500, 500])
+    found = dict(zip(scan_facts.STATISTICS, scan_facts.intensity_statistics(levels, counts), strict=True))
     assert len(found) == 10
     assert found["mean"] == 0.5
     assert found["deviation"] == 0.25
@@ -167,7 +167,7 @@ def test_ten_statistics_of_a_known_distribution() -> None:
     assert found["kurtosis"] == pytest.approx(1)
     assert found["percentile 95"] == 0.75
     assert found["entropy"] == 1
-    assert scan_facts.intensity_statistics(np.zeros(0, np.float32)) == [0.0] * 10
+    assert scan_facts.intensity_statistics(np.zeros(0, np.float32), np.zeros(0, int)) == [0.0] * 10
 
 
 # ---- every format ------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from uadbench.evaluation.histogram import (
     SHIFT,
     SLOTS,
     WIDTH,
-    Integers,
     ScoreHistogram,
     bins_at,
     bins_of,
@@ -23,16 +22,11 @@ from uadbench.evaluation.histogram import (
     slots_of,
     total,
 )
-from uadbench.evaluation.metrics import AP_BOUND, Curve, Voxels, checked, require_finite
-
-try:
-    from scipy.sparse._sparsetools import csc_matvec
-except ImportError:  # it is private to scipy: where it has gone, numpy's way is there
-    csc_matvec = None  # type: ignore[assignment]
+from uadbench.evaluation.metrics import AP_BOUND, Curve, Voxels, checked, lowest_of
+from uadbench.evaluation.ordinals import CHUNK, Integers, tally
 
 AREAS = 0.75 * AP_BOUND  # what a histogram may leave open of AP
-CHUNK = 1 << 17  # voxels at a time
-AT_ONCE = 1 << 31  # voxels that uint32 counts can hold for sure
+AT_ONCE = 1 << 30  # voxels that int32 counts can hold for sure
 LOOK_CELLS = 1 << 18  # of one second look: its counts take 2 MB
 WINDOW = 1 << 18  # cells up to which a look counts what lies between its bins too
 BLOCKS = 512  # of slots, one per sign and exponent
@@ -47,18 +41,6 @@ def _chunks(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Iterator[
         yield scores[start : start + CHUNK], labels[start : start + CHUNK]
 
 
-def _add_one(counts: NDArray[Any], places: NDArray[np.int32], ones: NDArray[Any]) -> None:
-    """One more at each of the places, a place as often as it comes; `ones` are at least as many.
-
-    What is called is scipy's product of a sparse matrix of one column with a vector, which does not check the
-    places. `np.add.at` takes a fifth to a half longer, and keeps all other threads waiting.
-    """
-    if csc_matvec is None:
-        np.add.at(counts, places, ones[0])
-    else:
-        csc_matvec(counts.size, 1, np.array([0, places.size], np.int32), places, ones, ones[:1], counts)
-
-
 def count_scores(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> ScoreHistogram:
     """Coarse counts of float32 scores of any shape, with bool labels of that shape."""
     scores, labels = checked(scores, labels)
@@ -68,19 +50,20 @@ def count_scores(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Scor
 
 def _coarse(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> ScoreHistogram:
     """The counts of vectors of at most AT_ONCE scores and labels."""
-    voxels, positives = np.zeros((2, SLOTS), np.uint32)
-    numbers, ones = np.empty(CHUNK, np.uint32), np.ones(CHUNK, np.uint32)
+    voxels, positives = np.zeros((2, SLOTS), np.int32)
+    numbers = np.empty(CHUNK, np.uint32)
     zero_slots = (SLOTS - 1 - np.arange(CHUNK) % ZEROS).astype(np.uint32)
     for part, truth in _chunks(scores, labels):
-        require_finite(part)
+        lowest = lowest_of(part)
         number = np.subtract(part.view(np.uint32), ONE, out=numbers[: part.size])  # 0 wraps to the last slot
         np.right_shift(number, np.uint32(SHIFT), out=number)
-        np.minimum(number, zero_slots[: part.size], out=number)
+        if lowest <= 0:
+            np.minimum(number, zero_slots[: part.size], out=number)
         slot = number.view(np.int32)
-        _add_one(voxels, slot, ones)
-        _add_one(positives, slot[np.flatnonzero(truth)], ones)
+        tally(voxels, slot)
+        tally(positives, slot[np.flatnonzero(truth)])
     for counts in (voxels, positives):
-        counts[NEGATIVE - 1] += counts[-ZEROS:].sum(dtype=np.uint32)  # -0.0 was counted there
+        counts[NEGATIVE - 1] += counts[-ZEROS:].sum(dtype=np.int32)  # -0.0 was counted there
         counts[-ZEROS:] = 0
     filled = _filled(voxels)
     bins = np.where(filled == NEGATIVE - 1, 0, bins_at(filled)).astype(np.int32)
@@ -91,7 +74,7 @@ def _coarse(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> ScoreHist
     return ScoreHistogram(first_of(bins).astype(np.int32), widths, true, every - true)
 
 
-def _filled(voxels: NDArray[np.uint32]) -> NDArray[np.intp]:
+def _filled(voxels: NDArray[np.int32]) -> NDArray[np.intp]:
     """The slots that count something; looked for where the maximum, which is fast, finds any."""
     blocks = voxels.reshape(BLOCKS, -1)
     used = np.flatnonzero(blocks.max(1))
@@ -120,11 +103,11 @@ class Look:
 
     def empty(self, voxels: int) -> NDArray[Any]:
         """Counters for so many voxels, (all and positive, rows of cells)."""
-        return np.zeros((2, (self.others + 1) * self.cells), np.uint32 if voxels < 1 << 32 else np.uint64)
+        return np.zeros((2, (self.others + 1) * self.cells), np.int32 if voxels < 1 << 31 else np.int64)
 
     def count(self, scores: NDArray[np.float32], labels: NDArray[np.bool_], into: NDArray[Any]) -> None:
         """Count vectors of scores and labels."""
-        numbers, ones = np.empty(CHUNK, np.uint32), np.ones(CHUNK, into.dtype)
+        numbers = np.empty(CHUNK, np.uint32)
         for part, truth in _chunks(scores, labels):
             number = np.subtract(part.view(np.uint32), self.first, out=numbers[: part.size])
             inside = number < self.span
@@ -133,8 +116,8 @@ class Look:
                 number, truth = number[chosen], truth[chosen]
             np.minimum(number, self.span, out=number)
             cell = self._cells(number).view(np.int32)
-            _add_one(into[0], cell, ones)
-            _add_one(into[1], cell[np.flatnonzero(truth)], ones)
+            tally(into[0], cell)
+            tally(into[1], cell[np.flatnonzero(truth)])
 
     def _cells(self, number: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """Where numbers from the first on are counted, in place."""

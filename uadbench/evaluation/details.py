@@ -5,7 +5,7 @@ size of lesion, where false positives lie, slices with a false alarm, and every 
 per scan, so that it adds (protocol, rule 12); records made by earlier versions have none of it.
 
 Costs are bounded: components are counted at the `FROC_RATES`, surfaces at the operating points. Of a scan at
-1 mm they take 6 s of one core (`benchmarks/details.py`).
+1 mm they take half a second of one core (`benchmarks/evaluation.py`).
 """
 
 import warnings
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from uadbench.data.sizes import SIZE_BANDS
 from uadbench.evaluation.components import FALSE, FOUND
-from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.metrics import measure_each
+from uadbench.evaluation.ordinals import below_and_at
 from uadbench.evaluation.regions import REGIONS
 from uadbench.evaluation.view import View
 from uadbench.protocol import GIVEN, SURFACE_TOLERANCE_MM
@@ -65,7 +66,8 @@ def detail_of(
 
     `regions` (as the view) are where the scan lies in MNI152 space; without `sweep` it is no patient's.
     """
-    lesions, free = view.lesions, view.counted.any((0, 1)) & ~view.lesion.any((0, 1))
+    ground, lesions = view.ground, view.ground.lesions
+    free: NDArray[np.bool_] = np.asarray(ground.counted.any((0, 1)) & ~ground.lesion.any((0, 1)))
     n_points, n_sizes = len(points), len(SIZE_BANDS)
     found: dict[str, NDArray[Any]] = {
         "surface": np.full(n_points, np.nan),
@@ -78,15 +80,17 @@ def detail_of(
     for row, threshold in enumerate(points.values()):
         if threshold is None:
             continue
-        called = view.called(threshold)
+        called = view.reached(threshold)
         found["covered"][:, row] = lesions.covered(called)[lesions.counts]
-        called &= ~view.ignored
-        found["alarms"][row] = called[..., free].any((0, 1)).sum()
+        places = called.places[~ground.ignored.reshape(-1)[called.places]]
+        found["alarms"][row] = free[np.unique(places % len(free))].sum()
         if regions is not None:
-            found["regions"][row] = np.bincount(regions[called & ~view.wanted], minlength=len(REGIONS))
-        if sweep is not None and not view.grid.flat:
-            own_mm = [side / view.scale ** (1 / 3) for side in view.grid.sides_mm]
-            found["surface"][row] = surface_dice(called, view.wanted, own_mm)
+            false = places[~ground.wanted.reshape(-1)[places]]
+            found["regions"][row] = np.bincount(regions.reshape(-1)[false], minlength=len(REGIONS))
+        if sweep is not None and not ground.grid.flat:
+            own_mm = [side / ground.scale ** (1 / 3) for side in ground.grid.sides_mm]
+            mask = called._replace(places=places).mask(ground.grid.shape)
+            found["surface"][row] = surface_dice(mask, ground.wanted, own_mm)
     if sweep is None:
         return found | {"sweep": NO_SWEEP, "size_ap": np.full(n_sizes, np.nan)}
     size_ap = np.full(n_sizes, np.nan) if GIVEN in points else _ap_by_size(view)
@@ -98,14 +102,15 @@ def swept(view: View, sweep: Sweep) -> NDArray[np.float64]:
 
     Overlap and voxels are of the map before components are dropped, as are AP and every threshold (rule 9).
     """
-    lesions, thresholds = view.lesions, sweep.thresholds
+    ground, lesions, thresholds = view.ground, view.ground.lesions, sweep.thresholds
     found = np.full((len(thresholds), 4), np.nan)
-    found[:, CALLED] = _reached(view.scores[view.counted & ~view.wanted], thresholds)
-    labels = np.where(lesions.counts[lesions.labels] & view.wanted, lesions.labels, 0)
-    counted = labels > 0
-    found[:, OVERLAP] = _reached(view.scores[counted], thresholds, 1 / lesions.voxels[labels[counted]])
-    for place, threshold in enumerate(thresholds[: sweep.counted]):
-        by_size = lesions.against(view.called(float(threshold)))
+    wanted, counted = ground.wanted[ground.inside], ground.counted[ground.inside]
+    found[:, CALLED] = _reached(view.vector[counted & ~wanted], thresholds)
+    labels = lesions.labels[ground.inside][wanted]
+    known = lesions.counts[labels]
+    found[:, OVERLAP] = _reached(view.vector[wanted][known], thresholds, 1 / lesions.voxels[labels[known]])
+    for place, called in enumerate(view.reaching(thresholds[: sweep.counted].tolist())):
+        by_size = lesions.count(called)
         found[place, [HITS, FALSES]] = by_size[:, [FOUND, FALSE]].sum(0)
     return found
 
@@ -114,6 +119,9 @@ def _reached(
     scores: NDArray[np.float32], thresholds: NDArray[np.float32], weights: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
     """How many scores, or what weight of them, reach each of the descending thresholds."""
+    if weights is None:
+        below, _ = below_and_at(thresholds[::-1], scores)
+        return np.asarray(scores.size - below[::-1], np.float64)
     first = np.searchsorted(-thresholds, -scores, "left")
     counts = np.bincount(first, weights, minlength=len(thresholds) + 1)
     return np.asarray(counts.cumsum()[: len(thresholds)], np.float64)
@@ -121,12 +129,12 @@ def _reached(
 
 def _ap_by_size(view: View) -> NDArray[np.float64]:
     """Average precision (bands,) of the lesions of each size; voxels of other lesions do not count."""
-    lesions, found = view.lesions, np.full(len(SIZE_BANDS), np.nan)
-    band_of = np.where(lesions.counts, lesions.bands, -1)[lesions.labels]
-    for band in np.unique(lesions.bands[lesions.counts]):
-        wanted = view.wanted & (band_of == band)
-        among = wanted | (view.counted & ~view.wanted)
-        found[band] = measure(view.scores[among], wanted[among]).ap
+    ground, lesions, found = view.ground, view.ground.lesions, np.full(len(SIZE_BANDS), np.nan)
+    band_of = np.where(lesions.counts, lesions.bands, -1)[lesions.labels[ground.inside]]
+    wanted, bands = ground.wanted[ground.inside], np.unique(lesions.bands[lesions.counts])
+    others = view.vector[ground.counted[ground.inside] & ~wanted]
+    curves = measure_each([view.vector[wanted & (band_of == band)] for band in bands], others)
+    found[bands] = [curve.ap for curve in curves]
     return found
 
 

@@ -1,18 +1,17 @@
 """Evaluate: from score maps to per-subject numbers and pieces.
 
-Passes over the maps. The first brings each map to the evaluation grid, post-processes it, keeps it on the
-disk and adds its scores to pooled counts; where these do not say enough the maps are looked at again
-(`pooling.py`). From the counts the operating points are frozen and the edges of the pieces are chosen. The
-last passes count each subject's voxels between these edges, and voxels and lesions at the operating points.
-What they leave behind is small, adds over subjects, and is all that a summary, a curve or a bootstrap needs
-(protocol, rule 12).
+Passes over the maps. The first brings each map to the evaluation grid, post-processes it, keeps it and adds
+its scores to pooled counts; where these do not say enough the maps are looked at again (`pooling.py`). From
+the counts the operating points are frozen and the edges of the pieces are chosen. The last passes count each
+subject's voxels between these edges, and voxels and lesions at the operating points. What they leave behind
+is small, adds over subjects, and is all that a summary, a curve or a bootstrap needs (protocol, rule 12).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +20,18 @@ from uadbench.data.sizes import sizes
 from uadbench.data.space import resample
 from uadbench.evaluation.counting import Look
 from uadbench.evaluation.details import FROC_RATES, RATES, Details, Sweep, detail_of
+from uadbench.evaluation.ground import Ground
 from uadbench.evaluation.maps import Case, read_map
 from uadbench.evaluation.metrics import Voxels, dice, measure, or_none
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.pooling import Group, Pools
 from uadbench.evaluation.postprocess import PROFILES, filtered
 from uadbench.evaluation.regions import regions_of
-from uadbench.evaluation.scan_facts import extent, facts_of
+from uadbench.evaluation.scan_facts import facts_of
+from uadbench.evaluation.shelf import Kept, Shelf
 from uadbench.evaluation.view import View
 from uadbench.protocol import GIVEN, OPERATING_POINTS
 from uadbench.system import pool
-from uadbench.system.arrays import load_array
 from uadbench.system.files import scratch_folder
 from uadbench.system.progress import Progress
 
@@ -58,22 +58,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class _Scan:
-    """What the first pass found of one scan; `scores` are kept on disk, one file per profile."""
+    """What the first pass found of one scan; its `scores` are kept by profile."""
 
     case: Case
     facts: dict[str, Any]
-    labels: Path  # 1 lesion, 0 none, -1 not counted; of the same voxels as the scores
-    scores: Mapping[str, Path]
+    labels: Kept  # 1 lesion, 0 none, -1 not counted; of the same voxels as the scores
+    scores: Mapping[str, Kept]
 
     def voxels(self, profile: str) -> Voxels:
         """Scores and labels of the counted voxels."""
-        labels = load_array(self.labels)
-        counted = labels >= 0
-        return load_array(self.scores[profile])[counted], labels[counted] > 0
-
-    def view(self, profile: str) -> View:
-        """Its volumes, with the map after a profile."""
-        return View.of(self.case.prepared, PROFILES[profile], load_array(self.scores[profile]))
+        return _counted(self.scores[profile](), self.labels())
 
     @property
     def group(self) -> Group:
@@ -81,6 +75,14 @@ class _Scan:
         if self.case.partition != "lesion-test":
             return Group(self.case.partition)
         return Group(self.case.partition, self.facts["lesion_kind"], bool(self.facts["flags"]))
+
+
+def _counted(scores: NDArray[np.float32], labels: NDArray[np.int8]) -> Voxels:
+    """Scores and labels of the voxels that are not ignored."""
+    counted = labels >= 0
+    if not counted.all():
+        scores, labels = scores[counted], labels[counted]
+    return scores, labels > 0
 
 
 def evaluate(
@@ -98,16 +100,13 @@ def evaluate(
     what they call, at the one point `GIVEN`.
     """
     with scratch_folder(scratch) as folder:
-        pools = {profile: Pools() for profile in profiles}
+        pools, shelf = {profile: Pools() for profile in profiles}, Shelf(folder)
 
-        def first(numbered: tuple[int, Case]) -> _Scan:
-            scan = _score(numbered[1], profiles, folder / str(numbered[0]), masks)
-            for profile in profiles:
-                pools[profile].add(scan.group, *scan.voxels(profile))
-            return scan
+        def first(case: Case) -> _Scan:
+            return _score(case, pools, shelf, masks)
 
-        scans = pool.in_threads(first, list(enumerate(cases)), workers, progress, "curves")
-        thresholds, pieces, details = {}, {}, None
+        scans = pool.in_threads(first, cases, workers, progress, "curves")
+        thresholds, pieces, sweep = {}, {}, None
         for profile in profiles:
 
             def each(work: Callable[[_Scan], T], title: str, profile: str = profile) -> list[T]:
@@ -116,14 +115,16 @@ def evaluate(
             find = _given_point if masks else _operating_points
             thresholds[profile], pieces[profile] = find(scans, profile, pools[profile], each)
             if profile == headline:
-                details = _details(scans, profile, thresholds[profile], pools[profile], each)
+                sweep = _sweep(pools[profile], masks)
 
-        def last(scan: _Scan) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-            return {profile: _count_hits(scan, profile, thresholds[profile]) for profile in profiles}
+        def last(scan: _Scan) -> _Hits:
+            return _count_hits(scan, thresholds, headline, sweep)
 
         hits = pool.in_threads(last, scans, workers, progress, "operating points")
+    details = None if sweep is None else Details.of([hit.detail for hit in hits], sweep)
     voxels, lesions = (
-        {profile: np.stack([hit[profile][part] for hit in hits]) for profile in profiles} for part in (0, 1)
+        {profile: np.stack([hit.counts[profile][part] for hit in hits]) for profile in profiles}
+        for part in (0, 1)
     )
     dices = {name: dice(v[..., 0], v[..., 1], v[..., 0] + v[..., 2]) for name, v in voxels.items()}
     for row, scan in enumerate(scans):
@@ -144,27 +145,25 @@ def evaluate(
 Each = Callable[[Callable[[_Scan], Any], str], list[Any]]
 
 
-def _score(case: Case, profiles: Sequence[str], folder: Path, masks: bool) -> _Scan:
-    """First pass over one scan."""
-    prepared, grid = case.prepared, case.prepared.grid
-    stored = read_map(case.map_file)
-    score_map = resample(stored.score_map, case.map_grid, grid)
-    facts = facts_of(case, stored, score_map) | {"ap": {}, "auroc": {}}
-    inside = extent(prepared)
-    brain, lesion, counted = prepared.brain(), prepared.lesion()[inside], ~prepared.ignored()[inside]
-    labels, files = lesion[counted], {}
-    folder.mkdir()
-    np.save(folder / "labels.npy", np.where(counted, lesion, -1).astype(np.int8))
-    for profile in profiles:
-        vector = filtered(score_map, brain, PROFILES[profile], grid)[inside]
-        files[profile] = folder / f"{profile}.npy"
-        np.save(files[profile], vector)
-        if labels.any() and not masks:
-            curve = measure(vector[counted], labels)
+def _score(case: Case, pools: Mapping[str, Pools], shelf: Shelf, masks: bool) -> _Scan:
+    """First pass over one scan: its facts, its scores after each profile, and their part in the pools."""
+    ground, stored = Ground.of(case.prepared), read_map(case.map_file)
+    score_map = resample(stored.score_map, case.map_grid, case.prepared.grid)[ground.box]
+    facts = facts_of(case, stored, ground, score_map) | {"ap": {}, "auroc": {}}
+    labels = np.where(ground.ignored, np.int8(-1), ground.lesion.view(np.int8))[ground.inside]
+    scores: dict[str, Kept] = {}
+    scan = _Scan(case, facts, shelf.keep(labels), scores)
+    for profile, pooled in pools.items():
+        vector = filtered(score_map, ground.brain, PROFILES[profile], ground.grid)[ground.inside]
+        scores[profile] = shelf.keep(vector)
+        counted, truth = _counted(vector, labels)
+        pooled.add(scan.group, counted, truth)
+        if truth.any() and not masks:
+            curve = measure(counted, truth)
             facts["ap"][profile] = float(curve.ap)
-            if not labels.all():  # no voxel of the scan is healthy: there is no false-positive rate
+            if not truth.all():  # no voxel of the scan is healthy: there is no false-positive rate
                 facts["auroc"][profile] = float(curve.auroc)
-    return _Scan(case, facts, folder / "labels.npy", files)
+    return scan
 
 
 def _operating_points(
@@ -221,38 +220,58 @@ def _finite(points: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: None if value is None else min(value, largest) for name, value in points.items()}
 
 
+class _Hits(NamedTuple):
+    """What the last pass found of one scan."""
+
+    counts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]  # by profile, see `_hits`
+    detail: dict[str, NDArray[Any]]  # of the headline profile, if there is one
+
+
 def _count_hits(
-    scan: _Scan, profile: str, thresholds: Mapping[str, float | None]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Last pass over one scan: voxels (points, 3) and lesions (points, size bands, 3)."""
-    view = scan.view(profile)
+    scan: _Scan,
+    thresholds: Mapping[str, Mapping[str, float | None]],
+    headline: str | None,
+    sweep: Sweep | None,
+) -> _Hits:
+    """Last pass over one scan."""
+    ground, found = Ground.of(scan.case.prepared), _Hits({}, {})
+    for profile, points in thresholds.items():
+        view = View(ground, PROFILES[profile], scan.scores[profile]())
+        found.counts[profile] = _hits(view, points.values())
+        if profile == headline and sweep is not None:
+            found.detail.update(_detail(scan, view, points, sweep))
+    return found
+
+
+def _hits(view: View, thresholds: Collection[float | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Voxels (points, 3) and lesions (points, size bands, 3) of one scan."""
+    ground, lesions = view.ground, view.ground.lesions
+    wanted, ignored = ground.wanted.reshape(-1), ground.ignored.reshape(-1)
+    positives = int(np.count_nonzero(wanted))
     voxels = np.zeros((len(thresholds), 3), np.int64)
-    lesions = np.zeros((len(thresholds), len(sizes(view.grid).bands), 3), np.int64)
-    for row, threshold in enumerate(thresholds.values()):
+    counts = np.zeros((len(thresholds), len(sizes(ground.grid).bands), 3), np.int64)
+    for row, threshold in enumerate(thresholds):
         if threshold is None:
             continue
-        predicted = view.called(threshold)
-        lesions[row] = view.lesions.against(predicted)
-        hit = predicted & ~view.ignored
-        true_positives = int((hit & view.wanted).sum())
-        missed = int(view.wanted.sum()) - true_positives
-        voxels[row] = true_positives, int(hit.sum()) - true_positives, missed
-    return voxels, lesions
+        called = view.reached(threshold)
+        counts[row] = lesions.count(called)
+        true = int(np.count_nonzero(wanted[called.places]))
+        hits = called.places.size - int(np.count_nonzero(ignored[called.places]))
+        voxels[row] = true, hits - true, positives - true
+    return voxels, counts
 
 
-def _details(
-    scans: Sequence[_Scan], profile: str, points: Mapping[str, float | None], pools: Pools, each: Each
-) -> Details:
-    """The details of all scans that are tested; of the others there are none."""
-    rates, counted = ((), ()) if GIVEN in points else (RATES, FROC_RATES)  # a mask has no other threshold
-    sweep = Sweep(pools.thresholds_at(rates), len(pools.thresholds_at(counted)))
+def _sweep(pools: Pools, masks: bool) -> Sweep:
+    """The thresholds at which details are counted; a mask has no other threshold than its own."""
+    rates, counted = ((), ()) if masks else (RATES, FROC_RATES)
+    return Sweep(pools.thresholds_at(rates), len(pools.thresholds_at(counted)))
 
-    def detail(scan: _Scan) -> dict[str, NDArray[Any]]:
-        partition, prepared = scan.case.partition, scan.case.prepared
-        view = scan.view(profile)
-        placed = prepared.grid.placed
-        regions = regions_of(prepared.grid, prepared.brain())[view.box] if placed else None
-        tested = points if partition in TESTED else dict.fromkeys(points)
-        return detail_of(view, regions, tested, sweep if partition == "lesion-test" else None)
 
-    return Details.of(each(detail, "details"), sweep)
+def _detail(
+    scan: _Scan, view: View, points: Mapping[str, float | None], sweep: Sweep
+) -> dict[str, NDArray[Any]]:
+    """The details of a scan; of those that are not tested there are none."""
+    partition, grid, ground = scan.case.partition, scan.case.prepared.grid, view.ground
+    regions = regions_of(grid, ground.brain, ground.box) if grid.placed else None
+    tested = points if partition in TESTED else dict.fromkeys(points)
+    return detail_of(view, regions, tested, sweep if partition == "lesion-test" else None)

@@ -1,9 +1,9 @@
 """Counts of scores: metrics of any number of voxels in bounded memory, within a bound that is known.
 
-Metrics depend on the order of scores alone, so scores are counted by ordinal: 0 is number 0, the next
-larger float32 number 1, the next smaller number -1, whatever their magnitude. A bin holds 1,024 neighbours,
-which share sign, exponent and the first 13 bits of the fraction: it is .006 to .012 % wide. Bins are
-numbered from 0 in both directions; the number 0 has bin 0 to itself.
+Metrics depend on the order of scores alone, so scores are counted by ordinal, whatever their magnitude
+(`ordinals.py`). A bin holds 1,024 neighbours, which share sign, exponent and the first 13 bits of the
+fraction: it is .006 to .012 % wide. Bins are numbered from 0 in both directions; the number 0 has bin 0 to
+itself.
 
 Where the order of the voxels within a bin matters more than is allowed, as where many share one value or lie
 close together, they are counted again, in cells of few or single values (`counting.py`). So the figures do
@@ -20,27 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, Bounds, Curve, Ranked, bounds_of, curve_of
+from uadbench.evaluation.ordinals import LARGEST, Integers, scores_at
 
 SHIFT = 10  # low bits of a float32 that a bin does not tell apart
 WIDTH = 1 << SHIFT  # numbers per bin
 SLOTS = 1 << (32 - SHIFT)  # where bins are counted: by the leading bits of the number before, as stored
 NEGATIVE = SLOTS // 2  # first slot of the scores below 0; they descend from there
-LARGEST = 0x7F7FFFFF  # ordinal of the largest finite number
-
-Integers = NDArray[np.integer[Any]]
-
-
-def ordinals(scores: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The number of each finite score; -0.0 is 0."""
-    bits = (scores + np.float32(0)).view(np.int32)
-    return np.where(bits < 0, -(bits & np.int32(0x7FFFFFFF)), bits)
-
-
-def scores_at(numbers: Integers) -> NDArray[np.float32]:
-    """The inverse of `ordinals`, infinite above the largest number and the lowest number below that one."""
-    numbers = np.clip(np.asarray(numbers, np.int64), -LARGEST, LARGEST + 1)
-    magnitudes = np.abs(numbers).astype(np.uint32).view(np.float32)
-    return np.where(numbers < 0, -magnitudes, magnitudes)
 
 
 def bins_of(numbers: Integers) -> NDArray[np.int32]:

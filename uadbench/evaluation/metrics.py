@@ -7,6 +7,7 @@ predicted positive where score >= threshold. Average precision is step-wise, as 
 larger by .1 and more where many scores are tied.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import psi
 
+from uadbench.evaluation.ordinals import below_and_at
 from uadbench.system.errors import UserError
 
 Counts = NDArray[Any]  # integers, or floats in a weighted sum
@@ -108,13 +110,18 @@ def checked(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Voxels:
     return scores.reshape(-1), labels.reshape(-1)
 
 
-def require_finite(scores: NDArray[np.float32]) -> None:
-    """Refuse NaN and infinite scores: they have no place in the order of voxels."""
+def lowest_of(scores: NDArray[np.float32]) -> np.float32:
+    """The lowest score, infinity where there is none.
+
+    Refuses NaN and infinite scores: they have no place in the order of voxels.
+    """
+    lowest, highest = (scores.min(), scores.max()) if scores.size else (np.float32("inf"), np.float32(0))
     # A NaN or an infinity always shows in the minimum or the maximum.
-    if scores.size and not (np.isfinite(scores.min()) and np.isfinite(scores.max())):
+    if scores.size and not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ValueError(
             "Expected finite scores, got NaN or infinity: correct the score map before measuring it."
         )
+    return lowest
 
 
 def measure(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
@@ -123,18 +130,40 @@ def measure(scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> Curve:
     Exact, from how many negatives lie below each positive; nothing else counts.
     """
     scores, labels = checked(scores, labels)
-    require_finite(scores)
-    positive_scores, negative_scores = scores[labels], scores[~labels]
-    n_positives, n_negatives = positive_scores.size, negative_scores.size
+    lowest_of(scores)
+    positives = np.sort(scores[labels])
+    values, first = _distinct(positives)
+    below, at = below_and_at(values, scores)
+    tied = np.diff(first, append=positives.size)  # they are among the scores
+    return _exact(values, tied, (below - first, at - tied), scores.size - positives.size)
+
+
+def measure_each(positives: Sequence[NDArray[np.float32]], negatives: NDArray[np.float32]) -> list[Curve]:
+    """`measure` of each of some vectors of positives among the same negatives, which are counted once."""
+    values, _ = _distinct(np.sort(np.concatenate(positives))) if positives else (negatives[:0], None)
+    beside = below_and_at(values, negatives)
+    curves = []
+    for one in positives:
+        own, first = _distinct(np.sort(one))
+        below, at = (counts[np.searchsorted(values, own)] for counts in beside)
+        curves.append(_exact(own, np.diff(first, append=one.size), (below, at), negatives.size))
+    return curves
+
+
+def _distinct(ordered: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """The distinct values of a sorted vector, and where each begins."""
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: ordered.size])
+    return ordered[first], first
+
+
+def _exact(
+    values: NDArray[np.float32], tied: Counts, negatives: tuple[Counts, Counts], n_negatives: int
+) -> Curve:
+    """Of the ascending values of positives, how many have each, and the negatives below and at it."""
+    n_positives, (below, equal) = int(tied.sum()), negatives
     if not n_positives:
         return _undefined(n_negatives)
-    positive_scores.sort()
-    negative_scores.sort()
-    first = np.flatnonzero(np.append(True, positive_scores[1:] != positive_scores[:-1]))
-    values, tied = positive_scores[first], np.diff(first, append=n_positives)
-    below = np.searchsorted(negative_scores, values, "left")
-    equal = np.searchsorted(negative_scores, values, "right") - below
-    true_positives, false_positives = n_positives - first, n_negatives - below
+    true_positives, false_positives = tied[::-1].cumsum()[::-1], n_negatives - below
     precision = true_positives / (true_positives + false_positives)
     dices = dice(true_positives, false_positives, n_positives)
     best = len(dices) - 1 - int(np.argmax(dices[::-1]))  # of equals the highest threshold

@@ -46,7 +46,8 @@ class Pieces:
         if len(set(ids)) != len(ids) or len(ids) != len(counts):
             raise ValueError(f"Expected counts of distinct ids, got {len(counts)} for {len(ids)}.")
         together = np.array(counts, np.uint32).reshape(len(ids), 2, len(edges.scores))
-        return cls(tuple(ids), *edges, *(np.ascontiguousarray(together[:, kind]) for kind in (0, 1)))
+        counts = [np.ascontiguousarray(together[:, kind]) for kind in (0, 1)]
+        return cls(tuple(ids), edges.scores, edges.single, *counts)
 
     @classmethod
     def of_voxels(

@@ -10,6 +10,8 @@ that what all cells leave open meets the tolerance.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -17,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.evaluation.counting import Look, count_scores, sharpened
-from uadbench.evaluation.histogram import LARGEST, ScoreHistogram, each_once, ordinals, scores_at, total
+from uadbench.evaluation.histogram import ScoreHistogram, each_once, total
 from uadbench.evaluation.metrics import AP_BOUND, AUROC_BOUND, Ranked, curve_of, dice
+from uadbench.evaluation.ordinals import CHUNK, LARGEST, Known, ordinals, scores_at, tally
 from uadbench.protocol import FALSE_POSITIVE_RATES
 
 POOLED = 0.75 * AP_BOUND  # what pieces may leave open of pooled AP: some subjects alone may be less certain
@@ -27,7 +30,8 @@ AUROC_SHARE = AP_BOUND / AUROC_BOUND  # AP is held to the tolerance, AUROC to fi
 MANY_CELLS = 1 << 16  # more are first joined by weight, for speed
 
 
-class Edges(NamedTuple):
+@dataclass(frozen=True)
+class Edges:
     """Cell b holds the scores from scores[b] on, up to below scores[b + 1]; the last has no upper end."""
 
     scores: NDArray[np.float32]  # (cells,) ascending, from the lowest float32 on
@@ -35,10 +39,17 @@ class Edges(NamedTuple):
 
     def between(self, scores: NDArray[np.float32], labels: NDArray[np.bool_]) -> NDArray[np.uint32]:
         """Positives and negatives (2, cells) among vectors of scores and labels."""
-        ends = [np.searchsorted(np.sort(scores[which]), self.scores) for which in (labels, ~labels)]
-        sizes = int(labels.sum()), int((~labels).sum())
-        counts = [np.diff(end, append=size) for end, size in zip(ends, sizes, strict=True)]
-        return np.stack(counts).astype(np.uint32)
+        counts = np.zeros((2, self.scores.size + 1), np.int32)
+        for start in range(0, scores.size, CHUNK):
+            cell = (self._known.places(scores[start : start + CHUNK]) + 1) >> 1  # 0 below all edges
+            tally(counts[0], cell[np.flatnonzero(labels[start : start + CHUNK])])
+            tally(counts[1], cell)
+        counts[1] -= counts[0]
+        return counts[:, 1:].astype(np.uint32)
+
+    @cached_property
+    def _known(self) -> Known:
+        return Known(self.scores)
 
 
 class _Division(NamedTuple):

@@ -110,10 +110,14 @@ def drop_components(
     `scale` is how many times larger the scan is on the grid than in the patient's head.
     """
     _check_shape(binary, grid)
-    on_grid_mm3 = profile.component_mm3 * scale
+    dropped = largest_dropped(profile, grid, scale)
+    return without_small(binary, dropped, grid.flat) if dropped else binary
+
+
+def largest_dropped(profile: Profile, grid: Grid, scale: float) -> int:
+    """How many voxels the largest component has that `drop_components` drops."""
     voxel = grid.spacing_mm**2 if grid.flat else grid.voxel_mm3
-    largest_dropped = int(on_grid_mm3 / voxel)  # voxels
-    return without_small(binary, largest_dropped, grid.flat) if largest_dropped else binary
+    return int(profile.component_mm3 * scale / voxel)
 
 
 def _check_shape(volume: NDArray[np.generic], grid: Grid) -> None:

@@ -34,13 +34,17 @@ def _atlas(grid: Grid) -> NDArray[np.uint8]:
     return found
 
 
-def regions_of(grid: Grid, brain: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def regions_of(
+    grid: Grid, brain: NDArray[np.bool_], box: tuple[slice, ...] = (slice(None),) * 3
+) -> NDArray[np.uint8]:
     """The region (R, A, S) of each voxel of a scan on a grid in MNI152 space, as a place in `REGIONS`.
 
-    The rim belongs to no other region; cerebellum and brainstem are one. White matter, grey matter and
-    cerebrospinal fluid are where the template says, not where the patient's own are.
+    Within a box of it, as the brain mask. The rim belongs to no other region; cerebellum and brainstem are
+    one. White matter, grey matter and cerebrospinal fluid are where the template says, not where the
+    patient's own are.
     """
     inner = eroded(brain, RIM_MM, grid)
+    atlas = _atlas(grid)[box]
     if inner is brain:  # a grid too coarse for the rim
-        return _atlas(grid)
-    return np.where(inner, _atlas(grid), np.uint8(REGIONS.index("rim")))
+        return np.ascontiguousarray(atlas)
+    return np.where(inner, atlas, np.uint8(REGIONS.index("rim")))

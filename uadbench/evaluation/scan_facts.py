@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.data.prepared import Prepared
+from uadbench.data.prepared import Prepared, decode
 from uadbench.data.sizes import sizes, template_scale, voxel_size
 from uadbench.data.space import ScanGrid, resample
+from uadbench.evaluation.ground import Ground
 from uadbench.evaluation.maps import Case, StoredMap
 from uadbench.evaluation.metrics import measure
+from uadbench.evaluation.ordinals import tally
 from uadbench.evaluation.postprocess import LOWEST
 from uadbench.learning import scores
 from uadbench.protocol import SCAN_FRACTION
@@ -34,13 +36,11 @@ def extent(prepared: Prepared) -> NDArray[np.bool_]:
     return counted
 
 
-def facts_of(case: Case, stored: StoredMap, score_map: NDArray[np.float32]) -> dict[str, Any]:
-    """The facts of a scan with its map (R, A, S) on the evaluation grid, before post-processing."""
+def facts_of(case: Case, stored: StoredMap, ground: Ground, score_map: NDArray[np.float32]) -> dict[str, Any]:
+    """The facts of a scan with its map (R, A, S) within the ground's box, before post-processing."""
     prepared, session, grid = case.prepared, case.prepared.session, case.prepared.grid
-    unit = sizes(grid).unit
-    brain, lesion, ignored = prepared.brain(), prepared.lesion(), prepared.ignored()
-    inside = extent(prepared)
-    counted = inside & ~ignored
+    unit, marked = sizes(grid).unit, int(ground.marked.sum())
+    lesion, outside = int(ground.wanted.sum()), marked - int(ground.lesion.sum())
     facts: dict[str, Any] = {
         "id": session.id,
         "cohort": session.cohort,
@@ -52,29 +52,29 @@ def facts_of(case: Case, stored: StoredMap, score_map: NDArray[np.float32]) -> d
         "age": session.age,
         "lesion_kind": session.lesion_kind,
         "implanted": None if session.implanted is None else asdict(session.implanted),
-        "voxels": int(counted.sum()),
+        "voxels": int(ground.counted.sum()),
         "template_scale": template_scale(prepared.facts),
         "voxel_ml": voxel_size(grid, prepared.facts) if isinstance(grid, ScanGrid) else None,
-        f"lesion_{unit}": lesion_size(prepared, int(lesion[counted].sum())),
-        f"lesion_{unit}_outside_counted_slices": lesion_size(prepared, int((lesion & ~inside).sum())),
+        f"lesion_{unit}": lesion_size(prepared, lesion, marked),
+        f"lesion_{unit}_outside_counted_slices": lesion_size(prepared, outside, marked),
         "flags": list(prepared.facts.get("quality", {}).get("flags", ())),
-        **(slice_scores(score_map, prepared) if grid.flat else {"scan_score": scan_score(score_map[brain])}),
-        "intensity": _intensity(prepared, brain & ~lesion & ~ignored),
-        "draw_spread": _draw_spread(case, stored, counted),
+        **_scan_scores(score_map, ground, prepared),
+        "intensity": _intensity(prepared),
+        "draw_spread": _draw_spread(case, stored, ground),
     }
     if stored.pseudo_healthy is not None:
-        restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
-        facts |= _restoration(prepared.image(), restored, brain, lesion, ignored)
+        facts |= _restoration(
+            prepared.image(), resample(stored.pseudo_healthy[0], case.map_grid, grid), ground
+        )
     return facts
 
 
-def lesion_size(prepared: Prepared, voxels: int) -> float:
-    """Size of some lesion voxels of a scan in the patient's own millilitres; of a stack, in pixels.
+def lesion_size(prepared: Prepared, voxels: int, whole: int) -> float:
+    """Size of some of the `whole` lesion voxels of a scan in the patient's own ml; of a stack, in pixels.
 
     The voxels are given their share of the volume that the mask's own file has: nearest neighbour alone puts
     a lesion of 1 ml 2 % off.
     """
-    whole = int(prepared.lesion().sum())
     if "lesion_own_ml" not in prepared.facts or not whole:
         return voxels * voxel_size(prepared.grid, prepared.facts)
     return float(prepared.facts["lesion_own_ml"] * voxels / whole)
@@ -87,73 +87,88 @@ def scan_score(scores_in_brain: NDArray[np.float32]) -> float:
     return float(f"{mean:.9g}")
 
 
-def slice_scores(score_map: NDArray[np.float32], prepared: Prepared) -> dict[str, list[Any]]:
-    """Of each evaluated slice the mean of its highest 1 % of scores, and whether it holds lesion (rule 2)."""
-    brain, lesion = prepared.brain(), prepared.lesion()
+def _scan_scores(score_map: NDArray[np.float32], ground: Ground, prepared: Prepared) -> dict[str, Any]:
+    """The scan's score; of a stack that of each evaluated slice, and whether it holds lesion (rule 2)."""
+    if not ground.grid.flat:
+        return {"scan_score": scan_score(score_map[ground.brain])}
     counted = np.flatnonzero(sizes(prepared.grid).counted_slices(prepared.facts))
     return {
-        "slice_scores": [scan_score(score_map[..., n][brain[..., n]]) for n in counted],
-        "slice_lesion": [bool(lesion[..., n].any()) for n in counted],
+        "slice_scores": [scan_score(score_map[..., n][ground.brain[..., n]]) for n in counted],
+        "slice_lesion": [bool(ground.marked[..., n].any()) for n in counted],
     }
 
 
-def _intensity(prepared: Prepared, healthy: NDArray[np.bool_]) -> list[float] | None:
-    """The statistics of a scan's image; None where maps came without the images."""
-    return intensity_statistics(prepared.image()[healthy]) if prepared.facts.get("image", True) else None
+def _intensity(prepared: Prepared) -> list[float] | None:
+    """The statistics of a scan's brain outside lesions; None where maps came without the images."""
+    if not prepared.facts.get("image", True):
+        return None
+    codes, labels = prepared.codes, prepared.labels
+    counts = np.zeros(1 << 16, np.int32)
+    tally(counts, codes[(codes > 0) if labels is None else (codes > 0) & (labels == 0)].astype(np.int32))
+    there = np.flatnonzero(counts)
+    return intensity_statistics(decode(there.astype(np.uint16)), counts[there])
 
 
-def intensity_statistics(values: NDArray[np.float32]) -> list[float]:
-    """The ten `STATISTICS` of intensities in [0, 1], for the shortcut control (rule 14)."""
-    if not values.size:
+def intensity_statistics(levels: NDArray[np.float32], counts: NDArray[np.integer]) -> list[float]:
+    """The ten `STATISTICS` of intensities in [0, 1], for the shortcut control (rule 14).
+
+    Of ascending levels (n,) and how many voxels have each.
+    """
+    if not levels.size:
         return [0.0] * len(STATISTICS)
-    exact = values.astype(np.float64)
-    mean, deviation = float(exact.mean()), float(exact.std())
+    exact, share = levels.astype(np.float64), counts / counts.sum()
+    mean = float(exact @ share)
+    deviation = float(np.sqrt((exact - mean) ** 2 @ share))
     standard = (exact - mean) / max(deviation, 1e-9)
-    share = np.histogram(values, BINS, (0, 1))[0] / values.size
-    there = share[share > 0]
+    bins = np.histogram(levels, BINS, (0, 1), weights=counts)[0] / counts.sum()
+    there = bins[bins > 0]
     return [
         mean,
         deviation,
-        float((standard**3).mean()),
-        float((standard**4).mean()),
-        *map(float, np.percentile(values, PERCENTILES)),
+        float(standard**3 @ share),
+        float(standard**4 @ share),
+        *_percentiles(exact, counts),
         float(-(there * np.log2(there)).sum()),
     ]
 
 
-def _draw_spread(case: Case, stored: StoredMap, counted: NDArray[np.bool_]) -> float | None:
+def _percentiles(levels: NDArray[np.float64], counts: NDArray[np.integer]) -> list[float]:
+    """`np.percentile` of the levels, each as often as it is counted."""
+    last = counts.cumsum()
+    ranks = np.array(PERCENTILES) / 100 * (last[-1] - 1)
+    low, high = (levels[np.searchsorted(last, of(ranks), "right")] for of in (np.floor, np.ceil))
+    return [float(value) for value in low + (high - low) * (ranks - np.floor(ranks))]
+
+
+def _draw_spread(case: Case, stored: StoredMap, ground: Ground) -> float | None:
     """Deviation over draws of the scan's own AP before post-processing; of its scan score without lesion.
 
     None where there is one draw, or neither figure.
     """
     if stored.draws is None:
         return None
-    prepared, grid = case.prepared, case.prepared.grid
-    labels, brain = prepared.lesion()[counted], prepared.brain()
+    labels, brain = ground.lesion[ground.counted], ground.brain
     figures = []
     for draw in stored.draws:
-        score_map = resample(draw, case.map_grid, grid)
+        score_map = resample(draw, case.map_grid, case.prepared.grid)[ground.box]
         if labels.any():
             outside = np.where(brain, score_map, LOWEST)
-            figures.append(float(measure(outside[counted], labels).ap))
+            figures.append(float(measure(outside[ground.counted], labels).ap))
         elif brain.any():
             figures.append(scan_score(score_map[brain]))
     return float(np.std(figures, ddof=1)) if len(figures) > 1 else None
 
 
 def _restoration(
-    image: NDArray[np.float32],
-    restored: NDArray[np.float32],
-    brain: NDArray[np.bool_],
-    lesion: NDArray[np.bool_],
-    ignored: NDArray[np.bool_],
+    image: NDArray[np.float32], restored: NDArray[np.float32], ground: Ground
 ) -> dict[str, float]:
     """Quality of a pseudo-healthy volume (protocol, rule 16)."""
-    residual = np.abs(image - restored)
-    healthy = brain & ~lesion & ~ignored
+    residual, brain = np.abs(image - restored)[ground.box], ground.brain
+    healthy = brain & ~ground.marked & ~ground.ignored
     quality = {"restoration_l1": float(residual[brain].mean(dtype=np.float64))}
-    quality["restoration_ssim"] = float(1 - scores.ssim(image, restored)[brain].mean(dtype=np.float64))
-    ill = lesion & ~ignored
+    unlike = 1 - scores.ssim(image, restored)[ground.box][brain].mean(dtype=np.float64)
+    quality["restoration_ssim"] = float(unlike)
+    ill = ground.marked & ~ground.ignored
     outside = float(residual[healthy].mean(dtype=np.float64)) if healthy.any() else 0.0
     if ill.any() and outside > 0:
         quality["residual_ratio"] = float(residual[ill].mean(dtype=np.float64)) / outside

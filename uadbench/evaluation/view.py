@@ -1,78 +1,42 @@
-"""View: one scan's labels and post-processed map, within the box of its evaluated voxels."""
+"""View: the post-processed map of one scan over its ground."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.data.prepared import Prepared
-from uadbench.data.sizes import sizes, template_scale, voxel_size
-from uadbench.data.space import Grid
-from uadbench.evaluation.components import Lesions
-from uadbench.evaluation.postprocess import Profile, drop_components
-from uadbench.evaluation.scan_facts import extent
+from uadbench.evaluation.components import Called, call
+from uadbench.evaluation.ground import Ground
+from uadbench.evaluation.postprocess import Profile, largest_dropped
 
 
 @dataclass(frozen=True)
 class View:
-    """What is counted of one scan; all volumes are (R, A, S)."""
+    """What is counted of one scan after a profile's filters."""
 
-    grid: Grid  # of the box
+    ground: Ground
     profile: Profile
-    scale: float  # how many times larger the scan is on the grid than in the patient's head
-    voxel_size: float  # in the patient's own ml, or in pixels
-    inside: NDArray[np.bool_]  # the voxels that are evaluated
-    lesion: NDArray[np.bool_]  # of these
-    ignored: NDArray[np.bool_]
-    scores: NDArray[np.float32]  # after the profile's filters; the lowest number outside
-    box: tuple[slice, ...]  # within the whole volume
+    vector: NDArray[np.float32]  # scores of the evaluated voxels, in the order of `ground.places`
+    _reached: dict[float, Called] = field(default_factory=dict, repr=False, compare=False)
 
-    @classmethod
-    def of(cls, prepared: Prepared, profile: Profile, vector: NDArray[np.float32]) -> "View":
-        """Of a prepared scan and the scores of its voxels of `extent`, in their order."""
-        inside = extent(prepared)
-        scores = np.full(inside.shape, np.finfo(np.float32).min, np.float32)
-        scores[inside] = vector
-        box = _box(inside)
-        facts, (right, front, slices) = prepared.facts, scores[box].shape
-        grid = replace(prepared.grid, shape=(right, front, slices))
-        return cls(
-            grid=grid,
-            profile=profile,
-            scale=template_scale(facts),
-            voxel_size=voxel_size(grid, facts),
-            inside=np.ascontiguousarray(inside[box]),
-            lesion=np.ascontiguousarray((prepared.lesion() & inside)[box]),
-            ignored=np.ascontiguousarray(prepared.ignored()[box]),
-            scores=np.ascontiguousarray(scores[box]),
-            box=box,
-        )
+    def reached(self, threshold: float) -> Called:
+        """What the profile leaves of the voxels that reach a threshold, ignored ones among them."""
+        if threshold not in self._reached:
+            self._reached[threshold] = self.reaching([threshold])[0]
+        return self._reached[threshold]
 
-    @cached_property
-    def lesions(self) -> Lesions:
-        """Its lesions, labelled once."""
-        return Lesions(self.lesion, self.ignored, self.voxel_size, sizes(self.grid), self.grid.flat)
+    def reaching(self, thresholds: "list[float]") -> list[Called]:
+        """The same at each of some thresholds, which are not kept."""
+        lowest = np.float32(min(thresholds, default=np.inf))
+        near = np.flatnonzero(self.vector >= lowest)
+        places, scores = self.ground.places[near], self.vector[near]
+        return [self._left(places[scores >= np.float32(threshold)]) for threshold in thresholds]
 
-    @cached_property
-    def wanted(self) -> NDArray[np.bool_]:
-        """Lesion voxels that are not ignored."""
-        return self.lesion & ~self.ignored
-
-    @cached_property
-    def counted(self) -> NDArray[np.bool_]:
-        """Evaluated voxels that are not ignored."""
-        return self.inside & ~self.ignored
+    def _left(self, places: NDArray[np.intp]) -> Called:
+        grid = self.ground.grid
+        called = call(places, grid.shape, grid.flat)
+        return called.without_small(largest_dropped(self.profile, grid, self.ground.scale))
 
     def called(self, threshold: float) -> NDArray[np.bool_]:
-        """What the profile leaves of the voxels that reach a threshold, ignored ones among them."""
-        above = self.inside & (self.scores >= np.float32(threshold))
-        return drop_components(above, self.profile, self.grid, self.scale)
-
-
-def _box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The bounding box of a mask, a voxel wider: ignored voxels may lie around it; all where it is empty."""
-    if not inside.any():
-        return (slice(None),) * 3
-    ranges = (np.flatnonzero(inside.any(axis)) for axis in ((1, 2), (0, 2), (0, 1)))
-    return tuple(slice(max(0, int(there[0]) - 1), int(there[-1]) + 2) for there in ranges)
+        """The mask (R, A, S) of what is left at a threshold."""
+        return self.reached(threshold).mask(self.ground.grid.shape)

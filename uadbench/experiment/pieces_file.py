@@ -6,6 +6,8 @@ kilobytes can hold gigabytes.
 
 import hashlib
 import io
+import lzma
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,10 +91,36 @@ def packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
         for name, array in arrays.items():
-            content = io.BytesIO()
-            npy.write_array(content, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_LZMA)
+            info = zipfile.ZipInfo(f"{name}.npy")
+            info.compress_type = zipfile.ZIP_LZMA
+            with archive.open(info, "w") as member:
+                member._compressor = _Compressor()  # type: ignore[attr-defined]
+                npy.write_array(member, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+class _Compressor:
+    """What compresses a member, in place of zipfile's own, which knows no other preset than 6.
+
+    Preset 3 takes an eighth of the time and leaves a twentieth more. Where it has gone the member is as
+    readable, and later.
+    """
+
+    def __init__(self) -> None:
+        """At the beginning of a member, whose content a header of its settings precedes."""
+        preset = {"id": lzma.FILTER_LZMA1, "preset": 3, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 22}
+        self._compressor = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[preset])
+        # Version 9.4 of LZMA, 5 bytes: 9 * (5 * pb + lp) + lc, and the size of the dictionary.
+        self._header = struct.pack("<BBHBL", 9, 4, 5, 0x5D, 1 << 22)
+
+    def compress(self, data: bytes) -> bytes:
+        """What is ready of what was given so far."""
+        header, self._header = self._header, b""
+        return header + self._compressor.compress(data)
+
+    def flush(self) -> bytes:
+        """The rest."""
+        return self._header + self._compressor.flush()
 
 
 def _image_scores(evaluation: "Evaluation") -> Arrays:

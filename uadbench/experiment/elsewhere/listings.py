@@ -13,11 +13,11 @@ from uadbench.data.space import resample
 from uadbench.evaluation import maps
 from uadbench.evaluation.components import FALSE, FOUND, LESIONS, is_found
 from uadbench.evaluation.evaluate import Evaluation
+from uadbench.evaluation.ground import Ground
 from uadbench.evaluation.maps import Case
 from uadbench.evaluation.matching import Matching, match_lesions
 from uadbench.evaluation.postprocess import PROFILES, filtered
 from uadbench.evaluation.regions import REGIONS, regions_of
-from uadbench.evaluation.scan_facts import extent
 from uadbench.evaluation.view import View
 from uadbench.system.files import write_text
 from uadbench.system.text import csv_cell
@@ -48,16 +48,17 @@ def write_listings(
 
 def make_view(case: Case, profile: str) -> View:
     """A scan with its map after a profile, as it was evaluated."""
-    prepared = case.prepared
-    score_map = resample(maps.read_map(case.map_file).score_map, case.map_grid, prepared.grid)
-    scores = filtered(score_map, prepared.brain(), PROFILES[profile], prepared.grid)
-    return View.of(prepared, PROFILES[profile], scores[extent(prepared)])
+    ground = Ground.of(case.prepared)
+    score_map = resample(maps.read_map(case.map_file).score_map, case.map_grid, case.prepared.grid)
+    scores = filtered(score_map[ground.box], ground.brain, PROFILES[profile], ground.grid)
+    return View(ground, PROFILES[profile], scores[ground.inside])
 
 
 def _match(view: View, threshold: float) -> Matching:
-    sides = [side / view.scale ** (1 / 3) for side in view.grid.sides_mm]
-    called = view.called(threshold) & ~view.ignored
-    labels = np.where(view.lesions.counts[view.lesions.labels], view.lesions.labels, 0)
+    ground, lesions = view.ground, view.ground.lesions
+    sides = [side / ground.scale ** (1 / 3) for side in ground.grid.sides_mm]
+    called = view.called(threshold) & ~ground.ignored
+    labels = np.where(lesions.counts[lesions.labels], lesions.labels, 0)
     return match_lesions(labels, called, (sides[0], sides[1], sides[2]))
 
 
@@ -131,11 +132,12 @@ def list_lesions(
     The place is the centroid in the world of the scan's file, or in MNI152 where that is the grid; the region
     is the commonest of its voxels, in MNI152 alone. Lesions that touch an ignored voxel do not count.
     """
-    sizes = view.lesions.voxels
-    covered = {point: view.lesions.covered(view.called(t)) for point, t in thresholds.items()}
+    lesions = view.ground.lesions
+    sizes = lesions.voxels
+    covered = {point: lesions.covered(view.reached(t)) for point, t in thresholds.items()}
     for number, (label, where) in enumerate(_places(case, view).items(), 1):
         row = {**who, "lesion": number, "voxels": int(sizes[label])}
-        row |= {"volume_ml": _short(float(sizes[label] * view.voxel_size)), **where}
+        row |= {"volume_ml": _short(float(sizes[label] * view.ground.voxel_size)), **where}
         for point, own in covered.items():
             found = bool(is_found(own[label], sizes[label]))
             row[f"found_{point}"] = "found" if found else "missed"
@@ -148,15 +150,17 @@ def list_lesions(
 
 def _places(case: Case, view: View) -> dict[int, Row]:
     """The centroid of each lesion that counts by its label, and its region where the grid is in MNI152."""
-    prepared, labels, sizes = case.prepared, view.lesions.labels, view.lesions.voxels
+    prepared, lesions = case.prepared, view.ground.lesions
+    labels, sizes = lesions.labels, lesions.voxels
     inside = np.argwhere(labels > 0)
     own = labels[tuple(inside.T)]
     sums = np.stack([np.bincount(own, inside[:, axis], minlength=len(sizes)) for axis in range(3)], 1)
-    start = [side.start or 0 for side in view.box]
+    start = [side.start or 0 for side in view.ground.box]
     world = np.array(prepared.facts.get("world", prepared.grid.affine), np.float64)
-    regions = regions_of(prepared.grid, prepared.brain())[view.box] if prepared.grid.placed else None
+    ground = view.ground
+    regions = regions_of(prepared.grid, ground.brain, ground.box) if prepared.grid.placed else None
     found: dict[int, Row] = {}
-    for label in np.flatnonzero(view.lesions.counts).tolist():
+    for label in np.flatnonzero(lesions.counts).tolist():
         centroid = world @ [*(sums[label] / sizes[label] + start), 1.0]
         found[label] = {f"{axis}_mm": round(float(mm), 1) for axis, mm in zip("xyz", centroid, strict=False)}
         if regions is not None:
