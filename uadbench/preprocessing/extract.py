@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadbench.data.space import Grid
-from uadbench.preprocessing import background, register, resampling, scan
+from uadbench.preprocessing import bodies, register, resampling, scan
 from uadbench.preprocessing.register import WORKING
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError, UserError, unknown
@@ -163,7 +163,7 @@ def _foreground(head: NDArray[np.float32]) -> NDArray[np.bool_]:
     found = ndimage.binary_opening(head > 0.5 * threshold.GetThreshold(), iterations=2)
     if not found.any():
         raise RuntimeError("nothing stands out from the background")
-    return background.keep_largest(found)
+    return bodies.keep_largest(found)
 
 
 @lru_cache(maxsize=1)
@@ -186,7 +186,7 @@ def _tissue(head: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray
     near, values = distance[box], head[box]
     level = TISSUE_LEVEL * float(np.median(values[near < SURE_MM]))
     tissue = ((values > level) & (near < REACH_MM)) | (near < SURE_MM - SPACING_MM)
-    core = background.keep_largest(ndimage.distance_transform_edt(tissue, SPACING_MM) > BRIDGE_MM)
+    core = bodies.keep_largest(ndimage.distance_transform_edt(tissue, SPACING_MM) > BRIDGE_MM)
     tissue &= ndimage.distance_transform_edt(~core, SPACING_MM) <= BRIDGE_MM
     grown = ndimage.distance_transform_edt(~tissue, SPACING_MM) <= CLOSED_MM
     closed = np.zeros(head.shape, bool)
@@ -203,7 +203,7 @@ def _on_image(surface: NDArray[np.float32], lattice: Grid, image: Scan) -> NDArr
         return np.asarray(inside)
     box = resampling.bounding_box(inside)
     brain = np.zeros(image.array.shape, bool)
-    brain[box] = background.fill_holes(background.keep_largest(inside[box]))
+    brain[box] = bodies.fill_holes(bodies.keep_largest(inside[box]))
     return brain
 
 
