@@ -18,7 +18,7 @@ Ends = tuple[NDArray[np.int64], NDArray[np.int64]]  # where runs begin, and behi
 
 
 def keep_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest face-connected component of a volume; the mask itself where there is but one."""
+    """The largest face-connected component of a volume or slice; the mask itself where there is but one."""
     body = _Padded(mask)
     starts, ends = body.runs
     pairs = (_overlaps((starts + step, ends + step), body.runs) for step in body.steps)
@@ -30,12 +30,12 @@ def keep_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A volume with all filled that cannot be reached from outside; the mask itself where nothing is."""
+    """A volume or slice, what cannot be reached from outside filled; the mask itself where nothing is."""
     body = _Padded(mask)
     starts, ends = body.runs
     gaps = np.append(0, ends), np.append(starts, body.line.size)
     # A gap that ends with its row touches the rim; only those between two runs of a row may be holes.
-    inner = 1 + np.flatnonzero(ends[:-1] // body.steps[0] == starts[1:] // body.steps[0])
+    inner = 1 + np.flatnonzero(ends[:-1] // body.steps[-1] == starts[1:] // body.steps[-1])
     number = np.zeros(len(gaps[0]), np.int64)  # of each gap: 0 is outside
     number[inner] = np.arange(1, len(inner) + 1)
     between = gaps[0][inner], gaps[1][inner]
@@ -57,9 +57,9 @@ class _Padded:
     def volume(self) -> NDArray[np.bool_]:
         """The mask as it lies in memory, the closest axis last, with a rim behind rows and around slices."""
         by_memory = self.mask.T if self._turned else self.mask
-        slices, rows, columns = by_memory.shape
-        padded = np.zeros((slices + 2, rows + 1, columns + 1), bool)
-        padded[1:-1, :-1, :-1] = by_memory
+        first, *others = by_memory.shape
+        padded = np.zeros((first + 2, *(side + 1 for side in others)), bool)
+        padded[self._inside] = by_memory
         return padded
 
     @property
@@ -67,15 +67,18 @@ class _Padded:
         return self.mask.strides[0] < self.mask.strides[-1]
 
     @property
+    def _inside(self) -> tuple[slice, ...]:
+        return np.s_[1:-1], *([np.s_[:-1]] * (self.mask.ndim - 1))
+
+    @property
     def line(self) -> NDArray[np.bool_]:
         """All voxels in their order in memory."""
         return self.volume.reshape(-1)
 
     @property
-    def steps(self) -> tuple[int, int]:
-        """From a voxel to its neighbours in the next row and in the next slice."""
-        _, rows, columns = self.volume.shape
-        return columns, rows * columns
+    def steps(self) -> tuple[int, ...]:
+        """From a voxel to its neighbours behind it along the line: in the next slice, in the next row."""
+        return self.volume.strides[:-1]  # a truth value takes one byte
 
     @cached_property
     def runs(self) -> Ends:
@@ -87,7 +90,7 @@ class _Padded:
         """The mask with a value in the chosen runs."""
         starts, lengths = runs[0][chosen], (runs[1] - runs[0])[chosen]
         self.line[_spread(starts, lengths)] = value
-        inside = self.volume[1:-1, :-1, :-1]
+        inside = self.volume[self._inside]
         return inside.T if self._turned else inside
 
 
