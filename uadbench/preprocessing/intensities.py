@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from uadbench.data.space import Grid
 from uadbench.preprocessing import ranks, resampling
-from uadbench.preprocessing.register import one_thread
+from uadbench.preprocessing.optimise import one_thread
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
