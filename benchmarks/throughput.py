@@ -315,7 +315,7 @@ def made_volumes(grid: Grid, count: int, folder: Path) -> Volumes:
         image = (values.clip(0, 1) * brain).astype(np.float32)
         name = sha256_json([number, count])
         area = (brain.sum((0, 1)) * grid.spacing_mm**2).tolist()
-        facts = {"slice_area_mm2": area, "voxel_sha256": name, "subject": str(number)}
+        facts = {"slice_area_mm2": area, "fingerprint": name, "subject": str(number)}
         path = folder / grid.name / f"{name}.safetensors"
         prepared.write_codes(path, prepared.encode(image, brain), None, facts)
         subject = Session(

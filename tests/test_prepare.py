@@ -644,8 +644,8 @@ def test_real_scans_are_brought_to_the_template(
     for item in cohort.prepared:
         assert item.facts["registration"]["dice"] > least_dice
         assert (
-            scan.voxel_hash(scan.read_image(item.session.images[contrast]).array)
-            == item.facts["voxel_sha256"]
+            scan.fingerprint(scan.read_image(item.session.images[contrast]).array)
+            == item.facts["fingerprint"]
         )
         if not item.session.healthy:
             assert (item.lesion() & item.brain()).sum() > 0.95 * item.lesion().sum() > 0

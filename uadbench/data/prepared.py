@@ -25,13 +25,22 @@ from uadbench.system import tensors
 from uadbench.system.tensors import Stored
 
 LESION, IGNORED = 1, 2
+FINGERPRINT, SLICE_FINGERPRINTS = "fingerprint", "slice_sha256"  # facts
 STEPS = 65534  # intensity levels of a code, beside the 0 of the background
 
 
 def encode(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.uint16]:
     """Codes (S, R, A) of an image (R, A, S) in [0, 1] and its brain mask."""
-    codes = np.where(brain, np.rint(image * STEPS) + 1, 0).astype(np.uint16)
-    return np.ascontiguousarray(codes.transpose(2, 0, 1))
+    right, front, slices = image.shape
+    codes = np.zeros((slices, right, front), np.uint16)
+    face = np.logical_or.reduce(brain.T)  # (A, R)
+    ends = [np.flatnonzero(shadow)[[0, -1]] for shadow in (face.any(1), face.any(0)) if face.any()]
+    box = tuple(slice(first, last + 1) for first, last in ends)
+    for out, values, inside in zip(codes, image.T, brain.T, strict=True):  # slices stay in the cache
+        if box and inside.any():
+            levels = np.rint(values[box] * np.float32(STEPS)) + 1
+            out[box[::-1]] = (levels.astype(np.uint16) * inside[box]).T
+    return codes
 
 
 def decode(codes: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -59,6 +68,17 @@ class Prepared:
     def facts(self) -> Mapping[str, Any]:
         """What preparation found: key, voxel hash, percentiles, slice areas (mm2)."""
         return self._stored.facts
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of the voxels of the scan, or of every slice of the stack: equal ones are copies of one another."""
+        slices = self.facts.get(SLICE_FINGERPRINTS)
+        return [str(one) for one in ([self.facts[FINGERPRINT]] if slices is None else slices)]
+
+    @property
+    def has_fingerprints(self) -> bool:
+        """Whether they are there: volumes that were written by earlier versions lack them."""
+        return not {FINGERPRINT, SLICE_FINGERPRINTS}.isdisjoint(self.facts)
 
     @property
     def key(self) -> str:

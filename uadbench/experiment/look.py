@@ -121,8 +121,8 @@ def _is_stripped(session: Session) -> bool:
     if found.noise > CONSTANT_NOISE * found.brightness:
         return False
     try:
-        brain = background.find_standing_out(image, name)
-        plausibility.check_brain(brain, image, name)
+        brain = background.find_standing_out(image, name, found)
+        plausibility.check_brain(brain, image, name, found)
     except SubjectError:
         return False
     return bool(np.count_nonzero(brain) * image.voxel_ml <= HEAD_ML)

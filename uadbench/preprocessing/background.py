@@ -9,10 +9,9 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 
-from uadbench.preprocessing import resampling
+from uadbench.preprocessing import bodies, ranks, resampling
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
@@ -36,8 +35,10 @@ class Background:
         apart = max(MARGIN * self.noise, ROUNDING * self.brightness)
         low, high = self.level - apart, self.level + apart
         if array.dtype.kind in "iu":  # compared as what they are, several times as fast
-            return np.asarray((array < int(np.ceil(low))) | (array > int(np.floor(high))))
-        return np.asarray((array < low) | (array > high))
+            low, high = int(np.ceil(low)), int(np.floor(high))
+        above = np.asarray(array > high)
+        # Most backgrounds are the darkest there is.
+        return np.asarray(above | (array < low)) if array.min() < low else above
 
 
 def measure_background(image: Scan) -> Background:
@@ -49,18 +50,22 @@ def measure_background(image: Scan) -> Background:
     array = image.array
     corners = [corner.astype(np.float64) for corner in _corners(array)]
     ends = [array[:, :, end] for end in (0, -1)] + [array[:, end] for end in (0, -1)] + [array[0], array[-1]]
-    values, counts = np.unique(np.concatenate([face.ravel() for face in ends]), return_counts=True)
+    values, counts = np.unique(np.concatenate([face.ravel("K") for face in ends]), return_counts=True)
     common = counts.max() >= COMMON * counts.sum()
-    level = float(values[counts.argmax()] if common else np.median([np.median(one) for one in corners]))
+    level = np.float64(values[counts.argmax()] if common else np.median([np.median(one) for one in corners]))
     noise = float(np.median([np.abs(one - level).max() for one in corners]))
-    steps = tuple(slice(None, None, max(1, side // 64)) for side in array.shape)
-    brightness = float(np.percentile(np.abs(array[steps].astype(np.float64) - level), 99.5))
-    return Background(level, noise, brightness)
+    steps = tuple(slice(None, None, max(1, side // 64)) for side in array.T.shape)
+    some = array.T[steps].ravel() - level  # in float64, as `level` is
+    brightness = ranks.percentile(np.abs(some, out=some), 99.5)
+    return Background(float(level), noise, brightness)
 
 
-def find_standing_out(image: Scan, name: str) -> NDArray[np.bool_]:
-    """The largest body of what stands out from the background, without holes: a skull-stripped brain."""
-    found = measure_background(image)
+def find_standing_out(image: Scan, name: str, found: Background | None = None) -> NDArray[np.bool_]:
+    """The largest body of what stands out from the background, without holes: a skull-stripped brain.
+
+    `found` is the image's background, where it has been measured already.
+    """
+    found = found or measure_background(image)
     if found.noise > NOISY * found.brightness:
         raise SubjectError(
             f"{name} is called skull-stripped, but its background strays by up to {found.noise:.3g} from "
@@ -72,7 +77,7 @@ def find_standing_out(image: Scan, name: str) -> NDArray[np.bool_]:
         return differs
     box = resampling.bounding_box(differs)
     brain = np.zeros_like(differs)
-    brain[box] = fill_holes(keep_largest(differs[box]))
+    brain[box] = bodies.fill_holes(bodies.keep_largest(differs[box]))
     return brain
 
 
@@ -81,27 +86,3 @@ def _corners(array: NDArray[Any]) -> list[NDArray[Any]]:
     sides = [max(1, side // CORNER) for side in array.shape]
     ends = [(slice(0, side), slice(-side, None)) for side in sides]
     return [array[corner] for corner in product(*ends)]
-
-
-def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
-    """Face-connected components, numbered from 1, and how many there are; ITK is 3 times as fast as scipy."""
-    components = sitk.ConnectedComponentImageFilter()
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask.T).view(np.uint8))
-    labels = sitk.GetArrayFromImage(components.Execute(image))
-    return labels.T, components.GetObjectCount()
-
-
-def keep_largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest face-connected component."""
-    labels, count = _components(mask)
-    if count < 2:
-        return mask
-    return np.asarray(labels == 1 + np.bincount(labels.T.ravel())[1:].argmax())
-
-
-def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask with everything filled that cannot be reached from outside."""
-    labels, count = _components(np.pad(~mask, 1, constant_values=True))
-    if count == 1:
-        return mask
-    return np.asarray(labels[1:-1, 1:-1, 1:-1] != labels[0, 0, 0])

@@ -84,21 +84,27 @@ def read_brain(image: Scan, path: Path | None, session: Session, name: str) -> N
 
     The file may lie on any lattice. One that cannot be a brain, and a full head, is a SubjectError.
     """
+    seen = background.measure_background(image)
     if path is not None:
         mask = scan.read_scan(path, session.orientation)
         plausibility.check_lattice(mask, image, path, name)
         if not image.same_lattice(mask):  # inverted, it would lose its corners on a larger field of view
-            plausibility.check_shape(mask.array > INSIDE, mask.spacing_mm, path)
-        brain = np.asarray(image.sample_mask(mask) > INSIDE)
+            plausibility.check_shape(_inside(mask.array), mask.spacing_mm, path)
+        brain = _inside(image.sample_mask(mask))
     elif session.skull_stripped:
-        brain = background.find_standing_out(image, name)
+        brain = background.find_standing_out(image, name, seen)
     else:
         raise SubjectError(
             f"{name} shows a full head and has no brain mask: supply one in the data set's folder "
             "(its card says where), or a skull-stripped image."
         )
-    plausibility.check_brain(brain, image, path or name)
+    plausibility.check_brain(brain, image, path or name, seen)
     return brain
+
+
+def _inside(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where the values of a mask file say that there is brain."""
+    return np.asarray(mask > (0 if mask.dtype.kind in "iu" else INSIDE))  # whole numbers: many times as fast
 
 
 def find_motion(

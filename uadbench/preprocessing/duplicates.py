@@ -23,7 +23,7 @@ def check_voxels(parts: Mapping[str, Sequence[Prepared]]) -> None:
     seen: dict[str, tuple[str, Session]] = {}
     for part, members in parts.items():
         for item in members:
-            for digest in _hashes(item):
+            for digest in item.fingerprints:
                 first_part, first = seen.setdefault(digest, (part, item.session))
                 other_subject = (first.cohort, first.subject) != (item.session.cohort, item.session.subject)
                 if other_subject or not splits.may_share(first_part, first, part, item.session):
@@ -45,7 +45,7 @@ def find_copies(parts: Mapping[str, Sequence[Prepared]]) -> dict[str, list[Failu
     seen: dict[tuple[str, str], tuple[str, Prepared]] = {}
     members = [(part, item) for part, items in parts.items() for item in items]
     for part, item in sorted(members, key=lambda member: member[1].session.id):
-        for digest in _hashes(item):
+        for digest in item.fingerprints:
             first_part, first = seen.setdefault((item.session.cohort, digest), (part, item))
             if _is_one_scan(first.session, item.session):
                 continue
@@ -57,11 +57,6 @@ def find_copies(parts: Mapping[str, Sequence[Prepared]]) -> dict[str, list[Failu
                 failure = Failure(one.session.id, one.contrast, f"{reason}: {EXCLUDE_ONE}")
                 found.setdefault(home, {}).setdefault(one.session.id, failure)
     return {part: list(failures.values()) for part, failures in found.items()}
-
-
-def _hashes(item: Prepared) -> list[str]:
-    """Of the voxels of a scan, or of every slice of a stack."""
-    return [str(digest) for digest in item.facts.get("slice_sha256", [item.facts["voxel_sha256"]])]
 
 
 def _is_one_scan(one: Session, other: Session) -> bool:

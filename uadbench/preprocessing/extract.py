@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadbench.data.space import Grid
-from uadbench.preprocessing import background, register, resampling, scan
+from uadbench.preprocessing import bodies, optimise, register, resampling, scan
 from uadbench.preprocessing.register import WORKING
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError, UserError, unknown
@@ -78,7 +78,7 @@ def extract_brain(image: Scan, contrast: str, name: str) -> NDArray[np.bool_]:
     """
     head, lattice = _head(image)
     try:
-        with register.one_thread():
+        with optimise.one_thread():
             to_scan = _register(head, lattice)
     except RuntimeError as error:
         raise SubjectError(
@@ -121,11 +121,12 @@ def _head(image: Scan) -> tuple[NDArray[np.float32], Grid]:
 def _register(head: NDArray[np.float32], lattice: Grid) -> NDArray[np.float64]:
     """The matrix (4, 4) template mm -> scan mm of most mutual information."""
     with_shells, near = _template_head()
-    fixed, moving = register.as_itk(with_shells, WORKING), register.as_itk(head, lattice)
-    region = register.as_itk(near.astype(np.uint8), WORKING)
-    starts = register.promising(_starts(head, lattice), fixed, moving, region, TRIED)
-    method = register.coarse_to_fine([2], [2.0], [0.5], 60)
-    return register.matrix_of(register.search(starts, fixed, moving, region, method))
+    fixed, moving = optimise.as_itk(with_shells, WORKING), optimise.as_itk(head, lattice)
+    region = optimise.as_itk(near.astype(np.uint8), WORKING)
+    coarse = optimise.shrunk(fixed), optimise.shrunk(moving), sitk.Shrink(region, [4] * 3)
+    starts = optimise.promising(_starts(head, lattice), *coarse)[:TRIED]
+    method = optimise.coarse_to_fine([2], [2.0], [0.5], 60)
+    return optimise.matrix_of(optimise.search(starts, fixed, moving, region, method))
 
 
 def _template_head() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -148,10 +149,10 @@ def _starts(head: NDArray[np.float32], lattice: Grid) -> list[Any]:
     bottom = max(0, top - round(HEAD_MM / SPACING_MM))
     middle = np.argwhere(foreground[:, :, bottom : top + 1]).mean(0) * SPACING_MM + lattice.origin_mm
     top_mm = lattice.origin_mm[2] + SPACING_MM * top
-    centre, _ = register.centre_of(register.as_itk(register.load_template()[0], WORKING))
+    centre, _ = optimise.centre_of(optimise.as_itk(register.load_template()[0], WORKING))
     tried = product((0.88, 0.95), BELOW_TOP_MM, (-6.0, 6.0), np.deg2rad(range(-30, 31, 10)))
     return [
-        register.make_start(centre, np.array([middle[0], middle[1] + front, top_mm - below]), scale, pitch)
+        optimise.make_start(centre, np.array([middle[0], middle[1] + front, top_mm - below]), scale, pitch)
         for scale, below, front, pitch in tried
     ]
 
@@ -163,7 +164,7 @@ def _foreground(head: NDArray[np.float32]) -> NDArray[np.bool_]:
     found = ndimage.binary_opening(head > 0.5 * threshold.GetThreshold(), iterations=2)
     if not found.any():
         raise RuntimeError("nothing stands out from the background")
-    return background.keep_largest(found)
+    return bodies.keep_largest(found)
 
 
 @lru_cache(maxsize=1)
@@ -186,7 +187,7 @@ def _tissue(head: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray
     near, values = distance[box], head[box]
     level = TISSUE_LEVEL * float(np.median(values[near < SURE_MM]))
     tissue = ((values > level) & (near < REACH_MM)) | (near < SURE_MM - SPACING_MM)
-    core = background.keep_largest(ndimage.distance_transform_edt(tissue, SPACING_MM) > BRIDGE_MM)
+    core = bodies.keep_largest(ndimage.distance_transform_edt(tissue, SPACING_MM) > BRIDGE_MM)
     tissue &= ndimage.distance_transform_edt(~core, SPACING_MM) <= BRIDGE_MM
     grown = ndimage.distance_transform_edt(~tissue, SPACING_MM) <= CLOSED_MM
     closed = np.zeros(head.shape, bool)
@@ -203,7 +204,7 @@ def _on_image(surface: NDArray[np.float32], lattice: Grid, image: Scan) -> NDArr
         return np.asarray(inside)
     box = resampling.bounding_box(inside)
     brain = np.zeros(image.array.shape, bool)
-    brain[box] = background.fill_holes(background.keep_largest(inside[box]))
+    brain[box] = bodies.fill_holes(bodies.keep_largest(inside[box]))
     return brain
 
 

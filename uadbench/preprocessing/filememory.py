@@ -1,10 +1,10 @@
 """What is known about files, kept from run to run: a file is read again only when it has changed."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from uadbench.system import pool
 from uadbench.system.errors import SubjectError
 from uadbench.system.files import read_json, sha256_file, write_json
 
@@ -50,8 +50,8 @@ class FileMemory:
             with suppress(SubjectError):
                 self.hash(path, fresh)
 
-        with ThreadPoolExecutor(max(1, workers)) as threads:
-            list(threads.map(learn, sorted(set(paths))))
+        for _ in pool.mapped(learn, sorted(set(paths)), workers):
+            pass
 
     def keep(self) -> None:
         """Write down what is new, beside what other processes have written meanwhile."""

@@ -14,7 +14,8 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from uadbench.data.space import Grid
-from uadbench.preprocessing import background, resampling
+from uadbench.preprocessing import background, bodies, resampling
+from uadbench.preprocessing.background import Background
 from uadbench.preprocessing.nifti import round_rows
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
@@ -55,8 +56,13 @@ def check_lattice(mask: Scan, image: Scan, path: Path, drawn_on: str) -> None:
         )
 
 
-def check_brain(brain: NDArray[np.bool_], image: Scan, source: object) -> None:
-    """Stop where a mask (R, A, S) on the voxels of an image cannot be that of a brain."""
+def check_brain(
+    brain: NDArray[np.bool_], image: Scan, source: object, found: Background | None = None
+) -> None:
+    """Stop where a mask (R, A, S) on the voxels of an image cannot be that of a brain.
+
+    `found` is the image's background, where it has been measured already.
+    """
     low, high = BRAIN_ML
     volume_ml = np.count_nonzero(brain) * image.voxel_ml
     if not low <= volume_ml <= high:
@@ -66,7 +72,7 @@ def check_brain(brain: NDArray[np.bool_], image: Scan, source: object) -> None:
             "called skull-stripped is."
         )
     check_shape(brain, image.spacing_mm, source)
-    _check_brightness(brain, image, source)
+    _check_brightness(brain, image, source, found or background.measure_background(image))
 
 
 def check_shape(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64], source: object) -> None:
@@ -79,7 +85,7 @@ def check_shape(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64], source
         )
     coarse = mask[_coarsely(spacing_mm)]
     volume = int(np.count_nonzero(coarse))
-    holes = int(np.count_nonzero(background.fill_holes(coarse))) - volume
+    holes = int(np.count_nonzero(bodies.fill_holes(coarse))) - volume
     if holes > HOLLOW * volume:
         raise SubjectError(
             f"The brain mask from {source} is hollow: its holes have {holes / max(volume, 1):.0%} of its "
@@ -93,13 +99,13 @@ def _coarsely(spacing_mm: NDArray[np.float64]) -> tuple[slice, slice, slice]:
     return steps[0], steps[1], steps[2]
 
 
-def _check_brightness(brain: NDArray[np.bool_], image: Scan, source: object) -> None:
+def _check_brightness(brain: NDArray[np.bool_], image: Scan, source: object, found: Background) -> None:
     """Stop where a mask lies where the image shows nothing, if its background is quiet enough to tell."""
-    found = background.measure_background(image)
     if found.noise > QUIET * found.brightness:
         return
     some = _coarsely(image.spacing_mm)
-    lit = np.count_nonzero(found.differs(image.array[some]) & brain[some]) / max(brain[some].sum(), 1)
+    there, values = brain[some], image.array[some].copy("K")
+    lit = np.count_nonzero(found.differs(values) & there) / max(int(np.count_nonzero(there)), 1)
     if lit < LEAST_LIT:
         raise SubjectError(
             f"The brain mask from {source} is where the scan is dark: {lit:.0%} of it is brighter than the "

@@ -12,7 +12,6 @@ This file decides what is to be made, where it is kept and who makes it; `prepar
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,9 +101,9 @@ def prepare(
                 jobs, reasons = _jobs(sessions, contrast, order, memory)
                 before, todo = len(todo), _missing({n: jobs[n] for n in todo if n in jobs}, grid, workers)
                 stage.advance(before - len(todo))  # another process has made them
-                for position in todo:
-                    if jobs[position].path.exists():
-                        logger.warning("%s is damaged: prepared again", jobs[position].path)
+                for path in (jobs[position].path for position in todo):
+                    if path.exists() and not prepared.is_whole(path, grid):
+                        logger.warning("%s is damaged: prepared again", path)
                 for index, reason in pool.results(_make, [jobs[p] for p in todo], workers):
                     if reason is not None:
                         reasons[todo[index]] = reason.reason if isinstance(reason, pool.Died) else reason
@@ -158,9 +157,16 @@ def _make(job: Job) -> str | None:
 
 def _missing(jobs: Mapping[int, Job], grid: Target, workers: int) -> list[int]:
     """Positions of the jobs whose result is not in the cache, whole and to the bit as it was written."""
-    with ThreadPoolExecutor(max(1, workers)) as threads:  # most of it is reading
-        whole = threads.map(lambda job: prepared.is_whole(job.path, grid), jobs.values())
-        return [position for position, fine in zip(jobs, whole, strict=True) if not fine]
+
+    def is_ready(job: Job) -> bool:
+        # Earlier versions wrote other facts beside the same voxels.
+        return (
+            prepared.is_whole(job.path, grid)
+            and prepared.open_prepared(job.session, job.contrast, grid, job.path).has_fingerprints
+        )
+
+    ready = pool.mapped(is_ready, jobs.values(), workers)
+    return [position for position, fine in zip(jobs, ready, strict=True) if not fine]
 
 
 def find_sources(session: Session, contrast: str) -> dict[str, Path]:

@@ -108,7 +108,7 @@ def write_scan(job: Job) -> None:
     if lesion is not None:
         plausibility.check_lesion_on_grid(lesion, lesion_voxels, transform, grid, name)
     codes = prepared.encode(picture, on_grid)
-    area_mm2 = np.count_nonzero(on_grid, (0, 1)) * grid.spacing_mm**2
+    area_mm2 = np.array([np.count_nonzero(one) for one in on_grid.T]) * grid.spacing_mm**2
     facts = {
         "slice_area_mm2": [float(area) for area in area_mm2],
         "brain_ml": float(area_mm2.sum() * grid.spacing_mm / 1000),
@@ -122,7 +122,7 @@ def write_scan(job: Job) -> None:
         "brain": found_by,
         "n4": job.order.options.n4,
         "quality": quality.assess_quality(picture, on_grid, grid, transform, job.contrast),
-        "voxel_sha256": scan.voxel_hash(image.array),
+        "fingerprint": scan.fingerprint(image.array),
         "sources": dict(job.sources),
         "preparation_version": PREPARATION_VERSION,
     }

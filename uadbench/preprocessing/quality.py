@@ -5,7 +5,7 @@ that no image measure can tell left from right: that is left to the headers (`sc
 and sform disagree) and to the affine, which may not mirror (`register`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import permutations, product
 from typing import Any
@@ -27,6 +27,7 @@ LEAST_DICE = 0.85  # brain mask with the template's
 LEAST_CORRELATION = 0.3  # of a T1 with the template; other contrasts have no correlation to expect
 NATIVE_ML = (900.0, 2000.0)  # intracranial volume of adults in the scanner's millimetres
 DETERMINANTS = (0.9, 2.3)  # the template's head is a large one: scans grow
+DIRECTIONS = ("LR", "PA", "IS")  # of each axis, backwards and forwards
 ORIENTATION_MARGIN = 0.0  # mutual information in nats that another orientation may have more
 
 
@@ -48,13 +49,14 @@ def assess_quality(
     picture = resampling.sample_nearest(image, to_grid, POINTS.shape)
     mask = resampling.sample_nearest(brain.view(np.uint8), to_grid, POINTS.shape).view(np.bool_)
     fixed, fixed_mask = _template_points()
-    both = mask & fixed_mask
+    both = np.flatnonzero(mask & fixed_mask)
+    found, expected = picture.ravel()[both], fixed.ravel()[both]
     determinant = float(np.linalg.det(transform[:3, :3]))
     orientation, margin = _orientation(picture, mask)
-    spread = both.sum() > 1 and picture[both].std() > 0
+    spread = len(both) > 1 and found.std() > 0
     figures = {
-        "dice": float(2 * both.sum() / max(int(mask.sum() + fixed_mask.sum()), 1)),
-        "correlation": float(np.corrcoef(picture[both], fixed[both])[0, 1]) if spread else 0.0,
+        "dice": float(2 * len(both) / max(int(np.count_nonzero(mask) + np.count_nonzero(fixed_mask)), 1)),
+        "correlation": float(np.corrcoef(found, expected)[0, 1]) if spread else 0.0,
         "native_ml": float(np.count_nonzero(brain) * grid.voxel_ml / abs(determinant)),
         "determinant": determinant,
         "margin": margin,
@@ -106,37 +108,41 @@ def _orientation(picture: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple
     there = np.argwhere(mask[::2, ::2, ::2]) * 2
     levels = (picture[tuple(there.T)] * (BINS - 1)).astype(np.int64)
     middle = (there.min(0) + there.max(0)) / 2
-    values = {
-        name: _information(levels, (there - middle) @ turn.T + middle) for name, turn in _turns().items()
-    }
+    values = {name: _information(levels, index) for name, index in _turned(there, middle)}
     own = values.pop("RAS")
     best = max(values, key=values.__getitem__)
     margin = own - values[best]
     return ("RAS" if margin >= -ORIENTATION_MARGIN else best), float(margin)
 
 
-@lru_cache(maxsize=1)
-def _turns() -> dict[str, NDArray[np.float64]]:
-    """Matrices (3, 3) of axis permutations and flips, by the directions their rows point to."""
-    directions = ("LR", "PA", "IS")
-    turns = {}
+def _turned(
+    points: NDArray[np.int64], middle: NDArray[np.float64]
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Where points (n, 3) come to lie in `_template_levels().ravel()`, by the directions of turned axes."""
+    sides = np.array(_template_levels().shape)
+    strides = [sides[1] * sides[2], sides[2], 1]
+    offsets = (points - middle).T
     for order in permutations(range(3)):
-        for signs in product((1, -1), repeat=3):
-            matrix = np.zeros((3, 3))
-            matrix[range(3), order] = signs
-            name = "".join(directions[axis][sign > 0] for axis, sign in zip(order, signs, strict=True))
+        # For each axis of the template, the axis that is turned to it in both directions.
+        along = [
+            [_clipped(sign * offsets[source] + middle[axis], sides[axis]) * strides[axis] for sign in (-1, 1)]
+            for axis, source in enumerate(order)
+        ]
+        for signs in product((1, 0), repeat=3):
+            name = "".join(DIRECTIONS[source][sign] for source, sign in zip(order, signs, strict=True))
             if "L" not in name:
-                turns[name] = matrix
-    return turns
+                right, front, up = (one[sign] for one, sign in zip(along, signs, strict=True))
+                yield name, right + front + up
 
 
-def _information(levels: NDArray[np.int64], points: NDArray[np.float64]) -> float:
-    """Mutual information in nats of a scan's levels (n,) with the template at points (n, 3); 0 outside it."""
-    fixed = _template_levels()
-    index = np.rint(points).astype(np.int64)
-    inside = ((index >= 0) & (index < fixed.shape)).all(1)
-    index[~inside] = 0
-    there = np.where(inside, fixed[tuple(index.T)], 0)
+def _clipped(places: NDArray[np.float64], side: int) -> NDArray[np.int64]:
+    """The nearest voxels along an axis of a volume with a rim, in which all lies that is outside."""
+    return np.clip(np.rint(places), -1, side - 2).astype(np.int64) + 1
+
+
+def _information(levels: NDArray[np.int64], index: NDArray[np.int64]) -> float:
+    """Mutual information in nats of a scan's levels (n,) with those of the template at an index (n,)."""
+    there = _template_levels().ravel()[index]
     joint = np.bincount(levels * BINS + there, minlength=BINS * BINS).reshape(BINS, BINS) / len(levels)
     independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     seen = joint > 0
@@ -145,4 +151,5 @@ def _information(levels: NDArray[np.int64], points: NDArray[np.float64]) -> floa
 
 @lru_cache(maxsize=1)
 def _template_levels() -> NDArray[np.int64]:
-    return (_template_points()[0] * (BINS - 1)).astype(np.int64)
+    """The template in BINS levels at the points, with a rim of 0 around it."""
+    return np.ascontiguousarray(np.pad((_template_points()[0] * (BINS - 1)).astype(np.int64), 1))

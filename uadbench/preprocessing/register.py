@@ -5,12 +5,11 @@ The template is the skull-stripped ICBM152 2009a T1 average that nilearn ships (
 against the T1 template would be an error for T2 or FLAIR (protocol, preparation rules).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nilearn
 import numpy as np
@@ -19,18 +18,32 @@ from numpy.typing import NDArray
 
 from uadbench.data.space import CORNER, Grid
 from uadbench.preprocessing import resampling, scan
+from uadbench.preprocessing.optimise import (
+    as_itk,
+    best_of,
+    by_differences,
+    centre_of,
+    coarse_to_fine,
+    improved,
+    make_start,
+    matrix_of,
+    one_thread,
+    promising,
+    shrunk,
+)
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
-REGISTRATION_VERSION = "2"
+REGISTRATION_VERSION = "3"
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 WORKING = Grid("registration", (96, 112, 96), 2.0, CORNER)
-SEED = 20240229  # of the metric's sampling
 PITCHES_DEGREES = range(-40, 41, 10)  # heads differ most in how far the chin is down
 TRIED = 3  # of these starts, the most promising ones
 LEAST_DICE = 0.8  # of the registered brain mask with the template's; masks with the fluid around reach .86
 VOLUME_CHANGE = (0.4, 3.0)  # legal determinants scan -> MNI152, whose brain is a large one
 LEAST_AXIS_COSINE = 0.5  # an axis may turn by 60 degrees at most; a flip turns two by 180
+MARGIN_MM = 20.0  # around the brain, of the lattice on which it is looked at; the metric looks 10 mm around
+AROUND_MM = 10  # from the template's brain, up to which the fit of whole brains looks
 INTERIOR_MM = 10  # depth from which the template counts as inside
 FOREGROUND = 0.25  # the darkest brain, on a scale where the background is 0 and the brightest is 1
 
@@ -57,38 +70,22 @@ def register_brain(image: Scan, brain: NDArray[np.bool_], name: str) -> Registra
 
     A result that is no plausible one is a SubjectError with its figures.
     """
-    fixed, fixed_mask = load_template()
-    lattice = lattice_around(image, brain)
+    lattice = lattice_around(image, brain, MARGIN_MM)
     moving, moving_mask = _working(image, brain, lattice)
 
-    def figures(to_scan: Any) -> Registration:
-        matrix = np.asarray(np.linalg.inv(matrix_of(to_scan)), np.float64)
-        return _quality(matrix, fixed, fixed_mask, moving, moving_mask, lattice)
+    def overlap(to_scan: Any) -> float:
+        return _dice(_carried(moving_mask, np.asarray(np.linalg.inv(matrix_of(to_scan))), lattice))
 
     try:
         with one_thread():
-            images = as_itk(fixed, WORKING), as_itk(moving, lattice)
-            by_whole = _whole(*images)
-            by_inside = _inside(by_whole, *images)
+            levels = _Levels.of(as_itk(moving, lattice))
+            whole = _whole(levels)
+            # Where little of the inside is there (cut fields of view) or it is very ill, its fit runs away.
+            found = _inside(sitk.AffineTransform(whole), levels, overlap) or _refined(whole, levels)
     except RuntimeError as error:
         raise SubjectError(f"{name} could not be registered to MNI152: {error}") from error
-    # Where little of the inside is there (cut fields of view) or it is very ill, its fit may run away.
-    inside = figures(by_inside)
-    return _checked(inside if inside.dice >= LEAST_DICE else figures(by_whole), name)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """ITK on one thread: several add up the metric in changing order, and the result with it.
-
-    The number of threads of a registration method itself does not reach its metric.
-    """
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    matrix = np.asarray(np.linalg.inv(matrix_of(found)), np.float64)
+    return _checked(_quality(matrix, moving, moving_mask, lattice), name)
 
 
 def _working(
@@ -107,30 +104,13 @@ def _working(
     return picture, resampling.sample_nearest(inside.astype(np.uint8), to_source, lattice.shape) > 0
 
 
-def lattice_around(image: Scan, brain: NDArray[np.bool_]) -> Grid:
-    """A 2 mm lattice, its axes along the world's, that holds the brain and 30 mm around it."""
+def lattice_around(image: Scan, brain: NDArray[np.bool_], margin_mm: float) -> Grid:
+    """A 2 mm lattice, its axes along the world's, that holds the brain and a margin around it."""
     corners = resampling.list_corners([(s.start, s.stop) for s in resampling.bounding_box(brain)])
     world = image.affine[:3, :3] @ corners + image.affine[:3, 3:]
-    low, high = world.min(1) - 30, world.max(1) + 30
+    low, high = world.min(1) - margin_mm, world.max(1) + margin_mm
     right, front, up = (int(n) for n in np.ceil((high - low) / 2))
     return Grid("around", (right, front, up), 2.0, (low[0], low[1], low[2]))
-
-
-def as_itk(array: NDArray[Any], lattice: Grid) -> Any:
-    """An ITK image in RAS millimetres: both images and the transform keep to them, so no LPS is needed."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
-    image.SetSpacing([lattice.spacing_mm] * 3)
-    image.SetOrigin([float(o) for o in lattice.origin_mm])
-    return image
-
-
-def centre_of(image: Any) -> tuple[NDArray[np.float64], float]:
-    """Centroid in mm and volume in mm³ of what is not background."""
-    array = sitk.GetArrayViewFromImage(image) > FOREGROUND / 2
-    count = np.array([array.sum((1, 2)), array.sum((0, 2)), array.sum((0, 1))], dtype=object)
-    means = [np.average(np.arange(len(c)), weights=c) for c in count]
-    centre = np.array(image.GetOrigin()) + np.array(image.GetSpacing()) * means[::-1]
-    return centre, float(array.sum() * np.prod(image.GetSpacing()))
 
 
 def _starts(fixed: Any, moving: Any) -> list[Any]:
@@ -141,113 +121,91 @@ def _starts(fixed: Any, moving: Any) -> list[Any]:
     return [make_start(centre, moving_centre, scale, pitch) for pitch in np.deg2rad(PITCHES_DEGREES)]
 
 
-def make_start(centre: NDArray[np.float64], place: NDArray[np.float64], scale: float, pitch: float) -> Any:
-    """An affine transform that scales, nods by a pitch (radians) and takes a centre to a place (3,) in mm."""
-    start = sitk.AffineTransform(3)
-    start.SetCenter(centre.tolist())
-    start.SetTranslation((place - centre).tolist())
-    cos, sin = np.cos(pitch), np.sin(pitch)
-    start.SetMatrix((scale * np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])).ravel().tolist())
-    return start
+class _Levels(NamedTuple):
+    """An image of 2 mm, and what the coarser steps of a registration look at: each is made once."""
+
+    fine: Any
+    smooth: Any  # the same, smoothed for 4 mm
+    middle: Any  # 4 mm
+    coarse: Any  # 8 mm
+
+    @classmethod
+    def of(cls, image: Any) -> "_Levels":
+        smooth = sitk.SmoothingRecursiveGaussian(image, 2.0)
+        return cls(image, smooth, sitk.Shrink(smooth, [2] * 3), shrunk(image))
 
 
-def promising(
-    starts: list[Any], fixed: Any, moving: Any, region: Any | None = None, tried: int = TRIED
-) -> list[Any]:
-    """The starts that have the most mutual information as they are, on 8 mm voxels (of a region)."""
-    method = coarse_to_fine([1], [0.0], [1.0], 1)
-    if region is not None:
-        method.SetMetricFixedMask(sitk.Shrink(region, [4] * 3))
-    small = [sitk.Shrink(sitk.SmoothingRecursiveGaussian(image, 4.0), [4] * 3) for image in (fixed, moving)]
-    values = []
-    for start in starts:
-        method.SetInitialTransform(start, inPlace=False)
-        values.append(method.MetricEvaluate(*small))
-    order = sorted(range(len(starts)), key=values.__getitem__)
-    return [starts[position] for position in order[:tried]]
+@lru_cache(maxsize=1)
+def _template_levels() -> tuple[_Levels, Any, Any]:
+    """The template; the region in and around its brain; the region well inside."""
+    image = as_itk(load_template()[0], WORKING)
+    there = sitk.Cast(image > 0, sitk.sitkUInt8)
+    around, inside = (round(mm / WORKING.spacing_mm) for mm in (AROUND_MM, INTERIOR_MM))
+    return _Levels.of(image), sitk.BinaryDilate(there, [around] * 3), sitk.BinaryErode(there, [inside] * 3)
 
 
-def coarse_to_fine(
-    shrink: list[int], smooth_mm: list[float], share: list[float], steps: int, first_step: float = 4.0
-) -> Any:
-    """A registration from coarse to fine that uses a share of the voxels at each level."""
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentagePerLevel(share, SEED)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetShrinkFactorsPerLevel(shrink)
-    method.SetSmoothingSigmasPerLevel(smooth_mm)
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=first_step, minStep=0.02, numberOfIterations=steps, relaxationFactor=0.6
+def _whole(moving: _Levels) -> Any:
+    """The affine template mm -> scan mm of most mutual information of the whole brains, on 4 mm voxels."""
+    fixed, around, _ = _template_levels()
+    starts = promising(_starts(fixed.fine, moving.fine), fixed.coarse, moving.coarse)[:TRIED]
+    start = best_of(
+        starts, fixed.coarse, moving.coarse, sitk.Shrink(around, [4] * 3), partial(_method, 1.0, 60)
     )
-    method.SetOptimizerScalesFromPhysicalShift()
-    return method
+    return improved(start, fixed.middle, moving.middle, sitk.Shrink(around, [2] * 3), _method(0.5, 60))
 
 
-def _whole(fixed: Any, moving: Any) -> Any:
-    """The affine template mm -> scan mm of most mutual information of the whole brains."""
-    region = sitk.BinaryDilate(sitk.Cast(fixed > 0, sitk.sitkUInt8), [5, 5, 5])  # the brain and 10 mm
-    starts = promising(_starts(fixed, moving), fixed, moving)
-    return search(starts, fixed, moving, region, coarse_to_fine([2, 1], [2.0, 0.0], [0.5, 0.15], 60))
+def _refined(whole: Any, moving: _Levels) -> Any:
+    """The fit of whole brains, improved on 2 mm voxels."""
+    fixed, around, _ = _template_levels()
+    return improved(whole, fixed.fine, moving.fine, around, _method(0.15, 60))
 
 
-def _inside(whole: Any, fixed: Any, moving: Any) -> Any:
+def _method(share: float, steps: int, first_step: float = 4.0) -> Any:
+    """A registration of images as they are."""
+    return by_differences(coarse_to_fine([1], [0.0], [share], steps, first_step))
+
+
+def _inside(whole: Any, moving: _Levels, overlap: Callable[[Any], float]) -> Any | None:
     """The affine of most mutual information well inside the template's brain, from that of whole brains.
 
     Where a brain mask ends differs between its makers: one that follows the cortex and one that
     includes the fluid around it differ by a tenth of the brain's length, and fitting their edges to the
-    template's makes brains of two sizes.
+    template's makes brains of two sizes. None where the brains do not overlap any more.
     """
-    steps = round(INTERIOR_MM / WORKING.spacing_mm)
-    region = sitk.BinaryErode(sitk.Cast(fixed > 0, sitk.sitkUInt8), [steps] * 3)
-    gentle = coarse_to_fine([2, 1], [2.0, 0.0], [1.0, 0.4], 100, first_step=1.0)
-    return improved(sitk.AffineTransform(whole), fixed, moving, region, gentle)
+    fixed, _, inside = _template_levels()
+    # By smoothed gradients first: with its own, a fit that runs away does so by less, and is not noticed.
+    smoothed = coarse_to_fine([2], [0.0], [1.0], 100, first_step=1.0)
+    improved(whole, fixed.smooth, moving.smooth, inside, smoothed)
+    if overlap(whole) >= LEAST_DICE:
+        improved(whole, fixed.fine, moving.fine, inside, _method(0.4, 100, first_step=1.0))
+    return whole if overlap(whole) >= LEAST_DICE else None
 
 
-def search(starts: list[Any], fixed: Any, moving: Any, region: Any, method: Any) -> Any:
-    """The start that leads to most mutual information on 8 mm voxels, improved there and by a method."""
-    values = []
-    for start in starts:
-        coarse = coarse_to_fine([4], [4.0], [1.0], 60)
-        improved(start, fixed, moving, region, coarse)
-        values.append(float(coarse.GetMetricValue()))
-    return improved(starts[int(np.argmin(values))], fixed, moving, region, method)
+def _carried(mask: NDArray[np.bool_], matrix: NDArray[np.float64], lattice: Grid) -> NDArray[np.bool_]:
+    """A mask on a lattice, on the template's voxels, through a matrix scan -> MNI152."""
+    to_source = np.linalg.inv(lattice.affine) @ np.linalg.inv(matrix) @ WORKING.affine
+    return np.asarray(resampling.sample_nearest(mask.astype(np.uint8), to_source, WORKING.shape) > 0)
 
 
-def improved(start: Any, fixed: Any, moving: Any, region: Any, method: Any) -> Any:
-    """The transform itself, after a registration inside a region of the fixed image."""
-    method.SetMetricFixedMask(region)
-    method.SetInitialTransform(start, inPlace=True)
-    method.Execute(fixed, moving)
-    return start
-
-
-def matrix_of(transform: Any) -> NDArray[np.float64]:
-    """The matrix (4, 4), fixed mm -> moving mm, of a linear ITK transform."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    return matrix
+def _dice(mask: NDArray[np.bool_]) -> float:
+    """Of a mask on the template's voxels with the template's brain."""
+    template = load_template()[1]
+    both = np.count_nonzero(mask & template)
+    return float(2 * both / (np.count_nonzero(mask) + np.count_nonzero(template)))
 
 
 def _quality(
-    matrix: NDArray[np.float64],
-    fixed: NDArray[np.float32],
-    fixed_mask: NDArray[np.bool_],
-    moving: NDArray[np.float32],
-    moving_mask: NDArray[np.bool_],
-    lattice: Grid,
+    matrix: NDArray[np.float64], moving: NDArray[np.float32], moving_mask: NDArray[np.bool_], lattice: Grid
 ) -> Registration:
     """A matrix scan -> MNI152 with the figures of its fit."""
+    fixed, fixed_mask = load_template()
     to_source = np.linalg.inv(lattice.affine) @ np.linalg.inv(matrix) @ WORKING.affine
     picture = resampling.sample_linear(moving, to_source, WORKING.shape)
-    mask = resampling.sample_nearest(moving_mask.astype(np.uint8), to_source, WORKING.shape) > 0
+    mask = _carried(moving_mask, matrix, lattice)
     both = mask & fixed_mask
-    dice = 2 * both.sum() / (mask.sum() + fixed_mask.sum())
-    correlation = np.corrcoef(picture[both], fixed[both])[0, 1] if both.sum() > 1 else 0.0
-    return Registration(matrix, float(dice), float(correlation), float(np.linalg.det(matrix[:3, :3])))
+    correlation = np.corrcoef(picture[both], fixed[both])[0, 1] if np.count_nonzero(both) > 1 else 0.0
+    determinant = float(np.linalg.det(matrix[:3, :3]))
+    return Registration(matrix, _dice(mask), float(correlation), determinant)
 
 
 def _checked(found: Registration, name: str) -> Registration:

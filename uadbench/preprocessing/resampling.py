@@ -29,16 +29,18 @@ def sample_linear(
     `to_source` (4, 4) takes the grid's voxel indices to those of the volume.
     """
     sigmas = _sigmas(to_source)
-    if _straight(to_source, shape):
-        for axis in (2, 1, 0):  # volumes lie in memory as in their file: the last axis slowest
-            blur = _gaussian(array.shape[axis], sigmas[axis])
-            points = to_source[axis, axis] * np.arange(shape[axis]) + to_source[axis, 3]
-            array = _apply((_hat(points, array.shape[axis]) @ blur).tocsr(), array, axis)
-        return array
-    for axis in (2, 1, 0):
-        if sigmas[axis] > 0:
-            array = _apply(_gaussian(array.shape[axis], sigmas[axis]), array, axis)
-    return _oblique(array, to_source, shape, order=1)
+    if not _straight(to_source, shape):
+        if sigmas.any():
+            array = _along_axes(array, [_gaussian(n, s) for n, s in zip(array.shape, sigmas, strict=True)])
+        return _oblique(array, to_source, shape, order=1)
+    points = [_points(to_source, axis, shape[axis]) for axis in range(3)]
+    if not sigmas.any() and all((there == np.rint(there)).all() for there in points):
+        return sample_nearest(array, to_source, shape)  # every weight is 0 or 1
+    matrices = [
+        (_hat(there, n) @ _gaussian(n, sigma)).tocsr()
+        for there, n, sigma in zip(points, array.shape, sigmas, strict=True)
+    ]
+    return _along_axes(array, matrices)
 
 
 def sample_nearest(
@@ -47,11 +49,11 @@ def sample_nearest(
     """A volume (R, A, S) of labels, 0 outside, at every voxel of a grid of `shape`; see `sample_linear`."""
     if not _straight(to_source, shape):
         return _oblique(array, to_source, shape, order=0)
-    result, picked = np.zeros(shape, array.dtype), []
-    for axis in range(3):
-        points = to_source[axis, axis] * np.arange(shape[axis]) + to_source[axis, 3]
-        # Rounding first keeps a point half way between two voxels from falling with its last bit.
-        picked.append(np.floor(np.round(points, 6) + 0.5).astype(int))
+    # In memory as the volume is: a copy that exchanges axes takes many times as long.
+    result = np.zeros(shape, array.dtype, "F" if array.strides[0] < array.strides[-1] else "C")
+    # Rounding first keeps a point half way between two voxels from falling with its last bit.
+    points = (np.round(_points(to_source, axis, shape[axis]), 6) for axis in range(3))
+    picked = [np.floor(there + 0.5).astype(int) for there in points]
     inside = [np.flatnonzero((p >= 0) & (p < n)) for p, n in zip(picked, array.shape, strict=True)]
     if all(len(there) for there in inside):
         sources = [_steps(p[there]) for p, there in zip(picked, inside, strict=True)]
@@ -60,6 +62,11 @@ def sample_nearest(
             array = array[(slice(None),) * axis + (source,)]
         result[tuple(slice(there[0], there[-1] + 1) for there in inside)] = array
     return result
+
+
+def _points(to_source: NDArray[np.float64], axis: int, count: int) -> NDArray[np.float64]:
+    """Where the voxels of a grid lie along one axis, in those of the source, if the axes are parallel."""
+    return np.asarray(to_source[axis, axis] * np.arange(count) + to_source[axis, 3])
 
 
 def _steps(picked: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -72,7 +79,11 @@ def _steps(picked: NDArray[np.int64]) -> slice | NDArray[np.int64]:
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     """The smallest box that holds all True voxels (there is at least one)."""
-    ends = (np.flatnonzero(mask.any(others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1)))
+    turned = mask.strides[0] < mask.strides[-1]  # the first axis lies closest in memory
+    by_memory = mask.T if turned else mask
+    face = np.logical_or.reduce(by_memory)
+    shadows = [by_memory.reshape(len(by_memory), -1).any(1), face.any(1), face.any(0)]
+    ends = [np.flatnonzero(shadow)[[0, -1]] for shadow in (shadows[::-1] if turned else shadows)]
     right, front, up = (slice(int(first), int(last) + 1) for first, last in ends)
     return right, front, up
 
@@ -124,12 +135,17 @@ def _hat(points: NDArray[np.float64], count: int) -> csr_array:
     return csr_array((weight[inside], (row[inside], column[inside])), (len(points), count))
 
 
-def _apply(weights: csr_array, array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """A matrix applied along one axis of a volume."""
-    turned = array.T  # (S, A, R), so that the slowest axis in memory comes first
-    first = np.moveaxis(turned, 2 - axis, 0)
-    result = weights @ np.ascontiguousarray(first).reshape(first.shape[0], -1)
-    return np.moveaxis(result.reshape(-1, *first.shape[1:]), 0, 2 - axis).T
+def _along_axes(array: NDArray[np.float32], weights: Sequence[csr_array]) -> NDArray[np.float32]:
+    """A volume (R, A, S) with a matrix applied along each axis: the last one first."""
+    right, front, up = weights
+    # Volumes lie in memory as in their file, the last axis slowest: axial slices, which stay in the cache.
+    stored = np.ascontiguousarray(array.T)
+    slices = (up @ stored.reshape(len(stored), -1)).reshape(-1, *stored.shape[1:])
+    result = np.zeros((up.shape[0], front.shape[0], right.shape[0]), np.float32)
+    for position in np.flatnonzero(np.diff(up.indptr)):
+        there = front @ slices[position]  # (A, R)
+        result[position] = (right @ np.ascontiguousarray(there.T)).T
+    return result.T
 
 
 def _oblique(

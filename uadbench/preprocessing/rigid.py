@@ -8,11 +8,12 @@ import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 
 from uadbench.data.space import Grid
-from uadbench.preprocessing import register, resampling
+from uadbench.preprocessing import optimise, register, resampling
 from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
 RIGID_VERSION = "1"
+MARGIN_MM = 30.0  # around the brain, of the lattice on which both scans are looked at
 REGION_MM = 6.0  # around the brain: its edge against fluid and bone tells most
 START_TURNS_DEGREES = (0.0, -8.0, 8.0)  # about the left-right axis, a nod
 FARTHEST_MM, WIDEST_DEGREES = 60.0, 35.0  # more is no motion of a head in its coil
@@ -24,18 +25,18 @@ def find_motion(fixed: Scan, brain: NDArray[np.bool_], moving: Scan, name: str) 
     `brain` (R, A, S) lies on the fixed scan's voxels; neither scan needs to be stripped. A motion that no
     head makes in its coil is a SubjectError. One thread, fixed seed: the same scans give the same bits.
     """
-    lattice = register.lattice_around(fixed, brain)
+    lattice = register.lattice_around(fixed, brain, MARGIN_MM)
     near = _on(lattice, Scan(brain.astype(np.float32), fixed.affine)) > 0.5
-    with register.one_thread():
-        inside = register.as_itk(near.astype(np.uint8), lattice)
+    with optimise.one_thread():
+        inside = optimise.as_itk(near.astype(np.uint8), lattice)
         region = sitk.BinaryDilate(inside, [round(REGION_MM / 2)] * 3)
-        still, moved = (register.as_itk(_on(lattice, _scaled(image)), lattice) for image in (fixed, moving))
+        still, moved = (optimise.as_itk(_on(lattice, _scaled(image)), lattice) for image in (fixed, moving))
         try:
-            method = register.coarse_to_fine([2, 1], [2.0, 0.0], [0.5, 0.25], 60)
-            found = register.search(_starts(lattice, near), still, moved, region, method)
+            method = optimise.coarse_to_fine([2, 1], [2.0, 0.0], [0.5, 0.25], 60)
+            found = optimise.search(_starts(lattice, near), still, moved, region, method)
         except RuntimeError as error:
             raise SubjectError(f"{name} could not be registered rigidly: {error}") from error
-    return _checked(register.matrix_of(found), lattice, name)
+    return _checked(optimise.matrix_of(found), lattice, name)
 
 
 def _scaled(image: Scan) -> Scan:

@@ -22,7 +22,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import convex_hull_image
 
-from uadbench.preprocessing import background
+from uadbench.preprocessing import bodies
 from uadbench.system.errors import SubjectError
 
 SLICE_BRAINS_VERSION = "2"
@@ -86,7 +86,7 @@ class _Search:
         brain = np.zeros(self.head.shape, bool)
         inside, around = self._inside(first, None)
         tissue = (self.slices[..., first] > BRIGHT) & inside
-        brain[..., first] = self._put_back(background.keep_largest(eroded(tissue, self.strip))) & inside
+        brain[..., first] = self._put_back(bodies.keep_largest(eroded(tissue, self.strip))) & inside
         count = self.slices.shape[-1]
         for step in (1, -1):
             radii, before, largest = around, brain[..., first], 0

@@ -202,7 +202,7 @@ def _check(known: Labels, session: Session) -> _Checked:
             images[contrast] = scan.read_image(path, session.orientation)
     masks = {contrast: _check_brain(notes, session, contrast, image) for contrast, image in images.items()}
     _check_labels(notes, session, known.of_session(session), images, masks)
-    notes.voxels = {contrast: scan.voxel_hash(image.array) for contrast, image in images.items()}
+    notes.voxels = {contrast: scan.fingerprint(image.array) for contrast, image in images.items()}
     return notes
 
 

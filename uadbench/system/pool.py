@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -25,13 +25,22 @@ class Died:
     reason: str
 
 
+def mapped(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+    """Results in the order of the jobs; one worker: in this thread. For work that is reading."""
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    with ThreadPoolExecutor(workers) as threads:
+        yield from threads.map(work, jobs)
+
+
 def in_threads(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, progress: Progress, title: str
 ) -> list[Result]:
     """Results in the order of the jobs; threads, for work that is numpy's."""
-    with progress.stage(title, len(jobs)) as stage, ThreadPoolExecutor(max(1, workers)) as threads:
+    with progress.stage(title, len(jobs)) as stage:
         answers = []
-        for answer in threads.map(work, jobs):
+        for answer in mapped(work, jobs, workers):
             answers.append(answer)
             stage.advance()
         return answers

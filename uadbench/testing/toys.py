@@ -41,7 +41,7 @@ def make_toy(
         lesion_kind=None if healthy else "ball", site="here", age=40.0 + number, sex="F",
     )  # fmt: skip
     area = brain.sum((0, 1)) * grid.spacing_mm**2
-    facts = {"slice_area_mm2": area.tolist(), "voxel_sha256": f"{number:064d}", "subject": name}
+    facts = {"slice_area_mm2": area.tolist(), "fingerprint": f"{number:064d}", "subject": name}
     path = folder / grid.name / f"{number:064d}.safetensors"
     labels = None if healthy else lesion.astype(np.uint8)
     prepared.write_codes(path, prepared.encode(image, brain), labels, facts)
