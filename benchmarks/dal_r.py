@@ -1,188 +1,266 @@
-"""Whether dal_r's anatomy and imaging are really apart: numbers that no score map shows, as a table.
+"""What the parts of dal_r are worth: the rows of its pre-registration on the phantom, with paired intervals.
 
-python benchmarks/dal_r.py [--preset demo] [--limit 8] [--set one_hot=soft] [--dataset phantom]
+    python benchmarks/dal_r.py choices --output results/ablations/dal_r/choices.md
+    UADBENCH_PHANTOM_SEED=2033 UADBENCH_RUNS=runs/fresh python benchmarks/dal_r.py answer --seeds 3
 
-Fits what is not fitted yet; `--set` makes the table of a variant.
+On the model grid of the preset demo, learned from T1 and T2, tested on all four contrasts and all subjects
+with lesions. What was measured is kept under runs and not measured again. The questions are in
+methods/dal_r/PREREGISTRATION.md.
 """
 
 import argparse
-import os
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from uadbench.cli.options import settings_from
-from uadbench.data.volumes import Volume, Volumes
-from uadbench.experiment.config import RunConfig, Runtime
-from uadbench.experiment.run import fit_run
-from uadbench.learning import scores
-from uadbench.learning.tissues import in_brain, tissue_prior
-from uadbench.methods.dal_r.anatomy import MEANING, hard
-from uadbench.methods.dal_r.method import DalR, Findings
-from uadbench.system.environment import resolve_device
+from uadbench import methods
+from uadbench.data.prepared import Prepared
+from uadbench.data.space import find_grid, resample
+from uadbench.data.volumes import Volumes
+from uadbench.evaluation.pieces import Pieces
+from uadbench.evaluation.postprocess import PROFILES, filtered
+from uadbench.evaluation.scan_facts import extent
+from uadbench.evaluation.uncertainty import (
+    Interval,
+    Sampled,
+    difference,
+    draw_resamples,
+    interval,
+    over_seeds,
+    pooled,
+)  # fmt: skip
+from uadbench.experiment.cohort import Cohort, prepare_cohort
+from uadbench.experiment.config import RunConfig, Runtime, resolve_run
+from uadbench.methods import Context, Method
+from uadbench.system.environment import seed_everything
+from uadbench.system.files import sha256_json
 from uadbench.system.paths import Paths
-from uadbench.system.progress import Bars
+from uadbench.system.progress import Silent
 
-Array = NDArray[np.float64]
-TRAINED, TESTED = ("T1", "T2"), ("T1", "T2", "FLAIR", "PD")
-
-
-def measure(config: RunConfig, runtime: Runtime, contrasts: tuple[str, ...] = TESTED) -> dict[str, float]:
-    """The checks of one fit, on the healthy and the lesion test scans of all contrasts."""
-    both = [fit_run(RunConfig(**{**vars(config), "contrast": contrast}), runtime) for contrast in contrasts]
-    resolved, cohorts = both[-1][0], [cohort for _, cohort in both]
-    parts = ("healthy-val", "healthy-test")
-    healthy = [scan for cohort in cohorts for part in parts for scan in cohort.model[part]]
-    patients = [scan for cohort in cohorts for scan in cohort.model["lesion-test"]]
-    lesions = [scan.lesion() for scan in patients]
-    found: dict[str, float] = checks(
-        resolved.method, resolved.volumes(healthy), resolved.volumes(patients), lesions, TRAINED
-    )
-    return found
+CONTRASTS, LEARNED = ("T1", "T2", "FLAIR", "PD"), ("T1", "T2")
+GRID, PROFILE = "g48", PROFILES["baur5"]
+Maps = Sequence[NDArray[np.float32]]
 
 
-def checks(
-    method: DalR,
-    healthy: Volumes,
-    patients: Volumes,
-    lesions: Sequence[NDArray[np.bool_]],
-    train_contrasts: Sequence[str],
-) -> dict[str, float]:
-    """All checks of a fitted method.
+@dataclass(frozen=True)
+class Row:
+    """A method with options, or the sum of the scores of two other rows."""
 
-    `contrast probe ...`: accuracy of a linear probe for the training contrasts, by subjects unseen (the code
-    should tell them, the anatomy should not). `anatomy dice`: agreement of the anatomies of one subject in
-    two training contrasts. `swap ssim`: anatomy of one contrast with the code of the other, against the
-    real other. `tissue agreement`: share of brain voxels with the atlas' most likely tissue, by contrast.
-    `leakage`: share of the image's variance inside a class that the anatomy tells linearly. `copy rate`:
-    share of lesion voxels whose anatomy is restored as it was seen, by contrast.
-    """
-    codes, histograms, groups, contrasts = [], [], [], []
-    agreement: dict[str, list[float]] = {}
-    leakage, dices, similarities = [], [], []
-    for group in sorted(set(healthy.groups)):
-        members = [index for index, own in enumerate(healthy.groups) if own == group]
-        found = {healthy.contrasts[i]: (healthy[i], method.findings(healthy[i])) for i in members}
-        for contrast, (_, seen) in found.items():
-            agreement.setdefault(contrast, []).append(tissue_agreement(method, seen))
-            leakage.append(leak(seen))
-            if contrast in train_contrasts:
-                codes.append(seen.code.cpu().numpy())
-                histograms.append(histogram(seen))
-                groups.append(group)
-                contrasts.append(contrast)
-        for one, other in combinations([c for c in found if c in train_contrasts], 2):
-            dices.append(anatomy_dice(found[one][1], found[other][1]))
-            similarities += [swapped(method, found[a], found[b]) for a, b in ((one, other), (other, one))]
-    result = {
-        "contrast probe code": probe(np.stack(codes), contrasts, groups),
-        "contrast probe anatomy": probe(np.stack(histograms), contrasts, groups),
-        "contrast probe chance": 1 / len(set(contrasts)),
-        "anatomy dice": _mean(dices),
-        "swap ssim": _mean(similarities),
-        "leakage": _mean(leakage),
-    }
-    result |= {f"tissue agreement {contrast}": _mean(values) for contrast, values in agreement.items()}
-    copied: dict[str, list[float]] = {}
-    for volume, lesion in zip(patients, lesions, strict=True):
-        found_lesion = copy_rate(method.findings(volume), lesion)
-        if found_lesion is not None:
-            copied.setdefault(volume.contrasts[0], []).append(found_lesion)
-    return result | {f"copy rate {contrast}": _mean(values) for contrast, values in copied.items()}
+    method: str = "dal_r"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    sum_of: tuple[str, ...] = ()
+    seeded: bool = True  # whether a seed changes anything
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
+DESIGN = "dal_r"
+NOTHING = "R sees nothing of the anatomy"
+EDGES = "R sees edges"
+CONTROLS = {
+    DESIGN: Row(),
+    NOTHING: Row(settings={"shown": "nothing"}),
+    EDGES: Row(settings={"shown": "edges"}),
+    "gmm_atlas (prior)": Row("gmm_atlas", seeded=False),
+    "gmm_atlas (posterior)": Row("gmm_atlas", {"paint": "posterior"}, seeded=False),
+    "atlas_z": Row("atlas_z", seeded=False),
+    "intensity": Row("intensity", seeded=False),
+    "dae": Row("dae"),
+    "dae_rc": Row("dae", {"curves": "0.7"}),
+}
+CHOICES = {
+    **CONTROLS,
+    "one-hot": Row(settings={"one_hot": "true"}),
+    "R without atlas": Row(settings={"prior": "false"}),
+    "spoilt by noise": Row(settings={"spoilt": "noise"}),
+    "spoilt by both": Row(settings={"spoilt": "both"}),
+    "not spoilt": Row(settings={"spoilt": "nothing"}),
+    "restored where in doubt": Row(settings={"painted": "doubtful"}),
+    "seen anatomy painted": Row(settings={"painted": "seen"}),
+    "atlas painted": Row(settings={"painted": "atlas"}),
+    "likelihood ratio": Row(settings={"score_kind": "ratio"}),
+    "towards water": Row(settings={"score_kind": "water"}),
+    "dae, zres": Row("dae", {"score_kind": "zres"}),
+    "dal_r + dae": Row(sum_of=(DESIGN, "dae, zres")),
+}
 
 
-def probe(features: Array, contrasts: Sequence[str], groups: Sequence[int]) -> float:
-    """Cross-validated accuracy of logistic regression for the contrast; a subject is in one fold only."""
-    folds = min(5, len(set(groups)))
-    if folds < 2 or len(set(contrasts)) < 2:
-        return float("nan")
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return float(cross_val_score(model, features, contrasts, groups=groups, cv=GroupKFold(folds)).mean())
+class Scans:
+    """The prepared scans of the phantom on the model grid, by contrast."""
+
+    def __init__(self, runtime: Runtime, every: int = 1) -> None:
+        """Make and prepare what is not there yet; of those who are ill, every so many are tested."""
+        self._cohorts = {contrast: self._prepare(contrast, runtime) for contrast in CONTRASTS}
+        first = self._cohorts[CONTRASTS[0]]
+        self.learned = {"T1+T2": self._volumes(first.train, LEARNED)}
+        self.learned |= {contrast: self._volumes(first.train, (contrast,)) for contrast in CONTRASTS}
+        self.calibration = self._volumes(first.val, LEARNED)
+        self.ill, self.measured, self.healthy = {}, {}, {}
+        for contrast, cohort in self._cohorts.items():
+            there = cohort.model, cohort.evaluation
+            on_model, self.measured[contrast] = (
+                [*c["lesion-val"], *c["lesion-test"]][::every] for c in there
+            )
+            self.ill[contrast] = self._volumes(on_model)
+            self.healthy[contrast] = self._volumes(cohort.model["healthy-test"])
+
+    @staticmethod
+    def _prepare(contrast: str, runtime: Runtime) -> Cohort:
+        config = RunConfig(
+            method="dal_r", dataset="phantom", contrast=contrast, train_contrasts=CONTRASTS, preset="demo"
+        )
+        return prepare_cohort(resolve_run(config, runtime), runtime)
+
+    @staticmethod
+    def _volumes(scans: Sequence[Prepared], contrasts: Sequence[str] = CONTRASTS) -> Volumes:
+        return Volumes([scan for scan in scans if scan.contrast in contrasts], find_grid(GRID))
+
+    @cached_property
+    def subjects(self) -> tuple[str, ...]:
+        """Of those who are ill; every contrast has the same."""
+        names = {tuple(scan.session.id for scan in scans) for scans in self.measured.values()}
+        if len(names) != 1:
+            raise ValueError("the contrasts have different subjects, and cannot be compared")
+        return names.pop()
+
+    def pieces(self, contrast: str, maps: Maps) -> Pieces:
+        """What AP and its interval are made of, as in a record: evaluation grid, post-processing, extent."""
+        voxels = []
+        for scan, score_map in zip(self.measured[contrast], maps, strict=True):
+            fine = resample(score_map, find_grid(GRID), scan.grid)
+            inside = extent(scan)
+            scores = filtered(fine, scan.brain(), PROFILE, scan.grid)
+            voxels.append((scores[inside], scan.lesion()[inside]))
+        return Pieces.of_voxels(self.subjects, voxels)
 
 
-def histogram(found: Findings) -> Array:
-    """Share of the brain's voxels in each class (K,)."""
-    counts = (hard(found.anatomy) * found.brain).sum((0, 2, 3)).double().cpu().numpy()
-    return np.asarray(counts / max(counts.sum(), 1))
+@dataclass(eq=False)
+class Laboratory:
+    """Measures rows once, and keeps what it has measured in a folder."""
+
+    scans: Scans
+    rows: Mapping[str, Row]
+    folder: Path
+    preset: str = "demo"
+
+    def ap(self, name: str, contrast: str, seeds: int) -> Sampled:
+        """Pooled AP of a row, the mean over its seeds."""
+        count = seeds if self._seeded(name) else 1
+        weights = draw_resamples(self.scans.subjects, ["ill"] * len(self.scans.subjects))
+        return over_seeds(
+            [
+                pooled(Pieces.from_arrays(self._measured(name, seed)[contrast]), weights).ap
+                for seed in range(count)
+            ]
+        )
+
+    def residual(self, name: str, contrast: str, seeds: int) -> float:
+        """Mean absolute residual in the brains of healthy scans; NaN where nothing is reconstructed."""
+        count = seeds if self._seeded(name) else 1
+        return float(np.mean([self._measured(name, seed)[contrast]["residual"] for seed in range(count)]))
+
+    def _seeded(self, name: str) -> bool:
+        row = self.rows[name]
+        return any(self._seeded(part) for part in row.sum_of) if row.sum_of else row.seeded
+
+    def _measured(self, name: str, seed: int) -> dict[str, Any]:
+        """Pieces and healthy residual of a row by contrast."""
+        about = name, repr(self.rows[name]), self.preset, seed, self.scans.subjects
+        files = {c: self.folder / f"{sha256_json([*about, c])[:16]}.npz" for c in CONTRASTS}
+        for contrast in [c for c, file in files.items() if not file.exists()]:
+            maps, residual = self._maps(name, seed, contrast)
+            pieces: dict[str, Any] = self.scans.pieces(contrast, maps).arrays()
+            np.savez(files[contrast], residual=residual, **pieces)
+        return {contrast: dict(np.load(file)) for contrast, file in files.items()}
+
+    def _maps(self, name: str, seed: int, contrast: str) -> tuple[Maps, float]:
+        """Score maps of the ill scans of a contrast, and the residual of the healthy ones (NaN: none)."""
+        row = self.rows[name]
+        if row.sum_of:
+            parts = [self._maps(part, seed, contrast)[0] for part in row.sum_of]
+            return [np.sum(maps, axis=0) for maps in zip(*parts, strict=True)], np.nan
+        # One whose atlas is of a single contrast is given the tested one; the others learn T1 and T2.
+        learned = contrast if row.method == "atlas_z" else "T1+T2"
+        method = self._method(row.method, tuple(row.settings.items()), seed, learned)
+        maps = [method.score(volume).score_map for volume in self.scans.ill[contrast]]
+        if contrast not in LEARNED or not hasattr(method, "reconstruct"):
+            return maps, np.nan
+        healthy = self.scans.healthy[contrast]
+        return maps, float(
+            np.mean([np.abs(v.image - method.reconstruct(v))[:, v.brain].mean() for v in healthy])
+        )
+
+    @lru_cache(maxsize=2)  # noqa: B019  # one laboratory for the whole program
+    def _method(self, name: str, settings: tuple[tuple[str, str], ...], seed: int, learned: str) -> Method:
+        """A method that is ready to score; where it is another only in its score, nothing is learned."""
+        method: Method = methods.build(name, self.preset, {**dict(settings), "grid": GRID})
+        fit = [name, methods.parameters(method, "fit"), seed, learned]
+        folder = self.folder / "fits" / sha256_json(fit)[:16]
+        context, state = Context(seed=seed, folder=folder), folder / "state.npz"
+        seed_everything(seed)
+        if not state.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            method.fit(self.scans.learned[learned], self.scans.calibration, context)
+            found: dict[str, Any] = method.state()
+            np.savez(state, **found)
+        method.load_state(dict(np.load(state)), context)
+        return method.calibrate(self.scans.calibration, context)
 
 
-def tissue_agreement(method: DalR, found: Findings) -> float:
-    """Share of brain voxels with the tissue that the atlas deems most likely there."""
-    meaning = MEANING[: method.classes].to(found.anatomy.device)
-    tissue = torch.einsum("bkra,kt->btra", found.anatomy, meaning).argmax(1)
-    atlas = tissue_prior(method.grid)[torch.from_numpy(found.slices)].to(found.brain.device)
-    expected = in_brain(atlas, found.brain).argmax(1)
-    inside = found.brain[:, 0].bool()
-    return float((tissue == expected)[inside].float().mean())
+def table(lab: Laboratory, seeds: int) -> str:
+    """AP of every row with its interval, and the healthy residual on T1 and T2."""
+    lines = ["| row | " + " | ".join(CONTRASTS) + " | mean | healthy L1 T1 | T2 |", "|---|" + "---:|" * 7]
+    for name in lab.rows:
+        found = [lab.ap(name, contrast, seeds) for contrast in CONTRASTS]
+        cells = [_shown(interval(ap)) for ap in found] + [f"{np.mean([ap.value for ap in found]):.3f}"]
+        cells += [f"{lab.residual(name, contrast, seeds):.3f}" for contrast in LEARNED]
+        lines.append(f"| {name} | " + " | ".join(cells).replace("nan", "") + " |")
+    return "\n".join(lines)
 
 
-def leak(found: Findings) -> float:
-    """R squared of the image from the anatomy's K maps, inside the most likely class; mean over classes."""
-    inside = found.brain[:, 0].bool()
-    maps = found.anatomy.movedim(1, -1)[inside].double().cpu().numpy()
-    image = found.image[:, 0][inside].double().cpu().numpy()
-    chosen = maps.argmax(1)
-    shares = []
-    for label in np.unique(chosen):
-        rows = chosen == label
-        if rows.sum() > 10 * maps.shape[1] and image[rows].std() > 0:
-            design = np.column_stack([maps[rows], np.ones(int(rows.sum()))])
-            answer = design @ np.linalg.lstsq(design, image[rows], rcond=None)[0]
-            shares.append(1 - float(((image[rows] - answer) ** 2).mean() / image[rows].var()))
-    return _mean(shares)
+def contrasts_between(lab: Laboratory, pairs: Sequence[tuple[str, str]], seeds: int) -> str:
+    """Paired differences in AP, first less second; how many contrasts' intervals lie above 0."""
+    lines = ["| first | second | " + " | ".join(CONTRASTS) + " | above 0 |", "|---|---|" + "---:|" * 5]
+    for first, second in pairs:
+        found = [
+            difference(lab.ap(first, contrast, seeds), lab.ap(second, contrast, seeds))[0]
+            for contrast in CONTRASTS
+        ]
+        above = sum(one.low > 0 for one in found)
+        lines.append(f"| {first} | {second} | " + " | ".join(map(_signed, found)) + f" | {above} of 4 |")
+    return "\n".join(lines)
 
 
-def anatomy_dice(one: Findings, other: Findings) -> float:
-    """Mean Dice over the classes that either anatomy has in the brain."""
-    a, b = hard(one.anatomy) * one.brain, hard(other.anatomy) * other.brain
-    overlap, total = (a * b).sum((0, 2, 3)), (a + b).sum((0, 2, 3))
-    return float((2 * overlap / total.clamp(min=1))[total > 0].mean())
+def _shown(found: Interval | None) -> str:
+    return "" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def swapped(method: DalR, source: tuple[Volume, Findings], target: tuple[Volume, Findings]) -> float:
-    """Mean SSIM in the brain of D(anatomy of one contrast, code of another) and the other real image."""
-    volume, found = target
-    made = method.paint(source[1].anatomy, found.code, found)
-    image = np.zeros_like(volume.image[0])
-    image[..., found.slices] = made[:, 0].permute(1, 2, 0).cpu().numpy()
-    return float(1 - scores.ssim(volume.image[0], image * volume.brain)[volume.brain].mean())
-
-
-def copy_rate(found: Findings, lesion: NDArray[np.bool_]) -> float | None:
-    """Share of the lesion's voxels whose restored class is the seen one; None without lesion."""
-    inside = torch.from_numpy(np.ascontiguousarray(lesion[..., found.slices].transpose(2, 0, 1)))
-    same = (found.anatomy.argmax(1) == found.restored.argmax(1)).cpu()
-    return float(same[inside].float().mean()) if inside.any() else None
+def _signed(found: Interval) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", default="phantom")
+    parser.add_argument("rows", choices=("choices", "answer"))
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--preset", default="demo")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, default=None)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--set", action="append", metavar="KEY=VALUE")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
-    config = RunConfig(
-        method="dal_r", dataset=asked.dataset, preset=asked.preset, seed=asked.seed, limit=asked.limit,
-        train_contrasts=TRAINED, settings=settings_from(asked.set),
-    )  # fmt: skip
-    runtime = Runtime(Paths.default(), Bars(), resolve_device(asked.device), os.cpu_count() or 1)
-    print("| check | value |\n| --- | ---: |")
-    for name, value in measure(config, runtime).items():
-        print(f"| {name} | {value:.3f} |")
+    torch.set_num_threads(1)
+    paths = Paths.default()
+    rows = CHOICES if asked.rows == "choices" else CONTROLS
+    scans = Scans(Runtime(paths, Silent()), asked.every)
+    lab = Laboratory(scans, rows, paths.runs / "dal_r", asked.preset)
+    pairs = [(DESIGN, name) for name in rows if name != DESIGN]
+    text = f"{table(lab, asked.seeds)}\n\n{contrasts_between(lab, pairs, asked.seeds)}\n"
+    print(text)
+    if asked.output:
+        asked.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,48 +1,90 @@
-"""The benchmark of dal_r's anatomy: its numbers on tensors made by hand."""
+"""The benchmark of dal_r's parts: rows are measured once, and compared on the same subjects."""
 
 import importlib.util
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
+
+from uadbench.evaluation.pieces import Pieces
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "dal_r.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="only a checkout has the benchmarks")
+SUBJECTS = tuple(f"sub-{number}" for number in range(8))
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
+    spec = importlib.util.spec_from_file_location("benchmark_dal_r", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their annotations
     spec.loader.exec_module(module)
     return module
 
 
-def test_hard_anatomy_leaks_nothing_of_the_image_within_a_class_and_soft_does(script: Any) -> None:
-    torch.manual_seed(0)
-    image, brain = torch.rand(1, 1, 32, 32), torch.ones(1, 1, 32, 32)
-    soft = torch.cat([0 * image, 0.4 * image, 1 - 0.4 * image, 0 * image], 1)
-    nothing = torch.zeros(1)
+class Measured(SimpleNamespace):
+    """Scans of 100 voxels, the first ten a lesion, of which a map is taken as it is; counts its questions."""
 
-    def found(maps: torch.Tensor) -> Any:
-        return script.Findings(np.arange(1), image, brain, maps, maps, brain, nothing, nothing)
+    subjects = SUBJECTS
 
-    assert script.leak(found(soft)) == pytest.approx(1, abs=1e-6)
-    assert script.leak(found(script.hard(soft))) == pytest.approx(0, abs=1e-6)
-    assert script.anatomy_dice(found(soft), found(soft)) == 1
-    lesion = np.zeros((32, 32, 1), bool)
-    assert script.copy_rate(found(soft), lesion) is None
-    lesion[4:8, 4:8] = True
-    assert script.copy_rate(found(soft), lesion) == 1
+    def pieces(self, contrast: str, maps: Any) -> Pieces:
+        lesion = np.arange(100) < 10
+        return Pieces.of_voxels(SUBJECTS, [(scores.ravel(), lesion) for scores in maps])
 
 
-def test_a_probe_finds_what_is_there_and_only_that(script: Any) -> None:
-    random = np.random.default_rng(0)
-    contrasts, groups = ["T1", "T2"] * 20, [i // 2 for i in range(40)]
-    telling = np.array([[c == "T1"] for c in contrasts]) + 0.1 * random.normal(size=(40, 1))
-    assert script.probe(telling, contrasts, groups) == 1
-    assert script.probe(random.normal(size=(40, 1)), contrasts, groups) < 0.75
+@pytest.fixture
+def laboratory(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A row that finds the lesion, one that is its opposite, and their sum, which knows nothing."""
+    rising = -np.arange(100, dtype=np.float32).reshape(10, 10, 1)
+    rows = {
+        "finds": script.Row("finds", seeded=False),
+        "misses": script.Row("misses"),
+        "both": script.Row(sum_of=("finds", "misses")),
+    }
+    asked: list[str] = []
+
+    class Method:
+        def __init__(self, name: str) -> None:
+            self.sign = 1 if name == "finds" else -1
+
+        def score(self, volume: Any) -> Any:
+            return SimpleNamespace(score_map=self.sign * rising)
+
+    def method(self: Any, name: str, settings: Any, seed: int, learned: str) -> Method:
+        assert learned == "T1+T2"
+        asked.append(f"{name} {seed}")
+        return Method(name)
+
+    monkeypatch.setattr(script.Laboratory, "_method", method)
+    scans = Measured(ill={contrast: range(8) for contrast in script.CONTRASTS})
+    lab = script.Laboratory(scans, rows, tmp_path)
+    lab.asked = asked
+    return lab
+
+
+def test_a_row_is_measured_once_for_each_seed_that_changes_anything(laboratory: Any) -> None:
+    assert laboratory.ap("finds", "T1", 2).value == pytest.approx(1, abs=1e-3)
+    laboratory.ap("finds", "PD", 2)
+    assert laboratory.asked == ["finds 0"] * 4  # once for each contrast
+    laboratory.ap("misses", "T2", 2)
+    assert sorted(set(laboratory.asked[4:])) == ["misses 0", "misses 1"]
+
+
+def test_differences_are_of_the_same_subjects_and_say_how_many_contrasts_pass(
+    laboratory: Any, script: Any
+) -> None:
+    text = script.contrasts_between(laboratory, [("finds", "misses"), ("misses", "finds")], 1)
+    better, worse = text.splitlines()[2:]
+    assert better.endswith("| 4 of 4 |")
+    assert worse.endswith("| 0 of 4 |")
+    assert "| finds | 1.000 [1.000, 1.000] |" in script.table(laboratory, 1)
+
+
+def test_the_sum_of_two_rows_is_that_of_their_scores(laboratory: Any) -> None:
+    """One that finds everything and its opposite add up to a constant, whose AP is the prevalence."""
+    assert laboratory.ap("both", "T1", 1).value == pytest.approx(0.1, abs=1e-3)

@@ -45,12 +45,10 @@ FEW = {
     "steps": 2, "encoder_steps": 2, "autoencoder_steps": 2, "reflow_steps": 2, "validate_every": 2,
     "warm_up": 0, "slices": 16, "tv_weight": 1.0,
 }  # fmt: skip
-STAGES = {"steps": 6, "warmup_share": 1 / 3, "restore_share": 1 / 3}  # of DAL-R, two each
 # What is read for good reason, once in a fit or a few times for a scan: the row's folder, what reads it, what
 # is put in its place here, and the reason.
 READ: list[tuple[str, str, Callable[..., Any], str]] = [
     ("vae", "VAE._choose_tv_weight", lambda *_: 0.0, "the best of twenty weights, chosen after training"),
-    ("dal_r", "robust_code", lambda codes, *_: codes.mean(0), "a scan says how many of its slices count"),
     ("patchcore", "greedy_centres", lambda points, _: iter(range(len(points))), "a centre decides the next"),
     ("itermask2", "IterMask2.find_threshold", lambda *_: 0.1, "a percentile of errors, found after training"),
     ("itermask2", "those", lambda which, _: which, "a round says which slices go on"),
@@ -170,7 +168,7 @@ def volumes(toy: Toy) -> Callable[[Method], list[Volumes]]:
 def make(name: str, monkeypatch: pytest.MonkeyPatch) -> Method:
     """A row, its networks tiny and its training short."""
     card, kind = method_card(name), methods.load(name)
-    settings = {**card.smoke, **card.set, **FEW, **(STAGES if card.folder == "dal_r" else {})}
+    settings = {**card.smoke, **card.set, **FEW}
     for folder, where, put, _ in READ:
         if folder == card.folder:
             monkeypatch.setattr(f"{kind.__module__}.{where}", put)

@@ -47,7 +47,6 @@ CELL = RunConfig(method="vae", dataset="balls", preset="ci")
         ({"settings": {"latent_dim": "1" * 400}}, "latent_dim of vae expects"),
         ({"method": "ddpm", "settings": {"groups": "7"}}, "ddpm cannot be made with groups=7: .*multiple"),
         ({"method": "dae", "settings": {"width": "33"}}, "dae cannot be made with width=33: .*divisible"),
-        ({"method": "dal_r", "settings": {"warmup_share": "0.9"}}, "more than 1 together"),
         ({"contrast": "flair"}, "no contrast 'flair' of balls"),
     ],
 )

@@ -93,6 +93,17 @@ def test_noise_and_loss_are_in_the_brain_only() -> None:
     assert (seen[0] - batch.image)[brain].abs().min() > 0
 
 
+def test_a_random_curve_changes_the_contrast_and_not_the_geometry() -> None:
+    """Equal grey values stay equal; where no slice is to be changed, none is."""
+    torch.manual_seed(0)
+    image = torch.rand(8, 1, 4, 4).repeat(1, 1, 2, 2)
+    changed = module.recoloured(image, 1.0)
+    assert not torch.allclose(changed, image, atol=0.05)
+    torch.testing.assert_close(changed[..., :4, :4], changed[..., 4:, 4:])
+    assert 0 <= changed.min() <= changed.max() <= 1
+    torch.testing.assert_close(module.recoloured(image, 0.0), image)
+
+
 def test_no_noise_is_added_when_scoring(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     method = module.DAE(grid="g48", width=8)
     method.network_, method.device_ = method.build().eval(), "cpu"

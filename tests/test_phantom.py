@@ -285,6 +285,19 @@ def test_the_environment_can_ask_for_another_number_of_healthy_members(
     assert [s.id for s in datasets.find_sessions("phantom", root).sessions] == ["sub-0101", "sub-0102"]
 
 
+def test_another_seed_draws_other_people_of_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever a method was chosen by tests it no more: nobody of both cohorts is the same or is named so."""
+    monkeypatch.setenv(phantom.SEED_VARIABLE, "2033")
+    datasets.load("phantom").generate(tmp_path, Silent(), healthy=1, lesions_per_kind=0)
+    (session,) = datasets.find_sessions("phantom", tmp_path).sessions
+    assert session.id == "sub-2033x0101"
+    fresh, usual = (phantom.make_members(1, 0, seed)[0] for seed in (2033, phantom.SEED))
+    assert (session.age, session.site) == (fresh.subject.age, fresh.site.name)
+    assert (usual.id, usual.subject.age) == ("sub-0101", 28.5) != (fresh.id, fresh.subject.age)
+
+
 def test_an_interrupted_generation_goes_on(written: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(written, root)

@@ -19,11 +19,13 @@ def generate(
 ) -> None:
     """Write the whole set under `root`; subjects whose files are all there stay as they are.
 
-    Without a number of `healthy` members it is that of the environment, else that of the card.
+    Without a number of `healthy` members it is that of the environment, else the usual one, and so is the
+    seed from which everyone is drawn.
     """
     if healthy is None:
         healthy = int(os.environ.get(phantom.HEALTHY_VARIABLE, phantom.HEALTHY))
-    phantom.write_cohort(root, phantom.make_members(healthy, lesions_per_kind), progress)
+    seed = int(os.environ.get(phantom.SEED_VARIABLE, phantom.SEED))
+    phantom.write_cohort(root, phantom.make_members(healthy, lesions_per_kind, seed), progress)
 
 
 def sessions(root: Path) -> Iterator[Session | LeftOut | Remark]:

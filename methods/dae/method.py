@@ -17,7 +17,7 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
-from uadbench.system.ranges import Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Rate, Share, Size, Steps, Weight, Width
 
 DEPTH = 4  # resolutions of the U-Net (Kascenas 2022)
 GROUPS = 8  # of each group normalisation; a choice of this suite
@@ -82,10 +82,29 @@ def coarse_noise(like: Tensor, sigma: float, cells: int) -> Tensor:
     return torch.roll(noise, shift, (2, 3))
 
 
-def denoising_loss(network: nn.Module, batch: training.Batch, sigma: float, cells: int) -> Tensor:
+KNOTS = 6  # of a random curve of grey values
+
+
+def recoloured(image: Tensor, share: float) -> Tensor:
+    """Slices (B, 1, R, A) in [0, 1], about a `share` of them through a random curve: another contrast.
+
+    Each curve is linear between `KNOTS` random values, so it may rise and fall.
+    """
+    values = torch.rand(len(image), KNOTS, device=image.device)
+    place = image.clamp(0, 1).flatten(1) * (KNOTS - 1)
+    left = place.floor().clamp(max=KNOTS - 2).long()
+    low, high = values.gather(1, left), values.gather(1, left + 1)
+    curved = (low + (place - left) * (high - low)).view_as(image)
+    return torch.where(torch.rand(len(image), 1, 1, 1, device=image.device) < share, curved, image)
+
+
+def denoising_loss(
+    network: nn.Module, batch: training.Batch, sigma: float, cells: int, curves: float = 0.0
+) -> Tensor:
     """Mean squared error in the brain of what the network makes of slices with noise in the brain."""
-    noisy = batch.image + coarse_noise(batch.image, sigma, cells) * batch.brain
-    error = (network(noisy) - batch.image) ** 2 * batch.brain
+    image = recoloured(batch.image, curves) * batch.brain if curves else batch.image
+    noisy = image + coarse_noise(image, sigma, cells) * batch.brain
+    error = (network(noisy) - image) ** 2 * batch.brain
     loss: Tensor = error.sum() / batch.brain.sum()
     return loss
 
@@ -115,6 +134,9 @@ class DAE(NetworkReconstruction):
     width: Width = fit_option(64, "filters at full resolution, a multiple of 8; Kascenas 2022")
     noise_sigma: Weight = fit_option(0.2, "deviation of the noise at the nodes of its grid; Kascenas 2022")
     noise_cells: Size = fit_option(16, "nodes of the noise's grid along each side; Kascenas 2022")
+    curves: Share = fit_option(
+        0.0, "share of the slices in training whose grey values pass a random curve; not published"
+    )
     steps: Steps = fit_option(67_200, "training steps; Kascenas 2022's code: 2,100 epochs of 32")
     batch: Size = fit_option(16, "slices per step; Kascenas 2022's code")
     learning_rate: Rate = fit_option(1e-4, "highest, of Adam with AMSGrad; Kascenas 2022's code")
@@ -134,7 +156,7 @@ class DAE(NetworkReconstruction):
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Minimise the error of denoised healthy slices."""
         self.network_, self.device_ = self.build(), context.device
-        loss = partial(denoising_loss, sigma=self.noise_sigma, cells=self.noise_cells)
+        loss = partial(denoising_loss, sigma=self.noise_sigma, cells=self.noise_cells, curves=self.curves)
         schedule = Oscillating.of(self, clip=0.5)  # the published code clips gradients to this norm
         adam = partial(torch.optim.Adam, amsgrad=True)
         training.train(self.network_, loss, train, val, context, schedule, "dae", adam)

@@ -1,4 +1,4 @@
-"""Fields: smooth random maps and random blobs on slices, drawn from torch's global generator."""
+"""Fields: smooth random maps, random blobs, and slices spoilt by them, all from torch's global generator."""
 
 import torch
 from torch import Tensor
@@ -29,3 +29,41 @@ def blobs(brain: Tensor, low_mm: float, high_mm: float, spacing_mm: float) -> tu
     distance = ((rows_from * stretch) ** 2 + (columns_from / stretch) ** 2).sqrt()
     rough = smooth_field(count, (rows, columns), max(2.0, 10 / spacing_mm), brain.device)
     return (distance < radius * (1 + 0.35 * rough)) & brain.bool(), centre[:, 0]
+
+
+SPOILT = ("regions", "noise", "both", "nothing")
+REGIONS, CHANCE = 3, 0.4  # most regions in a slice, and the chance of each
+RADII_MM = (3.0, 25.0)
+KEPT = 0.3  # share of its own texture that a region keeps
+
+
+def spoil(image: Tensor, brain: Tensor, kind: str, spacing_mm: float) -> Tensor:
+    """Slices (B, 1, R, A) with something in their brains that does not belong there: one of `SPOILT`."""
+    if kind in ("regions", "both"):
+        image = wrong_intensities(image, brain, spacing_mm)
+    return image + coarse_noise(image, spacing_mm) * brain if kind in ("noise", "both") else image
+
+
+def wrong_intensities(image: Tensor, brain: Tensor, spacing_mm: float) -> Tensor:
+    """Up to three regions of 3 to 25 mm radius have any other intensity, and a little of their texture."""
+    for _ in range(REGIONS):
+        region, _ = blobs(brain, *RADII_MM, spacing_mm)
+        there = region & (uniform(0, 1, len(image), image.device) < CHANCE)
+        wrong = uniform(0, 1, len(image), image.device) + KEPT * (image - 0.5)
+        image = torch.where(there, wrong, image)
+    return image
+
+
+NOISE, NODES_MM = 0.2, 14.0  # deviation at the nodes, and their distance: about those of `dae`
+
+
+def coarse_noise(like: Tensor, spacing_mm: float) -> Tensor:
+    """Noise (B, 1, R, A): normal at the nodes of a coarse grid, linear between them.
+
+    Rolled at random, one way for the batch, which makes it the same everywhere (Kascenas 2022, as in `dae`).
+    """
+    rows, columns = like.shape[-2:]
+    lattice = [max(2, round(length * spacing_mm / NODES_MM) + 1) for length in (rows, columns)]
+    nodes = NOISE * torch.randn(len(like), 1, *lattice, device=like.device)
+    noise = functional.interpolate(nodes, (rows, columns), mode="bilinear", align_corners=True)
+    return torch.roll(noise, (int(torch.randint(rows, ())), int(torch.randint(columns, ()))), (2, 3))

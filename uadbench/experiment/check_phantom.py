@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from uadbench.experiment.record import RunRecord
 from uadbench.phantom import KINDS, make_member
-from uadbench.phantom.cohort import FIRST_HEALTHY, FIRST_LESION, FIRST_MEMBER, Member
+from uadbench.phantom.cohort import FIRST_HEALTHY, FIRST_LESION, FIRST_MEMBER, SEED, Member
 
 PHANTOM = "phantom"
 SURELY = 0.9  # share of the subjects with a known age that are members of the phantom
@@ -21,11 +21,11 @@ def check_phantom(made: RunRecord) -> Iterator[str]:
     for s in made.subjects:
         if s.cohort != PHANTOM:
             continue
-        number = re.fullmatch(r"sub-(\d{4})", s.id)
-        if number is None or s.person != s.id:
+        found = re.fullmatch(r"sub-(?:(\d{1,9})x)?(\d{4})", s.id)
+        if found is None or s.person != s.id:
             yield f"{s.id} is no member of the phantom"
             continue
-        member = _member(int(number[1]))
+        member = _member(int(found[2]), int(found[1] or SEED))
         facts = (member.subject.age, member.subject.sex, member.site.name, member.kind)
         if facts != (s.age, s.sex, s.site, s.lesion_kind):
             yield f"{s.id} is not the member of the phantom that bears its name"
@@ -35,7 +35,7 @@ def check_phantom(made: RunRecord) -> Iterator[str]:
 _MEMBERS = [first + n for first in (FIRST_HEALTHY, FIRST_MEMBER, FIRST_LESION) for n in range(200)]
 
 
-def _member(number: int) -> Member:
+def _member(number: int, seed: int = SEED) -> Member:
     """The member with a number; among the patients of the phantom the kinds of lesion take turns."""
     ill, kinds = FIRST_LESION <= number < FIRST_MEMBER, list(KINDS)
-    return make_member(number, kinds[(number - FIRST_LESION) % len(kinds)] if ill else None)
+    return make_member(number, kinds[(number - FIRST_LESION) % len(kinds)] if ill else None, seed)

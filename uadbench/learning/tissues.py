@@ -10,6 +10,7 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from torch import Tensor
 
 from uadbench.data import space
+from uadbench.learning.device import send
 
 SMOOTHING_MM = 1.5  # our choice
 
@@ -18,7 +19,7 @@ SMOOTHING_MM = 1.5  # our choice
 def tissue_prior(grid_name: str, device: str = "cpu") -> Tensor:
     """Probabilities of background, CSF, grey and white matter on a model grid, (S, 4, R, A), sum 1."""
     if device != "cpu":
-        return tissue_prior(grid_name).to(device)
+        return send(tissue_prior(grid_name), device)
     from nilearn import datasets
 
     grid = space.find_grid(grid_name)

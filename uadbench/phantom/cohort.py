@@ -26,6 +26,7 @@ Value = TypeVar("Value", bound=np.generic)
 
 VERSION = 1  # to be raised with every change that changes a voxel: older files are then made again
 SEED = 2024
+SEED_VARIABLE = "UADBENCH_PHANTOM_SEED"  # asks for other people: for a test on whom nothing was chosen
 HEALTHY = 48
 HEALTHY_VARIABLE = "UADBENCH_PHANTOM_HEALTHY"  # asks for another number; more only adds members
 LESIONS_PER_KIND = 6
@@ -50,8 +51,12 @@ class Member:
 
     @property
     def id(self) -> str:
-        """BIDS name of the participant."""
-        return f"sub-{self.number:04d}"
+        """BIDS name of the participant; of another seed than the usual one it names that, too.
+
+        So nobody of one cohort is taken for somebody of another.
+        """
+        seed = self.subject.key[0]
+        return f"sub-{self.number:04d}" if seed == SEED else f"sub-{seed}x{self.number:04d}"
 
     def row(self) -> dict[str, str]:
         """The participant's line in `participants.tsv`."""
