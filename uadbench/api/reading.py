@@ -39,15 +39,15 @@ def load_volume(
     from uadbench.experiment.own import name_dataset
     from uadbench.preprocessing.prepare import prepare
     from uadbench.protocol import protocol
-    from uadbench.system.errors import UserError, unknown
+    from uadbench.system.errors import UserError, check_known
 
     runtime = runtime or make_runtime("cpu", workers=1)
     found = find_dataset(name_dataset(str(dataset), runtime, contrast), runtime)
     wanted = contrast_of(found.card, contrast) if contrast else found.card.contrasts[0]
     there = {one.id: one for one in found.with_contrast(wanted)}
-    if session is not None and session not in there:
-        raise unknown("session", session, there, of=found.card.name)
-    chosen = there[session or next(iter(there))]
+    session = next(iter(there)) if session is None else session
+    check_known("session", session, there, of=found.card.name)
+    chosen = there[session]
     on = protocol(found.card.protocol).model_target(grid or EVALUATION)
     made = prepare([chosen], wanted, on, found.card, runtime.paths.cache, 1, runtime.progress)
     if made.failures:

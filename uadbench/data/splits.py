@@ -16,7 +16,7 @@ from typing import Any
 
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.data.session import LeftOut, Session
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 from uadbench.system.files import as_json, sha256, sha256_json, update_text
 from uadbench.system.text import csv_cell
 
@@ -40,8 +40,7 @@ def find_partition(session: Session, card: DatasetCard) -> str | None:
     """
     if session.part is not None and session.part in card.published_split:
         published = card.published_split[session.part]
-        if published not in PARTITIONS:
-            raise unknown("partition", published, PARTITIONS, of=f"the published_split of {card.name}'s card")
+        check_known("partition", published, PARTITIONS, of=f"the published_split of {card.name}'s card")
         return published
     place = hash_position(session.cohort, session.subject)
     group = "healthy" if session.healthy else "lesion"

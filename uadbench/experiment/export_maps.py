@@ -14,7 +14,7 @@ from uadbench.experiment.cohort import EVALUATED
 from uadbench.experiment.config import Runtime
 from uadbench.experiment.native import OwnSpace, restore_units, write_volumes
 from uadbench.experiment.run import find_work
-from uadbench.system.errors import SubjectError, UserError, unknown
+from uadbench.system.errors import SubjectError, UserError, check_known
 
 RESTORED, BRAINS = "pseudo_healthy", "brain"  # folders beside those of the score maps
 
@@ -39,8 +39,7 @@ def export_maps(
     and the others are written.
     """
     for name in partitions:
-        if name not in EVALUATED:
-            raise unknown("partition", name, EVALUATED)
+        check_known("partition", name, EVALUATED)
     work = find_work(run, runtime)
     if work.resolved.protocol.flat:
         raise UserError(f"{run} is of slices without geometry, which have no space of their own.")

@@ -32,7 +32,7 @@ from uadbench.preprocessing import extract
 from uadbench.preprocessing.prepare import describe_preparation
 from uadbench.preprocessing.prepare_scan import Options
 from uadbench.protocol import METRIC_VERSION, PROFILES, Protocol, protocol
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 from uadbench.system.files import sha256, sha256_json
 
 
@@ -162,8 +162,7 @@ def _check_facts(model: Model) -> None:
         ("post-processing profile", model.facts.headline, PROFILES),
         ("extractor", model.options.extractor, (extract.DEFAULT, *extract.PROGRAMS)),
     ):
-        if name not in there:
-            raise unknown(what, name, there)
+        check_known(what, name, there)
     on, asked = model.model_grid.name, model.facts.model_grid
     if on != asked or model.grid.flat:
         raise UserError(

@@ -32,7 +32,7 @@ from uadbench.methods import Score
 from uadbench.preprocessing import extract
 from uadbench.preprocessing.nifti import read_header
 from uadbench.preprocessing.prepare import prepare
-from uadbench.system.errors import SubjectError, UserError, unknown
+from uadbench.system.errors import SubjectError, UserError, check_known
 from uadbench.system.files import sha256_file, write_json
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def predict_scan(
 def check_asked(model: Model, asked: Asked) -> None:
     """Stop, before any scan is read, where what is asked for is not there."""
     find_threshold(model, asked.point)
-    if asked.space not in SPACES:
-        raise unknown("space", asked.space, SPACES)
+    check_known("space", asked.space, SPACES)
     extract.check_extractor(model.options.extractor)
 
 
