@@ -36,6 +36,12 @@ UNKNOWN = "unknown"
 FEWEST_PERSONS = 5  # no interval from fewer, and no comparison with other groups
 
 
+def interval_of(sampled: Sampled, persons: int) -> Interval | None:
+    """The value with its interval, which has no width from too few subjects; None where it is undefined."""
+    enough = persons >= FEWEST_PERSONS
+    return uncertainty.interval(sampled) if enough else Interval(*3 * [sampled.value])
+
+
 @dataclass(frozen=True)
 class Stratum:
     """One group of the tested subjects, or of their lesions, and how a row does on it."""
@@ -50,12 +56,7 @@ class Stratum:
     @cached_property
     def figures(self) -> dict[str, Interval]:
         """The measures with their intervals, which have no width where they are undefined."""
-        found = {
-            name: uncertainty.interval(sampled)
-            if self.persons[name] >= FEWEST_PERSONS
-            else Interval(*3 * [sampled.value])
-            for name, sampled in self.sampled.items()
-        }
+        found = {name: interval_of(one, self.persons[name]) for name, one in self.sampled.items()}
         return {name: interval for name, interval in found.items() if interval is not None}
 
     def few(self, measure: str) -> bool:

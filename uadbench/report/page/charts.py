@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uadbench.report import cost, names, views
+from uadbench.report import cost, names
 from uadbench.report.evidence import Evidence
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import round_number
@@ -160,12 +160,9 @@ def _line(frame: Frame, points: Sequence[Point]) -> str:
 def cost_plots(shown: Table) -> list[Node]:
     """AP against what a row costs, every point with its name."""
     made = [plot for name in COSTS if (plot := _cost_plot(shown, name)) is not None]
-    note = f"The line joins what no cheaper row exceeds. {views.COST_NOTE} Run on: {_hardware(shown)}."
+    hardware = "; ".join(sorted({cost.name_hardware(row.records) for row in shown.rows}))
+    note = f"The line joins what no cheaper row exceeds. {cost.NOTE} Run on: {hardware}."
     return [el("div", {"class": "panels wide"}, made), quiet(note)] if made else []
-
-
-def _hardware(shown: Table) -> str:
-    return "; ".join(sorted({cost.name_hardware(row.records) for row in shown.rows}))
 
 
 def _cost_plot(shown: Table, name: str) -> Node | None:

@@ -19,6 +19,7 @@ from uadbench.evaluation import maps
 from uadbench.evaluation.maps import Case
 from uadbench.evaluation.postprocess import PROFILES, drop_components, filtered
 from uadbench.experiment.record import RunRecord
+from uadbench.report.evidence import operating_point
 from uadbench.report.leaderboard import Table
 from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
@@ -167,12 +168,6 @@ def _maps(case: Case, view: View, record: RunRecord) -> dict[str, Any] | None:
         "ap": own.ap.get(record.headline),
         "dice": own.dsc.get(record.headline, {}).get(operating_point(record)),
     }
-
-
-def operating_point(record: RunRecord) -> str:
-    """The frozen threshold whose outline is drawn: 1 % false positives, else lesion-val, else the oracle."""
-    known = record.thresholds.get(record.headline, {})
-    return next((point for point in ("fpr1", "val") if known.get(point) is not None), "oracle")
 
 
 def _found(case: Case, score_map: NDArray[np.float32], record: RunRecord) -> NDArray[np.bool_] | None:
