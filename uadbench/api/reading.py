@@ -110,24 +110,14 @@ def leaderboard(
     found = collect_records(
         find_paths(results).results, lambda r: board.is_wanted(r, dataset, contrast, preset)
     )
+    of_table = ("protocol", "regime", "test", "contrast", "headline")
+    of_row = ("method", "variant", "model_grid", "trained_on")
     rows = [
-        {
-            "table": number,
-            "protocol": table.protocol,
-            "regime": table.regime,
-            "test": table.test,
-            "contrast": table.contrast,
-            "headline": table.headline,
-            "rank": row.standing.position if row.standing else None,
-            "method": row.method,
-            "variant": row.variant,
-            "model_grid": row.model_grid,
-            "trained_on": row.trained_on,
-            "seeds": len(row.seeds),
-            "scored": row.scored,
-            "excluded": row.excluded_count,
-            **row.numbers,
-        }
+        {"table": number}
+        | {name: getattr(table, name) for name in of_table}
+        | {"rank": row.standing.position if row.standing else None}
+        | {name: getattr(row, name) for name in of_row}
+        | {"seeds": len(row.seeds), "scored": row.scored, "excluded": row.excluded_count, **row.numbers}
         for number, table in enumerate(board.tables(found.records, sort, resamples))
         for row in table.rows
     ]

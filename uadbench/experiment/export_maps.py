@@ -75,9 +75,5 @@ def _export_case(case: Case, out: Path, extractor: str | None, runtime: Runtime)
         affine, mask = own.header.affine, own.brain.astype(np.uint8)
     written: dict[str, NDArray[np.float32] | NDArray[np.uint8]] = {BRAINS: mask, **volumes}
     for name, volume in written.items():
-        write_volumes(out / name / case.partition, {_file_name(case): volume}, affine)
-
-
-def _file_name(case: Case) -> str:
-    """A session's id as the name of a file."""
-    return case.prepared.session.id.replace("/", "_").replace("\\", "_")
+        file = prepared.session.id.replace("/", "_").replace("\\", "_")
+        write_volumes(out / name / case.partition, {file: volume}, affine)

@@ -138,15 +138,15 @@ def prepare_scans(
 def predict_ready(ready: Ready, model: Model, asked: Asked, out: Path, runtime: Runtime) -> Prediction:
     """Score a prepared scan and write what the method says of it; the JSON last."""
     point, threshold = find_threshold(model, asked.point)
-    evaluation, facts = ready.evaluation, model.facts
+    evaluation, grid, facts = ready.evaluation, ready.evaluation.grid, model.facts
     answer = model.score(ready.model)
-    score_map = resample(answer.score_map, model.model_grid, evaluation.grid)
+    score_map = resample(answer.score_map, model.model_grid, grid)
     mask = None if threshold is None else make_mask(score_map, evaluation, facts.headline, threshold)
     brain = evaluation.brain()
-    value = scan_score(score_map[brain])
+    value, healthy = scan_score(score_map[brain]), np.array(facts.healthy_scores)
     volumes = {SCORE: score_map * brain}
     if answer.pseudo_healthy is not None:
-        volumes[HEALTHY] = resample(answer.pseudo_healthy[0], model.model_grid, evaluation.grid) * brain
+        volumes[HEALTHY] = resample(answer.pseudo_healthy[0], model.model_grid, grid) * brain
     own = OwnSpace.of(ready.session, evaluation, model.options.extractor, runtime.paths.cache)
     names = _write(ready, volumes, mask, out, own)
     title = f"{facts.method} {facts.variant}: {ready.session.id}"
@@ -160,9 +160,9 @@ def predict_ready(ready: Ready, model: Model, asked: Asked, out: Path, runtime: 
         profile=facts.headline,
         operating_point=point,
         threshold=threshold,
-        suspicious_ml=None if mask is None else _volume(mask, evaluation),
+        suspicious_ml=None if mask is None else float(mask.sum() * voxel_size(grid, evaluation.facts)),
         scan_score=value,
-        healthy_percentile=_percentile(facts.healthy_scores, value),
+        healthy_percentile=float(np.mean(healthy < value) * 100) if healthy.size else None,
         warnings=(*_warnings(model, ready, answer, value), *model.caveats),
         key=find_key(ready.session, model, asked),
         files={name: sha256_file(out / name) for name in (*names, PICTURE)},
@@ -205,15 +205,6 @@ def make_mask(
     above = postprocess.filtered(score_map, brain, profile, grid) >= np.float32(threshold)
     scale = template_scale(evaluation.facts)
     return postprocess.drop_components(above & counted, profile, grid, scale)
-
-
-def _volume(mask: NDArray[np.bool_], evaluation: Prepared) -> float:
-    """Volume of a mask on the evaluation grid in the patient's own millilitres."""
-    return float(mask.sum() * voxel_size(evaluation.grid, evaluation.facts))
-
-
-def _percentile(healthy: Sequence[float], value: float) -> float | None:
-    return float(np.mean(np.array(healthy) < value) * 100) if healthy else None
 
 
 def _warnings(model: Model, ready: Ready, answer: Score, value: float) -> Iterator[str]:

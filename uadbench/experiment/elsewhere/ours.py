@@ -150,16 +150,13 @@ def _bring_all(
             return str(error)
 
     answers = pool.in_threads(bring, wanted, runtime.workers, runtime.progress, "read maps")
-    faults = [
-        (_entry(partition, item.session), answer)
-        for (partition, item, _), answer in zip(wanted, answers, strict=True)
-        if isinstance(answer, str)
-    ]
+    faults = []
+    for (partition, item, _), answer in zip(wanted, answers, strict=True):
+        if isinstance(answer, str):
+            one = item.session
+            entry = Entry(id=one.id, map=None, partition=partition, subject=one.subject, session=one.label)
+            faults.append((entry, answer))
     return [answer for answer in answers if isinstance(answer, _Brought)], faults
-
-
-def _entry(partition: str, session: Session) -> Entry:
-    return Entry(id=session.id, map=None, partition=partition, subject=session.subject, session=session.label)
 
 
 def _bring(
@@ -176,7 +173,8 @@ def _bring(
     to_map, native = _to_map(found, item, where)
     region = (item.brain() | item.lesion()) & ~item.ignored()
     if native:
-        region = _there(region, np.linalg.inv(to_map), found.array.shape)
+        to_grid: NDArray[Any] = np.linalg.inv(to_map)
+        region = resampling.sample_nearest(region.astype(np.uint8), to_grid, found.array.shape) > 0
     scores, facts = checked_scores(found.array, region, asked.nan, where)
     on_grid = bring_scores(scores, to_map, grid) if native else scores
     map_file = folder / partition / f"map-{item.key}-{sha256(session.id)[:16]}.safetensors"
@@ -199,10 +197,6 @@ def _to_map(found: Scan, item: Prepared, where: str) -> tuple[NDArray[np.float64
         )
     transform = np.array(item.facts["transform"], np.float64)
     return np.linalg.inv(transform @ found.affine) @ grid.affine, True
-
-
-def _there(region: NDArray[np.bool_], to_grid: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    return np.asarray(resampling.sample_nearest(region.astype(np.uint8), to_grid, shape) > 0)
 
 
 def _facts(
