@@ -114,7 +114,8 @@ class Evidence:
             if thresholds.get(point) is not None:
                 found[f"dsc_{point}"] = self._dice(point)
         if thresholds.get("fpr1") is not None:
-            found["recall_fpr1"] = self._recall("fpr1")
+            counts = self.lesion_counts("fpr1")
+            found["recall_fpr1"] = uncertainty.ratio(counts[:, FOUND], counts[:, LESIONS], self.ill_weights)
         sick = [s.partition == "lesion-test" for s in self.subjects]
         scores = [s.scan_score for s in self.subjects]
         if not all(sick) and None not in scores and not self.record.of_masks:
@@ -131,11 +132,6 @@ class Evidence:
         """At a point: lesions, found lesions and false components of each lesion-test scan, (scans, 3)."""
         counts = self.read.lesions[self.record.headline][self.ill, ALL_POINTS.index(point)]
         return counts.sum(1).astype(np.float64)  # over sizes
-
-    def _recall(self, point: str) -> Sampled:
-        """Share of lesions found at an operating point."""
-        by_kind = self.lesion_counts(point)
-        return uncertainty.ratio(by_kind[:, FOUND], by_kind[:, LESIONS], self.ill_weights)
 
     def values(self) -> dict[str, float]:
         """The figures of pooled voxels as exactly as the histograms give them, by the names of `figures`.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from uadbench.cards import FAMILIES
+from uadbench.evaluation.uncertainty import Interval
 from uadbench.report import cost, families, formats, names
 from uadbench.report.columns import Column
 from uadbench.report.leaderboard import HEADLINE_MARK, Row, Table
@@ -85,7 +86,7 @@ def main_table(shown: Table, settings: Callable[[Row], str]) -> Node:
                 {**marks(row, shown), "class": group},
                 el("td", {"class": "num rank"}, rank) if any(ranks) else None,
                 _method(row, shown, settings(row)),
-                el("td", {"class": f"strip {colour(names.family(row.method))}"}, _strip(row, shown, axis)),
+                strip_cell(row, axis, row.numbers["ap"], row.interval("ap"), shown.prevalence),
                 el("td", {"class": "num", "data-v": row.numbers["ap"]}, *shown_value(row, "ap", always=True)),
                 [column.cell(row) for column in columns],
             )
@@ -119,24 +120,20 @@ def _method(row: Row, shown: Table, settings: str) -> Node:
     )
 
 
-def _strip(row: Row, shown: Table, axis: Axis) -> Node:
-    found = row.interval("ap")
-    return strip(axis, row.numbers["ap"], (found.low, found.high) if found else None, shown.prevalence)
-
-
-def strip(
-    axis: Axis, value: float | None, ends: tuple[float, float] | None, chance: float | None = None
+def strip_cell(
+    row: Row, axis: Axis, value: float | None, found: Interval | None, chance: float | None = None
 ) -> Node:
     """A dot with its interval; random scores are a dashed line through all strips of a table."""
     parts = [el("line", {"class": "grid", **_upright(axis.place(tick))}) for tick in axis.ticks]
     if chance is not None:
         parts.append(el("line", {"class": "chance", **_upright(axis.place(chance))}))
-    if ends is not None:
-        places = {"x1": axis.place(ends[0]), "x2": axis.place(ends[1])}
+    if found is not None:
+        places = {"x1": axis.place(found.low), "x2": axis.place(found.high)}
         parts.append(el("line", {"class": "whisker", "y1": "50%", "y2": "50%", **places}))
     if value is not None:
         parts.append(el("circle", {"cx": axis.place(value), "cy": "50%", "r": 4.5}))
-    return el("svg", {"aria-hidden": "true"}, parts)
+    drawn = el("svg", {"aria-hidden": "true"}, parts)
+    return el("td", {"class": f"strip {colour(names.family(row.method))}"}, drawn)
 
 
 def _upright(place: str) -> dict[str, object]:

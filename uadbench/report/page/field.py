@@ -29,13 +29,13 @@ def published(records: Sequence[RunRecord]) -> list[Node]:
         *_ours(records),
         folded(
             "Sources of the published values",
-            el("ul", None, [_source(key, text) for key, text in sources.items()]),
+            el(
+                "ul",
+                None,
+                [el("li", {"id": f"source-{key}"}, f"[{key}] {own}") for key, own in sources.items()],
+            ),
         ),
     ]
-
-
-def _source(key: str, text: str) -> Node:
-    return el("li", {"id": f"source-{key}"}, f"[{key}] {text}")
 
 
 def _by_family(frame: pandas.DataFrame) -> list[Node]:
