@@ -60,7 +60,7 @@ def export(record: Path | str, out: Path | str, *, runtime: "Runtime | None" = N
         out: the file, `*.zip`: facts, what was learned, thresholds, licences of the data; no code, no scan.
         runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
     """
-    from uadbench.experiment.export import export_model
+    from uadbench.experiment.model import export_model
 
     return export_model(Path(record), Path(out), runtime or make_runtime("cpu"))
 

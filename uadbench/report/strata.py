@@ -166,19 +166,18 @@ def _groups(first: Evidence, subjects: Sequence[SubjectResult]) -> dict[str, lis
     """The group of each scan, by what they are told apart; None: takes no part."""
     ill = [s.partition == "lesion-test" for s in subjects]
     sizes = [s.lesion_size if i else 0 for s, i in zip(subjects, ill, strict=True)]
+    bands, places = first.sizes.bands, np.searchsorted(first.sizes.limits, sizes, "right")
     return {
         "all": ["all"] * len(subjects),
         "lesion kind": [s.lesion_kind or "lesion" if i else None for s, i in zip(subjects, ill, strict=True)],
-        "lesion volume of the scan": [_band(size, first.sizes) if size else None for size in sizes],
+        "lesion volume of the scan": [
+            bands[n] if size else None for n, size in zip(places, sizes, strict=True)
+        ],
         "site": [s.site or UNKNOWN for s in subjects],
         "sex": [s.sex or UNKNOWN for s in subjects],
         "age": [age_band(s.age) for s in subjects],
         "contrast": [first.record.contrast] * len(subjects),
     }
-
-
-def _band(volume: float, sizes: Sizes) -> str:
-    return sizes.bands[int(np.searchsorted(sizes.limits, volume, "right"))]
 
 
 def age_band(age: float | None) -> str:
