@@ -57,23 +57,16 @@ class Ready:
     model: Prepared
 
 
-def predict_scan(
-    run: Path,
-    scan: Path,
-    out: Path,
-    runtime: Runtime,
-    brain_mask: Path | None = None,
-    **asked_for: Any,
-) -> Prediction:
+def predict_scan(run: Path, scan: Path, out: Path, runtime: Runtime, asked: Asked) -> Prediction:
     """Score a scan with the model of a record or a model file, and write what it says into `out`.
 
     The scan is prepared as the run's protocol says: brain extraction unless it is stripped or comes with a
     mask, registration unless it is in MNI152, scaling. Files: `score_map`, `mask` where there is a threshold
     and, where the method makes one, `pseudo_healthy`, each `.nii.gz` with the shape and affine of the scan
     and 0 outside its brain; `picture.png`; `prediction.json`, last. What is there already, whole and of the
-    same scan, model and threshold, is not made again. The last arguments are fields of `Asked`.
+    same scan, model and threshold, is not made again.
     """
-    model, asked = load_model(run, runtime), Asked(brain_mask, **asked_for)
+    model = load_model(run, runtime)
     check_asked(model, asked)
     session = make_session(scan.name.split(".")[0], scan, model, asked)
     key = find_key(session, model, asked)
