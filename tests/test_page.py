@@ -440,7 +440,7 @@ def test_what_is_outlined_is_what_was_counted(tables: list[Table], tmp_path: Pat
     prepared.write_codes(file, prepared.encode(brain.astype(np.float32), brain), None, {})
     who = Session(id="a", cohort="phantom", subject="a", images={}, healthy=True)
     case = Case("healthy-test", Prepared(who, "T1", grid, file), file, grid)
-    threshold = record.thresholds[record.headline][gallery.operating_point(record)]
+    threshold = record.thresholds[record.headline][evidence.operating_point(record)]
     assert threshold is not None
     score = np.zeros(grid.shape, np.float32)
     score[15:30, 15:30, 15:30] = threshold

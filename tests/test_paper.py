@@ -139,7 +139,7 @@ def test_the_table_fits_the_text_and_every_line_has_its_columns(table: leaderboa
 
 
 def test_what_a_table_cites_is_in_the_bibtex_beside_it(table: leaderboard.Table) -> None:
-    keys = cited(latex.write_tables([table]) + wide.write_wide([table], "latex"))
+    keys = cited(latex.write_tables([table]) + wide.write_latex([table]))
     assert keys == set(KEY.findall(references.of_tables([table])))
     assert {"meissen2021challenging", "fonov2011unbiased", "uadbench"} == keys
 
@@ -147,7 +147,7 @@ def test_what_a_table_cites_is_in_the_bibtex_beside_it(table: leaderboard.Table)
 @pytest.mark.parametrize(("best", "bold"), [(0, 0), (1, 1), (2, 2), (3, 0)])
 def test_the_whole_best_group_is_bold_or_nothing(table: leaderboard.Table, best: int, bold: int) -> None:
     changed = with_best(table, best)
-    for text in (latex.write_tables([changed]), wide.write_wide([changed], "latex")):
+    for text in (latex.write_tables([changed]), wide.write_latex([changed])):
         assert text.count(r"\textbf{") == bold
         assert ("Bold: not significantly different" in text) == (bold > 0)
 
@@ -191,7 +191,7 @@ def test_methods_down_and_data_sets_across(table: leaderboard.Table) -> None:
     assert len(sheet.headers) == 3
     assert sheet.headers[1].startswith("phantom T1 (n = 24)")
     assert [bool(line[2]) for line in sheet.lines] == [True, True, False]
-    text = wide.write_wide([table] * 5, "latex")
+    text = wide.write_latex([table] * 5)
     assert re.search(r"X(r+)@", text)[1] == "rrrrr"  # type: ignore[index]
     assert wide._float([table] * 5, "interval").width <= latex.TEXT_WIDTH, "intervals go below the values"
 
@@ -367,7 +367,7 @@ def test_tables_plots_and_references_compile_within_the_text(
     ranked = with_best(table, 2)
     texts = {
         "table.tex": latex.write_tables([ranked]),
-        "wide.tex": wide.write_wide([ranked] * 4, "latex"),
+        "wide.tex": wide.write_latex([ranked] * 4),
         "sd.tex": latex.write_tables([dataclasses.replace(ranked, contrast="T2")], spread="sd"),
         "cited.bib": references.of_tables([table]),
         "paper.tex": DOCUMENT

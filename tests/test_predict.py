@@ -11,6 +11,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from uadbench.experiment.config import Runtime
 from uadbench.experiment.predict import predict_scan
+from uadbench.experiment.prediction import Asked
 from uadbench.experiment.run import Outcome
 from uadbench.preprocessing.nifti import read_header
 from uadbench.system.errors import UserError
@@ -43,7 +44,7 @@ def test_maps_overlay_a_scan_in_an_odd_orientation(
     trained: Outcome, runtime: Runtime, tmp_path: Path, axes: str
 ) -> None:
     scan = patient(tmp_path / "own", axes)
-    found = predict_scan(trained.path, scan, tmp_path / "out", runtime)
+    found = predict_scan(trained.path, scan, tmp_path / "out", runtime, Asked())
     original = nibabel.load(scan)
     score = nibabel.load(tmp_path / "out" / "score_map.nii.gz")
     mask = nibabel.load(tmp_path / "out" / "mask.nii.gz")
@@ -72,9 +73,9 @@ def test_mistakes_are_said_in_one_sentence(trained: Outcome, runtime: Runtime, t
     text = tmp_path / "scan.nii"
     text.write_text("no scan")
     with pytest.raises(UserError, match="cannot be read as NIfTI or Analyze"):
-        predict_scan(trained.path, text, tmp_path / "out", runtime)
+        predict_scan(trained.path, text, tmp_path / "out", runtime, Asked())
     with pytest.raises(UserError, match="--point expects one of fpr1, .* or a number, got 'oracle'"):
-        predict_scan(trained.path, text, tmp_path / "out", runtime, point="oracle")
+        predict_scan(trained.path, text, tmp_path / "out", runtime, Asked(point="oracle"))
     assert not (tmp_path / "out").exists()
 
 
@@ -86,10 +87,10 @@ def test_a_scan_is_read_as_preparation_reads_it_whatever_its_name_says(
     content = gzip.decompress(patient(tmp_path / "own", "RAS").read_bytes())
     plain, cut = tmp_path / "plain.nii.gz", tmp_path / "cut.nii.gz"
     plain.write_bytes(content)
-    predict_scan(trained.path, plain, tmp_path / "out", runtime)
+    predict_scan(trained.path, plain, tmp_path / "out", runtime, Asked())
     assert nibabel.load(tmp_path / "out" / "mask.nii.gz").shape == read_header(plain).shape
     packed = gzip.compress(content)
     for damaged in (packed[: len(packed) // 2], packed[:-8] + b"\0" * 8, packed[:30]):
         cut.write_bytes(damaged)
         with pytest.raises(UserError, match=r"cut\.nii\.gz"):
-            predict_scan(trained.path, cut, tmp_path / "none", runtime)
+            predict_scan(trained.path, cut, tmp_path / "none", runtime, Asked())

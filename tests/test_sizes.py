@@ -26,6 +26,7 @@ from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.predict import predict_scan
+from uadbench.experiment.prediction import Asked
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.run import Outcome, run
 from uadbench.methods import Score
@@ -224,7 +225,7 @@ def test_run_and_predict_state_the_volumes_of_the_files(
     (folder,) = (f for f in small_heads.rglob(f"*{first.id}*") if f.is_dir())
     scan, brain = folder / "T1c_subtrMeanDivStd.nii.gz", folder / "brainmask.nii.gz"
     threshold = str(made.thresholds["baur5"]["oracle"])
-    found = predict_scan(scaled.path, scan, tmp_path / "out", runtime, brain, point=threshold)
+    found = predict_scan(scaled.path, scan, tmp_path / "out", runtime, Asked(brain, point=threshold))
     assert found.operating_point == "given"
     assert found.suspicious_ml == pytest.approx(stated, rel=1e-4)
     mask = nibabel.load(tmp_path / "out" / "mask.nii.gz")
@@ -233,7 +234,7 @@ def test_run_and_predict_state_the_volumes_of_the_files(
     outside = nibabel.load(brain).get_fdata() == 0
     assert not nibabel.load(tmp_path / "out" / "score_map.nii.gz").get_fdata()[outside].any()
 
-    bare = predict_scan(scaled.path, scan, tmp_path / "bare", runtime, brain)  # no threshold is frozen
+    bare = predict_scan(scaled.path, scan, tmp_path / "bare", runtime, Asked(brain))  # no threshold is frozen
     assert (bare.operating_point, bare.threshold, bare.suspicious_ml) == (None, None, None)
     assert (tmp_path / "bare" / "score_map.nii.gz").exists()
     assert not (tmp_path / "bare" / "mask.nii.gz").exists()

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from uadbench import catalog
 from uadbench.system import toml
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known, unknown
 
 Preset = Literal["ci", "demo", "small", "paper"]
 Family = Literal[
@@ -251,8 +251,7 @@ def method_card(name: str) -> MethodCard:
     found, wrong = _all_methods()
     if name in wrong:
         raise wrong[name]
-    if name not in found:
-        raise unknown("method", name, found)
+    check_known("method", name, found)
     return found[name]
 
 

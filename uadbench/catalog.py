@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 from uadbench.system.paths import Paths
 
 PLUGINS_VARIABLE = "UADBENCH_PLUGINS"
@@ -70,8 +70,7 @@ def names(kind: str) -> list[str]:
 def locate(kind: str, name: str) -> Path:
     """Folder of one plug-in; an unknown name is a UserError that lists what there is."""
     known = there(kind)
-    if name not in known:
-        raise unknown(KINDS[kind], name, sorted(known))
+    check_known(KINDS[kind], name, sorted(known))
     return known[name]
 
 

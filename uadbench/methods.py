@@ -21,7 +21,7 @@ from uadbench import catalog
 from uadbench.cards import PRESETS, MethodCard, method_card, method_names
 from uadbench.data.volumes import Volume, Volumes
 from uadbench.system import ranges
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 from uadbench.system.progress import Progress, Silent
 from uadbench.system.text import visible
 
@@ -173,8 +173,7 @@ def build(row: str | MethodCard, preset: str, settings: Mapping[str, str] = {}) 
     """
     card = _card_of(row)
     name, kind = card.name, load(card)
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+    check_known("preset", preset, PRESETS)
     values = {
         key: _value(kind, name, key, value, f"{value} in its preset {preset}")
         for key, value in card.preset[preset].items()
@@ -216,11 +215,10 @@ def _parse(kind: type[Method], key: str, text: str) -> Any:
 def _value(kind: type[Method], name: str, key: str, value: Any, came: str) -> Any:
     """A value of an option, of its type and in its range; `came` is how it was written."""
     there = options(kind)
-    if key not in there:
-        raise unknown("option", key, there, of=name)
+    check_known("option", key, there, of=name)
     choices = there[key].metadata["choices"]
-    if choices and value not in choices:
-        raise unknown(key, value, choices, of=name)
+    if choices:
+        check_known(key, value, choices, of=name)
     try:
         return ranges.fits(value, hints(kind)[key])
     except ValueError as error:

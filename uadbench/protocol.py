@@ -17,7 +17,7 @@ from uadbench.data.space import (
     find_grid,
     make_frame,
 )
-from uadbench.system.errors import unknown
+from uadbench.system.errors import check_known
 
 METRIC_VERSION = 2  # raised whenever a number would change for the same score maps
 
@@ -76,8 +76,7 @@ PROTOCOLS = {
 
 def protocol(name: str) -> Protocol:
     """The protocol of that id; an unknown id lists the known ones."""
-    if name not in PROTOCOLS:
-        raise unknown("protocol", name, PROTOCOLS)
+    check_known("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
 
 

@@ -44,11 +44,8 @@ def predict(
     from uadbench.experiment.prediction import Asked
 
     asked |= {key: Path(asked[key]) for key in ("brain_mask", "t1") if asked.get(key) is not None}
-    places, at = (Path(model), Path(scan), Path(out)), runtime or make_runtime(workers=1)
-    if Path(scan).is_dir():
-        return predict_folder(*places, at, Asked(**asked))
-    asked.pop("match", None)
-    return predict_scan(*places, at, **asked)
+    apply = predict_folder if Path(scan).is_dir() else predict_scan
+    return apply(Path(model), Path(scan), Path(out), runtime or make_runtime(workers=1), Asked(**asked))
 
 
 def export(record: Path | str, out: Path | str, *, runtime: "Runtime | None" = None) -> "Model":
@@ -60,7 +57,7 @@ def export(record: Path | str, out: Path | str, *, runtime: "Runtime | None" = N
         out: the file, `*.zip`: facts, what was learned, thresholds, licences of the data; no code, no scan.
         runtime: what `uadbench.api.make_runtime` answers; None: its defaults.
     """
-    from uadbench.experiment.export import export_model
+    from uadbench.experiment.model import export_model
 
     return export_model(Path(record), Path(out), runtime or make_runtime("cpu"))
 

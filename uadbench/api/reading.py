@@ -39,15 +39,15 @@ def load_volume(
     from uadbench.experiment.own import name_dataset
     from uadbench.preprocessing.prepare import prepare
     from uadbench.protocol import protocol
-    from uadbench.system.errors import UserError, unknown
+    from uadbench.system.errors import UserError, check_known
 
     runtime = runtime or make_runtime("cpu", workers=1)
     found = find_dataset(name_dataset(str(dataset), runtime, contrast), runtime)
     wanted = contrast_of(found.card, contrast) if contrast else found.card.contrasts[0]
     there = {one.id: one for one in found.with_contrast(wanted)}
-    if session is not None and session not in there:
-        raise unknown("session", session, there, of=found.card.name)
-    chosen = there[session or next(iter(there))]
+    session = next(iter(there)) if session is None else session
+    check_known("session", session, there, of=found.card.name)
+    chosen = there[session]
     on = protocol(found.card.protocol).model_target(grid or EVALUATION)
     made = prepare([chosen], wanted, on, found.card, runtime.paths.cache, 1, runtime.progress)
     if made.failures:
@@ -110,24 +110,14 @@ def leaderboard(
     found = collect_records(
         find_paths(results).results, lambda r: board.is_wanted(r, dataset, contrast, preset)
     )
+    of_table = ("protocol", "regime", "test", "contrast", "headline")
+    of_row = ("method", "variant", "model_grid", "trained_on")
     rows = [
-        {
-            "table": number,
-            "protocol": table.protocol,
-            "regime": table.regime,
-            "test": table.test,
-            "contrast": table.contrast,
-            "headline": table.headline,
-            "rank": row.standing.position if row.standing else None,
-            "method": row.method,
-            "variant": row.variant,
-            "model_grid": row.model_grid,
-            "trained_on": row.trained_on,
-            "seeds": len(row.seeds),
-            "scored": row.scored,
-            "excluded": row.excluded_count,
-            **row.numbers,
-        }
+        {"table": number}
+        | {name: getattr(table, name) for name in of_table}
+        | {"rank": row.standing.position if row.standing else None}
+        | {name: getattr(row, name) for name in of_row}
+        | {"seeds": len(row.seeds), "scored": row.scored, "excluded": row.excluded_count, **row.numbers}
         for number, table in enumerate(board.tables(found.records, sort, resamples))
         for row in table.rows
     ]

@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from uadbench.testing.findings import Finding
 
 
-def check_method(
-    name: MethodName,
-    plugins: Plugins = None,
-) -> None:
+def check_method(name: MethodName, plugins: Plugins = None) -> None:
     """Check a method against its contract.
 
     Checks on small heads what all methods must do, in minutes; exit code 1 if one check fails.
@@ -24,10 +21,7 @@ def check_method(
     _tell(check(name))
 
 
-def check_dataset(
-    name: DatasetName,
-    plugins: Plugins = None,
-) -> None:
+def check_dataset(name: DatasetName, plugins: Plugins = None) -> None:
     """Check a data set against its contract.
 
     Checks on its fixture what all data sets must do; exit code 1 if one check fails.

@@ -87,6 +87,7 @@ Device = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this number of subjects in each partition.")]
 Force = Annotated[bool, typer.Option("--force", help="Fit, score and record again.")]
+Output = Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Path of a record (results/.../seed-0.json).")]
 
 

@@ -7,11 +7,9 @@ import typer
 
 from uadbench.api import find_paths
 from uadbench.cli import complete
-from uadbench.cli.options import OnlyContrast, OnlyDataset, OnlyMethods, OnlyPreset, Plugins, Results
-from uadbench.cli.reading import explain_absence, write_output
-from uadbench.system.errors import UserError
-
-Output = Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")]
+from uadbench.cli.options import OnlyContrast, OnlyDataset, OnlyMethods, OnlyPreset, Output, Plugins, Results
+from uadbench.cli.reading import explain_absence, tell_sheets
+from uadbench.system.errors import UserError, check_choice
 
 
 def compare(
@@ -44,10 +42,8 @@ def compare(
     from uadbench.report import compare as comparing
     from uadbench.report import sheets
     from uadbench.report.leaderboard import is_wanted
-    from uadbench.report.screen import print_sheets
 
-    if format_ not in sheets.FORMATS:
-        raise UserError(f"--format expects one of {', '.join(sheets.FORMATS)}, got '{format_}'.")
+    check_choice("--format", format_, sheets.FORMATS)
     if (second is None) == (against is None):
         raise UserError("Expected two methods or two records: `uadbench compare dae --against vae`.")
     both = (first, str(second or against))
@@ -63,12 +59,8 @@ def compare(
             find_paths(results).results, lambda r: is_wanted(r, dataset, contrast, preset, both)
         )
         found = comparing.compare_methods(records.records, *both)
-    made = [comparing.write_sheet(one) for one in found]
-    if format_ == "table" and output is None:
-        print_sheets(made)
-    else:
-        lines = [line for one in found for line in comparing.rows(one)]
-        write_output(sheets.written(made, format_, lines), output)
+    lines = [line for one in found for line in comparing.rows(one)]
+    tell_sheets(list(map(comparing.write_sheet, found)), format_, output, lines)
 
 
 def plot(
@@ -103,8 +95,7 @@ def plot(
     folder = find_paths(results).results
     found = collect_records(folder, lambda r: is_wanted(r, dataset, contrast, preset, method))
     if not found.records:
-        asked = {"--dataset": dataset, "--contrast": contrast, "--preset": preset}
-        raise UserError(explain_absence(folder, asked | {"--method": ", ".join(method or [])}))
+        raise UserError(explain_absence(folder, dataset, contrast, preset, method))
     made = tables(found.records, resamples=resamples)
     if len(made) != 1:
         titles = "; ".join(table.title for table in made) or "none"

@@ -1,14 +1,13 @@
 """Command that shows what others have printed: published."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from uadbench.cards import contrast_named
-from uadbench.cli.options import Plugins
+from uadbench.cli.options import Output, Plugins
 from uadbench.cli.reading import write_output
-from uadbench.system.errors import UserError
+from uadbench.system.errors import check_choice
 
 
 def published(
@@ -30,7 +29,7 @@ def published(
     format_: Annotated[
         str, typer.Option("--format", help="table, markdown, csv, json, latex or bibtex.")
     ] = "table",
-    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
+    output: Output = None,
     plugins: Plugins = None,
 ) -> None:
     """Show what the field has published.
@@ -42,17 +41,10 @@ def published(
     from uadbench.report.field.collection import collection, narrowed, rows
 
     for name, value, expected in (("--by", by, views.BY), ("--format", format_, (*sheets.FORMATS, "bibtex"))):
-        if value not in expected:
-            raise UserError(f"{name} expects one of {', '.join(expected)}, got '{value}'.")
+        check_choice(name, value, expected)
     whole = collection()
-    chosen = narrowed(
-        whole,
-        test=test,
-        contrast=contrast and contrast_named(contrast),
-        family=family,
-        metric=metric,
-        method=method,
-    )
+    named = contrast and contrast_named(contrast)
+    chosen = narrowed(whole, test=test, contrast=named, family=family, metric=metric, method=method)
     if format_ == "bibtex":
         write_output(references.bibtex(references.of_sources(chosen["source"])), output)
         return

@@ -1,16 +1,19 @@
 """Commands that read records: leaderboard, check-record."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uadbench.api import find_paths
 from uadbench.cli import complete
-from uadbench.cli.options import OnlyContrast, OnlyDataset, OnlyMethods, OnlyPreset, Plugins, Results
-from uadbench.system.errors import UserError
+from uadbench.cli.options import OnlyContrast, OnlyDataset, OnlyMethods, OnlyPreset, Output, Plugins, Results
+from uadbench.system.errors import UserError, check_choice
+
+if TYPE_CHECKING:
+    from uadbench.report.sheets import Rows, Sheet
 
 
 def leaderboard(
@@ -54,7 +57,7 @@ def leaderboard(
             autocompletion=complete.one_of("table", "markdown", "csv", "json", "latex", "bibtex", "html"),
         ),
     ] = "table",
-    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
+    output: Output = None,
     results: Results = None,
     plugins: Plugins = None,
 ) -> None:
@@ -69,7 +72,6 @@ def leaderboard(
     from uadbench.report import wide as wide_table
     from uadbench.report.columns import choose_columns
     from uadbench.report.multiverse import sheets_of as multiverse_of
-    from uadbench.report.screen import print_sheets
 
     formats_there = (*sheets.FORMATS, "bibtex", "html")
     for name, value, expected in (
@@ -77,8 +79,7 @@ def leaderboard(
         ("--spread", spread, latex.SPREADS),
         ("--by", by, ("method", *views.BY)),
     ):
-        if value not in expected:
-            raise UserError(f"{name} expects one of {', '.join(expected)}, got '{value}'.")
+        check_choice(name, value, expected)
     views_asked = by != "method" or published or multiverse
     if format_ in ("html", "bibtex") and (views_asked or wide):
         name = "page" if format_ == "html" else "BibTeX file"
@@ -93,29 +94,24 @@ def leaderboard(
     drawn = evidence.resamples_for(len(chosen)) if resamples is None else resamples
     if not chosen:
         _say(formats.left_out_lines(left_out))
-        asked = {"--dataset": dataset, "--contrast": contrast, "--preset": preset}
-        asked["--method"] = ", ".join(method or [])
-        raise UserError(explain_absence(folder, asked))
+        raise UserError(explain_absence(folder, dataset, contrast, preset, method))
     on_screen = format_ == "table" and output is None
     if views_asked:
         listed = views.sheets_by(by, board.tables(chosen, sort), drawn) if by != "method" else []
         for table in board.tables(chosen, sort) if multiverse else ():
             listed += multiverse_of(table)
         listed += beside.write_sheets([one.record for one in chosen]) if published else []
-        if on_screen:
-            print_sheets(listed)
-        else:
-            write_output(sheets.written(listed, format_), output)
+        tell_sheets(listed, format_, output)
         _say(formats.left_out_lines(left_out))
     else:
         tables = board.tables(chosen, sort, 0 if format_ == "bibtex" else drawn, shown)
         failed = [(str(place), reason) for place, reason in record.failures(places.results)]
-        if wide and on_screen:
-            print_sheets([wide_table.write_sheet(tables, spread)])
+        if wide and format_ == "latex":
+            write_output(wide_table.write_latex(tables, spread), output)
+        elif wide:
+            tell_sheets([wide_table.write_sheet(tables, spread)], format_, output)
         elif on_screen:
             show.show_leaderboard(tables, failed, left_out)
-        elif wide:
-            write_output(wide_table.write_wide(tables, format_, spread), output)
         elif format_ == "bibtex":
             write_output(references.of_tables(tables), output)
         elif format_ == "latex":
@@ -132,7 +128,9 @@ def leaderboard(
         raise typer.Exit(1)
 
 
-def explain_absence(folder: Path, asked: Mapping[str, str | None]) -> str:
+def explain_absence(
+    folder: Path, dataset: str | None, contrast: str | None, preset: str | None, method: list[str] | None
+) -> str:
     """Why no record below a folder is shown: the options that hide them, and what is there."""
     from uadbench.experiment.collect import collect_readable
 
@@ -144,8 +142,9 @@ def explain_absence(folder: Path, asked: Mapping[str, str | None]) -> str:
         )
     there = Counter((r.record.test, r.record.contrast, f"preset {r.record.preset}") for r in found)
     listed = "; ".join(f"{' '.join(facts)} ({count})" for facts, count in sorted(there.items()))
-    named = [f"{option} {value}" for option, value in asked.items() if value]
-    if not asked["--preset"]:
+    asked = {"dataset": dataset, "contrast": contrast, "preset": preset, "method": ", ".join(method or [])}
+    named = [f"--{option} {value}" for option, value in asked.items() if value]
+    if not preset:
         named.append("the default, every preset but ci (--preset ci shows those)")
     return (
         f"None of the {len(found)} records in {folder.absolute()} fits {' and '.join(named)}. "
@@ -157,6 +156,18 @@ def _say(lines: list[str]) -> None:
     """Lines beside a text that may go to a file."""
     for line in lines:
         typer.echo(line, err=True)
+
+
+def tell_sheets(
+    made: "Sequence[Sheet]", format_: str, output: Path | None, rows: "Rows | None" = None
+) -> None:
+    """Sheets on the screen, or as a text in one of `sheets.FORMATS`; `rows`: of CSV and JSON."""
+    from uadbench.report import screen, sheets
+
+    if format_ == "table" and output is None:
+        screen.print_sheets(made)
+    else:
+        write_output(sheets.written(made, format_, rows), output)
 
 
 def write_output(text: str, output: Path | None) -> None:

@@ -4,17 +4,15 @@
 asked for is carried to the record of a run, and reaches neither fit nor score.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from uadbench.data import tables
 from uadbench.data.session import Implanted, Session
 from uadbench.system.errors import UserError
 from uadbench.system.files import write_text
-from uadbench.system.text import csv_cell
+from uadbench.system.text import csv_text
 
 TABLE = "implanted.csv"
 
@@ -43,13 +41,10 @@ class ImplantedLesion:
 
 def write_table(path: Path, lesions: Sequence[ImplantedLesion]) -> None:
     """Write the table; what is not known is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([one.name for one in fields(ImplantedLesion)])
-    for lesion in lesions:
-        cells = asdict(lesion).values()
-        writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else csv_cell(cell) for cell in cells])
-    write_text(path, text.getvalue())
+    lines = [
+        [f"{cell:.6g}" if isinstance(cell, float) else cell for cell in astuple(lesion)] for lesion in lesions
+    ]
+    write_text(path, csv_text([[one.name for one in fields(ImplantedLesion)], *lines]))
 
 
 def read_table(root: Path) -> Mapping[str, Implanted]:

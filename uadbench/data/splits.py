@@ -5,9 +5,7 @@ Else the partition is a hash of a fixed salt and the subject's id, held against 
 that a partial copy of a release gives a subset of the whole release's split.
 """
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +14,9 @@ from typing import Any
 
 from uadbench.cards import DatasetCard, dataset_card
 from uadbench.data.session import LeftOut, Session
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 from uadbench.system.files import as_json, sha256, sha256_json, update_text
-from uadbench.system.text import csv_cell
+from uadbench.system.text import csv_text
 
 SALT = "uadbench split 1"
 ALL_TEST = "all-test"
@@ -40,8 +38,7 @@ def find_partition(session: Session, card: DatasetCard) -> str | None:
     """
     if session.part is not None and session.part in card.published_split:
         published = card.published_split[session.part]
-        if published not in PARTITIONS:
-            raise unknown("partition", published, PARTITIONS, of=f"the published_split of {card.name}'s card")
+        check_known("partition", published, PARTITIONS, of=f"the published_split of {card.name}'s card")
         return published
     place = hash_position(session.cohort, session.subject)
     group = "healthy" if session.healthy else "lesion"
@@ -156,16 +153,14 @@ def write_list(
     contrast (lesion) or for "all" (healthy), unless the run was limited to some subjects.
     """
     parts, path = split_sessions(sessions, card), list_path(card, folder)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for name, members in parts.items():
-        for s in members:
-            contrasts = " ".join(sorted(s.images))
-            line = [name, s.subject, s.id, s.label, s.part, s.site, s.sex, s.age, contrasts]
-            writer.writerow(map(csv_cell, line))
-    update_text(path, text.getvalue())
-    facts = {"rule": find_rule(card), "sha256": sha256(text.getvalue())}
+    lines = [
+        (name, s.subject, s.id, s.label, s.part, s.site, s.sex, s.age, " ".join(sorted(s.images)))
+        for name, members in parts.items()
+        for s in members
+    ]
+    text = csv_text([COLUMNS, *lines])
+    update_text(path, text)
+    facts = {"rule": find_rule(card), "sha256": sha256(text)}
     about = {
         "dataset": card.name,
         "list": path.name,

@@ -20,7 +20,7 @@ from uadbench.methods import PRECISIONS, Method
 from uadbench.preprocessing import extract
 from uadbench.preprocessing.prepare_scan import DEFAULTS, Options
 from uadbench.protocol import Protocol, protocol
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Progress
 
@@ -198,8 +198,7 @@ def _check_options(config: RunConfig) -> None:
         ("precision", config.precision, PRECISIONS),
         ("split", config.split, splits.RULES),
     ):
-        if name not in there:
-            raise unknown(what, name, there)
+        check_known(what, name, there)
     for what, number, least in (("seed", config.seed, 0), ("limit", config.limit, 1)):
         if number is not None and not least <= number <= LARGEST_SEED:
             raise UserError(

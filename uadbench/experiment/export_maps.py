@@ -14,7 +14,7 @@ from uadbench.experiment.cohort import EVALUATED
 from uadbench.experiment.config import Runtime
 from uadbench.experiment.native import OwnSpace, restore_units, write_volumes
 from uadbench.experiment.run import find_work
-from uadbench.system.errors import SubjectError, UserError, unknown
+from uadbench.system.errors import SubjectError, UserError, check_known
 
 RESTORED, BRAINS = "pseudo_healthy", "brain"  # folders beside those of the score maps
 
@@ -39,8 +39,7 @@ def export_maps(
     and the others are written.
     """
     for name in partitions:
-        if name not in EVALUATED:
-            raise unknown("partition", name, EVALUATED)
+        check_known("partition", name, EVALUATED)
     work = find_work(run, runtime)
     if work.resolved.protocol.flat:
         raise UserError(f"{run} is of slices without geometry, which have no space of their own.")
@@ -76,9 +75,5 @@ def _export_case(case: Case, out: Path, extractor: str | None, runtime: Runtime)
         affine, mask = own.header.affine, own.brain.astype(np.uint8)
     written: dict[str, NDArray[np.float32] | NDArray[np.uint8]] = {BRAINS: mask, **volumes}
     for name, volume in written.items():
-        write_volumes(out / name / case.partition, {_file_name(case): volume}, affine)
-
-
-def _file_name(case: Case) -> str:
-    """A session's id as the name of a file."""
-    return case.prepared.session.id.replace("/", "_").replace("\\", "_")
+        file = prepared.session.id.replace("/", "_").replace("\\", "_")
+        write_volumes(out / name / case.partition, {file: volume}, affine)

@@ -13,6 +13,7 @@ from uadbench.evaluation.evaluate import Evaluation
 from uadbench.evaluation.maps import Case
 from uadbench.evaluation.summary import rows, weights
 from uadbench.experiment.record import RunRecord
+from uadbench.preprocessing.resampling import bounding_box
 from uadbench.system.files import replacing
 
 if TYPE_CHECKING:
@@ -137,11 +138,8 @@ def _range(scores: NDArray[np.float32]) -> tuple[float, float]:
 
 def _window(brain: NDArray[np.bool_]) -> tuple[slice, slice]:
     """The brain's bounding box in the axial plane, with a margin of two voxels."""
-    ranges = []
-    for axis in (0, 1):
-        there = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
-        ranges.append(slice(max(0, there[0] - 2), there[-1] + 3))
-    return ranges[0], ranges[1]
+    right, front, _ = (slice(max(0, side.start - 2), side.stop + 2) for side in bounding_box(brain))
+    return right, front
 
 
 def _mark(ax: "Axes", across: float, up: float, words: str) -> None:

@@ -6,7 +6,6 @@ What is found is what a careful owner would write into a card, before any method
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,8 @@ def look(
     known = skull_stripped is not None
     bare = [one for one in sessions if not (known or one.brain_mask or one.contrast_masks)]
     groups = [[one.id for one in bare if one.healthy == healthy] for healthy in (True, False)]
-    opened = {name for group in groups for name in _spread(group, LOOKED_AT // len(groups))}
+    most = LOOKED_AT // len(groups)
+    opened = {name for group in groups for name in group[:: max(1, -(-len(group) // most))]}  # evenly
     seen: list[Seen] = []
     with progress.stage("look at the scans", len(sessions)) as stage:
         for position, result in pool.results(partial(_look_at, frozenset(opened)), sessions, workers):
@@ -75,11 +75,6 @@ def _agree_on_stripped(sessions: Sequence[Session], seen: Sequence[Seen]) -> boo
             "which it is in a card.toml in the folder (skull_stripped = true or false)."
         )
     return True in by_answer
-
-
-def _spread(names: Sequence[str], most: int) -> list[str]:
-    """Some of the names, evenly."""
-    return list(islice(names, 0, None, max(1, -(-len(names) // most))))
 
 
 def _look_at(opened: frozenset[str], session: Session) -> Seen:

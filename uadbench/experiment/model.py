@@ -32,7 +32,7 @@ from uadbench.preprocessing import extract
 from uadbench.preprocessing.prepare import describe_preparation
 from uadbench.preprocessing.prepare_scan import Options
 from uadbench.protocol import METRIC_VERSION, PROFILES, Protocol, protocol
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 from uadbench.system.files import sha256, sha256_json
 
 
@@ -114,6 +114,26 @@ def load_model(path: Path, runtime: Runtime) -> Model:
     return _calibrated(model, made, runtime) if model.method.calibrated else model
 
 
+def export_model(run: Path, out: Path, runtime: Runtime) -> Model:
+    """Write the model of a record to a file with which `predict` works anywhere; equal runs, equal bytes.
+
+    It holds what was learned, what scores are calibrated by, thresholds, facts, and no code and no name of a
+    subject. What cannot be taken up again is a UserError, and nothing is written.
+    """
+    if model_file.is_model_file(run):
+        raise UserError(f"{run} is a model file already; export expects a record (results/.../seed-0.json).")
+    if out.suffix.lower() != ".zip":
+        raise UserError(f"A model is exported to a file that ends in .zip, got {out}.")
+    model = load_model(run, runtime)
+    if model.method.calibrated and CALIBRATION not in model.arrays:
+        raise UserError(
+            f"{model.facts.method} measures scans against healthy ones and does not hand on what it found of "
+            "them: its method needs `calibration_state` and `load_calibration`, or another score."
+        )
+    model_file.write_model(out, model.facts, model.arrays)
+    return model
+
+
 @contextmanager
 def _doubting(path: Path, method: str) -> Iterator[None]:
     """Whatever a method says to the arrays of a model file is a UserError: they may not be its own."""
@@ -139,7 +159,9 @@ def _ready(path: Path, facts: ModelFacts, arrays: Mapping[str, bytes], runtime: 
     _check_facts(model)
     parts = {name: load(content) for name, content in arrays.items()}
     for name, part in parts.items():
-        _check_finite(name, part)
+        for key, value in part.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise ValueError(f"{key} of {name} has values that are not finite")
     _check_layout(method, parts[STATE])
     context = _context(facts, runtime)
     method.load_state(parts[STATE], context)
@@ -162,8 +184,7 @@ def _check_facts(model: Model) -> None:
         ("post-processing profile", model.facts.headline, PROFILES),
         ("extractor", model.options.extractor, (extract.DEFAULT, *extract.PROGRAMS)),
     ):
-        if name not in there:
-            raise unknown(what, name, there)
+        check_known(what, name, there)
     on, asked = model.model_grid.name, model.facts.model_grid
     if on != asked or model.grid.flat:
         raise UserError(
@@ -176,12 +197,6 @@ def _volumetric(on: Any, path: Path) -> Grid:
     if not isinstance(on, Grid):
         raise UserError(f"{path} is of slices without geometry; predict needs a run on volumes.")
     return on
-
-
-def _check_finite(name: str, part: State) -> None:
-    for key, value in part.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ValueError(f"{key} of {name} has values that are not finite")
 
 
 def _check_layout(method: Method, state: State) -> None:

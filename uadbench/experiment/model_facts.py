@@ -99,39 +99,22 @@ def describe_model(made: RunRecord, card: MethodCard, code: Mapping[str, str]) -
     scores = [one.scan_score for one in made.subjects if one.scan_score is not None]
     errors = [one.restoration_l1 for one in made.subjects if one.restoration_l1 is not None]
     healthy = [one.scan_score for one in made.subjects if one.partition == "healthy-test"]
-    return ModelFacts(
-        uadbench=__version__,
-        about=msgspec.convert({key: getattr(card, key) for key in About.__struct_fields__}, About),
-        sources=list(_sources(made)),
-        method=made.method,
-        variant=made.variant,
-        preset=made.preset,
-        parameters=made.parameters,
-        n_parameters=made.n_parameters,
-        seed=made.seed,
-        precision=made.precision,
-        code=dict(code),
-        protocol=made.protocol,
-        metric_version=made.metric_version,
-        model_grid=made.model_grid,
-        contrast=made.contrast,
-        regime=made.regime,
-        train=made.train if card.trained else None,
-        test=made.test,
-        headline=made.headline,
-        thresholds={point: made.thresholds[made.headline].get(point) for point in POINTS},
-        preparation=made.preparation.options,
-        versions=made.preparation.versions,
-        scans=len(scores),
-        highest_score=max(scores, default=None),
-        healthy_scores=sorted(score for score in healthy if score is not None),
-        highest_error=max(errors, default=None),
-        fit_hash=made.fit_hash,
-        score_hash=made.score_hash,
-        data_fingerprint=made.data_fingerprint,
-        packages=made.packages,
-        hardware=made.hardware,
-    )
+    as_recorded = {*RunRecord.__struct_fields__} & {*ModelFacts.__struct_fields__}
+    own = {
+        "uadbench": __version__,
+        "about": msgspec.convert({key: getattr(card, key) for key in About.__struct_fields__}, About),
+        "sources": list(_sources(made)),
+        "code": dict(code),
+        "train": made.train if card.trained else None,
+        "thresholds": {point: made.thresholds[made.headline].get(point) for point in POINTS},
+        "preparation": made.preparation.options,
+        "versions": made.preparation.versions,
+        "scans": len(scores),
+        "highest_score": max(scores, default=None),
+        "healthy_scores": sorted(score for score in healthy if score is not None),
+        "highest_error": max(errors, default=None),
+    }
+    return ModelFacts(**{name: getattr(made, name) for name in as_recorded} | own)
 
 
 def _sources(made: RunRecord) -> list[Source]:

@@ -137,7 +137,7 @@ def _read_members(path: Path, opened: BinaryIO) -> Iterator[tuple[str, bytes]]:
             size = os.fstat(opened.fileno()).st_size
             for why in _find_faults(archive.infolist(), size):
                 raise refused(path, why)
-            if not _is_sealed(opened, size):
+            if _digest(opened, size - SEAL) != opened.read(SEAL):
                 raise refused(path, "its content has been altered since it was written")
             for info in archive.infolist():
                 yield info.filename, archive.read(info)
@@ -171,11 +171,6 @@ def _find_faults(members: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
     for name in (FACTS, STATE):
         if name not in names:
             yield f"it has no member {name}"
-
-
-def _is_sealed(opened: BinaryIO, size: int) -> bool:
-    """Whether the last characters are the hash of all bytes before."""
-    return _digest(opened, size - SEAL) == opened.read(SEAL)
 
 
 def _decode(path: Path, said: bytes) -> Content:

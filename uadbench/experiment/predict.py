@@ -32,7 +32,7 @@ from uadbench.methods import Score
 from uadbench.preprocessing import extract
 from uadbench.preprocessing.nifti import read_header
 from uadbench.preprocessing.prepare import prepare
-from uadbench.system.errors import SubjectError, UserError, unknown
+from uadbench.system.errors import SubjectError, UserError, check_known
 from uadbench.system.files import sha256_file, write_json
 
 if TYPE_CHECKING:
@@ -57,23 +57,16 @@ class Ready:
     model: Prepared
 
 
-def predict_scan(
-    run: Path,
-    scan: Path,
-    out: Path,
-    runtime: Runtime,
-    brain_mask: Path | None = None,
-    **asked_for: Any,
-) -> Prediction:
+def predict_scan(run: Path, scan: Path, out: Path, runtime: Runtime, asked: Asked) -> Prediction:
     """Score a scan with the model of a record or a model file, and write what it says into `out`.
 
     The scan is prepared as the run's protocol says: brain extraction unless it is stripped or comes with a
     mask, registration unless it is in MNI152, scaling. Files: `score_map`, `mask` where there is a threshold
     and, where the method makes one, `pseudo_healthy`, each `.nii.gz` with the shape and affine of the scan
     and 0 outside its brain; `picture.png`; `prediction.json`, last. What is there already, whole and of the
-    same scan, model and threshold, is not made again. The last arguments are fields of `Asked`.
+    same scan, model and threshold, is not made again.
     """
-    model, asked = load_model(run, runtime), Asked(brain_mask, **asked_for)
+    model = load_model(run, runtime)
     check_asked(model, asked)
     session = make_session(scan.name.split(".")[0], scan, model, asked)
     key = find_key(session, model, asked)
@@ -92,8 +85,7 @@ def predict_scan(
 def check_asked(model: Model, asked: Asked) -> None:
     """Stop, before any scan is read, where what is asked for is not there."""
     find_threshold(model, asked.point)
-    if asked.space not in SPACES:
-        raise unknown("space", asked.space, SPACES)
+    check_known("space", asked.space, SPACES)
     extract.check_extractor(model.options.extractor)
 
 
@@ -139,15 +131,15 @@ def prepare_scans(
 def predict_ready(ready: Ready, model: Model, asked: Asked, out: Path, runtime: Runtime) -> Prediction:
     """Score a prepared scan and write what the method says of it; the JSON last."""
     point, threshold = find_threshold(model, asked.point)
-    evaluation, facts = ready.evaluation, model.facts
+    evaluation, grid, facts = ready.evaluation, ready.evaluation.grid, model.facts
     answer = model.score(ready.model)
-    score_map = resample(answer.score_map, model.model_grid, evaluation.grid)
+    score_map = resample(answer.score_map, model.model_grid, grid)
     mask = None if threshold is None else make_mask(score_map, evaluation, facts.headline, threshold)
     brain = evaluation.brain()
-    value = scan_score(score_map[brain])
+    value, healthy = scan_score(score_map[brain]), np.array(facts.healthy_scores)
     volumes = {SCORE: score_map * brain}
     if answer.pseudo_healthy is not None:
-        volumes[HEALTHY] = resample(answer.pseudo_healthy[0], model.model_grid, evaluation.grid) * brain
+        volumes[HEALTHY] = resample(answer.pseudo_healthy[0], model.model_grid, grid) * brain
     own = OwnSpace.of(ready.session, evaluation, model.options.extractor, runtime.paths.cache)
     names = _write(ready, volumes, mask, out, own)
     title = f"{facts.method} {facts.variant}: {ready.session.id}"
@@ -161,9 +153,9 @@ def predict_ready(ready: Ready, model: Model, asked: Asked, out: Path, runtime: 
         profile=facts.headline,
         operating_point=point,
         threshold=threshold,
-        suspicious_ml=None if mask is None else _volume(mask, evaluation),
+        suspicious_ml=None if mask is None else float(mask.sum() * voxel_size(grid, evaluation.facts)),
         scan_score=value,
-        healthy_percentile=_percentile(facts.healthy_scores, value),
+        healthy_percentile=float(np.mean(healthy < value) * 100) if healthy.size else None,
         warnings=(*_warnings(model, ready, answer, value), *model.caveats),
         key=find_key(ready.session, model, asked),
         files={name: sha256_file(out / name) for name in (*names, PICTURE)},
@@ -206,15 +198,6 @@ def make_mask(
     above = postprocess.filtered(score_map, brain, profile, grid) >= np.float32(threshold)
     scale = template_scale(evaluation.facts)
     return postprocess.drop_components(above & counted, profile, grid, scale)
-
-
-def _volume(mask: NDArray[np.bool_], evaluation: Prepared) -> float:
-    """Volume of a mask on the evaluation grid in the patient's own millilitres."""
-    return float(mask.sum() * voxel_size(evaluation.grid, evaluation.facts))
-
-
-def _percentile(healthy: Sequence[float], value: float) -> float | None:
-    return float(np.mean(np.array(healthy) < value) * 100) if healthy else None
 
 
 def _warnings(model: Model, ready: Ready, answer: Score, value: float) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """Predict on a folder of scans: one after the other, a bad one named, and what is done not done again."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
@@ -17,7 +15,7 @@ from uadbench.experiment.predict import Ready, check_asked, make_session, predic
 from uadbench.experiment.prediction import Asked, Prediction, find_earlier, find_key
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.files import disk_fault, write_json, write_text
-from uadbench.system.text import csv_cell, visible
+from uadbench.system.text import csv_text, visible
 
 TABLE = "predictions"  # .csv and .json, of all scans of a folder
 LEFT_OUT = ("note", "key", "files")  # of a prediction, in the table
@@ -174,13 +172,5 @@ def write_table(
         reason = {"reason": visible(failures.get(name, ""))}
         rows.append(state | {key: facts.get(key) for key in columns} | reason)
     write_json(out / f"{TABLE}.json", rows)
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        table.writerow({key: csv_cell(_cell(value)) for key, value in row.items()})
-    write_text(out / f"{TABLE}.csv", text.getvalue())
-
-
-def _cell(value: Any) -> Any:
-    return "; ".join(value) if isinstance(value, tuple) else value
+    lines = [["; ".join(one) if isinstance(one, tuple) else one for one in row.values()] for row in rows]
+    write_text(out / f"{TABLE}.csv", csv_text([rows[0], *lines]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from uadbench.data.implanted import ImplantedLesion
 from uadbench.data.session import LeftOut, Session
 from uadbench.data.suffixes import files_of
-from uadbench.implant.lesion import Host, Implant, Wish, implant
+from uadbench.implant.lesion import Host, Implant, implant
 from uadbench.implant.order import Order
 from uadbench.implant.shapes import RealShape
 from uadbench.implant.tissue import find_tissue
@@ -47,9 +47,8 @@ def inject_scan(job: Job, session: Session) -> list[ImplantedLesion] | LeftOut:
         host = read_host(job, session, header)
         order, writer, lesions = job.order, Writer(job, session, header, host), list[ImplantedLesion]()
         for ml in order.sizes:
-            wish = Wish(order.kind, ml, tuple(order.contrasts), order.edge_mm, order.per_scan)
-            for one in implant(host, wish, job.shapes, _seed(job, session)):
-                lesions += writer.write(wish, one)
+            for one in implant(host, order, ml, job.shapes, _seed(job, session)):
+                lesions += writer.write(ml, one)
     except (SubjectError, MemoryError) as error:
         for top in ("lesion", "masks", "brains"):
             shutil.rmtree(job.folder / top / name_folder(session), ignore_errors=True)
@@ -93,17 +92,17 @@ class Writer:
     header: Header
     host: Host
 
-    def write(self, wish: Wish, made: Implant) -> list[ImplantedLesion]:
+    def write(self, ml: float, made: Implant) -> list[ImplantedLesion]:
         """One scan with its masks."""
         subject = name_folder(self.session)
-        visit = f"{wish.ml:g}ml-" + (GREY if made.contrast is None else f"cnr{made.contrast:g}")
+        visit = f"{ml:g}ml-" + (GREY if made.contrast is None else f"cnr{made.contrast:g}")
         stem = f"{subject}_{visit}_{self.job.contrast}"
         image = f"lesion/{subject}/{visit}/{stem}.nii.gz"
         mask = np.any([region.mask for region in made.regions], axis=0)
         self._save(image, made.values, scaled=True)
         self._save(f"masks/{subject}/{visit}/{stem}_mask.nii.gz", mask.astype(np.uint8))
         self._save(f"brains/{subject}/{visit}/{stem}_brain.nii.gz", self.host.brain.astype(np.uint8))
-        return [self._row(image, wish, made, number) for number in range(len(made.regions))]
+        return [self._row(image, ml, made, number) for number in range(len(made.regions))]
 
     def _save(self, name: str, array: NDArray[Any], scaled: bool = False) -> None:
         """A volume (R, A, S) in the storage order of the source; `scaled` as the source's values are."""
@@ -115,7 +114,7 @@ class Writer:
         with replacing(self.job.folder / name) as partial_file:
             partial_file.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
 
-    def _row(self, image: str, wish: Wish, made: Implant, number: int) -> ImplantedLesion:
+    def _row(self, image: str, ml: float, made: Implant, number: int) -> ImplantedLesion:
         """The line of one lesion in the table."""
         region, scale = made.regions[number], abs(self.header.slope)
         affine = self.host.image.affine
@@ -123,9 +122,9 @@ class Writer:
         return ImplantedLesion(
             image=image,
             subject=name_folder(self.session),
-            kind=wish.kind,
+            kind=self.job.order.kind,
             shape=region.shape,
-            asked_ml=wish.ml,
+            asked_ml=ml,
             ml=float(region.mask.sum() * self.host.image.voxel_ml),
             asked_contrast=made.contrast,
             contrast=made.measured[number],

@@ -1,7 +1,5 @@
 """Inject: a folder of scans with lesions of known size and contrast-to-noise, made of healthy-test scans."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +19,7 @@ from uadbench.implant.shapes import RealShape, read_shapes
 from uadbench.system import pool
 from uadbench.system.errors import UserError
 from uadbench.system.files import scratch_folder, write_text
-from uadbench.system.text import csv_cell
+from uadbench.system.text import csv_text
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ def inject(dataset: str, out: Path, order: Order, runtime: Runtime) -> Injection
     """
     check_order(order)
     shapes = read_shapes(Path(order.shapes).expanduser()) if order.shapes else []
-    _check_empty(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"--out expects a new or empty folder, but {out} is there and is not empty.")
     found = find_dataset(dataset, runtime)
     contrast, chosen = choose_scans(found, order)
     with scratch_folder(out.resolve().parent) as folder:
@@ -65,7 +64,9 @@ def inject(dataset: str, out: Path, order: Order, runtime: Runtime) -> Injection
             )
         write_table(folder / TABLE, lesions)
         there = {lesion.source for lesion in lesions}
-        write_participants(folder / "participants.csv", [s for s in chosen if s.id in there], order.kind)
+        columns = ("subject", "age", "sex", "site", "lesion_kind")
+        lines = [(name_folder(s), s.age, s.sex, s.site, order.kind) for s in chosen if s.id in there]
+        write_text(folder / "participants.csv", csv_text([columns, *lines]))
         write_text(folder / CARD, describe(found.card, contrast, order, shapes))
         target = out.resolve()
         if target.is_dir():
@@ -88,11 +89,6 @@ def inject_all(
     return tuple(lesion for one in in_order if not isinstance(one, LeftOut) for lesion in one), left_out
 
 
-def _check_empty(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"--out expects a new or empty folder, but {out} is there and is not empty.")
-
-
 def choose_scans(found: Found, order: Order) -> tuple[str, list[Session]]:
     """The contrast and the healthy-test scans that lesions are put into, one of each subject."""
     card = found.card
@@ -111,19 +107,6 @@ def choose_scans(found: Found, order: Order) -> tuple[str, list[Session]]:
             "add scans, or inject into another data set."
         )
     return contrast, chosen
-
-
-# ---- what stands beside the scans --------------------------------------------------------------
-
-
-def write_participants(path: Path, sessions: Sequence[Session], kind: str) -> None:
-    """The table of subjects."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["subject", "age", "sex", "site", "lesion_kind"])
-    for one in sessions:
-        writer.writerow(map(csv_cell, [name_folder(one), one.age, one.sex, one.site, kind]))
-    write_text(path, text.getvalue())
 
 
 def describe(card: DatasetCard, contrast: str, order: Order, shapes: Sequence[RealShape]) -> str:

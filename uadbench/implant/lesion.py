@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadbench.implant.order import Order
 from uadbench.implant.shapes import KINDS, Field, Kind, RealShape, draw_field, grow
 from uadbench.implant.tissue import Tissue
 from uadbench.phantom.fields import Map
@@ -53,17 +54,6 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is asked of every scan: `contrasts` are signed; empty: the level of grey matter."""
-
-    kind: str
-    ml: float
-    contrasts: tuple[float, ...]
-    edge_mm: float
-    lesions: int
-
-
-@dataclass(frozen=True)
 class Region:
     """Where a lesion is, before anything is added; boolean maps are (R, A, S)."""
 
@@ -97,20 +87,22 @@ class Implant:
     measured: tuple[float, ...]
 
 
-def implant(host: Host, wish: Wish, shapes: Sequence[RealShape], seed: Sequence[int]) -> list[Implant]:
-    """The scan with lesions of one size, at the same places at every contrast.
+def implant(
+    host: Host, order: Order, ml: float, shapes: Sequence[RealShape], seed: Sequence[int]
+) -> list[Implant]:
+    """The scan with lesions of one of the order's sizes, at the same places at every contrast.
 
     SubjectError where no place will do: for want of room or of even tissue, because values would leave the
     file's range, or because what was measured strays more than 10 % from what was asked.
     """
-    _check_size(host, wish.ml)
-    kind, regions = KINDS[wish.kind], list[Region]()
-    made = [Implant(one, host.image.array, (), (), (), ()) for one in wish.contrasts or (None,)]
-    for number in range(wish.lesions):
+    _check_size(host, ml)
+    kind, regions = KINDS[order.kind], list[Region]()
+    made = [Implant(one, host.image.array, (), (), (), ()) for one in order.contrasts or (None,)]
+    for number in range(order.per_scan):
         random, why = np.random.default_rng([*seed, number]), "the brain has no room for it"
         taken = _near(regions, host)
-        for start in _starts(host, kind, random, wish.ml, taken):
-            region = _region(host, kind, wish, shapes, random, start, taken)
+        for start in _starts(host, kind, random, ml, taken):
+            region = _region(host, order, ml, shapes, random, start, taken)
             if region is None:
                 continue
             tried = [_add(host, one, region, [*seed, number]) for one in made]
@@ -121,7 +113,7 @@ def implant(host: Host, wish: Wish, shapes: Sequence[RealShape], seed: Sequence[
                 break
             why = next(one for one in tried if isinstance(one, str))
         else:
-            raise SubjectError(f"no place for a lesion of {wish.ml:g} ml was found in {PLACES} trials: {why}")
+            raise SubjectError(f"no place for a lesion of {ml:g} ml was found in {PLACES} trials: {why}")
     return made
 
 
@@ -158,28 +150,28 @@ def _starts(
 
 def _region(
     host: Host,
-    kind: Kind,
-    wish: Wish,
+    order: Order,
+    ml: float,
     shapes: Sequence[RealShape],
     random: np.random.Generator,
     start: NDArray[np.int64],
     taken: NDArray[np.bool_],
 ) -> Region | None:
     """A lesion that begins at a voxel; None where it does not fit."""
-    tissue, image = host.tissue, host.image
+    tissue, image, kind = host.tissue, host.image, KINDS[order.kind]
     point = image.affine[:3, :3] @ start + image.affine[:3, 3]
     towards = tissue.away_from_ventricle(point)
     if shapes:
         chosen = shapes[int(random.integers(len(shapes)))]
-        field, name = chosen.field(wish.ml), chosen.name
+        field, name = chosen.field(ml), chosen.name
     else:
-        field, name = draw_field(kind, random, wish.ml, towards), "drawn"
+        field, name = draw_field(kind, random, ml, towards), "drawn"
     where = tissue.white_matter if kind.in_white else tissue.parenchyma
-    inside = where & ~taken & (tissue.depth_mm > wish.edge_mm / 2 + image.spacing_mm.max() / 2)
-    mask = _grown(host, field, inside, start, wish.ml)
+    inside = where & ~taken & (tissue.depth_mm > order.edge_mm / 2 + image.spacing_mm.max() / 2)
+    mask = _grown(host, field, inside, start, ml)
     if mask is None:
         return None
-    strength, edge_mm = soften(mask, image.spacing_mm, wish.edge_mm)
+    strength, edge_mm = soften(mask, image.spacing_mm, order.edge_mm)
     box = _box_around(mask, AROUND_MM, image.spacing_mm)
     outside = ndimage.distance_transform_edt(~mask[box], sampling=image.spacing_mm)
     around = np.zeros_like(mask)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uadbench.experiment.config import LARGEST_SEED
 from uadbench.implant.shapes import KINDS
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 
 EDGE_MM = 2.0
 LARGEST_EDGE_MM = 20.0
@@ -37,8 +37,7 @@ class Order:
 
 def check_order(order: Order) -> None:
     """Refuse what can be known to be wrong before any scan is read."""
-    if order.kind not in KINDS:
-        raise unknown("kind", order.kind, KINDS)
+    check_known("kind", order.kind, KINDS)
     sizes = f"ml above 0 and at most {LARGEST_ML:g}"
     _check_numbers("--sizes", order.sizes, sizes, lambda ml: 0 < ml <= LARGEST_ML)
     if order.kind == "mimic" and order.contrasts:

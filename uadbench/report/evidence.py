@@ -114,7 +114,8 @@ class Evidence:
             if thresholds.get(point) is not None:
                 found[f"dsc_{point}"] = self._dice(point)
         if thresholds.get("fpr1") is not None:
-            found["recall_fpr1"] = self._recall("fpr1")
+            counts = self.lesion_counts("fpr1")
+            found["recall_fpr1"] = uncertainty.ratio(counts[:, FOUND], counts[:, LESIONS], self.ill_weights)
         sick = [s.partition == "lesion-test" for s in self.subjects]
         scores = [s.scan_score for s in self.subjects]
         if not all(sick) and None not in scores and not self.record.of_masks:
@@ -131,11 +132,6 @@ class Evidence:
         """At a point: lesions, found lesions and false components of each lesion-test scan, (scans, 3)."""
         counts = self.read.lesions[self.record.headline][self.ill, ALL_POINTS.index(point)]
         return counts.sum(1).astype(np.float64)  # over sizes
-
-    def _recall(self, point: str) -> Sampled:
-        """Share of lesions found at an operating point."""
-        by_kind = self.lesion_counts(point)
-        return uncertainty.ratio(by_kind[:, FOUND], by_kind[:, LESIONS], self.ill_weights)
 
     def values(self) -> dict[str, float]:
         """The figures of pooled voxels as exactly as the histograms give them, by the names of `figures`.
@@ -160,9 +156,8 @@ class Evidence:
 
     @property
     def operating_point(self) -> str:
-        """The point at which strata are told apart: 1 % false positives, else val, else the oracle."""
-        known = self.record.thresholds[self.record.headline]
-        return next((p for p in ("fpr1", "val", GIVEN) if known.get(p) is not None), "oracle")
+        """The point at which strata are told apart."""
+        return operating_point(self.record)
 
     def counts(self) -> tuple[Any, Any]:
         """At the operating point: TP, FP, FN (scans, 3) and lesions (scans, sizes, kinds) of the tested."""
@@ -176,11 +171,7 @@ class Evidence:
 
         At about so many recalls; precision in a resample is interpolated between its own recalls.
         """
-        stored, weights = self.read.pieces[self.record.headline], self.ill_weights[:draws]
-        true, false = (
-            counts[self.ill][:, ::-1].cumsum(1, dtype=np.int64)
-            for counts in (stored.positives, stored.negatives)
-        )
+        weights, (true, false) = self.ill_weights[:draws], swept(self, self.ill)
         if not true.size or not true[:, -1].any():
             return []
         recall = true.sum(0) / true[:, -1].sum()
@@ -195,6 +186,20 @@ class Evidence:
             (float(r), float(p), float(low), float(high))
             for r, p, low, high in np.round((at, precision, *band), 4).T
         ]
+
+
+def swept(evidence: Evidence, rows: Sequence[int], profile: str = "") -> tuple[Any, Any]:
+    """Lesion and other voxels of scans at each edge or above it, from the highest down, (scans, edges)."""
+    pieces = evidence.read.pieces[profile or evidence.record.headline]
+    both = pieces.positives, pieces.negatives
+    true, false = (counts[rows, ::-1].cumsum(1, dtype=np.float64) for counts in both)
+    return true, false
+
+
+def operating_point(record: RunRecord) -> str:
+    """The frozen threshold that is looked at most: 1 % false positives, else val, else the oracle."""
+    known = record.thresholds.get(record.headline, {})
+    return next((p for p in ("fpr1", "val", GIVEN) if known.get(p) is not None), "oracle")
 
 
 def _precision(hits: Any, alarms: Any) -> Any:

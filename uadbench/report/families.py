@@ -61,8 +61,14 @@ def family_of_methods() -> dict[str, str]:
     return {name: card.family for name, card in method_cards().items()}
 
 
-def compare_families(table: Table, family_of: Mapping[str, str]) -> Comparison:
+def style_of(method: str) -> tuple[str, str]:
+    """Colour and marker of a method's family."""
+    return STYLES[family_of_methods().get(method, UNKNOWN)]
+
+
+def compare_families(table: Table) -> Comparison:
     """A table of the leaderboard by family and kind; a method of no known family is `UNKNOWN`."""
+    family_of = family_of_methods()
     groups = {kind: group for row in table.rows for kind, group in _kinds(row.records[0]).items()}
     found: dict[tuple[str, str], list[tuple[float, str, str]]] = {}
     for row in table.rows:
@@ -98,9 +104,9 @@ def _ap_of_kind(row: Row, kind: str) -> float | None:
     return mean_of_all([None if group is None else group.ap for group in groups])
 
 
-def write_sheet(table: Table, comparison: Comparison) -> Sheet:
-    """By family: the best row with its AP, and the median of so many rows."""
-    lines: list[Line] = []
+def write_sheet(table: Table, resamples: int = 0) -> Sheet:
+    """By family: the best row with its AP, and the median of so many rows; nothing is resampled."""
+    comparison, lines = compare_families(table), list[Line]()
     for family in comparison.families:
         cells = [comparison.cells.get((family, kind)) for kind in comparison.kinds]
         texts = [("", "") if cell is None else cell.texts for cell in cells]
@@ -114,6 +120,4 @@ def write_sheet(table: Table, comparison: Comparison) -> Sheet:
         f"AP after `{table.headline}`. {counted}; the prevalence is the AP of random scores. "
         "The median is of the family's rows, each the mean of its seeds."
     )
-    headers = ("family", "row", *comparison.kinds)
-    title = f"{table.title}: by family"
-    return Sheet(title, headers, tuple(lines), (note,), tuple(formats.cautions(table)))
+    return formats.view(table, "by family", ("family", "row", *comparison.kinds), lines, note)

@@ -1,13 +1,13 @@
 """The leaderboard's tables in words: ranks, cells and notes, as sheets, Markdown and rows of a CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from uadbench.evaluation.uncertainty import FEW_PERSONS
+from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.protocol import protocol
 from uadbench.report import cost, guests, sheets, shortcut
 from uadbench.report.evidence import SAME_TEST
-from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
+from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Row, Table
 from uadbench.report.ranking import UNTRAINED
 from uadbench.report.sheets import Line, Sheet
 from uadbench.system.text import markdown_line, visible
@@ -17,13 +17,29 @@ UNJUDGED = "?"  # in the place of a rank
 AMONG_BEST = "≈"  # behind the ranks of the best group, where it is more than one row
 RANK_RANGE = "rank 95 % CI"
 REASONS_SHOWN = 5
-FACTS = ("#", "method", "variant", "grid", "trained on", "seeds", "n (excluded)")
-TEXTS = 5  # of the facts; the others are counts
+SCORED = "n (excluded)"
+# What sets rows apart beside their methods, by the names that all formats give it; the last two are counts.
+FACTS: Mapping[str, Callable[[Row], str]] = {
+    "variant": lambda row: row.variant,
+    "grid": lambda row: row.model_grid,
+    "trained on": lambda row: row.trained_on,
+    "seeds": lambda row: str(len(row.seeds)),
+    SCORED: lambda row: f"{row.scored} ({row.excluded_count})",
+}
+COUNTS = ("seeds", SCORED)
 
 
 def shown(value: float | None) -> str:
     """A number as every table prints it."""
     return "" if value is None else f"{value:.3f}"
+
+
+def with_ends(found: Interval | None, few: bool = False, between: str = "-") -> str:
+    """A value with its interval, where that has a width, and a mark for few subjects; "" for none."""
+    if found is None:
+        return ""
+    value, low, high = map(shown, found)
+    return f"{value}{f' ({low}{between}{high})' if found.low < found.high else ''}{'*' * few}"
 
 
 def ranked(table: Table) -> list[str]:
@@ -46,38 +62,27 @@ def rank_range(row: Row) -> str:
 
 def spread(row: Row, sort: str) -> str:
     """The interval of the column that a table is sorted by; with "*" where few subjects were tested."""
-    if row.standing is None or sort not in row.standing.intervals:
-        return ""
-    found = row.standing.intervals[sort]
-    return f"{shown(found.low)}-{shown(found.high)}" + ("*" if row.standing.few else "")
-
-
-def spread_header(table: Table) -> str:
-    """The title of the column of `spread`."""
-    return f"{table.sorted_by.removesuffix(HEADLINE_MARK).strip()} 95 % CI"
-
-
-def cells(table: Table, columns: Sequence[Column]) -> list[Line]:
-    """The rows as text: rank, what names it, seeds, who was scored, two intervals, then the columns."""
-    return [
-        (
-            *(rank, *row.facts, str(len(row.seeds)), f"{row.scored} ({row.excluded_count})"),
-            *(
-                rank_range(row),
-                spread(row, table.sort),
-                *[shown(row.numbers[column.name]) for column in columns],
-            ),
-        )
-        for rank, row in zip(ranked(table), table.rows, strict=True)
-    ]
+    found = row.interval(sort)
+    return "" if found is None else f"{shown(found.low)}-{shown(found.high)}{'*' * row.few}"
 
 
 def sheet(table: Table) -> Sheet:
-    """A table of the leaderboard with all its columns."""
-    columns = table.columns
-    headers = (*FACTS, RANK_RANGE, spread_header(table), *[column.title for column in columns])
-    made = Sheet(table.title, headers, tuple(cells(table, columns)), tuple(notes(table)), texts=TEXTS)
+    """A table of the leaderboard with all its columns: rank, facts and two intervals go before them."""
+    columns, sorted_by = table.columns, table.sorted_by.removesuffix(HEADLINE_MARK).strip()
+    headers = ("#", "method", *FACTS, RANK_RANGE, f"{sorted_by} 95 % CI", *[one.title for one in columns])
+    lines: list[Line] = []
+    for rank, row in zip(ranked(table), table.rows, strict=True):
+        facts = [text(row) for text in FACTS.values()]
+        numbers = [shown(row.numbers[column.name]) for column in columns]
+        lines.append((rank, row.facts[0], *facts, rank_range(row), spread(row, table.sort), *numbers))
+    texts = 2 + len(FACTS) - len(COUNTS)
+    made = Sheet(table.title, headers, tuple(lines), tuple(notes(table)), texts=texts)
     return made if any(map(rank_range, table.rows)) else made.without([RANK_RANGE])
+
+
+def view(table: Table, title: str, headers: Line, lines: Iterable[Line], *notes: str, **more: Any) -> Sheet:
+    """A sheet of something else that a table of the leaderboard shows, with what its readers must know."""
+    return Sheet(f"{table.title}: {title}", headers, tuple(lines), notes, tuple(cautions(table)), **more)
 
 
 # ---- notes -------------------------------------------------------------------------------------
@@ -252,9 +257,8 @@ def _standing(row: Row) -> dict[str, Any]:
 
 def _ends(row: Row) -> dict[str, float]:
     found = {} if row.standing is None else row.standing.intervals
-    return {f"{name}_low": i.low for name, i in found.items()} | {
-        f"{name}_high": i.high for name, i in found.items()
-    }
+    ends = ("low", "high")
+    return {f"{name}_{end}": getattr(one, end) for end in ends for name, one in found.items()}
 
 
 def written(found: Sequence[Table], format_: str, failed: Named = (), left_out: Named = ()) -> str:

@@ -172,10 +172,8 @@ def number(row: Row, column: str, spread: str) -> str:
 
 def interval(table: Table, row: Row) -> str:
     """The interval of the value that is sorted by, with a blank before it; "" where there is none."""
-    found = row.standing.intervals.get(table.sort) if row.standing is not None else None
-    if found is None:
-        return ""
-    return f" {_SMALL}[{formats.shown(found.low)}, {formats.shown(found.high)}]}}"
+    found = row.interval(table.sort)
+    return f" {_SMALL}[{formats.shown(found.low)}, {formats.shown(found.high)}]}}" if found else ""
 
 
 def cite(found: Collection[str]) -> str:

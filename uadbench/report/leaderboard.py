@@ -21,7 +21,7 @@ from uadbench.report.columns import Column as Column
 from uadbench.report.evidence import SAME_TEST, Evidence
 from uadbench.report.shortcut import control_shortcut
 from uadbench.report.standings import Kept, Standing, keep_resamples, standings
-from uadbench.system.errors import UserError
+from uadbench.system.errors import check_choice
 from uadbench.system.files import sha256_json
 
 HEADLINE_MARK = "←"  # behind the title of the headline profile's AP
@@ -72,6 +72,15 @@ class Row:
     def excluded_count(self) -> int:
         """How many scans of the test set took no part."""
         return sum(count for _, count in self.excluded)
+
+    @property
+    def few(self) -> bool:
+        """Whether its intervals are from fewer than 20 subjects."""
+        return self.standing is not None and self.standing.few
+
+    def interval(self, column: str) -> Interval | None:
+        """The interval of a column; None where there is none."""
+        return None if self.standing is None else self.standing.intervals.get(column)
 
     def evidence(self, resamples: int) -> list[Evidence]:
         """The per-subject score histograms of each seed, with so many resamples."""
@@ -164,8 +173,7 @@ def tables(
     With resamples each row gets its `Standing` from its score histograms; without, no row has a rank.
     `columns`: names as `choose_columns` gives them; with neither, only what stands in the summaries is shown.
     """
-    if sort not in SORTABLE:
-        raise UserError(f"--sort expects one of {', '.join(SORTABLE)}, got '{sort}'.")
+    check_choice("--sort", sort, SORTABLE)
     chosen = tuple(columns) or STANDARD
     shown = (*(chosen if columns or resamples else ()), sort)
     further = [name for name in BY_NAME if name in shown and name not in IN_SUMMARY]

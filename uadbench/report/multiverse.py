@@ -18,7 +18,7 @@ from uadbench.evaluation.metrics import dice
 from uadbench.protocol import OPERATING_POINTS
 from uadbench.report import formats
 from uadbench.report.columns import POINTS
-from uadbench.report.evidence import Evidence
+from uadbench.report.evidence import Evidence, swept
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.sheets import Line, Sheet
 
@@ -105,10 +105,7 @@ def _dices(
 
 def _at_realised(evidence: Evidence, profile: str, ill: NDArray[np.bool_]) -> NDArray[np.int64]:
     """TP, FP and FN (scans, 3) where 1 % of lesion-test's non-lesion voxels are called."""
-    pieces = evidence.read.pieces[profile]
-    true, false = (
-        part[evidence.chosen, ::-1].cumsum(1, dtype=np.int64) for part in (pieces.positives, pieces.negatives)
-    )
+    true, false = swept(evidence, evidence.chosen, profile)
     called = false[ill].sum(0)
     place = max(int(np.searchsorted(called, 0.01 * called[-1], "right")) - 1, 0)
     return np.stack([true[:, place], false[:, place], true[:, -1] - true[:, place]], axis=1)
@@ -139,15 +136,13 @@ def shares(values: NDArray[np.float64], factors: Sequence[str]) -> dict[str, flo
 def sheets_of(table: Table) -> list[Sheet]:
     """The methods over all choices, the shares of variance, and the order of methods under each choice."""
     found = explore(table)
-    cautions = tuple(formats.cautions(table))
     if found is None:
         few = "Choices are compared where a table has two rows or more."
-        return [Sheet(f"{table.title}: choices", ("method",), (), (few,), cautions)]
-    n = len(found.choices)
+        return [formats.view(table, "choices", ("method",), (), few)]
     return [
-        Sheet(f"{table.title}: {n} choices", *_by_method(found), (NOTE,), cautions, texts=1),
-        Sheet(f"{table.title}: share of variance", *_by_factor(found), (), cautions, texts=1),
-        Sheet(f"{table.title}: order by choice", *_by_choice(found), (), cautions, whole=WHOLE),
+        formats.view(table, f"{len(found.choices)} choices", *_by_method(found), NOTE, texts=1),
+        formats.view(table, "share of variance", *_by_factor(found), texts=1),
+        formats.view(table, "order by choice", *_by_choice(found), whole=WHOLE),
     ]
 
 

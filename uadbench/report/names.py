@@ -138,7 +138,7 @@ def persons(table: Table) -> int:
 
 def with_interval(row: Row, column: str = "ap") -> str:
     """A row's value with its interval, in the digits that this allows."""
-    found = None if row.standing is None else row.standing.intervals.get(column)
+    found = row.interval(column)
     if found is None:
         return rounded(row.numbers[column])
     return f"{rounded(row.numbers[column], found.low, found.high)} {between(found.low, found.high)}"
@@ -146,11 +146,7 @@ def with_interval(row: Row, column: str = "ap") -> str:
 
 def is_ranked(table: Table) -> bool:
     """Whether an order is claimed of the table's first row."""
-    return (
-        bool(table.rows)
-        and table.rows[0].standing is not None
-        and table.rows[0].standing.position is not None
-    )
+    return any(row.standing is not None and row.standing.position is not None for row in table.rows[:1])
 
 
 def leaders(table: Table) -> list[Row]:
@@ -161,11 +157,10 @@ def leaders(table: Table) -> list[Row]:
     first = table.rows[0]
     if is_ranked(table):
         return [r for r in table.rows if r.standing is not None and r.standing.best]
-    if first.standing is None or "ap" not in first.standing.intervals:
+    own = first.interval("ap")
+    if own is None:
         return [first]
-    low = first.standing.intervals["ap"].low
-    there = [row for row in table.rows if row.standing is not None and "ap" in row.standing.intervals]
-    return [row for row in there if row.standing and row.standing.intervals["ap"].high >= low]
+    return [row for row in table.rows if (found := row.interval("ap")) and found.high >= own.low]
 
 
 def sentence(table: Table) -> str:

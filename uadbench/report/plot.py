@@ -12,13 +12,13 @@ from uadbench import __version__
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval
 from uadbench.report import cost, formats
 from uadbench.report.compare import own_ap
-from uadbench.report.families import DASHES, STYLES, UNKNOWN, family_of_methods
+from uadbench.report.families import DASHES, STYLES, UNKNOWN, family_of_methods, style_of
 from uadbench.report.latex import best_group
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.names import row_names
 from uadbench.report.names import title as describe
 from uadbench.report.response_plot import draw_response
-from uadbench.system.errors import UserError
+from uadbench.system.errors import UserError, check_choice
 from uadbench.system.files import replacing
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ DATELESS: Mapping[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": 
 
 def check_plot(kind: str, path: Path) -> None:
     """An unknown kind of plot, or a file of another format, is a UserError."""
-    if kind not in KINDS:
-        raise UserError(f"KIND expects one of {', '.join(KINDS)}, got '{kind}'.")
+    check_choice("KIND", kind, KINDS)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"--output expects a file that ends in {', '.join(SUFFIXES)}, got '{path.name}'.")
 
@@ -79,13 +78,7 @@ def _ap_of(table: Table, row: Row) -> Interval:
     value = row.numbers["ap"]
     if value is None:
         raise UserError(f"{row.method} has no AP: leave it out (--method names those to be shown).")
-    found = row.standing.intervals.get("ap") if row.standing is not None else None
-    return found or Interval(value, value, value)
-
-
-def _style(row: Row) -> tuple[str, str]:
-    """Colour and marker of a row's family."""
-    return STYLES[family_of_methods().get(row.method, UNKNOWN)]
+    return row.interval("ap") or Interval(value, value, value)
 
 
 def _folded(table: Table) -> list[str]:
@@ -102,7 +95,7 @@ def _chance(axes: "Axes", table: Table, vertical: bool) -> list[str]:
 
 
 def _about_ap(table: Table) -> str:
-    few = any(row.standing is not None and row.standing.few for row in table.rows)
+    few = any(row.few for row in table.rows)
     return (
         f"AP over all voxels after {table.headline}; bars: 95 % CI, studentised bootstrap over subjects and "
         f"seeds{f' (fewer than {FEW_PERSONS} subjects: too narrow more often than 5 % of the time)' * few}."
@@ -127,7 +120,7 @@ def _forest(axes: "Axes", table: Table, resamples: int) -> list[str]:
     axes.figure.set_figheight(1.4 + 0.21 * len(table.rows))  # type: ignore[union-attr]
     best = best_group(table)
     for place, row in enumerate(table.rows):
-        (value, low, high), (colour, marker) = _ap_of(table, row), _style(row)
+        (value, low, high), (colour, marker) = _ap_of(table, row), style_of(row.method)
         if row in best:
             axes.axhspan(place - 0.5, place + 0.5, color="#e8e8e8", linewidth=0)
         axes.plot([low, high], [place, place], color=colour, linewidth=1.2)
@@ -146,7 +139,7 @@ def _precision_recall(axes: "Axes", table: Table, resamples: int) -> list[str]:
     axes.figure.set_figheight(3.6)  # type: ignore[union-attr]
     chosen = table.rows[:MOST_CURVES]
     for place, (row, name) in enumerate(zip(chosen, _folded(table), strict=False)):
-        colour, _ = _style(row)
+        colour, _ = style_of(row.method)
         curve = row.evidence(resamples)[0].banded_curve()
         recall, precision, least, most = np.array(curve).reshape(-1, 4).T
         value, low, high = map(formats.shown, _ap_of(table, row))
@@ -208,7 +201,11 @@ def _critical_difference(axes: "Axes", table: Table, resamples: int) -> list[str
     for place, number in enumerate(order):
         left = place < (count + 1) // 2
         depth = below + (place if left else count - 0.5 - place)
-        edge, mean, (colour, _) = (1 if left else count), found.means[number], _style(table.rows[number])
+        edge, mean, (colour, _) = (
+            (1 if left else count),
+            found.means[number],
+            style_of(table.rows[number].method),
+        )
         axes.plot([mean, mean, edge], [0, depth, depth], color=colour, linewidth=0.8)
         label = textwrap.fill(f"{labels[number]} ({mean:.1f})", 32)
         axes.annotate(
@@ -267,7 +264,7 @@ def _cost(axes: "Axes", table: Table, resamples: int) -> list[str]:
         seconds = cost.measure_cost(row.records)["scoring_s"]
         if not seconds:
             continue
-        (value, low, high), (colour, marker) = _ap_of(table, row), _style(row)
+        (value, low, high), (colour, marker) = _ap_of(table, row), style_of(row.method)
         axes.plot([seconds, seconds], [low, high], color=colour, linewidth=0.7, alpha=0.6)
         label = f"{number}  {textwrap.shorten(name, 38, placeholder='…')}"
         axes.plot([seconds], [value], color=colour, marker=marker, markersize=4.5, linestyle="", label=label)

@@ -15,7 +15,7 @@ from uadbench.report.evidence import Evidence
 from uadbench.report.further import share_of
 from uadbench.report.leaderboard import Table
 from uadbench.report.sheets import Line, Sheet
-from uadbench.report.strata import FEWEST_PERSONS
+from uadbench.report.strata import FEWEST_PERSONS, interval_of
 from uadbench.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def _ap(seeds: Sequence[Evidence], chosen: Chosen) -> Sampled:
 
 def _interval(sampled: Sampled, persons: int) -> Interval:
     """The value with its interval, which has no width where it is undefined or from too few subjects."""
-    found = uncertainty.interval(sampled) if persons >= FEWEST_PERSONS else None
-    return found or Interval(*3 * [sampled.value])
+    return interval_of(sampled, persons) or Interval(*3 * [sampled.value])
 
 
 def find_limit(cells: Sequence[Cell], point: str, share: float) -> float | None:
@@ -113,14 +112,9 @@ def by_contrast(cells: Iterable[Cell]) -> dict[float | None, list[Cell]]:
     return groups
 
 
-def is_implanted(table: Table) -> bool:
-    """Whether lesions of known size were put into the scans of a table."""
-    return any(s.implanted is not None for s in table.rows[0].records[0].subjects)
-
-
 def check_implanted(found: Sequence[Table]) -> list[Table]:
     """The tables of implanted lesions; UserError where there is none."""
-    there = [table for table in found if is_implanted(table)]
+    there = [t for t in found if any(s.implanted is not None for s in t.rows[0].records[0].subjects)]
     if not there:
         raise UserError(
             "No record is of lesions of known size in healthy scans: make such scans with `uadbench inject`, "
@@ -137,8 +131,8 @@ def write_cells(table: Table, resamples: int) -> Sheet:
     lines: list[Line] = []
     for row in table.rows:
         for cell in measure_response(row.evidence(resamples)):
-            few = "*" if cell.subjects < FEW_PERSONS else ""
-            figures = [_show(cell.found.get(point), few) for point in POINTS] + [_show(cell.ap, few)]
+            own, few = [*map(cell.found.get, POINTS), cell.ap], cell.subjects < FEW_PERSONS
+            figures = [formats.with_ends(one, few) for one in own]
             counts = str(cell.scans), str(cell.subjects)
             lines.append((*row.facts, name_contrast(cell.contrast), f"{cell.ml:g}", *counts, *figures))
     found = [f"found, FPR {rate}" for rate in POINTS.values()]
@@ -150,8 +144,7 @@ def write_cells(table: Table, resamples: int) -> Sheet:
         f"subjects and seeds. * from fewer than {FEW_PERSONS} subjects; no interval from fewer than "
         f"{FEWEST_PERSONS}, or from equals."
     )
-    title = f"{table.title}: response to size and contrast"
-    return Sheet(title, headers, tuple(lines), (note,), tuple(formats.cautions(table)))
+    return formats.view(table, "response to size and contrast", headers, lines, note)
 
 
 def write_limits(table: Table, resamples: int) -> Sheet:
@@ -168,20 +161,12 @@ def write_limits(table: Table, resamples: int) -> Sheet:
         "lesions is found at every size; > the largest size where that is found too seldom."
     )
     headers = (*ROW, "contrast", "subjects", *asked)
-    title = f"{table.title}: detection limit in ml"
-    return Sheet(title, headers, tuple(lines), (note,), tuple(formats.cautions(table)))
+    return formats.view(table, "detection limit in ml", headers, lines, note)
 
 
 def name_contrast(contrast: float | None) -> str:
     """Contrast-to-noise as text."""
     return GREY if contrast is None else f"{contrast:+g}"
-
-
-def _show(found: Interval | None, few: str) -> str:
-    if found is None:
-        return ""
-    value, low, high = map(formats.shown, found)
-    return f"{value}{f' ({low}-{high})' if found.low < found.high else ''}{few}"
 
 
 def _show_limit(cells: Sequence[Cell], point: str, share: float) -> str:

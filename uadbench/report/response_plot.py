@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
-from uadbench.report.families import DASHES, STYLES, UNKNOWN, family_of_methods
+from uadbench.report.families import DASHES, style_of
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.names import row_names
 from uadbench.report.response import (
@@ -63,7 +63,7 @@ def draw_response(axes: "Axes", table: Table, resamples: int) -> list[str]:
 def _draw_row(axes: Sequence["Axes"], cells: Sequence[Cell], row: Row, how: tuple[int, float, str]) -> None:
     """One row's lines at one contrast, with intervals as bars; how: number, shift along x, name if any."""
     place, shift, name = how
-    colour, marker = STYLES[family_of_methods().get(row.method, UNKNOWN)]
+    colour, marker = style_of(row.method)
     figures: Sequence[Sequence[Interval | None]] = [
         *[[cell.found.get(point) for cell in cells] for point in POINTS],
         [cell.ap for cell in cells],

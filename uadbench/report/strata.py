@@ -36,6 +36,12 @@ UNKNOWN = "unknown"
 FEWEST_PERSONS = 5  # no interval from fewer, and no comparison with other groups
 
 
+def interval_of(sampled: Sampled, persons: int) -> Interval | None:
+    """The value with its interval, which has no width from too few subjects; None where it is undefined."""
+    enough = persons >= FEWEST_PERSONS
+    return uncertainty.interval(sampled) if enough else Interval(*3 * [sampled.value])
+
+
 @dataclass(frozen=True)
 class Stratum:
     """One group of the tested subjects, or of their lesions, and how a row does on it."""
@@ -50,12 +56,7 @@ class Stratum:
     @cached_property
     def figures(self) -> dict[str, Interval]:
         """The measures with their intervals, which have no width where they are undefined."""
-        found = {
-            name: uncertainty.interval(sampled)
-            if self.persons[name] >= FEWEST_PERSONS
-            else Interval(*3 * [sampled.value])
-            for name, sampled in self.sampled.items()
-        }
+        found = {name: interval_of(one, self.persons[name]) for name, one in self.sampled.items()}
         return {name: interval for name, interval in found.items() if interval is not None}
 
     def few(self, measure: str) -> bool:
@@ -165,19 +166,18 @@ def _groups(first: Evidence, subjects: Sequence[SubjectResult]) -> dict[str, lis
     """The group of each scan, by what they are told apart; None: takes no part."""
     ill = [s.partition == "lesion-test" for s in subjects]
     sizes = [s.lesion_size if i else 0 for s, i in zip(subjects, ill, strict=True)]
+    bands, places = first.sizes.bands, np.searchsorted(first.sizes.limits, sizes, "right")
     return {
         "all": ["all"] * len(subjects),
         "lesion kind": [s.lesion_kind or "lesion" if i else None for s, i in zip(subjects, ill, strict=True)],
-        "lesion volume of the scan": [_band(size, first.sizes) if size else None for size in sizes],
+        "lesion volume of the scan": [
+            bands[n] if size else None for n, size in zip(places, sizes, strict=True)
+        ],
         "site": [s.site or UNKNOWN for s in subjects],
         "sex": [s.sex or UNKNOWN for s in subjects],
         "age": [age_band(s.age) for s in subjects],
         "contrast": [first.record.contrast] * len(subjects),
     }
-
-
-def _band(volume: float, sizes: Sizes) -> str:
-    return sizes.bands[int(np.searchsorted(sizes.limits, volume, "right"))]
 
 
 def age_band(age: float | None) -> str:

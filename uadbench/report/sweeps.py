@@ -13,7 +13,7 @@ from uadbench.evaluation import uncertainty
 from uadbench.evaluation.details import CALLED, FALSES, HITS, OVERLAP
 from uadbench.evaluation.metrics import dice
 from uadbench.evaluation.uncertainty import Sampled
-from uadbench.report.evidence import Evidence
+from uadbench.report.evidence import Evidence, swept
 from uadbench.report.further import kept_details, mean_of, of_sums, share_of
 
 Array = NDArray[np.float64]
@@ -23,20 +23,11 @@ AUPRO_LIMIT = 0.3  # false-positive rate
 # ---- over all thresholds ---------------------------------------------------------------------------
 
 
-def _counts(evidence: Evidence) -> tuple[Array, Array]:
-    """Lesion and other voxels of each lesion-test scan at each edge or above it, from the highest down."""
-    pieces = evidence.read.pieces[evidence.record.headline]
-    true, false = (
-        part[evidence.ill, ::-1].cumsum(1, dtype=np.float64) for part in (pieces.positives, pieces.negatives)
-    )
-    return true, false
-
-
 def best_dice_of_subjects(evidence: Evidence) -> Sampled | None:
     """Mean over subjects of Dice at each one's own best threshold."""
     if not evidence.ill or evidence.record.of_masks:
         return None
-    true, false = _counts(evidence)
+    true, false = swept(evidence, evidence.ill)
     return mean_of(dice(true, false, true[:, -1:]).max(1), evidence)
 
 
@@ -44,7 +35,7 @@ def dice_at_realised(rate: float, evidence: Evidence) -> Sampled | None:
     """Pooled Dice at the lowest threshold that at most this share of non-lesion voxels reaches."""
     if not evidence.ill or evidence.record.of_masks:
         return None
-    true, false = _counts(evidence)
+    true, false = swept(evidence, evidence.ill)
     called = false.sum(0)
     place = int(np.searchsorted(called, rate * called[-1], "right")) - 1
     if place < 0 or not called[-1]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from uadbench.report import formats
-from uadbench.report.leaderboard import HEADLINE_MARK, Column, Row, Table
+from uadbench.report.leaderboard import HEADLINE_MARK, Column, Table
 from uadbench.report.sheets import GAP, Sheet
 
 RANK, METHOD, INTERVAL = "#", "method", "95 % CI"
@@ -16,19 +16,19 @@ FEW = 2  # rows, of which equal numbers are shown all the same
 # Behind the column that a table is sorted by and its interval, names of columns in the order of their
 # importance; those that are not among them follow in the order of the table, facts of the row at the end.
 ORDER = ("auroc", "dsc_fpr1", "dsc_given", "alarms", "dsc_oracle", "auroc_scan", "auroc_slice", "dsc_val")
-COUNTS = formats.FACTS[formats.TEXTS :]  # facts that are flush right
 
 Columns = Mapping[str, Sequence[str]]  # one cell for each row, by header
 
 
 def sheet(table: Table) -> Sheet:
     """The table for a screen: `spare` says from which width each column is shown."""
-    facts, numbers = _facts(table.rows), _numbers(table)
+    numbers = _numbers(table)
+    facts = {name: [text(row) for row in table.rows] for name, text in formats.FACTS.items()}
     same = {name: cells[0] for name, cells in facts.items() if len(table.rows) > 1 and len(set(cells)) == 1}
     fixed = [name for name, cells in numbers.items() if len(table.rows) > FEW and len(set(cells)) == 1]
     same |= {name: numbers.pop(name)[0] for name in fixed}
-    texts = {name: cells for name, cells in facts.items() if name not in {*same, *COUNTS}}
-    counts = {name: facts[name] for name in COUNTS if name not in same}
+    texts = {name: cells for name, cells in facts.items() if name not in {*same, *formats.COUNTS}}
+    counts = {name: facts[name] for name in formats.COUNTS if name not in same}
     first = {RANK: formats.ranked(table), METHOD: [row.facts[0] for row in table.rows]}
     # Where the method alone does not tell the rows apart, what does comes before every number.
     alike = len(set(first[METHOD])) < len(table.rows)
@@ -55,23 +55,6 @@ def _lead(table: Table, same: Mapping[str, str]) -> str:
     shared = ", ".join(f"{name} {value}" for name, value in same.items())
     said = (f"AP: {ap} (headline profile)." if ap else "", f"All rows: {shared}." if shared else "")
     return " ".join(filter(None, said))
-
-
-def _facts(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """What sets rows apart beside their methods, with the names that all formats give it."""
-    cells = [
-        (
-            row.variant,
-            row.model_grid,
-            row.trained_on,
-            str(len(row.seeds)),
-            f"{row.scored} ({row.excluded_count})",
-        )
-        for row in rows
-    ]
-    return {
-        name: list(column) for name, column in zip(formats.FACTS[2:], zip(*cells, strict=True), strict=True)
-    }
 
 
 def _numbers(table: Table) -> dict[str, Sequence[str]]:

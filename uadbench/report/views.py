@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
+from uadbench.evaluation.uncertainty import FEW_PERSONS
 from uadbench.protocol import protocol
 from uadbench.report import cost, families, formats, response
 from uadbench.report.columns import OPERATING_POINT
@@ -14,7 +14,6 @@ from uadbench.report.sheets import Line, Sheet
 from uadbench.report.strata import FEWEST_PERSONS, MEASURES, POINTS, Gap, Stratum, gaps, strata
 from uadbench.system.errors import UserError
 
-COST_NOTE = cost.NOTE
 GAP_NOTE = (
     f"The two groups of at least {FEWEST_PERSONS} subjects furthest apart, with the 95 % interval of their "
     "difference. They were chosen by looking, so that an interval just above 0 is no finding; and groups "
@@ -36,13 +35,7 @@ def sheets_by(by: str, found: Sequence[Table], resamples: int) -> list[Sheet]:
 
 
 def _sheet(table: Table, title: str, headers: Line, lines: Sequence[Line], note: str) -> Sheet:
-    cautions = tuple(formats.cautions(table))
-    return Sheet(f"{table.title}: {title}", (*response.ROW, *headers), tuple(lines), (note,), cautions)
-
-
-def _by_family(table: Table, resamples: int) -> Sheet:
-    """The best and the median row of each family on each kind of lesion."""
-    return families.write_sheet(table, families.compare_families(table, families.family_of_methods()))
+    return formats.view(table, title, (*response.ROW, *headers), lines, note)
 
 
 def _by_stratum(table: Table, resamples: int) -> Sheet:
@@ -66,20 +59,12 @@ def _by_stratum(table: Table, resamples: int) -> Sheet:
 
 def show_stratum(one: Stratum, measure: str) -> str:
     """A measure with its interval as text, "" where the stratum has none."""
-    found = one.figures.get(measure)
-    return "" if found is None else _show(found, "-", one.few(measure))
+    return formats.with_ends(one.figures[measure], one.few(measure)) if measure in one.figures else ""
 
 
 def show_gap(one: Gap) -> str:
     """A gap with its interval as text."""
-    return _show(one.difference, " to ", one.few)
-
-
-def _show(found: Interval, between: str, few: bool) -> str:
-    """A value with its interval, where that is defined, and a mark for few subjects."""
-    value, low, high = map(formats.shown, found)
-    ends = f" ({low}{between}{high})" if found.low < found.high else ""
-    return f"{value}{ends}{'*' if few else ''}"
+    return formats.with_ends(one.difference, one.few, " to ")
 
 
 def _by_bias(table: Table, resamples: int) -> Sheet:
@@ -126,11 +111,11 @@ def _by_cost(table: Table, resamples: int) -> Sheet:
         costs = [cost.show_digits(own.get(name)) for name in columns]
         lines.append((*row.facts, formats.shown(row.numbers["ap"]), *costs, cost.name_hardware(row.records)))
     headers = ("AP", *[title for title, _ in columns.values()], "hardware")
-    return _sheet(table, "cost", headers, lines, COST_NOTE)
+    return _sheet(table, "cost", headers, lines, cost.NOTE)
 
 
 BY: Mapping[str, Callable[[Table, int], Sheet]] = {
-    "family": _by_family,
+    "family": families.write_sheet,
     "stratum": _by_stratum,
     "bias": _by_bias,
     "cost": _by_cost,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from uadbench.report import formats, latex, references, sheets
+from uadbench.report import formats, latex, references
 from uadbench.report.field import words
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.names import row_names
@@ -32,11 +32,9 @@ def _across(found: Sequence[Table], cell: Cell) -> dict[str, dict[int, str]]:
     return lines
 
 
-def write_wide(found: Sequence[Table], format_: str, spread: str = "interval") -> str:
-    """The wide table in one of `sheets.FORMATS`."""
-    if format_ == "latex":
-        return latex.write_floats([_float(found, spread)])
-    return sheets.written([write_sheet(found, spread)], format_)
+def write_latex(found: Sequence[Table], spread: str = "interval") -> str:
+    """The wide table as LaTeX for a paper."""
+    return latex.write_floats([_float(found, spread)])
 
 
 def write_sheet(found: Sequence[Table], spread: str = "interval") -> Sheet:

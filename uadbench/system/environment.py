@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from uadbench.system.errors import unknown
+from uadbench.system.errors import check_known
 from uadbench.system.files import sha256
 
 # Those that can change a number.
@@ -52,8 +52,7 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return there[0]
     there += [f"cuda:{number}" for number in range(torch.cuda.device_count() if "cuda" in there else 0)]
-    if device not in there:
-        raise unknown("device", device, ["auto", *there])
+    check_known("device", device, ["auto", *there])
     return device
 
 

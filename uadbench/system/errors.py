@@ -1,6 +1,6 @@
 """The two ways in which input can be wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from uadbench.system.text import visible
@@ -17,6 +17,18 @@ class UserError(Exception):
 
 class SubjectError(Exception):
     """One subject cannot be used; it is recorded with this reason and the others go on."""
+
+
+def check_choice(option: str, value: str, there: Collection[str]) -> None:
+    """UserError where an option has none of its few values."""
+    if value not in there:
+        raise UserError(f"{option} expects one of {', '.join(there)}, got '{value}'.")
+
+
+def check_known(what: str, name: object, there: Collection[object], of: str = "") -> None:
+    """UserError where there is no such thing."""
+    if name not in there:
+        raise unknown(what, name, there, of)
 
 
 def unknown(what: str, name: object, there: Iterable[object], of: str = "") -> UserError:

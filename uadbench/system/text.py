@@ -1,7 +1,9 @@
 """Text that came from outside, made harmless for where it is shown: a terminal, Markdown, CSV, LaTeX."""
 
+import csv
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Control characters (C0, DEL, C1), line and paragraph separators, and marks that turn the order of letters.
@@ -52,6 +54,13 @@ def csv_cell(value: Any) -> Any:
     shown = visible(value)
     harmless = len(shown) < 2 or _NUMBER.fullmatch(shown)
     return f"'{shown}" if shown.startswith(_FORMULA) and not harmless else shown
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as comma-separated values, each a `csv_cell`; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(csv_cell, row) for row in rows)
+    return text.getvalue()
 
 
 LATEX_SPECIAL: Mapping[str, str] = {c: f"\\{c}" for c in "&%$#_{}"} | {

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known, unknown
 from uadbench.system.text import HIDDEN, visible
 
 LARGEST_BYTES = 2**20  # of a file; the largest of the project has some thousand
@@ -92,8 +92,7 @@ def _check_names(value: Any, kind: inspect.Type, where: str, key: str) -> None:
     elif isinstance(kind, inspect.DataclassType | inspect.TypedDictType) and isinstance(value, dict):
         there = {field.name: field.type for field in kind.fields}
         for name, item in value.items():
-            if name not in there:
-                raise unknown("key", name, there, of=f"[{key}] of {where}" if key else where)
+            check_known("key", name, there, of=f"[{key}] of {where}" if key else where)
             _check_names(item, there[name], where, f"{key}.{name}" if key else name)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from uadbench import catalog, datasets
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 from uadbench.testing import heads
 from uadbench.testing.corruptions import CORRUPTIONS, Corruption, Scene, list_contents
 from uadbench.testing.heads import Lattice, Picture, Visit
@@ -91,8 +91,7 @@ def write_fixture(
     module, layout = _load(name), _known_layout(name, layout)
     there = corruption_names(name, layout)
     for corruption in corruptions:
-        if corruption not in there:
-            raise unknown("corruption", corruption, there, of=f"the fixture of {name} ({layout})")
+        check_known("corruption", corruption, there, of=f"the fixture of {name} ({layout})")
     if subjects < 1:
         raise UserError(f"A fixture needs at least one subject; asked for were {subjects}.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -109,17 +108,16 @@ def write_fixture(
 
 def _load(name: str) -> ModuleType:
     """The module `datasets/<name>/fixture.py`; a data set without one lists those that have one."""
-    if name not in fixture_names():
-        raise unknown("fixture of data set", name, fixture_names())
+    check_known("fixture of data set", name, fixture_names())
     datasets.load(name)  # takes care of folders outside the project
     return importlib.import_module(f"uadbench.datasets.{name}.fixture")
 
 
 def _known_layout(name: str, layout: str | None) -> str:
     known = fixture_layouts(name)
-    if layout is not None and layout not in known:
-        raise unknown("layout", layout, known, of=f"the fixture of {name}")
-    return layout or known[0]
+    layout = known[0] if layout is None else layout
+    check_known("layout", layout, known, of=f"the fixture of {name}")
+    return layout
 
 
 def _corruptions(module: ModuleType, layout: str) -> dict[str, Corruption]:

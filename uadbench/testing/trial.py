@@ -17,7 +17,7 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.experiment import score
 from uadbench.methods import Context, Method, Score
 from uadbench.system.environment import seed_everything
-from uadbench.system.errors import unknown
+from uadbench.system.errors import check_known
 from uadbench.testing.findings import demand
 from uadbench.testing.toys import make_toy
 
@@ -35,9 +35,7 @@ class Trial:
         self.settings = self.card.smoke if ours else self.card.preset.get("ci", {})
         for table, keys in (("smoke", self.settings), ("source", self.card.source)):
             for key in keys:
-                if key not in methods.options(self.kind):
-                    of = f"{name} ([{table}] of its card)"
-                    raise unknown("option", key, methods.options(self.kind), of=of)
+                check_known("option", key, methods.options(self.kind), of=f"{name} ([{table}] of its card)")
         self.grid = GRIDS[self.make().grid]
         patients = self.toys(range(20, 23), healthy=False)
         self.patients, self.lesions = Volumes(patients, self.grid), [toy.lesion() for toy in patients]

@@ -14,7 +14,7 @@ from uadbench.data.splits import RULES
 from uadbench.experiment.config import LARGEST_SEED
 from uadbench.experiment.record import NOBODY
 from uadbench.protocol import PROTOCOLS
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known
 
 Arrays = Mapping[str, NDArray[Any]]  # id -> volume (R, A, S)
 Source = Path | NDArray[Any]  # of one volume
@@ -64,10 +64,9 @@ class MapsConfig:
             ("--nan", self.nan, (REFUSED, LOWEST_SCORE)),
             ("--split", self.split, RULES),
         ):
-            if value not in there:
-                raise unknown(f"value of {option}", value, there)
-        if self.protocol is not None and self.protocol not in PROTOCOLS:
-            raise unknown("protocol", self.protocol, PROTOCOLS)
+            check_known(f"value of {option}", value, there)
+        if self.protocol is not None:
+            check_known("protocol", self.protocol, PROTOCOLS)
         if not 0 <= self.seed <= LARGEST_SEED:
             raise UserError(f"The seed expects a whole number from 0 to {LARGEST_SEED}, got {self.seed}.")
         self._check_name()

@@ -1,7 +1,8 @@
 """Cases: scans of one's own, written as the evaluation reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Made:
     case: Case
     found: MapFacts
     map_digest: str  # of the scores
+    native: bool  # the map was on the voxels of the scan's file
 
 
 @dataclass(frozen=True)
@@ -58,24 +60,25 @@ def make_cases(
     sides = None if asked.spacing_mm is None else sides_of(asked.spacing_mm)
     brains = any(one.brain is not None for one in entries)
 
-    def read(entry: Entry) -> Volumes | str:
+    def make(entry: Entry) -> Made:
+        volumes = read_volumes(entry, sides, brains, asked.nan)
+        return write_case(entry, volumes, grid, folder, asked.cohort)
+
+    return make_each([(entry, partial(make, entry)) for entry in entries], asked, runtime)
+
+
+def make_each(jobs: Sequence[tuple[Entry, Callable[[], Made]]], asked: MapsConfig, runtime: Runtime) -> Cases:
+    """What becomes of every scan, given how it is made; faults as in `make_cases`."""
+
+    def attempt(job: tuple[Entry, Callable[[], Made]]) -> Made | str:
         try:
-            return read_volumes(entry, sides, brains, asked.nan)
+            return job[1]()
         except (SubjectError, MemoryError) as error:
-            return str(error) or f"not enough memory for {entry.id}: use fewer --workers."
+            return str(error) or f"not enough memory for {job[0].id}: use fewer --workers."
 
-    def make(entry: Entry) -> Made | str:
-        volumes = read(entry)
-        if isinstance(volumes, str):
-            return volumes
-        try:
-            return write_case(entry, volumes, grid, folder, asked.cohort)
-        except SubjectError as error:
-            return str(error)
-
-    answers = pool.in_threads(make, entries, runtime.workers, runtime.progress, "read maps")
-    pairs = list(zip(entries, answers, strict=True))
-    faults = tuple((entry, answer) for entry, answer in pairs if isinstance(answer, str))
+    answers = pool.in_threads(attempt, jobs, runtime.workers, runtime.progress, "read maps")
+    pairs = zip(jobs, answers, strict=True)
+    faults = tuple((entry, answer) for (entry, _), answer in pairs if isinstance(answer, str))
     made = tuple(answer for answer in answers if isinstance(answer, Made))
     check_faults(faults, asked.leave_out)
     return Cases(made, faults, bool(made) and all(one.found.binary for one in made))
@@ -117,7 +120,7 @@ def write_case(entry: Entry, volumes: Volumes, grid: Grid, folder: Path, cohort:
     map_file = path.with_name(f"map-{path.name}")
     maps.write_map(map_file, Score(score_map), 0.0, 0.0)
     case = Case(entry.partition, Prepared(session_of(entry, cohort), "", on, path), map_file, on)
-    return Made(entry, case, volumes.found, sha256(np.ascontiguousarray(score_map).tobytes()))
+    return Made(entry, case, volumes.found, sha256(np.ascontiguousarray(score_map).tobytes()), native)
 
 
 def session_of(entry: Entry, cohort: str) -> Session:

@@ -27,6 +27,8 @@ from uadbench.system.environment import Cost, measured
 from uadbench.system.errors import UserError
 from uadbench.system.files import scratch_folder, sha256_json
 
+PLACE = ("protocol", "train", "test", "contrast", "method", "variant", "seed")  # what names a record's file
+
 
 def evaluate_maps(asked: MapsConfig, runtime: Runtime, force: bool = False) -> Outcome:
     """Measure maps or masks that were made elsewhere, and record what was measured.
@@ -46,7 +48,7 @@ def evaluate_maps(asked: MapsConfig, runtime: Runtime, force: bool = False) -> O
         if held.masks:
             _make_masks(held)
         facts = _facts(asked, held)
-        path = runtime.paths.results / make_place(facts)
+        path = runtime.paths.results / place_record(**{name: facts[name] for name in PLACE})
         _check_earlier(path, facts, force)
         with measured() as cost:
             evaluation = evaluate(
@@ -62,12 +64,6 @@ def evaluate_maps(asked: MapsConfig, runtime: Runtime, force: bool = False) -> O
     written = read_record(write_record(made, runtime.paths.results))
     source = asked.maps if isinstance(asked.maps, Path) else path.parent
     return Outcome(written, path, source, path.with_suffix(".logs"), tuple(drawn), False)
-
-
-def make_place(facts: Mapping[str, Any]) -> Path:
-    """Path of the JSON below a results folder."""
-    names = ("protocol", "train", "test", "contrast", "method", "variant", "seed")
-    return place_record(*[facts[name] for name in names])
 
 
 def check_measurable(tested: list[Prepared]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uadbench.cards import dataset_card
 from uadbench.data import splits
 from uadbench.data.session import Session
 from uadbench.data.space import OWN_VOXELS, Grid
@@ -14,7 +15,7 @@ from uadbench.experiment.elsewhere.asked import Entry, MapsConfig
 from uadbench.experiment.elsewhere.cases import Made, make_cases, session_of
 from uadbench.experiment.elsewhere.pairing import Paired, pair_files
 from uadbench.experiment.elsewhere.table import read_table
-from uadbench.experiment.elsewhere.volumes import MapFacts, remarks_of
+from uadbench.experiment.elsewhere.volumes import remarks_of
 from uadbench.experiment.record import NOBODY
 from uadbench.protocol import METRIC_VERSION, protocol
 from uadbench.system.errors import UserError
@@ -45,11 +46,12 @@ def hold_own(asked: MapsConfig, folder: Path, runtime: Runtime) -> Held:
     if not isinstance(rules.grid, Grid):
         raise UserError(f"Protocol {rules.id} is for slices without geometry; maps are volumes.")
     found = make_cases(paired.entries, asked, rules.grid, folder, runtime)
-    made = found.made
-    if not any(one.entry.partition == "lesion-test" for one in made):
+    made, parts = found.made, {one.entry.partition for one in found.made}
+    if "lesion-test" not in parts:
         raise UserError("No scan with a lesion mask is left to be measured.")
-    masks = found.masks
-    faults = [entry for entry, _ in found.faults]
+    sessions: dict[str, list[Session]] = {}
+    for entry in [*[one.entry for one in made], *[entry for entry, _ in found.faults]]:
+        sessions.setdefault(entry.partition, []).append(session_of(entry, asked.cohort))
     test = f"{asked.cohort}-{_digest_of(made, ('lesion-test',))[:8]}"
     excluded = [describe_fault(entry, reason, asked.cohort) for entry, reason in found.faults]
     facts = {
@@ -61,19 +63,23 @@ def hold_own(asked: MapsConfig, folder: Path, runtime: Runtime) -> Held:
         "contrast": asked.contrast or UNSTATED,
         "model_grid": OWN_VOXELS if rules.native else rules.grid.name,
         "headline": "raw",  # there is no card that names another: ranked is the map as it is
-        "splits": describe_parts(_sessions([*[one.entry for one in made], *faults], asked.cohort)),
+        "splits": describe_parts(sessions),
         "split": {"asked": splits.ALL_TEST},
-        "preparation": {"brains": {part: _brains(made, part) for part in sorted(_parts(made))}},
+        "preparation": {"brains": {part: _brains(made, part) for part in sorted(parts)}},
         "excluded": excluded,
         "data_fingerprint": _digest_of(made, splits.PARTITIONS),
     }
     return Held(
         cases=[one.case for one in made],
-        masks=masks,
+        masks=found.masks,
         headline="raw",
         facts=facts,
         maps_sha256=sha256_json([[one.entry.id, one.map_digest] for one in made]),
-        remarks=[*_unmatched(paired), *remarks_of(_found(made), masks), *_of_regions(made)],
+        remarks=[
+            *_unmatched(paired),
+            *remarks_of({one.entry.id: one.found for one in made}, found.masks),
+            *_of_regions(made),
+        ],
     )
 
 
@@ -89,8 +95,6 @@ def _protocol_of(asked: MapsConfig) -> str:
 
 def regime_of_own(asked: MapsConfig) -> str:
     """The training setting of maps on scans of one's own, as far as it was stated."""
-    from uadbench.cards import dataset_card
-
     if asked.train in (None, NOBODY):
         return "none"
     card = dataset_card(str(asked.train))
@@ -121,17 +125,6 @@ def describe_parts(parts: Mapping[str, Sequence[Session]]) -> dict[str, Any]:
     }
 
 
-def _sessions(entries: Sequence[Entry], cohort: str) -> dict[str, list[Session]]:
-    parts: dict[str, list[Session]] = {}
-    for entry in entries:
-        parts.setdefault(entry.partition, []).append(session_of(entry, cohort))
-    return parts
-
-
-def _parts(made: Sequence[Made]) -> set[str]:
-    return {one.entry.partition for one in made}
-
-
 def _brains(made: Sequence[Made], partition: str) -> dict[str, int]:
     own = [one.entry.brain is not None for one in made if one.entry.partition == partition]
     counts = {"own mask": sum(own), "whole volume": len(own) - sum(own)}
@@ -142,10 +135,6 @@ def _digest_of(made: Sequence[Made], partitions: Sequence[str]) -> str:
     """Hash of who is measured on which voxels, and which of these are lesion."""
     there = [one for one in made if one.entry.partition in partitions]
     return sha256_json(sorted([one.entry.id, one.entry.partition, one.case.prepared.key] for one in there))
-
-
-def _found(made: Sequence[Made]) -> dict[str, MapFacts]:
-    return {one.entry.id: one.found for one in made}
 
 
 def named_few(names: Sequence[str]) -> str:
@@ -167,19 +156,10 @@ def _of_regions(made: Sequence[Made]) -> list[str]:
     ill = [one for one in made if one.entry.partition == "lesion-test"]
     whole = [one.entry.id for one in made if one.entry.brain is None]
     empty = [one.entry.id for one in ill if not one.case.prepared.lesion().any()]
-    return [
-        text
-        for text, holds in (
-            (
-                "no brain masks were given: every voxel of the volumes is measured, the air too, which "
-                "raises AUROC and lowers false-positive rates.",
-                whole,
-            ),
-            (
-                f"the lesion mask of {named_few(empty)} is empty: Dice is undefined there, and what is "
-                "called counts as false.",
-                empty,
-            ),
-        )
-        if holds
-    ]
+    said = {
+        "no brain masks were given: every voxel of the volumes is measured, the air too, which raises AUROC "
+        "and lowers false-positive rates.": whole,
+        f"the lesion mask of {named_few(empty)} is empty: Dice is undefined there, and what is called counts "
+        "as false.": empty,
+    }
+    return [text for text, holds in said.items() if holds]

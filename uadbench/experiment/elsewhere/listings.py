@@ -1,7 +1,5 @@
 """Listings beside a record: what was measured of every scan, and every lesion with its place, as CSV."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from uadbench.evaluation.postprocess import PROFILES, filtered
 from uadbench.evaluation.regions import REGIONS, regions_of
 from uadbench.evaluation.view import View
 from uadbench.system.files import write_text
-from uadbench.system.text import csv_cell
+from uadbench.system.text import csv_text
 
 Row = dict[str, Any]
 Matched = Mapping[str, Matching]  # by operating point
@@ -64,12 +62,8 @@ def _match(view: View, threshold: float) -> Matching:
 
 def as_csv(rows: Sequence[Row], columns: Sequence[str] = ()) -> str:
     """Rows under the names of all of them; texts are safe to open in a spreadsheet."""
-    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([{name: csv_cell(value) for name, value in row.items()} for row in rows])
-    return text.getvalue()
+    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
+    return csv_text([names, *(map(row.get, names) for row in rows)])
 
 
 def list_subjects(evaluation: Evaluation, headline: str, matched: Mapping[str, Matched]) -> Iterator[Row]:

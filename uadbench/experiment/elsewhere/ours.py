@@ -5,7 +5,7 @@ grid already, or on the voxels of the scan's file, from where the transform of t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +21,21 @@ from uadbench.experiment.assemble import describe_taking_part
 from uadbench.experiment.cohort import EVALUATED, Cohort, prepare_cohort
 from uadbench.experiment.config import ResolvedRun, RunConfig, Runtime, resolve_run
 from uadbench.experiment.elsewhere.asked import Arrays, Entry, MapsConfig, Source
-from uadbench.experiment.elsewhere.cases import bring_scores, check_faults
+from uadbench.experiment.elsewhere.cases import Cases, Made, bring_scores, make_each
 from uadbench.experiment.elsewhere.held import Held, describe_fault, describe_parts, named_few
 from uadbench.experiment.elsewhere.pairing import key_of, volumes_by_key
-from uadbench.experiment.elsewhere.volumes import MapFacts, checked_scores, named, read_source, remarks_of
+from uadbench.experiment.elsewhere.volumes import checked_scores, named, read_source, remarks_of
 from uadbench.experiment.record import NOBODY
 from uadbench.experiment.work import Work
 from uadbench.methods import Score
 from uadbench.preprocessing import resampling, scan
 from uadbench.preprocessing.scan import Scan
 from uadbench.protocol import METRIC_VERSION, regime
-from uadbench.system import pool
 from uadbench.system.errors import SubjectError, UserError
 from uadbench.system.files import sha256, sha256_json
 
 # It learns nothing and works on the evaluation grid: what is prepared for it is what any method is tested on.
 STAND_IN = "random"
-
-
-@dataclass(frozen=True)
-class _Brought:
-    """A map on the evaluation grid."""
-
-    case: Case
-    found: MapFacts
-    digest: str
-    native: bool  # it was on the voxels of the scan's file
 
 
 def hold_ours(asked: MapsConfig, folder: Path, runtime: Runtime) -> Held:
@@ -62,20 +51,19 @@ def hold_ours(asked: MapsConfig, folder: Path, runtime: Runtime) -> Held:
     given = _given(asked)
     cohort = prepare_cohort(resolved, runtime)
     wanted, unmatched = _match(resolved, cohort, given)
-    brought, faults = _bring_all(wanted, resolved.contrast, asked, folder, runtime)
-    check_faults(faults, asked.leave_out)
-    if not any(one.case.partition == "lesion-test" for one in brought):
+    jobs = [(entry, partial(_bring, entry, item, asked, folder)) for entry, item in wanted]
+    found = make_each(jobs, asked, runtime)
+    if not any(one.entry.partition == "lesion-test" for one in found.made):
         raise UserError(f"No lesion-test scan of {asked.dataset} has a map that can be measured.")
-    masks = all(one.found.binary for one in brought)
     return Held(
-        cases=[one.case for one in brought],
-        masks=masks,
+        cases=[one.case for one in found.made],
+        masks=found.masks,
         headline=resolved.test.card.headline,
-        facts=_facts(resolved, cohort, runtime, brought, faults),
-        maps_sha256=sha256_json([[one.case.prepared.session.id, one.digest] for one in brought]),
+        facts=_facts(resolved, cohort, runtime, found),
+        maps_sha256=sha256_json([[one.entry.id, one.map_digest] for one in found.made]),
         remarks=[
             *_remarks(wanted, unmatched, asked),
-            *remarks_of({one.case.prepared.session.id: one.found for one in brought}, masks),
+            *remarks_of({one.entry.id: one.found for one in found.made}, found.masks),
         ],
     )
 
@@ -109,7 +97,7 @@ def _given(asked: MapsConfig) -> Mapping[str, Source]:
     return found
 
 
-Wanted = list[tuple[str, Prepared, Source | None]]  # partition, scan, its map
+Wanted = list[tuple[Entry, Prepared]]
 
 
 def _match(
@@ -126,8 +114,10 @@ def _match(
         if partition != "lesion-test" and not any(keys.values()):
             continue
         for item in cohort.evaluation[partition]:
-            key = keys[item.session.id]
-            wanted.append((partition, item, given[key] if key else None))
+            who, key = item.session, keys[item.session.id]
+            source = given[key] if key else None
+            entry = Entry(id=who.id, map=source, partition=partition, subject=who.subject, session=who.label)
+            wanted.append((entry, item))
             used |= {key} if key else set()
     return wanted, [key for key in given if key not in used]
 
@@ -139,50 +129,26 @@ def _key_in(given: Mapping[str, Source], session: Session) -> str | None:
     return next((key for key in candidates if key in given), None)
 
 
-def _bring_all(
-    wanted: Wanted, contrast: str, asked: MapsConfig, folder: Path, runtime: Runtime
-) -> tuple[list[_Brought], list[tuple[Entry, str]]]:
-    def bring(one: tuple[str, Prepared, Source | None]) -> _Brought | str:
-        partition, item, source = one
-        try:
-            return _bring(partition, item, source, asked, folder)
-        except SubjectError as error:
-            return str(error)
-
-    answers = pool.in_threads(bring, wanted, runtime.workers, runtime.progress, "read maps")
-    faults = [
-        (_entry(partition, item.session), answer)
-        for (partition, item, _), answer in zip(wanted, answers, strict=True)
-        if isinstance(answer, str)
-    ]
-    return [answer for answer in answers if isinstance(answer, _Brought)], faults
-
-
-def _entry(partition: str, session: Session) -> Entry:
-    return Entry(id=session.id, map=None, partition=partition, subject=session.subject, session=session.label)
-
-
-def _bring(
-    partition: str, item: Prepared, source: Source | None, asked: MapsConfig, folder: Path
-) -> _Brought:
+def _bring(entry: Entry, item: Prepared, asked: MapsConfig, folder: Path) -> Made:
     """One map on the evaluation grid."""
-    session, grid = item.session, item.grid
+    grid, source = item.grid, entry.map
     if source is None:
-        raise SubjectError(f"{session.id} has no map: a method may not pass over a scan of the test.")
-    where = named(source, f"the map of {session.id}")
+        raise SubjectError(f"{entry.id} has no map: a method may not pass over a scan of the test.")
+    where = named(source, f"the map of {entry.id}")
     sides = None if isinstance(source, Path) else grid.sides_mm
     read = read_source(source, sides, where)
     found = read if isinstance(source, Path) else Scan(read.array, grid.affine)
     to_map, native = _to_map(found, item, where)
     region = (item.brain() | item.lesion()) & ~item.ignored()
     if native:
-        region = _there(region, np.linalg.inv(to_map), found.array.shape)
+        to_grid: NDArray[Any] = np.linalg.inv(to_map)
+        region = resampling.sample_nearest(region.astype(np.uint8), to_grid, found.array.shape) > 0
     scores, facts = checked_scores(found.array, region, asked.nan, where)
     on_grid = bring_scores(scores, to_map, grid) if native else scores
-    map_file = folder / partition / f"map-{item.key}-{sha256(session.id)[:16]}.safetensors"
+    map_file = folder / entry.partition / f"map-{item.key}-{sha256(entry.id)[:16]}.safetensors"
     maps.write_map(map_file, Score(on_grid), 0.0, 0.0)
     digest = sha256(np.ascontiguousarray(on_grid).tobytes())
-    return _Brought(Case(partition, item, map_file, grid), facts, digest, native)
+    return Made(entry, Case(entry.partition, item, map_file, grid), facts, digest, native)
 
 
 def _to_map(found: Scan, item: Prepared, where: str) -> tuple[NDArray[np.float64], bool]:
@@ -201,19 +167,10 @@ def _to_map(found: Scan, item: Prepared, where: str) -> tuple[NDArray[np.float64
     return np.linalg.inv(transform @ found.affine) @ grid.affine, True
 
 
-def _there(region: NDArray[np.bool_], to_grid: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    return np.asarray(resampling.sample_nearest(region.astype(np.uint8), to_grid, shape) > 0)
-
-
-def _facts(
-    resolved: ResolvedRun,
-    cohort: Cohort,
-    runtime: Runtime,
-    brought: Sequence[_Brought],
-    faults: Sequence[tuple[Entry, str]],
-) -> dict[str, Any]:
+def _facts(resolved: ResolvedRun, cohort: Cohort, runtime: Runtime, found: Cases) -> dict[str, Any]:
     """What a record states of the test, as that of a run does."""
-    there = {one.case.partition for one in brought} | {entry.partition for entry, _ in faults}
+    brought, faults = found.made, found.faults
+    there = {one.entry.partition for one in brought} | {entry.partition for entry, _ in faults}
     cards = resolved.train.card if resolved.train else None, resolved.test.card
     taking_part = describe_taking_part(Work(resolved, cohort, runtime, "", ""))
     left_out = [
@@ -243,7 +200,7 @@ def _remarks(wanted: Wanted, unmatched: Sequence[str], asked: MapsConfig) -> lis
     if unmatched:
         hint = "" if asked.train else " (--train names the data set of healthy scans)"
         said.append(f"not measured, maps of no scan that is tested{hint}: {named_few(unmatched)}.")
-    there = {partition for partition, _, _ in wanted}
+    there = {entry.partition for entry, _ in wanted}
     if asked.train not in (None, NOBODY) and "healthy-val" not in there:
         said.append(f"no healthy-val scan of {asked.train} has a map: there is no threshold at 1 % or 5 %.")
     return said

@@ -8,7 +8,7 @@ from uadbench.data.splits import PARTITIONS
 from uadbench.data.tables import SEXES, parse_number, quote_cell
 from uadbench.experiment.elsewhere.asked import Entry
 from uadbench.experiment.elsewhere.pairing import Paired, check_ids, key_of, subject_of
-from uadbench.system.errors import UserError, unknown
+from uadbench.system.errors import UserError, check_known, unknown
 
 FILES = ("map", "truth", "brain", "ignore")
 COLUMNS = (*FILES, "subject", "session", "partition", "site", "age", "sex", "lesion_kind")
@@ -57,8 +57,7 @@ def _entry(row: Mapping[str, str], path: Path, number: int) -> Entry:
     subject, session = subject_of(key)
     stated = row.get("subject", "").strip(), row.get("session", "").strip()
     partition = row.get("partition", "").strip() or ("lesion-test" if files["truth"] else "healthy-test")
-    if partition not in MEASURED:
-        raise unknown("partition", partition, MEASURED, of=where)
+    check_known("partition", partition, MEASURED, of=where)
     if partition.startswith("lesion") and files["truth"] is None:
         raise UserError(f"{where} is of {partition} but names no truth: give the lesion mask.")
     return Entry(

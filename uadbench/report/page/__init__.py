@@ -65,18 +65,13 @@ def render_page(
     parts = {
         "STYLE": (here / "page.css").read_text(encoding="utf-8"),
         "TITLE": render([el("title", None, f"uadbench: {names.sentence(found[0])}")]),
-        "TOP": render(_top(found[0], found, day)),
+        "TOP": render([el("h1", None, names.sentence(found[0])), provenance.colophon(found, day)]),
         "NAVIGATION": render([_navigation(sections, bool(shown.get(0)))]),
         "MAIN": render(section for _, section in sections),
         "SCRIPT": (here / "page.js").read_text(encoding="utf-8"),
     }
     page = (here / "page.html").read_text(encoding="utf-8")
     return re.sub(r"/\*([A-Z]+)\*/", lambda mark: parts[mark[1]], page)
-
-
-def _top(first: Table, found: Sequence[Table], day: date) -> list[Node]:
-    """What leads, how surely, and on what data."""
-    return [el("h1", None, names.sentence(first)), provenance.colophon(found, day)]
 
 
 def _navigation(sections: Sequence[tuple[str, Node]], with_pictures: bool) -> Node:
@@ -198,7 +193,7 @@ def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[obje
         else "No intervals and no ranks: nothing was resampled."
     )
     settings = "; ".join(f"{names.SETTINGS[key]} (`{key}`)" for key in names.SETTINGS)
-    failures = [f"{place}: {reason}" for place, reason in failed]
+    plain = [el("li", None, f"{place}: {reason}") for place, reason in failed]
     return [
         el("p", None, LEAD),
         facts(first),
@@ -208,11 +203,9 @@ def _reading(found: Sequence[Table], resamples: int, failed: Named) -> list[obje
             f"Training settings: {settings}. Values of another protocol, training setting, MR contrast, set "
             "of scored patients, card or metric version are never ranked together."
         ),
-        folded(f"Failed runs, and records that do not count: {len(failed)}", _plain_list(failures))
-        if failures
+        folded(
+            f"Failed runs, and records that do not count: {len(failed)}", el("ul", {"id": "failures"}, plain)
+        )
+        if plain
         else None,
     ]
-
-
-def _plain_list(lines: Sequence[str]) -> Node:
-    return el("ul", {"id": "failures"}, [el("li", None, line) for line in lines])

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from uadbench.evaluation.uncertainty import LEVEL
+from uadbench.evaluation.uncertainty import LEVEL, Interval
 from uadbench.report import names
 from uadbench.report.leaderboard import Row, Table
-from uadbench.report.page.board import Axis, colour, marks, shown_value, strip, strip_head
+from uadbench.report.page.board import Axis, marks, shown_value, strip_cell, strip_head
 from uadbench.report.page.markup import NOTHING, Node, el, head, quiet, table
 from uadbench.report.plot import rank_over_subjects
 
@@ -68,11 +68,11 @@ def _line(
     rank = ranks.get(key)
     cells = []
     if ranks:
-        ends = None if rank is None else (max(rank - reach, 0.0), rank + reach)
+        ends = None if rank is None else Interval(rank, max(rank - reach, 0.0), rank + reach)
         text = "" if rank is None else f"{rank:.1f}"
         cells = [
             el("td", {"class": "num", "data-v": rank}, text),
-            el("td", {"class": f"strip {colour(names.family(first.method))}"}, strip(axis, rank, ends)),
+            strip_cell(first, axis, rank, ends),
         ]
     for number, _ in enumerate(found):
         row = own.get(number)

@@ -1,7 +1,7 @@
 """The main table of a leaderboard: a line for each method with its AP as a dot with its interval."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from uadbench.cards import FAMILIES
@@ -13,13 +13,9 @@ from uadbench.report.numbers import between, round_number, rounded
 from uadbench.report.page.markup import Node, el, head, table
 
 MARGIN = 3.0  # percent of the strip's width that are left free at either end
-FACTS: Sequence[tuple[str, Callable[[Row], str]]] = (
-    ("variant", lambda row: row.variant),
-    ("grid", lambda row: row.model_grid),
-    ("trained on", lambda row: row.trained_on),
-    ("seeds", lambda row: str(len(row.seeds))),
-    ("scans (excluded)", lambda row: f"{row.scored} ({row.excluded_count})"),
-)
+FACTS: Mapping[str, Callable[[Row], str]] = {
+    "scans (excluded)" if name == formats.SCORED else name: text for name, text in formats.FACTS.items()
+}
 
 
 def colour(family: str) -> str:
@@ -65,12 +61,8 @@ class Axis:
 def axis_of(shown: Table) -> Axis:
     """That of a table's AP."""
     values = [row.numbers["ap"] or 0.0 for row in shown.rows]
-    ends = [found.high for row in shown.rows if (found := _interval(row, "ap"))]
+    ends = [found.high for row in shown.rows if (found := row.interval("ap"))]
     return Axis.reaching(min(max(*values, *ends, shown.prevalence or 0.0, 0.01), 1.0))
-
-
-def _interval(row: Row, column: str) -> Interval | None:
-    return None if row.standing is None else row.standing.intervals.get(column)
 
 
 def main_table(shown: Table, settings: Callable[[Row], str]) -> Node:
@@ -83,7 +75,7 @@ def main_table(shown: Table, settings: Callable[[Row], str]) -> Node:
         head("method", **{"class": "stick", "data-sort": "text"}),
         strip_head("AP drawn", axis),
         head("AP 95 % CI", **{"class": "num", "data-sort": "down", "title": _meaning_of_ap(shown)}),
-        *[column.header for column in columns],
+        *[column.header() for column in columns],
     ]
     rows = []
     for row, rank in zip(shown.rows, ranks, strict=True):
@@ -94,7 +86,7 @@ def main_table(shown: Table, settings: Callable[[Row], str]) -> Node:
                 {**marks(row, shown), "class": group},
                 el("td", {"class": "num rank"}, rank) if any(ranks) else None,
                 _method(row, shown, settings(row)),
-                el("td", {"class": f"strip {colour(names.family(row.method))}"}, _strip(row, shown, axis)),
+                strip_cell(row, axis, row.numbers["ap"], row.interval("ap"), shown.prevalence),
                 el("td", {"class": "num", "data-v": row.numbers["ap"]}, *shown_value(row, "ap", always=True)),
                 [column.cell(row) for column in columns],
             )
@@ -128,24 +120,20 @@ def _method(row: Row, shown: Table, settings: str) -> Node:
     )
 
 
-def _strip(row: Row, shown: Table, axis: Axis) -> Node:
-    found = _interval(row, "ap")
-    return strip(axis, row.numbers["ap"], (found.low, found.high) if found else None, shown.prevalence)
-
-
-def strip(
-    axis: Axis, value: float | None, ends: tuple[float, float] | None, chance: float | None = None
+def strip_cell(
+    row: Row, axis: Axis, value: float | None, found: Interval | None, chance: float | None = None
 ) -> Node:
     """A dot with its interval; random scores are a dashed line through all strips of a table."""
     parts = [el("line", {"class": "grid", **_upright(axis.place(tick))}) for tick in axis.ticks]
     if chance is not None:
         parts.append(el("line", {"class": "chance", **_upright(axis.place(chance))}))
-    if ends is not None:
-        places = {"x1": axis.place(ends[0]), "x2": axis.place(ends[1])}
+    if found is not None:
+        places = {"x1": axis.place(found.low), "x2": axis.place(found.high)}
         parts.append(el("line", {"class": "whisker", "y1": "50%", "y2": "50%", **places}))
     if value is not None:
         parts.append(el("circle", {"cx": axis.place(value), "cy": "50%", "r": 4.5}))
-    return el("svg", {"aria-hidden": "true"}, parts)
+    drawn = el("svg", {"aria-hidden": "true"}, parts)
+    return el("td", {"class": f"strip {colour(names.family(row.method))}"}, drawn)
 
 
 def _upright(place: str) -> dict[str, object]:
@@ -162,18 +150,30 @@ def strip_head(title: str, axis: Axis) -> Node:
 
 def shown_value(row: Row, column: str, always: bool = False) -> list[object]:
     """A value, and its interval in small letters."""
-    found, few = _interval(row, column), row.standing is not None and row.standing.few
+    found = row.interval(column)
     if found is None:
         return [rounded(row.numbers[column])]
-    text = between(found.low, found.high) + ("*" if few else "")
+    text = between(found.low, found.high) + "*" * row.few
     kind = "range always" if always else "range"
     return [rounded(row.numbers[column], found.low, found.high), " ", el("span", {"class": kind}, text)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Column:
-    header: Node
-    cell: Callable[[Row], Node]
+    """A column behind AP: its text of a row, and by which value it is sorted."""
+
+    title: str
+    text: Callable[[Row], object]
+    value: Callable[[Row], float | None] = lambda row: None
+    meaning: str | None = None
+    kind: str | None = "num more"
+    sort: str = "up"
+
+    def header(self) -> Node:
+        return head(self.title, **{"class": self.kind, "data-sort": self.sort, "title": self.meaning})
+
+    def cell(self, row: Row) -> Node:
+        return el("td", {"class": self.kind, "data-v": self.value(row)}, self.text(row))
 
 
 def _columns(shown: Table) -> Iterator[_Column]:
@@ -182,52 +182,42 @@ def _columns(shown: Table) -> Iterator[_Column]:
     One in which all rows say the same is left out.
     """
     if any(map(formats.rank_range, shown.rows)):
-        yield _column(
-            formats.RANK_RANGE, "95 % interval of the rank", "", lambda row: (formats.rank_range(row), None)
+        meaning = "95 % interval of the rank"
+        yield _Column(
+            title=formats.RANK_RANGE, text=formats.rank_range, meaning=meaning, kind=None, sort="text"
         )
     for column in shown.columns:
         blank = all(row.numbers[column.name] is None for row in shown.rows)
         if column.name != f"ap_{shown.headline}" and not blank:
             yield _figure(column)
-    for fact, text in FACTS:
-        if fact in constant_facts(shown):
-            continue
-        yield _column(fact, "", "more text", lambda row, text=text: (text(row), None))  # type: ignore[misc]
+    for fact, text in FACTS.items():
+        if fact not in constant_facts(shown):
+            yield _Column(title=fact, text=text, kind="more text", sort="text")
     for name, (title, meaning) in cost.columns(row.records for row in shown.rows).items():
         yield _cost(name, title, meaning)
-
-
-def _column(
-    title: str, meaning: str, kind: str, text: Callable[[Row], tuple[str, float | None]], sort: str = "text"
-) -> _Column:
-    def cell(row: Row) -> Node:
-        said, value = text(row)
-        return el("td", {"class": kind or None, "data-v": value}, said)
-
-    return _Column(head(title, **{"class": kind or None, "data-sort": sort, "title": meaning or None}), cell)
 
 
 def _figure(column: Column) -> _Column:
     """One of the figures; those beyond the standard ones are shown when all columns are asked for."""
     first = column.main and column.standard and not column.name.startswith("ap_")  # the table's AP is there
-    kind = "num" if first else "num more"
-    title, order = column.title.replace(HEADLINE_MARK, "").strip(), "down" if column.sortable else "up"
-
-    def cell(row: Row) -> Node:
-        return el("td", {"class": kind, "data-v": row.numbers[column.name]}, *shown_value(row, column.name))
-
-    return _Column(head(title, **{"class": kind, "data-sort": order, "title": column.meaning}), cell)
+    return _Column(
+        title=column.title.replace(HEADLINE_MARK, "").strip(),
+        text=lambda row: shown_value(row, column.name),
+        value=lambda row: row.numbers[column.name],
+        meaning=column.meaning,
+        kind="num" if first else "num more",
+        sort="down" if column.sortable else "up",
+    )
 
 
 def _cost(name: str, title: str, meaning: str) -> _Column:
-    def text(row: Row) -> tuple[str, float | None]:
-        value = cost.measure_cost(row.records).get(name)
-        return cost.show_digits(value), value
+    def value(row: Row) -> float | None:
+        return cost.measure_cost(row.records).get(name)
 
-    return _column(title, meaning, "num more", text, "up")
+    return _Column(title=title, text=lambda row: cost.show_digits(value(row)), value=value, meaning=meaning)
 
 
 def constant_facts(shown: Table) -> dict[str, str]:
     """What all rows share, which is said once instead of in a column."""
-    said = {fact: {text(row) for row in shown.rows} for fact, text in FACTS}
+    said = {fact: {text(row) for row in shown.rows} for fact, text in FACTS.items()}
     return {fact: texts.pop() for fact, texts in said.items() if len(texts) == 1}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uadbench.report import cost, names, views
+from uadbench.report import cost, names
 from uadbench.report.evidence import Evidence
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import round_number
@@ -160,12 +160,9 @@ def _line(frame: Frame, points: Sequence[Point]) -> str:
 def cost_plots(shown: Table) -> list[Node]:
     """AP against what a row costs, every point with its name."""
     made = [plot for name in COSTS if (plot := _cost_plot(shown, name)) is not None]
-    note = f"The line joins what no cheaper row exceeds. {views.COST_NOTE} Run on: {_hardware(shown)}."
+    hardware = "; ".join(sorted({cost.name_hardware(row.records) for row in shown.rows}))
+    note = f"The line joins what no cheaper row exceeds. {cost.NOTE} Run on: {hardware}."
     return [el("div", {"class": "panels wide"}, made), quiet(note)] if made else []
-
-
-def _hardware(shown: Table) -> str:
-    return "; ".join(sorted({cost.name_hardware(row.records) for row in shown.rows}))
 
 
 def _cost_plot(shown: Table, name: str) -> Node | None:
@@ -185,7 +182,8 @@ def _cost_plot(shown: Table, name: str) -> Node | None:
     def place(value: float) -> float:
         return frame.x((math.log10(value) - first) / (last - first) if value > 0 else 0)
 
-    ticks = [((power - first) / (last - first), _power(power)) for power in range(first, last + 1)]
+    powers = range(first, last + 1)
+    ticks = [((n - first) / (last - first), f"{10**n:,}" if n >= 0 else f"{10.0**n:g}") for n in powers]
     if found[0][0] == 0:
         ticks[0] = (0.0, "0")
     chart = frame.draw(
@@ -221,10 +219,6 @@ def _powers(values: Sequence[float]) -> tuple[int, int]:
     positive = [value for value in values if value > 0] or [1.0]
     low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
     return low - (len(positive) < len(values)), max(high, low + 1)
-
-
-def _power(power: int) -> str:
-    return f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
 
 
 def _beside(name: str, x: float, y: float, frame: Frame, taken: list[Box]) -> list[Node]:

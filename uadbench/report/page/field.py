@@ -22,20 +22,20 @@ def published(records: Sequence[RunRecord]) -> list[Node]:
         el("p", None, findings.summary(frame)),
         bullets(findings.findings(frame)) or quiet("Nothing is missing."),
         el("h3", None, "By family and kind of lesion"),
-        *_block(views.overview(frame), {}, _by("family")),
+        _block(views.overview(frame)),
         *_by_family(frame),
         el("h3", None, "By test set and MR contrast"),
         *_by_test(frame),
         *_ours(records),
         folded(
             "Sources of the published values",
-            el("ul", None, [_source(key, text) for key, text in sources.items()]),
+            el(
+                "ul",
+                None,
+                [el("li", {"id": f"source-{key}"}, f"[{key}] {own}") for key, own in sources.items()],
+            ),
         ),
     ]
-
-
-def _source(key: str, text: str) -> Node:
-    return el("li", {"id": f"source-{key}"}, f"[{key}] {text}")
 
 
 def _by_family(frame: pandas.DataFrame) -> list[Node]:
@@ -44,7 +44,7 @@ def _by_family(frame: pandas.DataFrame) -> list[Node]:
     return [
         folded(
             _heading(words.contrast(str(contrast)), group),
-            *[node for one in views.by_family(group) for node in _block(one, {}, _by("family"))],
+            *map(_block, views.by_family(group)),
             **{"data-block": True, "data-contrast": contrast},
         )
         for contrast, group in groups
@@ -53,45 +53,38 @@ def _by_family(frame: pandas.DataFrame) -> list[Node]:
 
 def _by_test(frame: pandas.DataFrame) -> list[Node]:
     made = []
-    for (test, contrast), group in sorted(frame.groupby(["test", "contrast"]), key=_stated_first):
+    stated_first = sorted(
+        frame.groupby(["test", "contrast"]), key=lambda one: (not all(one[0]), -len(one[1]))
+    )
+    for (test, contrast), group in stated_first:
         marks = {"data-block": True, "data-test": test, "data-contrast": contrast}
         for one in views.by_test(group):
-            made.append(folded(_heading(one.title, group), *sheet(one, _by("family")(one)), **marks))
+            made.append(folded(_heading(one.title, group), *sheet(one, _marks(one, "family")), **marks))
     return made
-
-
-def _stated_first(group: tuple[Any, pandas.DataFrame]) -> tuple[bool, int]:
-    return not all(group[0]), -len(group[1])
 
 
 def _heading(text: str, group: pandas.DataFrame) -> str:
     return f"{words.capitalised(text)}: {len(group)} value{'s' if len(group) > 1 else ''}"
 
 
-def _block(
-    shown: Sheet, marks: Mapping[str, object], by: Callable[[Sheet], Callable[[Line], Mapping[str, Any]]]
-) -> list[Node]:
+def _block(shown: Sheet) -> Node:
     title = el("h4", None, shown.title)
-    return [el("div", {"data-block": True, **marks}, title, *sheet(shown, by(shown)))]
+    return el("div", {"data-block": True}, title, *sheet(shown, _marks(shown, "family")))
 
 
-def _by(*facts: str) -> Callable[[Sheet], Callable[[Line], Mapping[str, Any]]]:
+def _marks(shown: Sheet, *facts: str) -> Callable[[Line], Mapping[str, Any]]:
     """What the filters look at in the lines of a sheet, by the names of its columns."""
+    places = {fact: shown.headers.index(fact) for fact in facts if fact in shown.headers}
 
-    def of(shown: Sheet) -> Callable[[Line], Mapping[str, Any]]:
-        places = {fact: shown.headers.index(fact) for fact in facts if fact in shown.headers}
+    def marks(line: Line) -> Mapping[str, Any]:
+        found = {fact: OURS.get(line[place], line[place]) for fact, place in places.items()}
+        if "method" in found:
+            found["family"] = names.family(found.pop("method"))
+        return {f"data-{fact}": value for fact, value in found.items()} | {
+            "data-text": " ".join(line).lower()
+        }
 
-        def marks(line: Line) -> Mapping[str, Any]:
-            found = {fact: OURS.get(line[place], line[place]) for fact, place in places.items()}
-            if "method" in found:
-                found["family"] = names.family(found.pop("method"))
-            return {f"data-{fact}": value for fact, value in found.items()} | {
-                "data-text": " ".join(line).lower()
-            }
-
-        return marks
-
-    return of
+    return marks
 
 
 def _ours(records: Sequence[RunRecord]) -> list[Node]:
@@ -99,7 +92,7 @@ def _ours(records: Sequence[RunRecord]) -> list[Node]:
     return [
         folded(
             f"{one.title}: {len(one.lines)} lines",
-            *sheet(one, _by("method", "test", "contrast")(one)),
+            *sheet(one, _marks(one, "method", "test", "contrast")),
             **{"data-block": True},
         )
         for one in beside.write_sheets(records)

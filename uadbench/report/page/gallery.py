@@ -19,6 +19,8 @@ from uadbench.evaluation import maps
 from uadbench.evaluation.maps import Case
 from uadbench.evaluation.postprocess import PROFILES, drop_components, filtered
 from uadbench.experiment.record import RunRecord
+from uadbench.preprocessing.resampling import bounding_box
+from uadbench.report.evidence import operating_point
 from uadbench.report.leaderboard import Table
 from uadbench.system.errors import UserError
 from uadbench.system.paths import Paths
@@ -123,15 +125,11 @@ def _view(case: Case) -> View:
     brain, lesion = (
         _shown(mask, case, grid) > 0.5 for mask in (case.prepared.brain(), case.prepared.lesion())
     )
-    ranges = []
-    for axis in (0, 1, 2):
-        there = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
-        ranges.append((int(there[0]), int(there[-1])))
-    window = tuple(
-        slice(max(0, low - 2), min(n, high + 3))
-        for (low, high), n in zip(ranges[:2], brain.shape[:2], strict=True)
-    )
-    low, high = ranges[2]
+    *plane, up = bounding_box(brain)
+    window = [
+        slice(max(0, s.start - 2), min(n, s.stop + 2)) for s, n in zip(plane, brain.shape, strict=False)
+    ]
+    low, high = up.start, up.stop - 1
     margin = 0 if grid.flat else (high - low) // 8
     slices = {int(n) for n in np.linspace(low + margin, high - margin, SLICES).round()}
     if lesion.any():  # the slice with most lesion takes the place of its neighbour
@@ -167,12 +165,6 @@ def _maps(case: Case, view: View, record: RunRecord) -> dict[str, Any] | None:
         "ap": own.ap.get(record.headline),
         "dice": own.dsc.get(record.headline, {}).get(operating_point(record)),
     }
-
-
-def operating_point(record: RunRecord) -> str:
-    """The frozen threshold whose outline is drawn: 1 % false positives, else lesion-val, else the oracle."""
-    known = record.thresholds.get(record.headline, {})
-    return next((point for point in ("fpr1", "val") if known.get(point) is not None), "oracle")
 
 
 def _found(case: Case, score_map: NDArray[np.float32], record: RunRecord) -> NDArray[np.bool_] | None:

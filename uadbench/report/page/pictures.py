@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uadbench.report import names
+from uadbench.report.evidence import operating_point
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import rounded
-from uadbench.report.page import gallery
 from uadbench.report.page.board import marks
 from uadbench.report.page.markup import Node, el, folded, quiet
 from uadbench.report.strata import POINTS
@@ -22,7 +22,7 @@ def pictures(shown: Table, subjects: Sequence[Mapping[str, Any]], first: bool) -
     """Each subject folds; the first is open. The navigation leads to those of the first table."""
     if not subjects:
         return []
-    point = POINTS[gallery.operating_point(shown.rows[0].records[0])]
+    point = POINTS[operating_point(shown.rows[0].records[0])]
     checks = [
         el(
             "label",

@@ -145,14 +145,11 @@ def _method(row: Row) -> list[object]:
     card = names.method_card(row.method)
     if card is None:
         return [el("p", None, row.method)]
-    differences = (
-        [quiet("Differences from the paper:"), bullets(card.differences)] if card.differences else []
-    )
     return [
         el("p", None, card.title),
         quiet(card.summary),
         facts([("paper", card.paper), ("link", link(card.link)), ("family", card.family)]),
-        *(differences if card.differences else []),
+        *([quiet("Differences from the paper:"), bullets(card.differences)] if card.differences else []),
     ]
 
 

@@ -17,7 +17,7 @@ GROUPS = ("lesion kind", "lesion size", "lesion volume of the scan", "site", "se
 
 def by_family(shown: Table) -> Node:
     """The best and the median row of each family on each kind of lesion."""
-    found = families.compare_families(shown, families.family_of_methods())
+    found = families.compare_families(shown)
     best = {
         kind: max(cell.best for (_, own), cell in found.cells.items() if own == kind) for kind in found.kinds
     }
