@@ -112,10 +112,14 @@ def main(orders: Orders, line: Connection) -> None:
 
     torch.set_num_threads(orders.threads)
     code = DONE
-    with suppress(EOFError, OSError):
-        while code == DONE:
-            code = _answer_for(line.recv(), orders, line)
-            if code == DONE:
+    while code == DONE:
+        try:
+            task = line.recv()
+        except (EOFError, OSError):
+            break  # nothing is left to do
+        code = _answer_for(task, orders, line)
+        if code == DONE:
+            with suppress(OSError):
                 line.send(DONE)
     os._exit(code)  # threads of libraries have no say in when a worker ends
 
