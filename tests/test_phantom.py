@@ -60,7 +60,7 @@ def test_the_template_is_read_without_the_net(monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("the phantom went to the net")
 
     monkeypatch.setattr(socket, "socket", refuse)
-    t1, gm, wm = template._read()
+    t1, gm, wm = map(template._read, ("t1", "gm", "wm"))
     assert t1.shape == gm.shape == wm.shape == template.FINE.shape
     assert 600 < wm.sum() / 1000 < 750  # ml
 

@@ -13,7 +13,7 @@ from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.facts import Stage
 from uadbench.experiment.record import RunRecord, plain
 from uadbench.experiment.run import run
-from uadbench.sweep import cluster, estimate, local
+from uadbench.sweep import cluster, estimate, processes
 from uadbench.sweep.description import Slurm
 from uadbench.sweep.tasks import plan_tasks, standing
 from uadbench.system.files import sha256, write_json
@@ -104,7 +104,7 @@ def test_cells_of_one_fit_are_told_from_others(runtime: Runtime) -> None:
 
 
 def test_free_memory_is_not_more_than_the_machine_has(tmp_path: Path) -> None:
-    assert 0 < local.free_mb() < 1e8
+    assert 0 < processes.free_mb() < 1e8
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"job": 3, "end": "done", "started": "x"}', "null", "{"])

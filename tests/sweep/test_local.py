@@ -5,6 +5,7 @@ has to end with exactly those.
 """
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -14,11 +15,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 import torch
 
 from uadbench.experiment import record
+from uadbench.sweep import local
 
 if TYPE_CHECKING:
     from tests.sweep.conftest import Arena
@@ -56,6 +59,41 @@ def test_a_crash_and_a_nan_take_their_own_cell_only_and_one_fit_serves_all(arena
     again = arena.sweep()
     assert "0 to run" in again
     assert "--retry-failed tries it again" in again
+
+
+@pytest.mark.thorough
+def test_a_worker_takes_one_cell_after_the_other_until_one_is_not_done(arena: "Arena") -> None:
+    arena.describe(arena.file.read_text().replace("[0, 1, 2, 3]", "[0, 1, 2]"))
+    arena.hold("score 1")
+    process = arena.start(str(arena.file), "--jobs", "1")
+    os.kill(arena.reached("score 1"), signal.SIGKILL)
+    arena.release("score 1")
+    process.communicate()
+
+    workers = [(fit.parent, fit.read_text().split()) for fit in arena.runs.glob("fits/*/fits.txt")]
+    first, second, third = (pid for _, pids in sorted(workers, key=_when) for pid in pids)
+    assert first == second != third
+    assert list(arena.failures()) == ["seed-1"]
+    assert len(arena.records()) == 2
+
+
+def _when(fit: tuple[Path, list[str]]) -> int:
+    return (fit[0] / "fits.txt").stat().st_mtime_ns
+
+
+def on_the_floor(device: str, *scored: bool) -> int | None:
+    """The free slot of one device with cells under way, of which some are scored."""
+    floor = local._Floor(mock.Mock(), [device], {}, mock.Mock(), 1.0, 1.0, [])
+    floor.running = [mock.Mock(slot=0, scored=one) for one in scored]
+    return floor._free_slot()
+
+
+def test_a_cell_leaves_a_gpu_to_the_next_when_its_maps_are_made_and_keeps_its_core() -> None:
+    assert on_the_floor("cuda:0") == 0
+    assert on_the_floor("cuda:0", False) is None
+    assert on_the_floor("cuda:0", True) == 0
+    assert on_the_floor("cuda:0", True, False) is None  # no third one, however long evaluation takes
+    assert on_the_floor("cpu", True) is None
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from uadbench.cli import (
     sweep,
 )
 from uadbench.cli.options import Plugins
+from uadbench.system import environment
 from uadbench.system.errors import UserError
 from uadbench.system.text import visible
 
@@ -121,6 +122,8 @@ app.add_typer(begin, name="new")
 def main() -> None:
     """Run a command; a user's mistake, or a disk's, is one sentence and exit code 2."""
     _open_streams()
+    for name, value in environment.ASLEEP.items():
+        os.environ.setdefault(name, value)
     try:
         app()
     except UserError as error:

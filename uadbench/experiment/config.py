@@ -1,7 +1,7 @@
 """What a user asks of a run, and the same with every question answered before any work begins."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ class Runtime:
     progress: Progress
     device: str = "cpu"
     workers: int = 1
+    on_scored: Callable[[], None] | None = None  # called when the maps are there: the rest needs no device
 
 
 @dataclass(frozen=True)

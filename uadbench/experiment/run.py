@@ -60,6 +60,8 @@ def _worked(work: Work) -> Outcome:
     score.check_calibration(work.resolved.method, work.cohort.val, work.name)
     fit_facts = fit.make_fit(work)
     score.make_maps(work)
+    if work.runtime.on_scored:
+        work.runtime.on_scored()
     return _record(work, fit_facts, environment.hardware(work.runtime.device))
 
 

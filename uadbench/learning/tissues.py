@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 from torch import Tensor
 
-from uadbench.data import space
+from uadbench.data import icbm152, space
 from uadbench.learning.device import send
 
 SMOOTHING_MM = 1.5  # our choice
@@ -20,20 +20,14 @@ def tissue_prior(grid_name: str, device: str = "cpu") -> Tensor:
     """Probabilities of background, CSF, grey and white matter on a model grid, (S, 4, R, A), sum 1."""
     if device != "cpu":
         return send(tissue_prior(grid_name), device)
-    from nilearn import datasets
-
     grid = space.find_grid(grid_name)
     # Beyond 1 mm the maps are smoothed to what a voxel averages over.
     sigma = float(np.hypot(SMOOTHING_MM, 0.35 * grid.spacing_mm))
+    t1, first_mm = icbm152.read_map("t1")
     maps = []
-    for load in (
-        datasets.load_mni152_brain_mask,
-        datasets.load_mni152_gm_template,
-        datasets.load_mni152_wm_template,
-    ):
-        image = load(resolution=1)
-        volume = gaussian_filter(image.get_fdata(dtype=np.float32), sigma, mode="constant")
-        offset = np.asarray(grid.origin_mm) - image.affine[:3, 3]
+    for source in ((t1 > icbm152.BRAIN).astype(np.float32), *(icbm152.read_map(n)[0] for n in ("gm", "wm"))):
+        volume = gaussian_filter(source, sigma, mode="constant")
+        offset = np.asarray(grid.origin_mm) - first_mm
         maps.append(affine_transform(volume, [grid.spacing_mm] * 3, offset, grid.shape, order=1))
     brain, grey, white = (np.clip(volume, 0, 1) for volume in maps)
     grey, white = np.minimum(grey, brain), np.minimum(white, brain)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,12 +80,20 @@ def substance_means(subject: Subject, site: Site, contrast: str) -> dict[str, fl
     return {name: float(value) ** gamma for name, value in {**table, **healthy}.items()}
 
 
+@lru_cache(maxsize=1)  # every contrast of a subject has the same
+def _texture(subject: Subject, grid: Grid) -> Map:
+    """What makes substances uneven, (R, A, S), read-only."""
+    fine = smooth_field(subject.random(_STREAM + 1), grid, 5.0)
+    broad = smooth_field(subject.random(_STREAM + 2), grid, 16.0)
+    texture: Map = 0.7 * (fine + broad)
+    texture.flags.writeable = False
+    return texture
+
+
 def _signal(subject: Subject, site: Site, contrast: str, anatomy: Anatomy, parts: Mapping[str, Map]) -> Map:
     """Noise-free intensities: substances, each with its unevenness, and what ageing does."""
     means = substance_means(subject, site, contrast)
-    texture = smooth_field(subject.random(_STREAM + 1), anatomy.grid, 5.0)
-    broad = smooth_field(subject.random(_STREAM + 2), anatomy.grid, 16.0)
-    texture = 0.7 * (texture + broad)
+    texture = _texture(subject, anatomy.grid)
     healthy = np.float32(1) - sum(parts.values(), start=np.zeros(1, np.float32))
     signal = np.zeros(anatomy.grid.shape, np.float32)
     for name, fraction in zip(TISSUES, anatomy.tissues, strict=True):

@@ -66,8 +66,13 @@ def spline_field(coefficients: Map, grid: Grid, lattice_mm: float) -> Map:
         first, weights = _spline(*line)
         shape = [1, 1, 1]
         shape[axis] = -1
-        parts = [field.take(first + k, axis) * weights[k].reshape(shape) for k in range(4)]
-        field = parts[0] + parts[1] + parts[2] + parts[3]
+        summed = field.take(first, axis)
+        summed *= weights[0].reshape(shape)
+        for k in (1, 2, 3):
+            part = field.take(first + k, axis)
+            part *= weights[k].reshape(shape)
+            summed += part
+        field = summed
     return field
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
+from uadbench.data import icbm152
 from uadbench.data.space import Grid, resample
 from uadbench.phantom.fields import Map, axes_mm, soft_step
 
@@ -44,25 +45,16 @@ class Template:
     brainstem: Map
 
 
-def _read() -> tuple[Map, Map, Map]:
-    """T1, grey and white matter on the FINE grid, in [0, 1]."""
-    from nilearn import datasets
-
-    maps = []
-    for load in (
-        datasets.load_mni152_template,
-        datasets.load_mni152_gm_template,
-        datasets.load_mni152_wm_template,
-    ):
-        image = load(resolution=1)
-        origin = [round(float(o)) for o in image.affine[:3, 3]]
-        first = [round(low - o) for low, o in zip(LOW_MM, origin, strict=True)]
-        padded = np.pad(image.get_fdata(dtype=np.float32), [(0, 8)] * 3)
-        before = [max(0, -f) for f in first]
-        padded = np.pad(padded, [(b, 0) for b in before])
-        start = [f + b for f, b in zip(first, before, strict=True)]
-        maps.append(padded[tuple(slice(s, s + n) for s, n in zip(start, FINE.shape, strict=True))])
-    return maps[0], maps[1], maps[2]
+def _read(name: str) -> Map:
+    """One of the maps that nilearn ships on the FINE grid, in [0, 1]."""
+    values, first_mm = icbm152.read_map(name)
+    first = [round(low - float(start)) for low, start in zip(LOW_MM, first_mm, strict=True)]
+    inside = tuple(slice(max(0, f), f + n) for f, n in zip(first, FINE.shape, strict=True))
+    found = np.zeros(FINE.shape, np.float32)
+    part = values[inside]
+    before = [max(0, -f) for f in first]
+    found[tuple(slice(b, b + n) for b, n in zip(before, part.shape, strict=True))] = part
+    return found
 
 
 def _distance_mm(inside: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], spacing_mm: float) -> Map:
@@ -126,7 +118,7 @@ def _logits(t1: Map, gm: Map, wm: Map, csf: Map, near: Map) -> tuple[Map, Map, M
 @lru_cache(maxsize=1)
 def load_template() -> Template:
     """The template, made once per process (about three seconds)."""
-    t1, gm, wm = _read()
+    t1, gm, wm = map(_read, ("t1", "gm", "wm"))
     brain = ndimage.binary_opening(resample(t1, FINE, COARSE) > 0.1, iterations=4)
     brain = ndimage.binary_fill_holes(brain)
     depth = _distance_mm(brain, COARSE.spacing_mm)

@@ -8,14 +8,13 @@ against the T1 template would be an error for T2 or FLAIR (protocol, preparation
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import nilearn
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the name its manual uses
 from numpy.typing import NDArray
 
+from uadbench.data import icbm152
 from uadbench.data.space import CORNER, Grid
 from uadbench.preprocessing import resampling, scan
 from uadbench.preprocessing.optimise import (
@@ -35,7 +34,6 @@ from uadbench.preprocessing.scan import Scan
 from uadbench.system.errors import SubjectError
 
 REGISTRATION_VERSION = "3"
-TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 WORKING = Grid("registration", (96, 112, 96), 2.0, CORNER)
 PITCHES_DEGREES = range(-40, 41, 10)  # heads differ most in how far the chin is down
 TRIED = 3  # of these starts, the most promising ones
@@ -61,7 +59,7 @@ class Registration:
 @lru_cache(maxsize=1)
 def load_template() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The template and its brain mask on the 2 mm working grid, the brain in [0.25, 1], else 0."""
-    whole = scan.read_image(Path(nilearn.__file__).parent / TEMPLATE)
+    whole = scan.read_image(icbm152.path_of("t1"))
     return _working(whole, whole.array > 0, WORKING)
 
 

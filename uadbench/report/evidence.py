@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uadbench.data.sizes import PIXELS, VOLUMES, Sizes
 from uadbench.evaluation import uncertainty
@@ -23,6 +24,19 @@ TESTED = ("healthy-test", "lesion-test")
 # Resamples of all records together that are made while one waits; of more records there are fewer of each.
 RESAMPLES_IN_ALL = 100_000
 FEWEST_RESAMPLES = 200
+
+
+@lru_cache(maxsize=8)
+def _weights(
+    tested: tuple[tuple[str, str], ...], resamples: int, columns: tuple[int, ...] | None = None
+) -> NDArray[np.int64]:
+    """Resamples of scans, or some columns of them; one read-only array for all records of these scans."""
+    if columns is None:
+        found = uncertainty.draw_resamples([p for p, _ in tested], [part for _, part in tested], resamples)
+    else:
+        found = _weights(tested, resamples)[:, list(columns)]
+    found.flags.writeable = False
+    return found
 
 
 def resamples_for(records: int) -> int:
@@ -81,15 +95,17 @@ class Evidence:
     @cached_property
     def weights(self) -> Any:
         """Resamples of the tested scans, (resamples, scans)."""
-        tested = self.subjects
-        return uncertainty.draw_resamples(
-            [s.person for s in tested], [s.partition for s in tested], self.resamples
-        )
+        return _weights(self._tested, self.resamples)
 
     @cached_property
     def ill_weights(self) -> Any:
         """The same resamples, of the lesion-test scans alone."""
-        return self.weights[:, [self.chosen.index(row) for row in self.ill]]
+        return _weights(self._tested, self.resamples, tuple(self.chosen.index(row) for row in self.ill))
+
+    @property
+    def _tested(self) -> tuple[tuple[str, str], ...]:
+        """Person and partition of the tested scans."""
+        return tuple((s.person, s.partition) for s in self.subjects)
 
     @cached_property
     def read(self) -> pieces_file.PiecesRead:

@@ -59,8 +59,7 @@ def explore(table: Table) -> Multiverse | None:
     rows = [row for row in table.rows if row.stored]
     if len(rows) < 2:
         return None
-    evidence = [row.evidence(resamples=0) for row in rows]
-    every = [one for own in evidence for one in own]
+    every = [one for row in rows for one in row.evidence(resamples=0)]
     profiles = [p for p in every[0].record.thresholds if all(p in e.record.thresholds for e in every)]
     points = [
         point
@@ -69,7 +68,10 @@ def explore(table: Table) -> Multiverse | None:
     ]
     healthy = any(s.partition == "healthy-test" for s in every[0].subjects)
     regions = REGIONS if healthy else REGIONS[:1]
-    values = np.stack([np.mean([_dices(e, points, profiles, regions) for e in own], 0) for own in evidence])
+    # From evidence that is let go of with each row: what is read of pieces takes megabytes.
+    values = np.stack(
+        [np.mean([_dices(e, points, profiles, regions) for e in r.evidence(resamples=0)], 0) for r in rows]
+    )
     thresholds = (*[WORDS[point] for point in points], OWN)
     levels = dict(zip(FACTORS, (_names(rows), thresholds, AVERAGES, tuple(profiles), regions), strict=True))
     return Multiverse(_names(rows), levels, values)

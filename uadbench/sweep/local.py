@@ -1,7 +1,7 @@
-"""Local: many cells on this machine, each in a process of its own, as many at once as there is room for.
+"""Local: many cells on this machine, as many at once as there is room for.
 
-The processes are forked from one that has loaded the libraries and done nothing else, so that a cell pays no
-start-up and still shares nothing with the others.
+Workers take them one after the other (`uadbench.sweep.processes`). On a GPU a cell whose maps are made leaves
+the device to the next, whose training goes on beside its evaluation; on a CPU both would want the same core.
 """
 
 import math
@@ -9,23 +9,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from multiprocessing import connection, get_context
-from multiprocessing.context import ForkServerProcess
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import connection
 from pathlib import Path
 
-import psutil
-
-from uadbench.cards import method_card
 from uadbench.experiment import record
 from uadbench.sweep import worker
 from uadbench.sweep.estimate import Estimate
+from uadbench.sweep.processes import Worker, free_mb, load_libraries
 from uadbench.sweep.tasks import Task, at_rest
 from uadbench.sweep.worker import Orders
 from uadbench.system import locks
 
-GRACE_S = 5.0  # between asking a process to end and ending it
 LONG_S = 3600.0  # no system waits longer in one go
 ELSEWHERE_S = 1.0  # between two looks at a cell that another process carries out
 SIGNAL_S = 0.3
@@ -43,16 +39,6 @@ class Result:
     kind: str
     note: str = ""
     seconds: float = 0.0
-
-
-@dataclass
-class _Running:
-    task: Task
-    process: ForkServerProcess
-    slot: int
-    need_mb: float
-    begun: float = field(default_factory=time.monotonic)
-    too_long: bool = False
 
 
 class EndNow(BaseException):
@@ -73,19 +59,10 @@ def carry_out(
     A cell that takes longer than `timeout_s` has failed; after `for_s` all that runs is interrupted. A cell
     that another process carries out is waited for, and taken over if that process dies.
     """
-    _load_libraries(tasks, orders)
+    load_libraries([task.config.method for task in tasks if not task.mistake], orders.threads)
     floor = _Floor(orders, devices, estimates, tell, timeout_s, time.monotonic() + for_s, list(tasks))
     with _ended_by_signals():
         return floor.work()
-
-
-def _load_libraries(tasks: Sequence[Task], orders: Orders) -> None:
-    """Name what the process from which cells are forked is to import."""
-    os.environ.update(worker.thread_variables(orders.threads))  # read when the libraries are loaded
-    rows = {method_card(task.config.method).folder for task in tasks if not task.mistake}
-    modules = ["uadbench.sweep.worker", "uadbench.experiment.figures", "matplotlib.figure"]
-    modules += ["matplotlib.backends.backend_agg", *(f"uadbench.methods.{r}.method" for r in sorted(rows))]
-    get_context("forkserver").set_forkserver_preload(modules)
 
 
 @contextmanager
@@ -114,7 +91,8 @@ class _Floor:
     timeout_s: float  # of a cell
     end: float  # of everything, by the monotonic clock
     waiting: list[Task]
-    running: list[_Running] = field(default_factory=list)
+    running: list[Worker] = field(default_factory=list)
+    idle: list[Worker] = field(default_factory=list)  # between two cells
     elsewhere: list[Task] = field(default_factory=list)
     fitted: set[str] = field(default_factory=set)
     results: list[Result] = field(default_factory=list)
@@ -128,20 +106,20 @@ class _Floor:
                 while (position := self._next()) is not None:
                     self._start(self.waiting.pop(position))
                 self._wait()
-                for one in [r for r in self.running if not r.process.is_alive()]:
-                    self._end(one)
+                for one in list(self.running):
+                    self._look_at(one)
                 self._take_back()
         except EndNow as reason:
             left = [*(one.task for one in self.running), *self.waiting, *self.elsewhere]
             self.results += [Result(task, "interrupted", str(reason)) for task in left]
         finally:
-            for one in self.running:
-                _stop(one)
+            for one in [*self.running, *self.idle]:
+                one.stop()
         return self.results
 
     def _next(self) -> int | None:
         """Position of the cell to begin now: the first with room whose fit nobody else is making."""
-        if len(self.running) >= len(self.devices):
+        if self._free_slot() is None:
             return None
         busy = {r.task.fit_group for r in self.running} - self.fitted
         order = [n for n, task in enumerate(self.waiting) if task.fit_group not in busy]
@@ -157,16 +135,28 @@ class _Floor:
 
     def _room_mb(self) -> float:
         """Free memory that no running cell is going to need."""
-        promised = sum(max(0.0, r.need_mb - _resident_mb(r.process.pid)) for r in self.running)
-        return SPARE * free_mb() - promised
+        promised = sum(max(0.0, one.need_mb - one.resident_mb) for one in self.running)
+        return SPARE * (free_mb() + sum(one.resident_mb for one in self.idle)) - promised
+
+    def _free_slot(self) -> int | None:
+        """The first device that no cell needs any more; of two cells on one the first is being evaluated."""
+        for slot, device in enumerate(self.devices):
+            there = [one for one in self.running if one.slot == slot]
+            if not there or (device.startswith("cuda") and len(there) == 1 and there[0].scored):
+                return slot
+        return None
 
     def _start(self, task: Task) -> None:
-        slot = min(set(range(len(self.devices))) - {r.slot for r in self.running})
-        runtime = replace(self.orders.runtime, device=self.devices[slot])
-        orders = replace(self.orders, runtime=runtime)
-        process = get_context("forkserver").Process(target=worker.main, args=(task, orders))
-        process.start()
-        self.running.append(_Running(task, process, slot, self._need_mb(task)))
+        """Hand a cell to an idle worker of a free device, else to a new one."""
+        slot, need_mb = self._free_slot(), self._need_mb(task)
+        assert slot is not None
+        for one in [one for one in self.idle if one.slot == slot]:
+            self.idle.remove(one)
+            if one.take(task, need_mb):
+                self.running.append(one)
+                return
+            one.stop()  # it was ended from without
+        self.running.append(Worker.start(task, self.orders, self.devices[slot], slot, need_mb))
 
     def _wait(self) -> None:
         """Sleep until a process ends, a time is over, or a cell elsewhere may be looked at again."""
@@ -174,28 +164,36 @@ class _Floor:
         moments = [LONG_S, self.end - now, *(r.begun + self.timeout_s - now for r in self.running)]
         soonest = max(0.0, min([*moments, ELSEWHERE_S] if self.elsewhere else moments))
         if self.running:
-            connection.wait([r.process.sentinel for r in self.running], soonest)
+            connection.wait([end for r in self.running for end in (r.process.sentinel, r.line)], soonest)
         elif self.elsewhere:
             time.sleep(soonest)
         for one in self.running:
             if time.monotonic() > one.begun + self.timeout_s and one.process.is_alive():
                 one.too_long = True
-                _stop(one)
+                one.stop()
 
-    def _end(self, one: _Running) -> None:
+    def _look_at(self, one: Worker) -> None:
+        """Take note of what a process has said, or of how it ended."""
+        alive = one.process.is_alive()
+        one.hear()
+        if one.idle:
+            self.fitted.add(one.task.fit_group)
+            self._close(one, "done", _words(one.task.said("state.json")))
+            self.idle.append(one)
+        elif not alive:
+            self._end(one)
+
+    def _end(self, one: Worker) -> None:
         """Take note of how a process ended."""
         code = one.process.exitcode
         state = one.task.said("state.json")
-        if code not in (worker.DONE, worker.FAILED, worker.REFUSED, worker.ELSEWHERE):
+        if code not in (worker.FAILED, worker.REFUSED, worker.ELSEWHERE):
             time.sleep(SIGNAL_S)  # the signal that ended it may be on its way to this process as well
         if code == worker.ELSEWHERE:
             self._hand_over(one)
         elif one.too_long:
             minutes, stage = self.timeout_s / 60, state.get("stage", "start")
             self._crash(one, f"took longer than {minutes:g} minutes (--timeout), in stage '{stage}'")
-        elif code == worker.DONE:
-            self.fitted.add(one.task.fit_group)
-            self._close(one, "done", _words(state))
         elif code == worker.REFUSED or (code == worker.FAILED and state.get("end") == "failed"):
             kind = "refused" if code == worker.REFUSED else "failed"
             self._close(one, kind, str(state.get("reason", "")))
@@ -206,7 +204,7 @@ class _Floor:
         else:
             self._crash(one, _how(code, state))
 
-    def _crash(self, one: _Running, reason: str) -> None:
+    def _crash(self, one: Worker, reason: str) -> None:
         """Record a cell whose process could not do so itself."""
         log = os.path.relpath(one.task.log, self.orders.runtime.paths.runs)
         try:
@@ -215,11 +213,11 @@ class _Floor:
             reason += f"; and that cannot be recorded: {error}"
         self._close(one, "failed", reason)
 
-    def _hand_over(self, one: _Running) -> None:
+    def _hand_over(self, one: Worker) -> None:
         self.running.remove(one)
         self.elsewhere.append(one.task)
 
-    def _close(self, one: _Running, kind: str, note: str) -> None:
+    def _close(self, one: Worker, kind: str, note: str) -> None:
         self.running.remove(one)
         self._note(Result(one.task, kind, note, time.monotonic() - one.begun))
 
@@ -236,14 +234,6 @@ class _Floor:
                 self._note(Result(task, how.kind, f"by another process {how.note}".strip()))
             else:
                 self.waiting.append(task)
-
-
-def _stop(one: _Running) -> None:
-    """End a process and its helpers, first with a request."""
-    _signal(one.process.pid, signal.SIGTERM)
-    one.process.join(GRACE_S)
-    _signal(one.process.pid, signal.SIGKILL)
-    one.process.join()
 
 
 def _words(state: Mapping[str, object]) -> str:
@@ -264,34 +254,3 @@ def _how(code: int | None, state: Mapping[str, object]) -> str:
     if code is not None and code < 0:
         return f"the process crashed {where} with {signal.Signals(-code).name}"
     return f"the process ended {where} with exit code {code}"
-
-
-def _signal(pid: int | None, number: int) -> None:
-    """Send a signal to a process and those that it started."""
-    with suppress(ProcessLookupError, PermissionError):
-        if pid is not None:
-            os.killpg(pid, number)
-
-
-def _resident_mb(pid: int | None) -> float:
-    """Memory of a process and of those that it started."""
-    try:
-        process = psutil.Process(pid)
-        return float(sum(p.memory_info().rss for p in [process, *process.children(recursive=True)]) / 2**20)
-    except psutil.NoSuchProcess:
-        return 0.0
-
-
-def free_mb() -> float:
-    """Memory that is free here: of the machine, or of the control group that limits this process."""
-    free = psutil.virtual_memory().available / 2**20
-    with suppress(OSError, ValueError, KeyError, StopIteration):
-        groups = Path("/proc/self/cgroup").read_text().splitlines()
-        own = next(line.removeprefix("0::") for line in groups if line.startswith("0::"))
-        group = Path("/sys/fs/cgroup") / own.lstrip("/")
-        limit = int((group / "memory.max").read_text())  # "max" is no number: no limit
-        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        files = int(facts["active_file"]) + int(facts["inactive_file"])  # given up when memory is wanted
-        used = int((group / "memory.current").read_text()) - files
-        free = min(free, (limit - used) / 2**20)
-    return float(free)

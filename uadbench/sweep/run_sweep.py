@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import typer
@@ -13,7 +14,7 @@ import typer
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.experiment.config import Runtime
 from uadbench.experiment.own import name_dataset
-from uadbench.sweep import cluster, local, status
+from uadbench.sweep import cluster, local, processes, status
 from uadbench.sweep.description import read_description
 from uadbench.sweep.estimate import Estimate, estimates
 from uadbench.sweep.local import Result
@@ -56,14 +57,18 @@ class Sweep:
     """A sweep's description and its cells, and what is to become of them."""
 
     def __init__(self, file: Path, runtime: Runtime, wish: Wish = PLAIN) -> None:
-        """Read the file and plan every cell."""
+        """Read the file."""
         self.wish, self.runtime = wish, _absolute(runtime)
         self.asked = read_description(file).rename(
             lambda place, contrast: name_dataset(place, self.runtime, contrast)
         )
-        self.tasks = plan_tasks(self.asked.cells(), self.runtime)
         minutes = wish.timeout_minutes or self.asked.timeout_minutes or math.inf
         self.timeout_s = 60 * minutes  # of a cell
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """Every cell, planned."""
+        return plan_tasks(self.asked.cells(), self.runtime)
 
     def show_dry_run(self) -> None:
         """Print cells, how they stand, and what they need."""
@@ -83,6 +88,8 @@ class Sweep:
         """Carry it out, or submit it; the exit code: 0 done or submitted, 1 something failed, 2 refused."""
         self.runtime.paths.check_writable()
         orders, on_slurm = self._orders(), self.wish.on == "slurm"
+        if not on_slurm:  # beside the planning, which takes as long
+            processes.load_libraries((cell.method for cell in self.asked.cells()), orders.threads)
         # Two who submit the same sweep at the same time would both find its cells waiting; and a queue that
         # was read before the other had submitted does not hold its jobs.
         with locks.held(self.runtime.paths.runs / "sweep" / "beginning"):

@@ -1,4 +1,7 @@
-"""Worker: one cell in a process of its own, so that whatever happens to it happens to nobody else."""
+"""Worker: a process that carries out cells one after the other, so that only the first pays its start-up.
+
+Whatever happens to a cell happens to nobody else: a worker goes on only after a cell that is done.
+"""
 
 import faulthandler
 import logging
@@ -10,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
 from uadbench.catalog import PLUGINS_VARIABLE
@@ -17,11 +22,12 @@ from uadbench.experiment.config import Runtime
 from uadbench.experiment.run import Outcome
 from uadbench.sweep.run_all import run_all
 from uadbench.sweep.tasks import Standing, Task, at_rest, is_whole
-from uadbench.system import locks, pool
+from uadbench.system import environment, locks, pool
 from uadbench.system.files import sha256_file
 from uadbench.system.progress import Stage
 
 DONE, FAILED, REFUSED, ELSEWHERE = 0, 1, 2, 75  # exit codes; 75 is `EX_TEMPFAIL`: come back later
+SCORED = -1  # said of a cell under way: its maps are there, what is left needs no device
 REPORT_S = 1.0  # between two words about progress
 
 logger = logging.getLogger("uadbench")
@@ -39,10 +45,10 @@ class Orders:
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """Variables by which numerical libraries start so many threads."""
+    """Variables by which numerical libraries start so many threads, which sleep while they wait."""
     names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     itk = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(threads)}
-    return {f"{name}_NUM_THREADS": str(threads) for name in names} | itk
+    return {f"{name}_NUM_THREADS": str(threads) for name in names} | itk | environment.ASLEEP
 
 
 class Report(logging.Handler):
@@ -88,27 +94,50 @@ class Report(logging.Handler):
             self._task.say("state.json", self._state)
 
 
-def main(task: Task, orders: Orders) -> None:
-    """Carry out a cell and end the process with one of the exit codes above."""
+def main(orders: Orders, line: Connection) -> None:
+    """Carry out the cells that come along the line, one after the other; `DONE` goes back after each.
+
+    The first that is not done ends the process with one of the exit codes above: what went wrong in it
+    (memory, a device, a library's state) must not reach the next cell. So does the end of the line.
+    """
     os.setpgid(0, 0)  # with its own helpers it can be ended as one
     pool.end_with_the_parent()
     with suppress(OSError, ValueError):
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm warns every process of a job with it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _speak_into(task)
     os.environ.update(thread_variables(orders.threads))
     os.environ[PLUGINS_VARIABLE] = orders.plugins
+    import torch
+
+    torch.set_num_threads(orders.threads)
+    code = DONE
+    while code == DONE:
+        try:
+            task = line.recv()
+        except (EOFError, OSError):
+            break  # nothing is left to do
+        code = _answer_for(task, orders, line)
+        if code == DONE:
+            with suppress(OSError):
+                line.send(DONE)
+    os._exit(code)  # threads of libraries have no say in when a worker ends
+
+
+def _answer_for(task: Task, orders: Orders, line: Connection) -> int:
+    """Carry out a cell, which speaks into its own log; its exit code."""
+    _speak_into(task)
     try:
         with locks.trying(task.lock) as mine:
-            code = _carry_out(task, orders) if mine else ELSEWHERE
+            code = _carry_out(task, orders, line) if mine else ELSEWHERE
     except Exception:
         logger.exception("the job cannot be run")
         code = FAILED
-    logging.shutdown()
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # threads of libraries have no say in when a cell ends
+    return code
 
 
 def _speak_into(task: Task) -> None:
@@ -126,10 +155,7 @@ def _speak_into(task: Task) -> None:
     logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr, force=True)
 
 
-def _carry_out(task: Task, orders: Orders) -> int:
-    import torch
-
-    torch.set_num_threads(orders.threads)
+def _carry_out(task: Task, orders: Orders, line: Connection) -> int:
     before = at_rest(task)
     if _is_done(task, before, orders):
         return DONE  # by another process since it was asked for
@@ -137,7 +163,8 @@ def _carry_out(task: Task, orders: Orders) -> int:
     report = Report(task, again)
     logger.info("%s: begun%s", task.label, f" again; before: {again}" if again else "")
     logger.addHandler(report)
-    runtime = replace(orders.runtime, progress=report)
+    device = orders.runtime.device
+    runtime = replace(orders.runtime, progress=report, on_scored=partial(_leave_device, device, line))
     (ended,) = run_all([task.config], runtime, force=orders.force, older_than=orders.older_than)
     logger.removeHandler(report)
     if ended.outcome is None:
@@ -147,6 +174,15 @@ def _carry_out(task: Task, orders: Orders) -> int:
     report.tell(end="done", **_facts(task, ended.outcome))
     logger.info("done")
     return DONE
+
+
+def _leave_device(device: str, line: Connection) -> None:
+    """Give up the memory of a GPU that the next cell may use, and say so."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
+        line.send(SCORED)
 
 
 def _is_done(task: Task, before: Standing, orders: Orders) -> bool:

@@ -19,6 +19,10 @@ from uadbench.system.files import sha256
 # Those that can change a number.
 PACKAGES = ["uadbench", "torch", "monai", "numpy", "scipy", "scikit-learn", "scikit-image"]
 PACKAGES += ["nibabel", "nilearn", "SimpleITK"]
+# By which threads of OpenMP sleep while they wait for the others; read when torch is loaded. They spin
+# otherwise, which takes the time of whoever works on the core: up to seven times as much CPU for the same
+# training on two busy cores, and the same numbers.
+ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def stage_seed(seed: int, stage: str) -> int:

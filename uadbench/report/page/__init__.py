@@ -25,6 +25,7 @@ from uadbench.report.page import (
     subgroups,
 )
 from uadbench.report.page.markup import Node, bullets, el, facts, folded, link, prose, quiet, render
+from uadbench.report.strata import strata
 from uadbench.system.paths import Paths
 
 Named = Sequence[tuple[str, str]]
@@ -116,8 +117,13 @@ def _section(name: str, title: str | None, *content: object) -> Node:
 def _article(one: Table, name: str, resamples: int, shown: Sequence[Mapping[str, Any]], first: bool) -> Node:
     """One table with its pictures, charts, subgroups and provenance."""
     address = {row.facts: f"{name}-{place}" for place, row in enumerate(one.rows)}
-    evidence = [(row, row.evidence(resamples)) for row in one.rows] if resamples else []
-    drawn = [*charts.curves(one, evidence), *charts.cost_plots(one)]
+    curves, groups, point = [], [], ""
+    for row in one.rows if resamples else ():
+        seeds = row.evidence(resamples)  # let go of with the next row: pieces take megabytes
+        curves.append((row, seeds[0].banded_curve()))
+        groups.append((row, strata(seeds)))
+        point = point or seeds[0].operating_point
+    drawn = [*charts.curves(one, curves), *charts.cost_plots(one)]
     return el(
         "article",
         {
@@ -136,7 +142,7 @@ def _article(one: Table, name: str, resamples: int, shown: Sequence[Mapping[str,
         pictures.pictures(one, shown, first),
         folded("Precision and recall, and cost", *drawn, open=first) if drawn else None,
         subgroups.by_family(one),
-        subgroups.by_group(one, evidence),
+        subgroups.by_group(one, groups, point),
         provenance.settings(one, lambda row: address[row.facts]),
     )
 

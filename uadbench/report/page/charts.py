@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uadbench.report import cost, names
-from uadbench.report.evidence import Evidence
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import round_number
 from uadbench.report.page.board import Axis, colour, marks
@@ -17,7 +16,6 @@ COSTS = ("training_s", "scoring_s")
 Point = tuple[float, float]
 Box = tuple[float, float, float]  # left and right end, and the height of its middle
 Curve = Sequence[tuple[float, float, float, float]]  # recall, precision, and the ends of its band
-Evidences = Sequence[tuple[Row, Sequence[Evidence]]]  # of each row, by seed
 
 
 @dataclass(frozen=True)
@@ -79,16 +77,16 @@ def text(x: float, y: float, said: str, anchor: str = "start", kind: str | None 
 # ---- precision and recall ----------------------------------------------------------------------
 
 
-def curves(shown: Table, evidence: Evidences) -> list[Node]:
+def curves(shown: Table, found: Sequence[tuple[Row, Curve]]) -> list[Node]:
     """A panel for each family with the curves of its rows, each with the band of its resamples."""
-    drawn = [(row, found) for row, seeds in evidence if (found := seeds[0].banded_curve())]
+    drawn = [(row, curve) for row, curve in found if curve]
     if not drawn:
         return []
-    most = max(high for _, found in drawn for recall, _, _, high in found if recall > 0.02)
+    most = max(high for _, curve in drawn for recall, _, _, high in curve if recall > 0.02)
     frame = Frame(260, 210, Axis.reaching(min(max(most, shown.prevalence or 0, 0.05), 1)))
     by_family: dict[str, list[tuple[Row, Curve]]] = {}
-    for row, found in drawn:
-        by_family.setdefault(names.family(row.method), []).append((row, found))
+    for row, curve in drawn:
+        by_family.setdefault(names.family(row.method), []).append((row, curve))
     panels = [_panel(family, own, shown, frame) for family, own in by_family.items()]
     note = (
         f"Over all voxels of lesion-test after {shown.headline}, first seed of each row, about 100 points; "

@@ -7,9 +7,8 @@ from uadbench.report import families, names, views
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import between, rounded
 from uadbench.report.page.board import colour, marks
-from uadbench.report.page.charts import Evidences
 from uadbench.report.page.markup import NOTHING, Node, bullets, el, folded, head, quiet, table
-from uadbench.report.strata import MEASURES, POINTS, Gap, Stratum, gaps, strata
+from uadbench.report.strata import MEASURES, POINTS, Gap, Stratum, gaps
 
 Strata = Sequence[tuple[Row, Sequence[Stratum]]]
 GROUPS = ("lesion kind", "lesion size", "lesion volume of the scan", "site", "sex", "age")
@@ -47,19 +46,17 @@ def _family_cell(cell: families.Cell | None, best: float) -> Node:
     return el("td", {"class": "num"}, value, f" {name}", el("br"), el("small", None, median))
 
 
-def by_group(shown: Table, evidence: Evidences) -> list[Node]:
-    """Results by subgroup, and the differences between sites, sexes and ages that are separable."""
-    found = [(row, strata(seeds)) for row, seeds in evidence]
+def by_group(shown: Table, found: Strata, point: str) -> list[Node]:
+    """Results by subgroup at an operating point, and the differences between groups that are separable."""
     if not found:
         return []
-    point = POINTS[evidence[0][1][0].operating_point]
     tables = [
         made
         for by in GROUPS
         for measure in MEASURES
         if (made := _group_table(shown, found, by, measure)) is not None
     ]
-    note = f"At the threshold of {point}; 95 % intervals over subjects and seeds. {views.FEW}"
+    note = f"At the threshold of {POINTS[point]}; 95 % intervals over subjects and seeds. {views.FEW}"
     groups = folded("Results by lesion and by subgroup", *tables, quiet(note)) if tables else None
     return [one for one in (groups, _differences(shown, found)) if one is not None]
 

@@ -1,5 +1,6 @@
 """Balls: heads that are made in a moment, for tests of everything behind the adapter."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.system.progress import Progress
 
-HEALTHY, LESION = 14, 10
+# Another number of subjects of each kind for benchmarks.
+COUNT = os.environ.get("UADBENCH_TEST_BALLS")
+HEALTHY, LESION = (int(COUNT), int(COUNT)) if COUNT else (14, 10)
 
 
 def generate(root: Path, progress: Progress) -> None:
