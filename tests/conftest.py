@@ -13,6 +13,7 @@ import pytest
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
+from uadbench.data.volumes import Volume, Volumes
 from uadbench.system import locks
 from uadbench.system.paths import Paths
 from uadbench.system.progress import Silent
@@ -63,6 +64,13 @@ def toy(tmp_path: Path) -> Callable[..., list[Prepared]]:
         return [make_toy(tmp_path / contrast, n, healthy, GRIDS[grid], contrast) for n in numbers]
 
     return make
+
+
+@pytest.fixture
+def volume(toy: Callable[..., list[Prepared]]) -> Volume:
+    """A toy patient on the grid g48, as a method sees it."""
+    first: Volume = Volumes(toy(range(1), healthy=False), GRIDS["g48"])[0]
+    return first
 
 
 @pytest.fixture

@@ -31,12 +31,6 @@ def untrained(**settings: Any) -> Any:
     return method
 
 
-@pytest.fixture
-def volume(toy: Toy) -> Volume:
-    first: Volume = Volumes(toy(range(1), False), GRIDS["g48"])[0]
-    return first
-
-
 def test_published_settings() -> None:
     paper: Any = methods.build("anoddpm", "paper")
     assert (paper.start, paper.evaluations, paper.eta, paper.wavelength) == (200, 0, 1.0, 64.0)

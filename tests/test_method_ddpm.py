@@ -35,12 +35,6 @@ def untrained(name: str = "ddpm", **settings: Any) -> Any:
     return method
 
 
-@pytest.fixture
-def volume(toy: Toy) -> Volume:
-    first: Volume = Volumes(toy(range(1), False), GRIDS["g48"])[0]
-    return first
-
-
 def test_both_rows_share_the_fit() -> None:
     chain, one_step = (methods.build(name, "paper") for name in ("ddpm", "ddpm_onestep"))
     assert methods.parameters(chain, "fit") == methods.parameters(one_step, "fit")

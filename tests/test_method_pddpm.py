@@ -13,7 +13,7 @@ from uadbench import methods
 from uadbench.cards import method_card
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import GRIDS
-from uadbench.data.volumes import Volume, Volumes
+from uadbench.data.volumes import Volume
 from uadbench.learning import diffusion, scores
 from uadbench.learning.noise import NOISES
 from uadbench.learning.training import Batch
@@ -29,12 +29,6 @@ def untrained(**settings: Any) -> Any:
     for parameter in method.network_.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return method
-
-
-@pytest.fixture
-def volume(toy: Toy) -> Volume:
-    first: Volume = Volumes(toy(range(1), False), GRIDS["g48"])[0]
-    return first
 
 
 @pytest.mark.parametrize("grid", GRIDS)

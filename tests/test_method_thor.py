@@ -33,12 +33,6 @@ def untrained(name: str = "thor", **settings: Any) -> Any:
     return method.load_state(module.training.weights(network), Context())
 
 
-@pytest.fixture
-def volume(toy: Toy) -> Volume:
-    first: Volume = Volumes(toy(range(1), False), GRIDS["g48"])[0]
-    return first
-
-
 def make_chain(see: Callable[[Tensor, int], Tensor], noise: float = 0.0, eta: float = 0.0) -> Any:
     """A chain whose network is a function, and whose noise is one number."""
     return chains.Chain(see, diffusion.linear(), eta, lambda: torch.full((1, 1, 4, 4), noise))

@@ -151,7 +151,7 @@ def _check_sessions(name: str, root: Path, sessions: Sequence[Session]) -> None:
 def _nobody(card: DatasetCard, root: Path, left_out: Sequence[LeftOut]) -> str:
     """Why there is no subject: none at all, or those that are there cannot be used."""
     unmasked = [item.id for item in left_out if item.reason.startswith(layout.NO_MASK)]
-    reasons = [words for words, _ in by_reason(item for item in left_out if item.id not in unmasked)]
+    reasons = by_reason(item for item in left_out if item.id not in unmasked)
     if unmasked:
         reasons.insert(0, f"{len(unmasked)} subjects, none with a lesion mask: {', '.join(unmasked[:5])}")
     packed = [path.name for path in layout.walk_tree(root).files if layout.ARCHIVE.search(path.name)]
@@ -161,14 +161,13 @@ def _nobody(card: DatasetCard, root: Path, left_out: Sequence[LeftOut]) -> str:
     return f"No subject of {card.name} that can be used was found under {root}{why}; {_how_to_get(card)}"
 
 
-def by_reason(items: Iterable[LeftOut]) -> list[tuple[str, int]]:
-    """The reasons for which items are left out, each with how many and the first of them, and that number."""
+def by_reason(items: Iterable[LeftOut]) -> list[str]:
+    """The reasons for which items are left out, each with how many and the first of them."""
     members: dict[str, list[str]] = {}
     for item in items:
         members.setdefault(item.reason, []).append(item.id)
     return [
-        (f"{ids[0]}: {reason}" if len(ids) == 1 else f"{layout.count_names(ids)}: {reason}", len(ids))
-        for reason, ids in members.items()
+        f"{ids[0] if len(ids) == 1 else layout.count_names(ids)}: {reason}" for reason, ids in members.items()
     ]
 
 

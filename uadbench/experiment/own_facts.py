@@ -114,7 +114,7 @@ def find_reader(folder: Path) -> ModuleType:
 
 def _nobody(folder: Path, items: Sequence[Any]) -> UserError:
     """There is no subject, for some reasons."""
-    reasons = [words for words, _ in by_reason(item for item in items if isinstance(item, LeftOut))]
+    reasons = by_reason(item for item in items if isinstance(item, LeftOut))
     why = "; ".join(reasons) or "there are masks alone"
     return UserError(f"{folder} holds no subject that can be used ({why}); expected: {LAYOUT}.")
 

@@ -3,15 +3,15 @@
 import re
 import statistics
 import textwrap
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from uadbench.report import formats, guests, references
-from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Column, Row, Table
+from uadbench.report.leaderboard import HEADLINE_MARK, Column, Row, Table
 from uadbench.report.names import row_names
 from uadbench.report.names import title as describe
 from uadbench.report.references import OWN
+from uadbench.report.sheets import numbered
 from uadbench.system.errors import UserError
 from uadbench.system.text import latex_text
 
@@ -105,16 +105,13 @@ def write_floats(floats: Sequence[Float], comments: Sequence[str] = ()) -> str:
                 f"The table {one.label} would be {one.width:.0f} pt wide, but the text of article has "
                 f"{TEXT_WIDTH:.0f}: ask for fewer columns (--columns) or data sets (--dataset)."
             )
-    counted = Counter(one.label for one in floats)
-    labels = [f"{one.label}-{n}" if counted[one.label] > 1 else one.label for n, one in enumerate(floats, 1)]
+    labels = numbered([one.label for one in floats])
     texts = [str(one).replace(one.label, label, 1) for one, label in zip(floats, labels, strict=True)]
     return "\n".join([*NEEDS, *comments, *texts])
 
 
 def _float(table: Table, spread: str, asked: bool, comments: list[str]) -> Float:
-    sorted_by = next(
-        c for c in COLUMNS if c.name == (f"ap_{table.headline}" if table.sort == "ap" else table.sort)
-    )
+    sorted_by = table.sort_column
     others = [c for c in table.columns if c.name != sorted_by.name]
     if asked:
         return _with_columns(table, [sorted_by, *others], spread)

@@ -129,11 +129,15 @@ class Table:
         )
 
     @property
+    def sort_column(self) -> Column:
+        """The column that the table is sorted by."""
+        return BY_NAME[f"ap_{self.headline}" if self.sort == "ap" else self.sort]
+
+    @property
     def sorted_by(self) -> str:
         """The title of the column that the table is sorted by."""
-        name = f"ap_{self.headline}" if self.sort == "ap" else self.sort
         titles = {column.name: column.title for column in self.columns}
-        return titles.get(name) or BY_NAME[name].title
+        return titles.get(self.sort_column.name, self.sort_column.title)
 
     @property
     def title(self) -> str:

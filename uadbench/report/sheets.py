@@ -123,9 +123,13 @@ def latex(sheets: Sequence[Sheet], comments: Sequence[str] = ()) -> str:
     """The sheets as LaTeX tables as wide as the text; long ones run over several pages."""
     needs = r"% Needs \usepackage{array,booktabs,longtable}."
     slugs = [re.sub(r"[^a-z0-9]+", "-", sheet.title.lower()).strip("-")[:60] for sheet in sheets]
-    labels = [f"{slug}-{n}" if slugs.count(slug) > 1 else slug for n, slug in enumerate(slugs, 1)]
-    tables = [_latex_table(sheet, label) for sheet, label in zip(sheets, labels, strict=True)]
+    tables = [_latex_table(sheet, label) for sheet, label in zip(sheets, numbered(slugs), strict=True)]
     return "\n".join([needs, *[f"% {visible(text)}" for text in comments], *tables]) + "\n"
+
+
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Labels, those that are not alone with their place behind them."""
+    return [f"{one}-{n}" if labels.count(one) > 1 else one for n, one in enumerate(labels, 1)]
 
 
 def _without_constants(sheet: Sheet) -> Sheet:

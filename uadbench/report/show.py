@@ -55,7 +55,7 @@ def show_outcomes(done: "Sequence[Outcome]") -> None:
 
 def _print_by_reason(begin: str, items: Iterable[LeftOut]) -> None:
     """Whom something is said about, by what is said: how many and the first of them."""
-    for words, _ in dataset_modules.by_reason(items):
+    for words in dataset_modules.by_reason(items):
         print_line(f"{begin} {words}")
 
 

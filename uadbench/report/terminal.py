@@ -59,8 +59,7 @@ def _lead(table: Table, same: Mapping[str, str]) -> str:
 
 def _numbers(table: Table) -> dict[str, Sequence[str]]:
     """The sorted column with its interval and that of the rank, the others by importance."""
-    headline = f"ap_{table.headline}"
-    by = headline if table.sort == "ap" else table.sort
+    headline, by = f"ap_{table.headline}", table.sort_column.name
     found: dict[str, Sequence[str]] = {}
     for column in sorted(table.columns, key=lambda one: _importance(one, by, headline)):
         cells = [formats.shown(row.numbers.get(column.name)) for row in table.rows]

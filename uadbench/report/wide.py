@@ -1,7 +1,7 @@
 """The wide table: methods down, data sets across, of the value that the tables are sorted by."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from uadbench.report import formats, latex, references
 from uadbench.report.field import words
@@ -13,22 +13,17 @@ from uadbench.system.text import latex_text
 Cell = Callable[[Table, Row], str]
 
 
-def _named(found: Sequence[Table]) -> Iterator[tuple[str, Row]]:
-    """Every row of the tables with its name, which is the same for a method in all of them."""
+def _across(found: Sequence[Table], cell: Cell) -> dict[str, dict[int, str]]:
+    """Methods down, tables across: the cells of each method by the place of the table.
+
+    The name of a method is the same in all of them.
+    """
     variants = {row.variant for table in found for row in table.rows}
-    for table in found:
+    lines: dict[str, dict[int, str]] = {}
+    for place, table in enumerate(found):
         for row, name in zip(table.rows, row_names(table), strict=True):
             more = len(variants) > 1 and row.variant not in name
-            yield f"{name} ({row.variant})" if more else name, row
-
-
-def _across(found: Sequence[Table], cell: Cell) -> dict[str, dict[int, str]]:
-    """Methods down, tables across: the cells of each method by the place of the table."""
-    of_row = {id(row): (place, table) for place, table in enumerate(found) for row in table.rows}
-    lines: dict[str, dict[int, str]] = {}
-    for name, row in _named(found):
-        place, table = of_row[id(row)]
-        lines.setdefault(name, {})[place] = cell(table, row)
+            lines.setdefault(f"{name} ({row.variant})" if more else name, {})[place] = cell(table, row)
     return lines
 
 
@@ -65,10 +60,12 @@ def _float(found: Sequence[Table], spread: str, below: bool = False) -> latex.Fl
         return text if below or spread == "sd" else text + latex.interval(table, row)
 
     values, ends = _across(found, value), _across(found, latex.interval)
-    cited = {name: latex.cite(references.of_method(row.method)) for name, row in _named(found)}
+    cited = _across(found, lambda _, row: latex.cite(references.of_method(row.method)))
     lines = []
     for name, cells in values.items():
-        lines.append((latex_text(name) + cited[name], *[cells.get(place, "") for place in places]))
+        lines.append(
+            (latex_text(name) + next(iter(cited[name].values())), *[cells.get(place, "") for place in places])
+        )
         if below:
             lines.append(("", *[ends[name].get(place, "").strip() for place in places]))
     keys = [key for table in found for key in references.of_dataset(table.test)]

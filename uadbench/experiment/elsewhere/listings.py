@@ -24,10 +24,8 @@ Row = dict[str, Any]
 Matched = Mapping[str, Matching]  # by operating point
 
 
-def write_listings(
-    evaluation: Evaluation, cases: Sequence[Case], headline: str, record: Path
-) -> tuple[Path, Path]:
-    """`seed-0.subjects.csv` and `seed-0.lesions.csv` beside `seed-0.json`; the paths of both."""
+def write_listings(evaluation: Evaluation, cases: Sequence[Case], headline: str, record: Path) -> None:
+    """`seed-0.subjects.csv` and `seed-0.lesions.csv` beside `seed-0.json`."""
     thresholds = {p: t for p, t in evaluation.thresholds[headline].items() if t is not None}
     matched: dict[str, Matched] = {}
     lesions: list[Row] = []
@@ -38,10 +36,8 @@ def write_listings(
             who = {"id": subject["id"], "subject": subject["person"], "partition": case.partition}
             lesions += list_lesions(case, view, thresholds, matched[subject["id"]], who)
     subjects = list(list_subjects(evaluation, headline, matched))
-    paths = [record.with_suffix(f".{name}.csv") for name in ("subjects", "lesions")]
-    write_text(paths[0], as_csv(subjects))
-    write_text(paths[1], as_csv(lesions, LESION_COLUMNS))
-    return paths[0], paths[1]
+    write_text(record.with_suffix(".subjects.csv"), as_csv(subjects))
+    write_text(record.with_suffix(".lesions.csv"), as_csv(lesions, LESION_COLUMNS))
 
 
 def make_view(case: Case, profile: str) -> View:
