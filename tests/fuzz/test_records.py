@@ -86,7 +86,8 @@ def mutated_array(array: np.ndarray, chance: random.Random) -> np.ndarray:
     """Other values, another shape or another kind of numbers."""
     kind = chance.randrange(7)
     if array.dtype.kind == "f":
-        array = np.clip(array, -100, 100) if kind == 1 else array  # what no whole number can hold is no cast
+        # What no whole number can hold, NaN and negative values of unsigned ones among it, is no cast.
+        array = np.clip(np.nan_to_num(array), 0, 100) if kind == 1 else array
     if kind == 0:
         return array[: chance.randrange(len(array) + 1)] if array.ndim else array
     if kind == 1:
