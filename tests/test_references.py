@@ -27,12 +27,12 @@ from uadbench.evaluation.details import (
     RATES,
     Sweep,
     detail_of,
-    surface_dice,
     swept,
 )
 from uadbench.evaluation.ground import Ground
 from uadbench.evaluation.postprocess import PROFILES
 from uadbench.evaluation.scan_facts import scan_score
+from uadbench.evaluation.surfaces import surface_dice
 from uadbench.evaluation.view import View
 from uadbench.protocol import FOUND_FRACTION, OPERATING_POINTS
 from uadbench.report import further

@@ -8,7 +8,6 @@ Costs are bounded: components are counted at the `FROC_RATES`, surfaces at the o
 1 mm they take half a second of one core (`benchmarks/evaluation.py`).
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,9 @@ from uadbench.evaluation.components import FALSE, FOUND
 from uadbench.evaluation.metrics import measure_each
 from uadbench.evaluation.ordinals import below_and_at
 from uadbench.evaluation.regions import REGIONS
+from uadbench.evaluation.surfaces import surface_dice
 from uadbench.evaluation.view import View
-from uadbench.protocol import GIVEN, SURFACE_TOLERANCE_MM
+from uadbench.protocol import GIVEN
 
 # Shares of the non-lesion voxels of lesion-test that are called, of all scans together: maps are looked at
 # above these quantiles of their scores. At the first components are counted too.
@@ -136,33 +136,6 @@ def _ap_by_size(view: View) -> NDArray[np.float64]:
     curves = measure_each([view.vector[wanted & (band_of == band)] for band in bands], others)
     found[bands] = [curve.ap for curve in curves]
     return found
-
-
-def surface_dice(
-    called: NDArray[np.bool_],
-    lesion: NDArray[np.bool_],
-    sides_mm: Sequence[float],
-    tolerance_mm: float = SURFACE_TOLERANCE_MM,
-) -> float:
-    """Normalised surface Dice of two masks (R, A, S); NaN without a lesion.
-
-    The share of the area of both surfaces that lies within the tolerance of the other (Nikolov et al., J Med
-    Internet Res 23(7):e26151, 2021), by MONAI, with surface elements between voxels as in the authors' code.
-    """
-    if not lesion.any():
-        return float("nan")
-    if not called.any():
-        return 0.0
-    import torch
-    from monai.metrics.surface_dice import compute_surface_dice
-
-    # Of its own way of calling itself; a filter that is set and reset would not be safe in threads.
-    warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
-    masks = [torch.from_numpy(mask[None, None]) for mask in (called, lesion)]
-    found = compute_surface_dice(
-        *masks, [tolerance_mm], include_background=True, spacing=list(sides_mm), use_subvoxels=True
-    )
-    return float(found.item())
 
 
 # ---- of all scans ----------------------------------------------------------------------------------

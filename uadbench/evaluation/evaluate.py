@@ -94,7 +94,7 @@ def evaluate(
     headline: str | None = None,
     masks: bool = False,
 ) -> Evaluation:
-    """Evaluate the maps of all partitions of one run; `scratch` takes temporary files.
+    """Evaluate the maps of all partitions of one run; `scratch` takes temporary files and regions of grids.
 
     Details are found of the headline profile, if one is named. Of `masks` (0 and 1) nothing is measured but
     what they call, at the one point `GIVEN`.
@@ -118,7 +118,7 @@ def evaluate(
                 sweep = _sweep(pools[profile], masks)
 
         def last(scan: _Scan) -> _Hits:
-            return _count_hits(scan, thresholds, headline, sweep)
+            return _count_hits(scan, thresholds, headline, sweep, scratch)
 
         hits = pool.in_threads(last, scans, workers, progress, "operating points")
     details = None if sweep is None else Details.of([hit.detail for hit in hits], sweep)
@@ -232,6 +232,7 @@ def _count_hits(
     thresholds: Mapping[str, Mapping[str, float | None]],
     headline: str | None,
     sweep: Sweep | None,
+    scratch: Path,
 ) -> _Hits:
     """Last pass over one scan."""
     ground, found = Ground.of(scan.case.prepared), _Hits({}, {})
@@ -239,7 +240,7 @@ def _count_hits(
         view = View(ground, PROFILES[profile], scan.scores[profile]())
         found.counts[profile] = _hits(view, points.values())
         if profile == headline and sweep is not None:
-            found.detail.update(_detail(scan, view, points, sweep))
+            found.detail.update(_detail(scan, view, points, sweep, scratch))
     return found
 
 
@@ -268,10 +269,10 @@ def _sweep(pools: Pools, masks: bool) -> Sweep:
 
 
 def _detail(
-    scan: _Scan, view: View, points: Mapping[str, float | None], sweep: Sweep
+    scan: _Scan, view: View, points: Mapping[str, float | None], sweep: Sweep, scratch: Path
 ) -> dict[str, NDArray[Any]]:
     """The details of a scan; of those that are not tested there are none."""
     partition, grid, ground = scan.case.partition, scan.case.prepared.grid, view.ground
-    regions = regions_of(grid, ground.brain, ground.box) if grid.placed else None
+    regions = regions_of(grid, ground.brain, ground.box, scratch) if grid.placed else None
     tested = points if partition in TESTED else dict.fromkeys(points)
     return detail_of(view, regions, tested, sweep if partition == "lesion-test" else None)

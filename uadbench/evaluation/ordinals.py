@@ -97,11 +97,11 @@ class Known:
         self.word_of = rows * np.int32(words)  # its first one
         word = self.word_of[row] + (numbers >> WORD_BITS) % words
         filled = np.flatnonzero(np.diff(word, prepend=-1))
-        held = np.zeros((int(rows[-1]) + 1) * words, np.uint32)
+        held = np.zeros((int(rows[-1]) + 1) * words, np.uint64)
         held[word[filled]] = np.diff(filled, append=word.size)
         bits = np.uint32(1) << (numbers % WORD).astype(np.uint32)
         # One number for both, so that they are fetched together.
-        self.words = held.cumsum(dtype=np.uint64)
+        self.words = held.cumsum()
         self.words -= held
         self.words <<= np.uint64(WORD)
         self.words[word[filled]] |= np.bitwise_or.reduceat(bits, filled)

@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from uadbench.data.space import Grid
 from uadbench.evaluation.components import without_small
@@ -93,7 +92,16 @@ def eroded(brain: NDArray[np.bool_], distance_mm: float, grid: Grid) -> NDArray[
     if right.size == front.size == 1:
         return brain
     disc = right[:, None] ** 2 + front**2 <= distance_mm**2
-    return np.asarray(ndimage.binary_erosion(brain, disc[:, :, None]))
+    reach, wide, (rights, fronts) = right.size // 2, front.size // 2, brain.shape[:2]
+    around = np.pad(brain, [(reach, reach), (wide, wide), (0, 0)])
+    thin = around[:, wide : wide + fronts].copy()  # eroded along the second axis, by 0 voxels so far
+    kept = np.ones(brain.shape, bool)
+    for width in range(wide + 1):
+        for shift in {width, -width} - {0}:
+            thin &= around[:, wide + shift : wide + shift + fronts]
+        for row in np.flatnonzero(disc.sum(1) // 2 == width):
+            kept &= thin[row : row + rights]
+    return kept
 
 
 def _steps(distance_mm: float, side_mm: float) -> NDArray[np.float64]:
