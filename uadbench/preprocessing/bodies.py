@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 Ends = tuple[NDArray[np.int64], NDArray[np.int64]]  # where runs begin, and behind where they end, ascending
@@ -36,6 +36,8 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     gaps = np.append(0, ends), np.append(starts, body.line.size)
     # A gap that ends with its row touches the rim; only those between two runs of a row may be holes.
     inner = 1 + np.flatnonzero(ends[:-1] // body.steps[-1] == starts[1:] // body.steps[-1])
+    if not len(inner):
+        return mask
     number = np.zeros(len(gaps[0]), np.int64)  # of each gap: 0 is outside
     number[inner] = np.arange(1, len(inner) + 1)
     between = gaps[0][inner], gaps[1][inner]
@@ -110,5 +112,5 @@ def _spread(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np
 def _join(count: int, pairs: Iterable[Ends]) -> NDArray[np.int64]:
     """The component of each of so many nodes, some pairs of which are joined."""
     first, second = (np.concatenate(one) for one in zip(*pairs, strict=True))
-    joined = coo_array((np.ones(len(first), bool), (first, second)), (count, count))
+    joined = csr_array((np.ones(len(first)), (first, second)), (count, count))
     return np.asarray(connected_components(joined, directed=False)[1])

@@ -125,9 +125,9 @@ def put_on_grid(
     `transform` (4, 4) takes the scan's world to MNI152. A brain that misses the grid is a SubjectError.
     """
     to_scan = np.linalg.inv(transform @ brain.affine) @ grid.affine
-    mask = resampling.sample_nearest(brain.mask.astype(np.uint8), to_scan, grid.shape) > 0
+    mask = resampling.sample_nearest(brain.mask, to_scan, grid.shape)
     there_ml = np.count_nonzero(mask) * grid.voxel_ml
-    expected_ml = np.count_nonzero(brain.mask) * abs(np.linalg.det(transform @ brain.affine)) / 1000
+    expected_ml = len(brain.inside) * abs(np.linalg.det(transform @ brain.affine)) / 1000
     if there_ml < LEAST_ON_GRID * expected_ml:
         raise SubjectError(
             f"Only {there_ml:.0f} of {expected_ml:.0f} ml of the brain of {name} are on grid {grid.name}: "
@@ -136,7 +136,7 @@ def put_on_grid(
     picture = resampling.sample_linear(_scaled(brain, low, high), to_scan, grid.shape)
     for there, inside in zip(picture.T, mask.T, strict=True):  # slices stay in the cache
         there *= inside.astype(np.float32)
-        np.clip(there, 0, 1, out=there)
+        np.minimum(there, 1, out=there)  # by rounding; sums of positive numbers are positive
     return picture, mask
 
 

@@ -5,13 +5,14 @@ that no image measure can tell left from right: that is left to the headers (`sc
 and sform disagree) and to the affine, which may not mirror (`register`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import rel_entr
 
 from uadbench.data.space import GRIDS, Grid
 from uadbench.preprocessing import resampling
@@ -108,45 +109,43 @@ def _orientation(picture: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple
     there = np.argwhere(mask[::2, ::2, ::2]) * 2
     levels = (picture[tuple(there.T)] * (BINS - 1)).astype(np.int64)
     middle = (there.min(0) + there.max(0)) / 2
-    values = {name: _information(levels, index) for name, index in _turned(there, middle)}
+    names, index = _turned(there, middle)
+    values = dict(zip(names, _information(levels, index), strict=True))
     own = values.pop("RAS")
     best = max(values, key=values.__getitem__)
     margin = own - values[best]
     return ("RAS" if margin >= -ORIENTATION_MARGIN else best), float(margin)
 
 
-def _turned(
-    points: NDArray[np.int64], middle: NDArray[np.float64]
-) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """Where points (n, 3) come to lie in `_template_levels().ravel()`, by the directions of turned axes."""
-    sides = np.array(_template_levels().shape)
-    strides = [sides[1] * sides[2], sides[2], 1]
-    offsets = (points - middle).T
-    for order in permutations(range(3)):
-        # For each axis of the template, the axis that is turned to it in both directions.
-        along = [
-            [_clipped(sign * offsets[source] + middle[axis], sides[axis]) * strides[axis] for sign in (-1, 1)]
-            for axis, source in enumerate(order)
-        ]
-        for signs in product((1, 0), repeat=3):
-            name = "".join(DIRECTIONS[source][sign] for source, sign in zip(order, signs, strict=True))
-            if "L" not in name:
-                right, front, up = (one[sign] for one, sign in zip(along, signs, strict=True))
-                yield name, right + front + up
+def _turned(points: NDArray[np.int64], middle: NDArray[np.float64]) -> tuple[list[str], NDArray[np.int64]]:
+    """The directions of the turned axes, and where in `_template_levels().ravel()` points (n, 3) come to lie.
+
+    The latter (turns, n). What is outside the template lies in its rim.
+    """
+    sides = np.array(_template_levels().shape)[:, None, None, None]
+    offsets = (points - middle).T[:, None] * np.array([-1, 1])[:, None]  # (source, sign, n)
+    strides = np.array([sides[1] * sides[2], sides[2], np.ones_like(sides[2])])
+    places = np.clip(np.rint(offsets + middle[:, None, None, None]), -1, sides - 2) + 1
+    # By axis of the template, axis that is turned to it, and direction of that.
+    along = places.astype(np.int64) * strides
+    names, index = [], []
+    for order, signs in product(permutations(range(3)), product((1, 0), repeat=3)):
+        name = "".join(DIRECTIONS[source][sign] for source, sign in zip(order, signs, strict=True))
+        if "L" not in name:
+            names.append(name)
+            right, front, up = (along[axis, order[axis], signs[axis]] for axis in range(3))
+            index.append(right + front + up)
+    return names, np.stack(index)
 
 
-def _clipped(places: NDArray[np.float64], side: int) -> NDArray[np.int64]:
-    """The nearest voxels along an axis of a volume with a rim, in which all lies that is outside."""
-    return np.clip(np.rint(places), -1, side - 2).astype(np.int64) + 1
-
-
-def _information(levels: NDArray[np.int64], index: NDArray[np.int64]) -> float:
-    """Mutual information in nats of a scan's levels (n,) with those of the template at an index (n,)."""
+def _information(levels: NDArray[np.int64], index: NDArray[np.int64]) -> list[float]:
+    """Mutual information in nats of a scan's levels (n,) with those of the template at indices (turns, n)."""
     there = _template_levels().ravel()[index]
-    joint = np.bincount(levels * BINS + there, minlength=BINS * BINS).reshape(BINS, BINS) / len(levels)
-    independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
+    turns = BINS * BINS * np.arange(len(index))[:, None]
+    counts = np.bincount((turns + levels * BINS + there).ravel(), minlength=BINS * BINS * len(index))
+    joint = counts.reshape(-1, BINS, BINS) / len(levels)
+    independent = joint.sum(2, keepdims=True) * joint.sum(1, keepdims=True)
+    return [float(value) for value in rel_entr(joint, independent).sum((1, 2))]
 
 
 @lru_cache(maxsize=1)

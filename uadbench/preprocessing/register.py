@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from uadbench.data import icbm152
 from uadbench.data.space import CORNER, Grid
-from uadbench.preprocessing import resampling, scan
+from uadbench.preprocessing import ranks, resampling, scan
 from uadbench.preprocessing.optimise import (
     as_itk,
     best_of,
@@ -93,12 +93,11 @@ def _working(
     box = resampling.bounding_box(brain)
     inside = brain[box]
     values = image.array[box].astype(np.float32)
-    low, high = np.percentile(values[inside], [1, 99])
-    values = FOREGROUND + (1 - FOREGROUND) * ((values - low) / ((high - low) or 1)).clip(0, 1)
+    there = values[inside]
+    low, high = (ranks.percentile(there, percent) for percent in (1, 99))
+    grey = FOREGROUND + (1 - FOREGROUND) * ((values - low) / ((high - low) or 1)).clip(0, 1)
     to_source = np.linalg.inv(resampling.crop_affine(image.affine, box)) @ lattice.affine
-    picture = resampling.sample_linear(
-        np.where(inside, values, 0).astype(np.float32), to_source, lattice.shape
-    )
+    picture = resampling.sample_linear(np.where(inside, grey, 0).astype(np.float32), to_source, lattice.shape)
     return picture, resampling.sample_nearest(inside.astype(np.uint8), to_source, lattice.shape) > 0
 
 

@@ -151,8 +151,15 @@ def _along_axes(array: NDArray[np.float32], weights: Sequence[csr_array]) -> NDA
 def _oblique(
     array: NDArray[Any], to_source: NDArray[np.float64], shape: tuple[int, ...], order: Literal[0, 1]
 ) -> NDArray[Any]:
-    """Sampling through a general affine, only where the grid meets the volume."""
+    """Sampling through a general affine, only where the grid meets what is not 0 in the volume."""
     result = np.zeros(shape, array.dtype)
+    there = array != 0
+    if not there.any():
+        return result
+    box = bounding_box(there)
+    array = array[box]
+    to_source = to_source.copy()
+    to_source[:3, 3] -= [side.start for side in box]
     ends = list_corners([(-1, n) for n in array.shape])
     to_grid = np.linalg.inv(to_source)
     corners = to_grid[:3, :3] @ ends + to_grid[:3, 3:]

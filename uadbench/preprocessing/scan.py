@@ -125,14 +125,22 @@ def read_labels(path: Path, orientation: str | None = None) -> Scan:
     scan = read_scan(path, orientation)
     if not np.issubdtype(scan.array.dtype, np.floating):
         return scan
-    rounded = np.rint(scan.array)
+    labels = np.zeros(scan.array.shape, np.int32, "F")
+    marked = scan.array != 0  # little of most label files, and all that has to be looked at
+    if not marked.any():
+        return Scan(labels, scan.affine)
+    box = resampling.bounding_box(marked)
+    values = scan.array[box]
+    rounded = np.rint(values)
     with np.errstate(invalid="ignore"):  # infinity less infinity
-        whole = (np.abs(scan.array - rounded) <= LABEL_TOLERANCE).all()  # NaN fails this too
+        whole = (np.abs(values - rounded) <= LABEL_TOLERANCE).all()  # NaN fails this too
     if whole and np.abs(rounded).max() <= LARGEST_LABEL:
-        return Scan(rounded.astype(np.int32), scan.affine)
-    top = scan.array.max()
-    if np.isfinite(top) and top > 0 and ((scan.array == 0) | (scan.array == top)).all():
-        return Scan((scan.array == top).astype(np.int32), scan.affine)
+        labels[box] = rounded
+        return Scan(labels, scan.affine)
+    top = values.max()
+    if np.isfinite(top) and top > 0 and ((values == 0) | (values == top)).all():
+        labels[box] = values == top
+        return Scan(labels, scan.affine)
     raise SubjectError(
         f"{path} is a label file, but it has values that are no integers: "
         "supply the labels as they were drawn, without interpolation."
