@@ -100,7 +100,8 @@ class Evidence:
     @cached_property
     def ill_weights(self) -> Any:
         """The same resamples, of the lesion-test scans alone."""
-        return _weights(self._tested, self.resamples, tuple(self.chosen.index(row) for row in self.ill))
+        place = {row: number for number, row in enumerate(self.chosen)}
+        return _weights(self._tested, self.resamples, tuple(place[row] for row in self.ill))
 
     @property
     def _tested(self) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ version of its card, contrast, metric version, headline profile, and the same pa
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from uadbench.cards import contrast_named
@@ -26,6 +27,7 @@ from uadbench.system.files import sha256_json
 
 HEADLINE_MARK = "←"  # behind the title of the headline profile's AP
 IN_SUMMARY = (*[column.name for column in COLUMNS if column.figure is None], "recall_fpr1")
+TELLING = ("variant", "model_grid", "trained_on")  # facts by which rows of one method differ
 DICE_POINTS = ("oracle", "val", "fpr1", "fpr5", GIVEN)
 
 
@@ -107,6 +109,17 @@ class Table:
     shortcut: Interval | None = None  # AUROC of the control of rule 14, where records have its statistics
     elsewhere: int = 0  # rows of the same test that scored other patients, in tables of their own
     chosen: tuple[str, ...] = STANDARD  # names of columns
+
+    @cached_property
+    def told_apart_by(self) -> Mapping[str, tuple[str, ...]]:
+        """The facts that tell the rows of one method apart, by method; looked up for every row shown."""
+        of_method: dict[str, list[Row]] = {}
+        for row in self.rows:
+            of_method.setdefault(row.method, []).append(row)
+        return {
+            method: tuple(f for f in TELLING if len({getattr(row, f) for row in rows}) > 1)
+            for method, rows in of_method.items()
+        }
 
     @property
     def columns(self) -> tuple[Column, ...]:

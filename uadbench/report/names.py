@@ -115,12 +115,8 @@ def short(table: Table) -> str:
 
 def row_name(row: Row, table: Table) -> str:
     """A row's method, with what tells it from other rows of the same method."""
-    others = [one for one in table.rows if one.method == row.method]
-    parts = [guests.marked(method_name(row.method), row.elsewhere)]
-    for fact in ("variant", "model_grid", "trained_on"):
-        if len({getattr(one, fact) for one in others}) > 1:
-            parts.append(getattr(row, fact))
-    return ", ".join(parts)
+    facts = [getattr(row, fact) for fact in table.told_apart_by.get(row.method, ())]
+    return ", ".join([guests.marked(method_name(row.method), row.elsewhere), *facts])
 
 
 def row_names(table: Table) -> list[str]:
