@@ -1,16 +1,17 @@
 """What the parts of dal_r are worth: the rows of its pre-registration on the phantom, with paired intervals.
 
     python benchmarks/dal_r.py choices --output results/ablations/dal_r/choices.md
-    UADBENCH_PHANTOM_SEED=2033 UADBENCH_RUNS=runs/fresh python benchmarks/dal_r.py answer --seeds 3
+    python benchmarks/dal_r.py answer --people 2033 --seeds 3 --output results/ablations/dal_r/answer.md
 
-On the model grid of the preset demo, learned from T1 and T2, tested on all four contrasts and all subjects
-with lesions. What was measured is kept under runs and not measured again. The questions are in
-methods/dal_r/PREREGISTRATION.md.
+On the model grid of the preset demo, learned from T1 and T2 of the built-in phantom's healthy members, tested
+on all four contrasts of everybody with a lesion, or of other people. What was measured is kept under runs and
+not measured again. The questions are in methods/dal_r/PREREGISTRATION.md.
 """
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from uadbench import methods
+from uadbench import methods, phantom
+from uadbench.data import splits
 from uadbench.data.prepared import Prepared
 from uadbench.data.space import find_grid, resample
 from uadbench.data.volumes import Volumes
@@ -37,6 +39,7 @@ from uadbench.evaluation.uncertainty import (
 )  # fmt: skip
 from uadbench.experiment.cohort import Cohort, prepare_cohort
 from uadbench.experiment.config import RunConfig, Runtime, resolve_run
+from uadbench.experiment.record import NOBODY
 from uadbench.methods import Context, Method
 from uadbench.system.environment import seed_everything
 from uadbench.system.files import sha256_json
@@ -89,31 +92,40 @@ CHOICES = {
 }
 
 
-class Scans:
-    """The prepared scans of the phantom on the model grid, by contrast."""
+def _prepare(paths: Paths, contrast: str, method: str, **changes: Any) -> Cohort:
+    settings = {"grid": GRID} if method == "intensity" else {}
+    config = RunConfig(
+        method=method, dataset="phantom", contrast=contrast, settings=settings,
+        train_contrasts=CONTRASTS if method == "dal_r" else (), **changes,
+    )  # fmt: skip
+    runtime = Runtime(paths, Silent())
+    return prepare_cohort(resolve_run(config, runtime), runtime)
 
-    def __init__(self, runtime: Runtime, every: int = 1) -> None:
-        """Make and prepare what is not there yet; of those who are ill, every so many are tested."""
-        self._cohorts = {contrast: self._prepare(contrast, runtime) for contrast in CONTRASTS}
-        first = self._cohorts[CONTRASTS[0]]
+
+def _patients(paths: Paths, contrast: str, people: int) -> Cohort:
+    """Everybody with a lesion who is drawn from a seed, as lesion-test."""
+    if people != phantom.SEED:
+        os.environ |= {phantom.SEED_VARIABLE: str(people), phantom.HEALTHY_VARIABLE: "0"}
+        paths = replace(paths, data=paths.runs / f"phantom-{people}")
+    return _prepare(paths, contrast, "intensity", train=NOBODY, split=splits.ALL_TEST)
+
+
+class Scans:
+    """Scans on the model grid, by contrast: the healthy of the built-in phantom, and the ill of any seed."""
+
+    def __init__(self, paths: Paths, people: int, every: int) -> None:
+        """Make and prepare what is not there yet; every so many of the ill of the seed `people` are tested."""
+        usual = {contrast: _prepare(paths, contrast, "dal_r", train="phantom") for contrast in CONTRASTS}
+        first = usual[CONTRASTS[0]]
         self.learned = {"T1+T2": self._volumes(first.train, LEARNED)}
         self.learned |= {contrast: self._volumes(first.train, (contrast,)) for contrast in CONTRASTS}
         self.calibration = self._volumes(first.val, LEARNED)
-        self.ill, self.measured, self.healthy = {}, {}, {}
-        for contrast, cohort in self._cohorts.items():
-            there = cohort.model, cohort.evaluation
-            on_model, self.measured[contrast] = (
-                [*c["lesion-val"], *c["lesion-test"]][::every] for c in there
-            )
-            self.ill[contrast] = self._volumes(on_model)
-            self.healthy[contrast] = self._volumes(cohort.model["healthy-test"])
-
-    @staticmethod
-    def _prepare(contrast: str, runtime: Runtime) -> Cohort:
-        config = RunConfig(
-            method="dal_r", dataset="phantom", contrast=contrast, train_contrasts=CONTRASTS, preset="demo"
-        )
-        return prepare_cohort(resolve_run(config, runtime), runtime)
+        self.healthy = {c: self._volumes(cohort.model["healthy-test"]) for c, cohort in usual.items()}
+        self.ill, self.measured = {}, {}
+        for contrast in CONTRASTS:
+            cohort = _patients(paths, contrast, people)
+            self.measured[contrast] = cohort.evaluation["lesion-test"][::every]
+            self.ill[contrast] = self._volumes(cohort.model["lesion-test"][::every])
 
     @staticmethod
     def _volumes(scans: Sequence[Prepared], contrasts: Sequence[str] = CONTRASTS) -> Volumes:
@@ -248,13 +260,14 @@ def main() -> None:
     parser.add_argument("rows", choices=("choices", "answer"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--preset", default="demo")
+    parser.add_argument("--people", type=int, default=phantom.SEED)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     paths = Paths.default()
     rows = CHOICES if asked.rows == "choices" else CONTROLS
-    scans = Scans(Runtime(paths, Silent()), asked.every)
+    scans = Scans(paths, asked.people, asked.every)
     lab = Laboratory(scans, rows, paths.runs / "dal_r", asked.preset)
     pairs = [(DESIGN, name) for name in rows if name != DESIGN]
     text = f"{table(lab, asked.seeds)}\n\n{contrasts_between(lab, pairs, asked.seeds)}\n"
