@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -13,13 +14,17 @@ from uadbench import api, catalog, datasets
 from uadbench.cards import dataset_card
 from uadbench.cli import app
 from uadbench.data import plain
+from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
 from uadbench.experiment.config import RunConfig, Runtime
+from uadbench.experiment.look import look
 from uadbench.experiment.own import name_dataset
 from uadbench.experiment.prepare_dataset import prepare_dataset
 from uadbench.experiment.run import run
 from uadbench.sweep.run_sweep import Sweep
+from uadbench.system import pool
 from uadbench.system.errors import UserError
+from uadbench.system.progress import Silent
 from uadbench.testing import write_fixture
 from uadbench.testing.toys import draw_ellipsoid
 
@@ -38,6 +43,26 @@ def head(number: int = 0, lesion_radius_mm: float = 0.0) -> tuple[np.ndarray, np
     lesion = draw_ellipsoid(GRID, (28, -30, 18), (lesion_radius_mm or 1e-6,) * 3)
     image = brain * (500 + random.normal(0, 30, GRID.shape)) + 300 * lesion
     return image.astype(np.float32), lesion.astype(np.uint8)
+
+
+def test_what_a_scan_shows_is_its_own_whatever_the_order_in_which_processes_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backwards(work: Any, jobs: Any, workers: int) -> Any:
+        return [(n, work(jobs[n])) for n in reversed(range(len(jobs)))]
+
+    def session(name: str, **voxels: int) -> Session:
+        paths = {contrast: tmp_path / f"{name}_{contrast}.nii.gz" for contrast in voxels}
+        for contrast, count in voxels.items():
+            save(paths[contrast], np.ones((count, 8, 8), np.float32))
+        return Session(
+            id=name, cohort="own", subject=name, images=paths, healthy=True, brain_mask=tmp_path / "mask.nii"
+        )
+
+    monkeypatch.setattr(pool, "results", backwards)
+    one, two = session("one", T1=8), session("two", T1=8, FLAIR=9)
+
+    assert look([one, two], 2, Silent())["space"] == "native", "the scans of `two` are on other voxels"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ What is found is what a careful owner would write into a card, before any method
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,9 @@ def look(
     groups = [[one.id for one in bare if one.healthy == healthy] for healthy in (True, False)]
     most = LOOKED_AT // len(groups)
     opened = {name for group in groups for name in group[:: max(1, -(-len(group) // most))]}  # evenly
-    seen: list[Seen] = []
-    with progress.stage("look at the scans", len(sessions)) as stage:
-        for position, result in pool.results(partial(_look_at, frozenset(opened)), sessions, workers):
-            seen.append(Seen() if isinstance(result, pool.Died) else result)
-            stage.advance(1, sessions[position].id)
+    look_at, title = partial(_look_at, frozenset(opened)), "look at the scans"
+    answers = pool.in_processes(look_at, sessions, workers, progress, title, attrgetter("id"))
+    seen = [Seen() if isinstance(one, pool.Died) else one for one in answers]
     several = [one for one, session in zip(seen, sessions, strict=True) if len(session.images) > 1]
     lesions_ml = [size for one in seen for size in one.lesions_ml if size >= SPECK_ML]
     return {

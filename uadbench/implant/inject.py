@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +80,15 @@ def inject_all(
     job: Job, chosen: Sequence[Session], runtime: Runtime
 ) -> tuple[tuple[ImplantedLesion, ...], tuple[LeftOut, ...]]:
     """The lesions of all scans in the order of the scans, and who is left out."""
-    made: dict[int, list[ImplantedLesion] | LeftOut] = {}
-    with runtime.progress.stage(f"inject {job.order.kind}", len(chosen)) as stage:
-        for place, one in pool.results(partial(inject_scan, job), chosen, runtime.workers):
-            made[place] = LeftOut(chosen[place].id, one.reason) if isinstance(one, pool.Died) else one
-            stage.advance(1, chosen[place].id)
-    in_order = [made[place] for place in range(len(chosen))]
-    left_out = tuple(one for one in in_order if isinstance(one, LeftOut))
-    return tuple(lesion for one in in_order if not isinstance(one, LeftOut) for lesion in one), left_out
+    lesions, left_out = list[ImplantedLesion](), list[LeftOut]()
+    work, title = partial(inject_scan, job), f"inject {job.order.kind}"
+    made = pool.in_processes(work, chosen, runtime.workers, runtime.progress, title, attrgetter("id"))
+    for session, one in zip(chosen, made, strict=True):
+        if isinstance(one, pool.Died | LeftOut):
+            left_out.append(LeftOut(session.id, one.reason))
+        else:
+            lesions += one
+    return tuple(lesions), tuple(left_out)
 
 
 def choose_scans(found: Found, order: Order) -> tuple[str, list[Session]]:

@@ -46,6 +46,23 @@ def in_threads(
         return answers
 
 
+def in_processes(
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    workers: int,
+    progress: Progress,
+    title: str,
+    name: Callable[[Job], str],
+) -> list[Result | Died]:
+    """Results in the order of the jobs, as `results` makes them; a job's name stands beside the bar."""
+    answers: dict[int, Result | Died] = {}
+    with progress.stage(title, len(jobs)) as stage:
+        for position, answer in results(work, jobs, workers):
+            answers[position] = answer
+            stage.advance(1, name(jobs[position]))
+    return [answers[position] for position in range(len(jobs))]
+
+
 def results(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int
 ) -> Iterator[tuple[int, Result | Died]]:

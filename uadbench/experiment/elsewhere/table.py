@@ -5,7 +5,7 @@ from pathlib import Path
 
 from uadbench.data import sheets
 from uadbench.data.splits import PARTITIONS
-from uadbench.data.tables import SEXES, parse_number, quote_cell
+from uadbench.data.tables import OLDEST_YEARS, SEXES, parse_number, quote_cell
 from uadbench.experiment.elsewhere.asked import Entry
 from uadbench.experiment.elsewhere.pairing import Paired, check_ids, key_of, subject_of
 from uadbench.system.errors import UserError, check_known, unknown
@@ -13,7 +13,6 @@ from uadbench.system.errors import UserError, check_known, unknown
 FILES = ("map", "truth", "brain", "ignore")
 COLUMNS = (*FILES, "subject", "session", "partition", "site", "age", "sex", "lesion_kind")
 MEASURED = PARTITIONS[1:]  # nobody is scored of healthy-train
-OLDEST = 120.0  # years
 
 
 def read_table(path: Path) -> Paired:
@@ -85,8 +84,8 @@ def _file(cell: str, path: Path, where: str) -> Path | None:
 
 def _age(cell: str, where: str) -> float | None:
     age = parse_number(cell)
-    if cell.strip() and (age is None or not 0 <= age <= OLDEST):
-        raise UserError(f"{where} has the age {quote_cell(cell)}; expected years from 0 to {OLDEST:g}.")
+    if cell.strip() and (age is None or not 0 <= age <= OLDEST_YEARS):
+        raise UserError(f"{where} has the age {quote_cell(cell)}; expected years from 0 to {OLDEST_YEARS:g}.")
     return age
 
 
