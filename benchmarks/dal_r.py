@@ -114,7 +114,7 @@ class Scans:
     """Scans on the model grid, by contrast: the healthy of the built-in phantom, and the ill of any seed."""
 
     def __init__(self, paths: Paths, people: int, every: int) -> None:
-        """Make and prepare what is not there yet; every so many of the ill of the seed `people` are tested."""
+        """Make and prepare what is not there yet; so many of the ill of the seed `people` are tested."""
         usual = {contrast: _prepare(paths, contrast, "dal_r", train="phantom") for contrast in CONTRASTS}
         first = usual[CONTRASTS[0]]
         self.learned = {"T1+T2": self._volumes(first.train, LEARNED)}

@@ -4,8 +4,8 @@ python benchmarks/evaluation.py                        parts of it, on a made sc
 python benchmarks/evaluation.py --against FOLDER --data FOLDER [--dataset lgg] [--protocol uad-1-2d]
 
 FOLDER of --against is a checkout of another commit; that of --data holds a folder for each data set, of its
-name. Both commits prepare all scans with lesions there, in runs/benchmark-N, and evaluate the scans themselves
-as maps, each in a process of its own. Ratios of CPU time count.
+name. Both commits prepare all scans with lesions there, in runs/benchmark-N, and evaluate the scans
+themselves as maps, each in a process of its own. Ratios of CPU time count.
 """
 
 import argparse
