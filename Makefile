@@ -83,6 +83,7 @@ docs: .venv/ready-docs
 bench: .venv/ready-browser
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/prepare.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/training.py

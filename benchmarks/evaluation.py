@@ -4,8 +4,9 @@ python benchmarks/evaluation.py                        parts of it, on a made sc
 python benchmarks/evaluation.py --against FOLDER --data FOLDER [--dataset lgg] [--protocol uad-1-2d]
 
 FOLDER of --against is a checkout of another commit; that of --data holds a folder for each data set, of its
-name. Both commits prepare all scans with lesions there, in runs/benchmark-N, and evaluate the scans
-themselves as maps, each in a process of its own. Ratios of CPU time count.
+name. Both commits prepare all scans with lesions there, in runs/benchmark-FOLDER, and evaluate the scans
+themselves as maps, each in a process of its own. Ratios of CPU time count. AP and AUROC of single scans lie
+apart where the two prepare scans or post-process maps in different ways.
 """
 
 import argparse
@@ -151,8 +152,8 @@ def compare(other: Path, data: Path, dataset: str, protocol: str, rounds: int) -
     words = ["run", "-m", "intensity", "-d", dataset, "--contrast", "FLAIR", "--protocol", protocol]
     words += ["--train", "none", "--split", "all-test", "--quiet", "--force"]
 
-    def one(tree: Path, number: int, profiles: str, headline: str = "") -> dict[str, Any]:
-        runs = Path.cwd() / "runs" / f"benchmark-{number}"
+    def one(tree: Path, profiles: str, headline: str = "") -> dict[str, Any]:
+        runs = Path.cwd() / "runs" / f"benchmark-{tree.resolve().name}"
         places = {
             "UADBENCH_RUNS": runs,
             "UADBENCH_DATA": data.resolve(),
@@ -171,10 +172,10 @@ def compare(other: Path, data: Path, dataset: str, protocol: str, rounds: int) -
         )
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
-    before = one(other, 0, "raw baur5")
+    before = one(other, "raw baur5")
     same, everything = (
-        one(HERE.parents[1], 1, "raw baur5"),
-        one(HERE.parents[1], 1, "raw median3 baur5", "baur5"),
+        one(HERE.parents[1], "raw baur5"),
+        one(HERE.parents[1], "raw median3 baur5", "baur5"),
     )
     both = before["figures"].keys() & same["figures"].keys()
     apart = max((abs(before["figures"][name] - same["figures"][name]) for name in both), default=float("nan"))

@@ -5,7 +5,7 @@ size of lesion, where false positives lie, slices with a false alarm, and every 
 per scan, so that it adds (protocol, rule 12); records made by earlier versions have none of it.
 
 Costs are bounded: components are counted at the `FROC_RATES`, surfaces at the operating points. Of a scan at
-1 mm they take half a second of one core (`benchmarks/evaluation.py`).
+1 mm they take less than a second of one core (`benchmarks/evaluation.py`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -75,18 +75,17 @@ class ScoreHistogram:
     def __add__(self, other: "ScoreHistogram") -> "ScoreHistogram":
         """Bins that the two divide differently are divided as in the less finely divided one."""
         both = self._beside(other)
-        bins, place = np.unique(bins_of(both.starts), return_inverse=True)
-        widest = np.zeros(bins.size, np.int32)
-        np.maximum.at(widest, place, both.widths)
-        widths, first = widest[place], first_of(bins)[place]
+        both = both._chosen(np.argsort(both.starts, kind="stable"))  # two ascending runs: merged, not sorted
+        if not both.starts.size:
+            return both
+        bins = bins_of(both.starts)
+        begins = np.append(True, bins[1:] != bins[:-1])
+        widths = np.maximum.reduceat(both.widths, np.flatnonzero(begins))[begins.cumsum() - 1]
+        first = first_of(bins)
         aligned = first + (both.starts - first) // widths * widths
-        starts, first_place, place = np.unique(
-            aligned.astype(np.int32), return_index=True, return_inverse=True
-        )
-        counts = np.zeros((2, starts.size), np.int64)
-        np.add.at(counts[0], place, both.positives)
-        np.add.at(counts[1], place, both.negatives)
-        return ScoreHistogram(starts, widths[first_place], *counts)
+        places = np.flatnonzero(np.append(True, aligned[1:] != aligned[:-1]))
+        counts = (np.add.reduceat(part, places) for part in (both.positives, both.negatives))
+        return ScoreHistogram(aligned[places].astype(np.int32), widths[places], *counts)
 
     @property
     def voxels(self) -> int:
