@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -35,6 +35,7 @@ def test_a_hole_at_the_border_of_the_field_of_view_is_open() -> None:
 
 
 @pytest.mark.parametrize("axes", [2, 3])
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.0, 0.1, 0.4, 0.6, 0.8, 0.95, 1.0]))
 def test_bodies_and_holes_are_those_of_scipy(axes: int, seed: int, share: float) -> None:
     random = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uadbench.preprocessing import ranks
@@ -14,6 +14,7 @@ def test_ranks_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int16", "float32", "float64"])
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.sampled_from([1, 2, 3, 1000, 70_000]), spread=st.booleans())
 def test_ranked_values_are_those_of_sorting(kind: str, seed: int, count: int, spread: bool) -> None:
     random = np.random.default_rng(seed)
