@@ -191,9 +191,14 @@ def test_methods_down_and_data_sets_across(table: leaderboard.Table) -> None:
     assert len(sheet.headers) == 3
     assert sheet.headers[1].startswith("phantom T1 (n = 24)")
     assert [bool(line[2]) for line in sheet.lines] == [True, True, False]
-    text = wide.write_latex([table] * 5)
-    assert re.search(r"X(r+)@", text)[1] == "rrrrr"  # type: ignore[index]
-    assert wide._float([table] * 5, "interval").width <= latex.TEXT_WIDTH, "intervals go below the values"
+    text = wide.write_latex([table] * 4)
+    assert re.search(r"X(r+)@", text)[1] == "rrrr"  # type: ignore[index]
+    made = wide._float([table] * 4, "interval")
+    assert made.width <= latex.TEXT_WIDTH
+    assert len(made.lines) == 2 * len(table.rows), "intervals go below the values"
+    assert all(all(line[1:]) for line in made.lines), "each data set has its values and intervals"
+    with pytest.raises(UserError, match="fewer columns .* or data sets"):
+        wide.write_latex([table] * 5)
 
 
 def test_text_at_the_begin_of_a_line_is_no_argument_of_the_line_before() -> None:
