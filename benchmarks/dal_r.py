@@ -66,13 +66,13 @@ NOTHING = "R sees nothing of the anatomy"
 EDGES = "R sees edges"
 CONTROLS = {
     DESIGN: Row(),
-    NOTHING: Row(settings={"shown": "nothing"}),
-    EDGES: Row(settings={"shown": "edges"}),
     "gmm_atlas (prior)": Row("gmm_atlas", seeded=False),
     "gmm_atlas (posterior)": Row("gmm_atlas", {"paint": "posterior"}, seeded=False),
-    "atlas_z": Row("atlas_z", seeded=False),
     "intensity": Row("intensity", seeded=False),
+    NOTHING: Row(settings={"shown": "nothing"}),
     "dae": Row("dae"),
+    "atlas_z": Row("atlas_z", seeded=False),
+    EDGES: Row(settings={"shown": "edges"}),
     "dae_rc": Row("dae", {"curves": "0.7"}),
 }
 CHOICES = {
@@ -114,7 +114,7 @@ class Scans:
     """Scans on the model grid, by contrast: the healthy of the built-in phantom, and the ill of any seed."""
 
     def __init__(self, paths: Paths, people: int, every: int) -> None:
-        """Make and prepare what is not there yet; so many of the ill of the seed `people` are tested."""
+        """Make and prepare what is missing; so many of the ill of the seed `people` are tested."""
         usual = {contrast: _prepare(paths, contrast, "dal_r", train="phantom") for contrast in CONTRASTS}
         first = usual[CONTRASTS[0]]
         self.learned = {"T1+T2": self._volumes(first.train, LEARNED)}
@@ -227,6 +227,7 @@ def table(lab: Laboratory, seeds: int) -> str:
     """AP of every row with its interval, and the healthy residual on T1 and T2."""
     lines = ["| row | " + " | ".join(CONTRASTS) + " | mean | healthy L1 T1 | T2 |", "|---|" + "---:|" * 7]
     for name in lab.rows:
+        print(f"measuring {name}", flush=True)
         found = [lab.ap(name, contrast, seeds) for contrast in CONTRASTS]
         cells = [_shown(interval(ap)) for ap in found] + [f"{np.mean([ap.value for ap in found]):.3f}"]
         cells += [f"{lab.residual(name, contrast, seeds):.3f}" for contrast in LEARNED]
@@ -269,7 +270,7 @@ def main() -> None:
     rows = CHOICES if asked.rows == "choices" else CONTROLS
     scans = Scans(paths, asked.people, asked.every)
     lab = Laboratory(scans, rows, paths.runs / "dal_r", asked.preset)
-    pairs = [(DESIGN, name) for name in rows if name != DESIGN]
+    pairs = [(DESIGN, name) for name in rows if name != DESIGN] + [(EDGES, NOTHING), (EDGES, DESIGN)]
     text = f"{table(lab, asked.seeds)}\n\n{contrasts_between(lab, pairs, asked.seeds)}\n"
     print(text)
     if asked.output:
