@@ -82,7 +82,9 @@ def copy_records(home: Path, source: Path, count: int) -> None:
         path = home / "results" / RECORD.parts[0] / f"balls-to-{own['test']}" / "T1" / own["method"] / "demo"
         path = path / f"seed-{seed}.json"
         packed = io.BytesIO()  # by deflate: LZMA would take longer than all that is measured
-        np.savez_compressed(packed, **{k: _of_scores(k, v, number) for k, v in pieces.items()})
+        said = [subject["scan_score"] for subject in own["subjects"]]
+        multiplied = {k: _of_scores(k, v, number) for k, v in pieces.items()}
+        np.savez_compressed(packed, **multiplied | {"image-scores/scores": np.array(said)})
         content = packed.getvalue()
         own |= {key: sha256(f"{key} {number}") for key in ("fit_hash", "score_hash")}
         own["pieces"] = {"file": f"seed-{seed}.npz", "sha256": sha256(content)}
@@ -109,7 +111,7 @@ def _of_scores(name: str, values: Any, number: int) -> Any:
     if name.endswith(("/edges", "/thresholds")):
         with np.errstate(over="ignore"):  # the last edge is the largest number that there is
             return values * factor
-    return values * float(factor) if name == "image-scores/scores" else values
+    return values
 
 
 def show(home: Path) -> Mapping[str, Cost]:
