@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from uadbench import __version__
-from uadbench.experiment.collect import collect_records
+from uadbench.experiment.collect import collect_records, is_public
 from uadbench.report import formats, sheets
 from uadbench.report.evidence import resamples_for
-from uadbench.report.leaderboard import Table, is_public, tables
+from uadbench.report.leaderboard import Table, tables
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 DIGITS = 6  # more would differ from one machine to another

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import blocks
 
 from uadbench.cards import OWN, DatasetCard, all_datasets, all_methods
-from uadbench.experiment.collect import collect_records
+from uadbench.experiment.collect import collect_records, is_public
 from uadbench.report import evidence, leaderboard
 from uadbench.report.leaderboard import Row, Table
 
@@ -76,7 +76,7 @@ def _wrapped(text: str) -> str:
 
 def committed() -> tuple[list[Table], list[tuple[Path, str]]]:
     """The tables of the committed records, and what was left out of them."""
-    found = collect_records(blocks.ROOT / "results", leaderboard.is_public)
+    found = collect_records(blocks.ROOT / "results", is_public)
     drawn = evidence.resamples_for(len(found.records))
     return leaderboard.tables(found.records, resamples=drawn), list(found.left_out)
 

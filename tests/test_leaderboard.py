@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from uadbench.evaluation.uncertainty import Interval
-from uadbench.experiment import record
+from uadbench.experiment import collect, record
 from uadbench.experiment.facts import Exclusion, Group, PiecesFile, Profile
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.protocol import PROFILES
@@ -228,8 +228,8 @@ def test_the_phantom_is_said_to_be_no_evidence_about_brains() -> None:
 
 
 def test_records_of_the_preset_ci_are_not_public() -> None:
-    assert leaderboard.is_public(made())
-    assert not leaderboard.is_public(made(preset="ci"))
+    assert collect.is_public(made())
+    assert not collect.is_public(made(preset="ci"))
 
 
 # ---- ranks -------------------------------------------------------------------------------------

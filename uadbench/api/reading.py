@@ -104,12 +104,10 @@ def leaderboard(
     """
     from pandas import DataFrame
 
-    from uadbench.experiment.collect import collect_records
+    from uadbench.experiment.collect import collect_records, is_wanted
     from uadbench.report import leaderboard as board
 
-    found = collect_records(
-        find_paths(results).results, lambda r: board.is_wanted(r, dataset, contrast, preset)
-    )
+    found = collect_records(find_paths(results).results, lambda r: is_wanted(r, dataset, contrast, preset))
     of_table = ("protocol", "regime", "test", "contrast", "headline")
     of_row = ("method", "variant", "model_grid", "trained_on")
     rows = [

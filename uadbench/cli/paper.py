@@ -41,7 +41,6 @@ def compare(
     """
     from uadbench.report import compare as comparing
     from uadbench.report import sheets
-    from uadbench.report.leaderboard import is_wanted
 
     check_choice("--format", format_, sheets.FORMATS)
     if (second is None) == (against is None):
@@ -53,7 +52,7 @@ def compare(
     elif any(are_paths):
         raise UserError(f"Expected two names of methods or two paths of records, got {' and '.join(both)}.")
     else:
-        from uadbench.experiment.collect import collect_records
+        from uadbench.experiment.collect import collect_records, is_wanted
 
         records = collect_records(
             find_paths(results).results, lambda r: is_wanted(r, dataset, contrast, preset, both)
@@ -87,8 +86,8 @@ def plot(
 
     For a paper: as wide as the text of `article`.
     """
-    from uadbench.experiment.collect import collect_records
-    from uadbench.report.leaderboard import is_wanted, tables
+    from uadbench.experiment.collect import collect_records, is_wanted
+    from uadbench.report.leaderboard import tables
     from uadbench.report.plot import check_plot, write_plot
 
     check_plot(kind, output)

@@ -89,7 +89,7 @@ def leaderboard(
     shown = choose_columns(columns or (["all"] if format_ == "html" else []))  # a page folds the rest
     places = find_paths(results)
     folder = places.results
-    found = collect.collect_records(folder, lambda r: board.is_wanted(r, dataset, contrast, preset, method))
+    found = collect.collect_records(folder, lambda r: collect.is_wanted(r, dataset, contrast, preset, method))
     chosen, left_out = found.records, found.left_out
     drawn = evidence.resamples_for(len(chosen)) if resamples is None else resamples
     if not chosen:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from uadbench.cards import contrast_named
 from uadbench.experiment import record
 from uadbench.experiment.recompute import examine_figures
 from uadbench.experiment.record import RunRecord, Stored
@@ -108,3 +109,27 @@ def _copy(stored: Stored, first: Stored, results: Path) -> Named:
 
 def _shown(path: Path, results: Path) -> str:
     return path.relative_to(results).as_posix()
+
+
+# ---- which records -----------------------------------------------------------------------------
+
+
+def is_public(record: RunRecord) -> bool:
+    """Whether a record belongs on a leaderboard: the preset `ci` is for the machinery only."""
+    return record.preset != "ci"
+
+
+def is_wanted(
+    record: RunRecord,
+    dataset: str | None,
+    contrast: str | None,
+    preset: str | None,
+    methods: Sequence[str] | None = None,
+) -> bool:
+    """Whether a record is of what is asked for: test set, contrast, preset (else public), methods."""
+    return (
+        dataset in (None, record.test)
+        and contrast_named(contrast or record.contrast).casefold() == record.contrast.casefold()
+        and (record.preset == preset if preset else is_public(record))
+        and (not methods or record.method in methods)
+    )

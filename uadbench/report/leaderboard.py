@@ -6,12 +6,11 @@ version of its card, contrast, metric version, headline profile, and the same pa
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from uadbench.cards import contrast_named
 from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import GIVEN, PROFILES, protocol
@@ -284,27 +283,3 @@ def mean_of_all(values: Sequence[float | None]) -> float | None:
     """The mean, None where a value is."""
     there = [value for value in values if value is not None]
     return sum(there) / len(there) if there and len(there) == len(values) else None
-
-
-# ---- which records -----------------------------------------------------------------------------
-
-
-def is_public(record: RunRecord) -> bool:
-    """Whether a record belongs on a leaderboard: the preset `ci` is for the machinery only."""
-    return record.preset != "ci"
-
-
-def is_wanted(
-    record: RunRecord,
-    dataset: str | None,
-    contrast: str | None,
-    preset: str | None,
-    methods: Collection[str] | None = None,
-) -> bool:
-    """Whether a record is of what is asked for: test set, contrast, preset (else public), methods."""
-    return (
-        dataset in (None, record.test)
-        and contrast_named(contrast or record.contrast).casefold() == record.contrast.casefold()
-        and (record.preset == preset if preset else is_public(record))
-        and (not methods or record.method in methods)
-    )
