@@ -166,6 +166,21 @@ def test_equal_figures_do_not_differ_and_an_offset_does() -> None:
     assert difference(first, second)[0].value == pytest.approx(0.1)
 
 
+def test_two_shares_differ_by_one_at_most() -> None:
+    """Of four patients one decides the ratio: its interval was -.02 to 1.9 where values are .2 and .3."""
+    drawn = weights(4)
+    first, second = (
+        uncertainty.ratio(np.array(parts), np.array([1.0, 10.0, 100.0, 1000.0]), drawn)
+        for parts in ([0.9, 9.0, 20.0, 300.0], [0.01, 0.2, 60.0, 100.0])
+    )
+    tested = first.logarithm() - second.logarithm()
+    apart, _ = difference(first, second)
+
+    assert second.value * np.expm1(tested.value + uncertainty._reach(tested)[0]) > 1
+    assert -1 <= apart.low < apart.value < apart.high == 1
+    assert difference(second, first)[0].low >= -1
+
+
 def test_holm_by_hand() -> None:
     """Sorted .01, .02, .04: times 3, 2 and 1: .03, .04, .04."""
     assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
