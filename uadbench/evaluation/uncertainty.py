@@ -258,8 +258,7 @@ def difference(first: Sampled, second: Sampled) -> tuple[Interval, float]:
     """First less second on the same resamples, with its interval, and p of no difference.
 
     Both are studentised and symmetric. Of two positive figures the logarithm of their ratio varies less from
-    resample to resample; the interval's ends are brought back to a difference at the second's value, and to
-    what two figures in [0, 1] can differ by: of few subjects the ratio may be wide open.
+    resample to resample; the ends are brought back to a difference at the second's value, within -1 to 1.
     """
     apart, as_ratio = first.value - second.value, first.value > 0 and second.value > 0
     tested = first.logarithm() - second.logarithm() if as_ratio else first - second
