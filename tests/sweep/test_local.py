@@ -301,16 +301,12 @@ def test_a_full_disk_while_a_record_is_written(
     process = arena.start(str(arena.file), "--jobs", "1")
     arena.reached("score 0")
     ballast = fill(small_disk)
-    arena.hold("score 1")
     arena.release("score 0")
-    arena.reached("score 1")
-    ballast.unlink()
-    arena.release("score 1")
     printed, _ = process.communicate()
+    ballast.unlink()
 
     assert process.returncode == 1, printed
     assert "No space left on device" in printed
-    assert "1 failed" in printed
     assert "again: tortoise" in (again := arena.sweep(str(arena.file), "--retry-failed")), again
     assert arena.records() == undisturbed
 

@@ -33,9 +33,8 @@ class Ground:
     def of(cls, prepared: Prepared) -> "Ground":
         """Of a prepared scan."""
         facts, labels = prepared.facts, prepared.labels
-        kinds = (prepared.codes > 0).view(np.uint8) * np.uint8(
-            BRAIN
-        )  # (S, R, A), as everything that is stored
+        # (S, R, A), as everything that is stored.
+        kinds = (prepared.codes > 0).view(np.uint8) * np.uint8(BRAIN)
         if labels is not None:
             kinds |= labels
         box = _box(kinds & np.uint8(BRAIN | LESION) > 0, prepared.grid)
