@@ -18,8 +18,7 @@ EPSILON = 1e-12  # where a denominator or a logarithm could be that of 0
 def shrink(weights: Tensor, threshold: float) -> Tensor:
     """Addresses (..., N) of which only what is above `threshold` remains, with sum 1 again.
 
-    max(w - threshold, 0) w / (|w - threshold| + epsilon), divided by the sum (Gong 2019, eq. 7). Where
-    nothing is above the threshold all are 0.
+    max(w - threshold, 0) w / (|w - threshold| + epsilon), divided by the sum if any is left (Gong, eq. 7).
     """
     excess = weights - threshold
     kept = excess.relu() * weights / (excess.abs() + EPSILON)
@@ -29,8 +28,7 @@ def shrink(weights: Tensor, threshold: float) -> Tensor:
 def address(queries: Tensor, items: Tensor, threshold: float) -> Tensor:
     """How much of each item (N, C) answers a query (..., C): (..., N), at least 0 and with sum 1.
 
-    Softmax over the items of the cosine of the angle between query and item (Gong 2019, eqs. 4 and 5),
-    then hard shrinkage.
+    Softmax over items of the cosine between query and item (Gong 2019, eqs. 4 and 5), then hard shrinkage.
     """
     cosines = functional.normalize(queries, dim=-1) @ functional.normalize(items, dim=-1).T
     return shrink(cosines.softmax(-1), threshold)
@@ -90,9 +88,7 @@ class MemAE(LossMethod, NetworkReconstruction):
     width: Width = fit_option(32, "filters of the first layer; then 2, 4 and 4 times as many (Baur 2021)")
     latent_dim: Size = fit_option(64, "channels of a query, one for each 16 x 16 pixels; this suite's choice")
     items: Size = fit_option(500, "items of the memory; this suite's choice; Gong 2019: 2,000 for videos")
-    shrinkage: Share = fit_option(
-        0.0025, "weight of an item below which it is not recalled; Gong 2019: 1 to 3 divided by `items`"
-    )
+    shrinkage: Share = fit_option(0.0025, "less is not recalled of an item; Gong 2019: 1 to 3 / `items`")
     entropy_weight: Weight = fit_option(2e-4, "weight of the entropy of the addresses; Gong 2019")
     steps: Steps = fit_option(20_000, "training steps; this suite's choice")
     batch: Size = fit_option(64, "slices per step; MedIAnomaly's configuration for brain MRI")
@@ -107,9 +103,8 @@ class MemAE(LossMethod, NetworkReconstruction):
 
     def training_loss(self, network: MemoryAutoencoder, batch: Batch) -> Tensor:
         """Mean squared error + weight x mean entropy of an address (Gong 2019, eq. 10)."""
-        reconstruction, weights = network.recall(batch.image)
-        error = functional.mse_loss(reconstruction, batch.image)
-        return error + self.entropy_weight * entropy(weights).mean()
+        decoded, weights = network.recall(batch.image)
+        return functional.mse_loss(decoded, batch.image) + self.entropy_weight * entropy(weights).mean()
 
 
 ENTRY = MemAE

@@ -1,7 +1,4 @@
-"""Reversed auto-encoder of axial slices (Bercea 2023), seen by EfficientNet-lite0 where it used VGG.
-
-See card.toml.
-"""
+"""Reversed auto-encoder of axial slices (Bercea 2023), seen by EfficientNet-lite0, not VGG. See card.toml."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -16,28 +16,14 @@ from uadbench.learning.autoencoder import (
     Baur,
     VariationalAutoencoder,
     draw_code,
-    kl_divergence,
     negative_bound,
-    summed_l1,
+    negative_elbo,
 )
 from uadbench.methods import Context, fit_option, score_option
 from uadbench.system.ranges import Rate, Size, Weight
 
 TV_WEIGHTS = tuple(k / 10 for k in range(20))  # among which restoration chooses: 0, 0.1, ..., 1.9 (Baur 2021)
 SELECTION_SLICES = 16  # healthy validation slices by which it chooses
-
-
-def negative_elbo(
-    image: Tensor, reconstruction: Tensor, mean: Tensor, log_variance: Tensor, beta: float
-) -> Tensor:
-    """(L1 summed over the slice's pixels + beta * KL summed over the code) / pixels, mean over slices.
-
-    Both terms are divided by the same number, so the minimum is that of the summed loss. It is not
-    mean L1 + beta * KL: there KL weighs pixels (16,384 at 128 x 128) times as much, and the code
-    collapses to the prior. In terms of mean L1, beta = 1 is a KL weight of 1 / pixels.
-    """
-    bound = summed_l1(image, reconstruction) + beta * kl_divergence(mean, log_variance)
-    return bound.mean() / image[0].numel()
 
 
 def total_variation(images: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ from uadbench.learning.autoencoder import (
     decoder_layers,
     draw_code,
     encoder_layers,
-    kl_divergence,
-    summed_l1,
+    negative_elbo,
 )
 from uadbench.learning.whole import WholeReconstruction, padded
 from uadbench.methods import fit_option
@@ -67,17 +66,6 @@ def erase_box(image: Tensor, chance: float) -> Tensor:
         index = torch.arange(edge, device=image.device).view([-1 if a == axis else 1 for a in range(5)])
         inside = inside & (first <= index) & (index < first + side)
     return torch.where(inside, 0.0, image)
-
-
-def negative_elbo(
-    image: Tensor, reconstruction: Tensor, mean: Tensor, log_variance: Tensor, beta: float
-) -> Tensor:
-    """(L1 summed over the voxels + beta * KL summed over the code) / voxels, mean over volumes.
-
-    Kingma & Welling 2014 with a Laplacian likelihood; the division moves no minimum.
-    """
-    bound = summed_l1(image, reconstruction) + beta * kl_divergence(mean, log_variance)
-    return bound.mean() / image[0].numel()
 
 
 @dataclass

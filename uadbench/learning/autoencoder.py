@@ -107,7 +107,7 @@ def draw_code(mean: Tensor, log_variance: Tensor, training: bool) -> Tensor:
 
 
 def summed_l1(image: Tensor, reconstruction: Tensor) -> Tensor:
-    """Absolute error summed over the pixels of a slice: (B, 1, R, A) -> (B,)."""
+    """Absolute error summed over the pixels of a slice or volume: (B, 1, R, A[, S]) -> (B,)."""
     return (image - reconstruction).abs().flatten(1).sum(1)
 
 
@@ -117,6 +117,19 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     Kingma & Welling 2014, appendix B.
     """
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+def negative_elbo(
+    image: Tensor, reconstruction: Tensor, mean: Tensor, log_variance: Tensor, beta: float
+) -> Tensor:
+    """(L1 summed over the pixels + beta * KL summed over the code) / pixels, mean over slices or volumes.
+
+    Kingma & Welling 2014 with a Laplacian likelihood. Both terms are divided by the same number, so the
+    minimum is that of the summed loss. It is not mean L1 + beta * KL: there KL weighs pixels (16,384 at
+    128 x 128) times as much, and the code collapses to the prior.
+    """
+    bound = summed_l1(image, reconstruction) + beta * kl_divergence(mean, log_variance)
+    return bound.mean() / image[0].numel()
 
 
 def negative_bound(network: VariationalAutoencoder, image: Tensor, beta: float) -> Tensor:
