@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from uadbench import source
@@ -146,3 +147,35 @@ def test_hardware_names_the_processor_and_the_kernels_that_torch_chose() -> None
     found = environment.hardware("cpu")
     assert found["capability"] == torch.backends.cpu.get_cpu_capability()
     assert len(str(found["processor"])) > 3
+
+
+SHORT = {"autoencoder_steps": "3", "steps": "2"}
+
+
+@pytest.mark.usefixtures("finished")
+def test_two_methods_share_the_training_that_they_have_in_common(
+    runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    flow = replace(CELL, method="reflect", settings=SHORT | {"reflow_steps": "2"})
+    noise = replace(CELL, method="mad_ad", settings=SHORT)
+    first, second = run.run(flow, runtime).record, run.run(noise, runtime).record
+    alone = run.run(noise, replace(runtime, paths=replace(runtime.paths, runs=tmp_path / "alone"))).record
+
+    assert len(list((runtime.paths.runs / "stages").iterdir())) == 1
+    assert caplog.text.count("the autoencoder is there already") == 1
+    states = [fit.read_state(made.fit_hash, runtime) for made in (first, second)]
+    shared = [{k: v for k, v in state.items() if k.startswith("autoencoder.")} for state in states]
+    np.testing.assert_equal(shared[0], shared[1])
+    assert content(alone) == content(second), "what was found is what would have been made"
+    times = [made.timing["fit"] for made in (first, second)]
+    assert [list(time.trainings or {}) for time in times] == [
+        ["autoencoder", "flow", "reflow"],
+        ["autoencoder", "latent"],
+    ]
+    assert times[1].trainings["autoencoder"] == times[0].trainings["autoencoder"]  # type: ignore[index]
+    assert times[1].seconds >= sum(times[1].trainings.values())  # type: ignore[union-attr]
+
+    other = run.run(replace(noise, settings=SHORT | {"autoencoder_batch": "2"}), runtime).record
+    assert other.fit_hash != second.fit_hash
+    assert len(list((runtime.paths.runs / "stages").iterdir())) == 2

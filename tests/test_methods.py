@@ -55,6 +55,14 @@ def test_the_preset_paper_is_what_the_code_says(name: str) -> None:
     assert methods.build(name, "paper") == methods.load(name)(**method_card(name).set)
 
 
+@pytest.mark.parametrize("name", methods.names())
+def test_a_network_can_be_left_as_it_was_born(name: str) -> None:
+    """What training buys is measured against that (benchmarks/claims.py)."""
+    options = methods.parameters(methods.build(name, "demo"), "fit")
+    none = {option: "0" for option in options if option == "steps" or option.endswith("_steps")}
+    assert set(none) == set(none) & methods.parameters(methods.build(name, "demo", none), "fit").keys()
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_baselines_of_every_table_run_on_the_evaluation_grid(preset: str) -> None:
     for baseline in ("random", "intensity", "atlas_z", "pca"):

@@ -8,7 +8,7 @@ import importlib
 import json
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from uadbench import catalog
 from uadbench.cards import PRESETS, MethodCard, method_card, method_names
 from uadbench.data.volumes import Volume, Volumes
-from uadbench.system import ranges
+from uadbench.system import environment, ranges
 from uadbench.system.errors import UserError, check_known
 from uadbench.system.progress import Progress, Silent
 from uadbench.system.text import visible
@@ -44,6 +44,23 @@ def score_option(default: Any, doc: str, choices: tuple[Any, ...] = ()) -> Any:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Seconds of one training, and how many of them were spent before this process."""
+
+    seconds: float
+    earlier: float = 0.0
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A training that is the same in several methods, by what it depends on beside volumes and seed."""
+
+    name: str
+    module: str  # whose code, with all that it imports, decides what is learned
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Context:
     """What `fit` is given besides the volumes."""
 
@@ -52,6 +69,18 @@ class Context:
     seed: int = 0  # the harness has seeded numpy's and torch's global generators before `fit`
     folder: Path = Path()  # for checkpoints and logs
     progress: Progress = field(default_factory=Silent)
+    spent: dict[str, Spent] = field(default_factory=dict)  # on each training of this fit, by its name
+    keep: "Callable[[Context, Shared, Callable[[Context], State]], State] | None" = None  # of the harness
+
+    def share(self, stage: Shared, train: "Callable[[Context], State]") -> State:
+        """What `train` learns, or what it learned when another method asked for the same.
+
+        Global generators are seeded before it and after it: what follows draws the same numbers either way.
+        """
+        environment.seed_everything(environment.stage_seed(self.seed, stage.name))
+        state = self.keep(self, stage, train) if self.keep else train(self)
+        environment.seed_everything(environment.stage_seed(self.seed, f"after {stage.name}"))
+        return state
 
 
 @dataclass(frozen=True)

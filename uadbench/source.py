@@ -28,10 +28,15 @@ HARNESS = frozenset(
 
 
 def hash_method_files(folder: str) -> dict[str, str]:
-    """Hash of the syntax of every file that a method depends on, by its place, such as
+    """Hash of the syntax of every file that a method depends on, by its place; see `hash_files`."""
+    return hash_files(f"uadbench.methods.{folder}.method")
+
+
+def hash_files(module: str) -> dict[str, str]:
+    """Hash of the syntax of a module's file and of every one that it depends on, by its place, such as
     `uadbench/learning/scores.py`.
     """
-    waiting, found = [f"uadbench.methods.{folder}.method"], dict[str, str]()
+    waiting, found = [module], dict[str, str]()
     while waiting:
         module = waiting.pop()
         file = module_file(module)

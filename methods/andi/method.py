@@ -17,7 +17,7 @@ from uadbench.learning.device import send
 from uadbench.learning.noise import Noise
 from uadbench.learning.training import Batch
 from uadbench.methods import Score, fit_option, score_option
-from uadbench.system.ranges import Count, Decay, Depth, Level, Multiples, Rate, Size, Steps, Width
+from uadbench.system.ranges import Count, Decay, Depth, Every, Level, Multiples, Rate, Size, Steps, Width
 
 LOG_SNR = 15.0  # of the first level, less it of the last, before the shift
 SHIFT = 2 * math.log(56 / 224)  # of all levels, for the size of the slices
@@ -74,7 +74,7 @@ class ANDi(diffusion.DiffusionReconstruction):
     batch: Size = fit_option(128, "slices per step; UAD-IMAG's code")
     learning_rate: Rate = fit_option(1e-4, "of Adam; UAD-IMAG's code")
     ema: Decay = fit_option(0.9999, "decay of the averaged weights; UAD-IMAG's code; 0: none")
-    validate_every: Steps = fit_option(1000, "steps between validations; this suite's choice")
+    validate_every: Every = fit_option(1000, "steps between validations; this suite's choice")
     start: Level = score_option(75, "noise level of the pseudo-healthy slice; this suite's choice")
     first: Level = score_option(125, "largest noise level of the score; UAD-IMAG's code")
     last: Level = score_option(26, "smallest noise level of the score; UAD-IMAG's code")

@@ -14,7 +14,7 @@ from uadbench.learning import diffusion, scores
 from uadbench.learning.noise import NOISES
 from uadbench.learning.training import Batch
 from uadbench.methods import Score, fit_option, score_option
-from uadbench.system.ranges import Count, Decay, Depth, Level, Multiples, Rate, Size, Steps, Width
+from uadbench.system.ranges import Count, Decay, Depth, Every, Level, Multiples, Rate, Size, Steps, Width
 
 
 @dataclass
@@ -52,7 +52,7 @@ class AnoDDPM(diffusion.ChainReconstruction):
     batch: Size = fit_option(1, "slices per step; Wyatt 2022's code")
     learning_rate: Rate = fit_option(1e-4, "of AdamW without weight decay; Wyatt 2022's code")
     ema: Decay = fit_option(0.9999, "decay of the averaged weights that score; Wyatt 2022 averages; 0: none")
-    validate_every: Steps = fit_option(5_000, "steps between validations; 50 epochs of Wyatt 2022's")
+    validate_every: Every = fit_option(5_000, "steps between validations; 50 epochs of Wyatt 2022's")
     start: Level = score_option(
         200, "noise level to start from, of 0 ... 999; Wyatt 2022's code (detection.py), for its metrics"
     )

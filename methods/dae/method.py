@@ -17,7 +17,7 @@ from uadbench.data.volumes import Volume, Volumes
 from uadbench.learning import training
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
-from uadbench.system.ranges import Rate, Share, Size, Steps, Weight, Width
+from uadbench.system.ranges import Every, Rate, Share, Size, Steps, Weight, Width
 
 DEPTH = 4  # resolutions of the U-Net (Kascenas 2022)
 GROUPS = 8  # of each group normalisation; a choice of this suite
@@ -141,12 +141,12 @@ class DAE(NetworkReconstruction):
     batch: Size = fit_option(16, "slices per step; Kascenas 2022's code")
     learning_rate: Rate = fit_option(1e-4, "highest, of Adam with AMSGrad; Kascenas 2022's code")
     weight_decay: Weight = fit_option(1e-5, "L2 penalty, as part of Adam's gradient; Kascenas 2022's code")
-    half_period: Steps = fit_option(
+    half_period: Every = fit_option(
         3200,
         "steps in which the learning rate falls to 0 along half a cosine before it rises again; Kascenas "
         "2022's code: 100 epochs of 32",
     )
-    validate_every: Steps = fit_option(1600, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(1600, "steps between validations; the best weights are kept")
     trim_border: bool = score_option(
         False,
         "no score where more than one of the 5 x 5 pixels around is outside the brain; Kascenas 2022's code; "

@@ -12,7 +12,7 @@ from torch.nn import functional
 from uadbench.learning import training
 from uadbench.learning.whole import WholeReconstruction, padded
 from uadbench.methods import fit_option
-from uadbench.system.ranges import Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Every, Rate, Size, Steps, Weight, Width
 
 DEPTH = 4  # resolutions of the U-Net (Kascenas 2022)
 GROUPS = 8  # of each group normalisation; a choice of this suite
@@ -109,7 +109,7 @@ class VolumeDAE(WholeReconstruction):
     batch: Size = fit_option(2, "volumes per step")
     learning_rate: Rate = fit_option(1e-4, "highest, of Adam; Kascenas 2022")
     cosine: bool = fit_option(True, "let the learning rate fall to 0 along half a cosine")
-    validate_every: Steps = fit_option(500, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(500, "steps between validations; the best weights are kept")
 
     def build(self) -> UNet:
         """The network with fresh weights."""

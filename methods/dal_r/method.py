@@ -19,7 +19,7 @@ from uadbench.learning.tissues import in_brain, tissue_prior
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.dal_r import model, variants
 from uadbench.methods.dal_r.fields import SPOILT, spoil
-from uadbench.system.ranges import Decay, Length, Rate, Size, Steps, Width
+from uadbench.system.ranges import Decay, Every, Length, Rate, Size, Steps, Width
 
 BATCH = 32  # slices at once when scoring
 
@@ -48,7 +48,7 @@ class DalR(NetworkReconstruction):
     batch: Size = fit_option(16, "slices per step; our choice")
     learning_rate: Rate = fit_option(1e-3, "of Adam, falling to 0 along half a cosine; our choice")
     ema: Decay = fit_option(0.999, "decay of the averaged weights that are kept; 0: none; our choice")
-    validate_every: Steps = fit_option(2000, "steps between validations")
+    validate_every: Every = fit_option(2000, "steps between validations")
     neighbourhood_mm: Length = score_option(
         20.0, "how far around a pixel the intensities of its tissues are read again, mm; our choice"
     )

@@ -21,7 +21,7 @@ from uadbench.learning.foreign import same_height
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.disyre.anomalies import CLASSES, SEVERITIES, corrupt
-from uadbench.system.ranges import Count, Decay, Depth, Multiples, Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Count, Decay, Depth, Every, Multiples, Rate, Size, Steps, Weight, Width
 
 CLASS_SLICES, CLASS_PIXELS = 64, 50_000  # of each contrast, that the classes of intensity are found in
 
@@ -120,7 +120,7 @@ class Disyre(NetworkReconstruction):
     ema: Decay = fit_option(
         0.0, "decay of a moving average of the weights; 0: none; Naval Marimont 2024's trainer"
     )
-    validate_every: Steps = fit_option(2000, "steps between validations; the last weights are kept")
+    validate_every: Every = fit_option(2000, "steps between validations; the last weights are kept")
     levels: Size = score_option(4, "severities that are averaged, evenly spaced from the mildest; v2: 4 to 5")
     score_kind: str = score_option(
         "ensemble",

@@ -22,7 +22,7 @@ from uadbench.learning.adversarial import (
 from uadbench.learning.device import fused
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
-from uadbench.system.ranges import Decay, Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Decay, Every, Rate, Size, Steps, Weight, Width
 
 
 class Reconstructor(nn.Module):
@@ -92,7 +92,7 @@ class FAnoGAN(NetworkReconstruction):
     encoder_learning_rate: Rate = fit_option(1e-4, "of Adam for the encoder; this suite's choice")
     kappa: Weight = fit_option(1.0, "weight of the critic's features in the encoder's loss; Schlegl 2019")
     cosine: bool = fit_option(False, "let the rates fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(1500, "steps between validations; this suite's choice")
+    validate_every: Every = fit_option(1500, "steps between validations; this suite's choice")
 
     def fit(self, train: Volumes, val: Volumes, context: Context) -> Self:
         """Train generator and critic against each other, then the encoder with both frozen."""

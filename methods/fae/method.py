@@ -17,7 +17,7 @@ from uadbench.learning.features import STAGE_CHANNELS, Features
 from uadbench.learning.reconstruction import LossMethod
 from uadbench.learning.similarity import ssim
 from uadbench.methods import Context, Score, State, fit_option
-from uadbench.system.ranges import Decay, Rate, Size, Steps, Width
+from uadbench.system.ranges import Decay, Every, Rate, Size, Steps, Width
 
 BINS = 256  # of the histogram that is equalised (Meissen 2021)
 SIDE = 32  # of the feature maps (Meissen 2022)
@@ -127,7 +127,7 @@ class FAE(LossMethod):
     batch: Size = fit_option(32, "slices per step; Meissen 2022's code")
     learning_rate: Rate = fit_option(2e-4, "of Adam; Meissen 2022's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(500, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(500, "steps between validations; the best weights are kept")
 
     def build(self) -> FeatureAutoencoder:
         """The auto-encoder with fresh weights."""

@@ -14,7 +14,7 @@ from uadbench.learning.foreign import same_height
 from uadbench.learning.reconstruction import NetworkMethod
 from uadbench.methods import Context, Score, fit_option
 from uadbench.methods.fpi.patches import corrupt
-from uadbench.system.ranges import Depth, Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Depth, Every, Rate, Size, Steps, Weight, Width
 
 LEVELS = 4  # resolutions of the network
 
@@ -69,7 +69,7 @@ class FPI(NetworkMethod):
     cosine: bool = fit_option(
         True, "let the learning rate fall to 0 along half a cosine; this suite's choice"
     )
-    validate_every: Steps = fit_option(1000, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(1000, "steps between validations; the best weights are kept")
 
     def build(self) -> Regressor:
         """The network with fresh weights."""

@@ -17,7 +17,7 @@ from uadbench.learning.adversarial import Critic, Generator, Player, play, to_ra
 from uadbench.learning.device import fused
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
-from uadbench.system.ranges import Decay, Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Decay, Every, Rate, Size, Steps, Weight, Width
 
 COLLAPSE = 1e-5  # loss of a discriminator that has won, and teaches the generator nothing (MedIAnomaly)
 
@@ -99,7 +99,7 @@ class GANomaly(NetworkReconstruction):
     learning_rate: Rate = fit_option(2e-4, "of Adam for both players; this suite's choice")
     beta1: Decay = fit_option(0.5, "of that Adam, beta2 is .999; Akcay 2018")
     cosine: bool = fit_option(False, "let the rates fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(1500, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(1500, "steps between validations; the best weights are kept")
 
     def build(self) -> Recoder:
         """The generator with fresh weights; the discriminator is needed in training only."""

@@ -19,6 +19,7 @@ from uadbench.system.ranges import (
     Count,
     Decay,
     Depth,
+    Every,
     Length,
     Multiples,
     Percentile,
@@ -55,7 +56,7 @@ class IterMask2(Stochastic, NetworkMethod):
     learning_rate: Rate = fit_option(1e-4, "of AdamW; Liang 2024")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
     ema: Decay = fit_option(0.9999, "decay of the averaged weights; Liang 2024; 0: none")
-    validate_every: Steps = fit_option(1000, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(1000, "steps between validations; the best weights are kept")
     first_share: Share = fit_option(0.6, "part of the brain in the first mask; Liang 2024")
     percentile: Percentile = fit_option(
         80.0,

@@ -10,7 +10,7 @@ from uadbench.learning.autoencoder import decoder_layers, encoder_layers, padded
 from uadbench.learning.reconstruction import LossMethod, NetworkReconstruction
 from uadbench.learning.training import Batch
 from uadbench.methods import fit_option
-from uadbench.system.ranges import Count, Rate, Share, Size, Steps, Weight, Width
+from uadbench.system.ranges import Count, Every, Rate, Share, Size, Steps, Weight, Width
 
 EPSILON = 1e-12  # where a denominator or a logarithm could be that of 0
 
@@ -94,7 +94,7 @@ class MemAE(LossMethod, NetworkReconstruction):
     batch: Size = fit_option(64, "slices per step; MedIAnomaly's configuration for brain MRI")
     learning_rate: Rate = fit_option(1e-3, "of Adam; MedIAnomaly's configuration for brain MRI")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(500, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(500, "steps between validations; the best weights are kept")
     patience: Count = fit_option(0, "validations without a new best before training ends; 0: never")
 
     def build(self) -> MemoryAutoencoder:

@@ -15,7 +15,7 @@ from uadbench.learning import training
 from uadbench.learning.features import STAGE_CHANNELS, Features
 from uadbench.learning.reconstruction import NetworkMethod
 from uadbench.methods import Context, Score, State, fit_option
-from uadbench.system.ranges import Depth, Rate, Size, Steps
+from uadbench.system.ranges import Depth, Every, Rate, Size, Steps
 
 STAGES = (2, 3, 5)  # of lite0: 1/4, 1/8 and 1/16 of the slice, as layer1 to layer3 of the paper's teacher
 CHANNELS = tuple(STAGE_CHANNELS[stage] for stage in STAGES)
@@ -117,7 +117,7 @@ class RD4AD(NetworkMethod):
     batch: Size = fit_option(16, "slices per step; Deng and Li 2022: 16, UAD-IMAG: 128")
     learning_rate: Rate = fit_option(1e-4, "of Adam; UAD-IMAG")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(500, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(500, "steps between validations; the best weights are kept")
 
     def build(self) -> Student:
         """Bottleneck and student with fresh weights; the teacher's are never changed."""

@@ -19,7 +19,7 @@ from uadbench.learning.noise import NOISES
 from uadbench.learning.training import Batch
 from uadbench.methods import Context, Score, State, fit_option, score_option
 from uadbench.methods.thor import chains, heatmaps
-from uadbench.system.ranges import Count, Depth, Draws, Level, Rate, Share, Size, Steps
+from uadbench.system.ranges import Count, Depth, Draws, Every, Level, Rate, Share, Size, Steps
 
 Levels = Annotated[
     str, Meta(pattern=r"\A\d{1,3}(-\d{1,3}){0,19}\Z", description="levels joined by -, such as 300-150-50")
@@ -54,7 +54,7 @@ class THOR(diffusion.ChainReconstruction):
     )
     batch: Size = fit_option(16, "slices per step; Bercea 2023's code")
     learning_rate: Rate = fit_option(1e-4, "of Adam; Bercea 2023's code")
-    validate_every: Steps = fit_option(500, "steps between validations; this suite's choice")
+    validate_every: Every = fit_option(500, "steps between validations; this suite's choice")
     inference: str = score_option(
         "harmonise",
         "how a slice is restored: `harmonise`, Bercea 2024; `stitch`, Bercea 2023",

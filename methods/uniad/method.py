@@ -15,7 +15,7 @@ from uadbench.learning.features import STAGE_CHANNELS, Features, read_spread
 from uadbench.learning.reconstruction import NetworkMethod
 from uadbench.methods import Context, Score, State, fit_option
 from uadbench.methods.uniad.network import Transformer, jitter
-from uadbench.system.ranges import Depth, Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Depth, Every, Rate, Size, Steps, Weight, Width
 
 STAGES = (1, 2, 3, 5)  # of lite0: 1/2, 1/4, 1/8 and 1/16 of the slice, as the paper's of EfficientNet-b4
 CHANNELS = sum(STAGE_CHANNELS[stage] for stage in STAGES)
@@ -44,7 +44,7 @@ class UniAD(NetworkMethod):
     learning_rate: Rate = fit_option(1e-4, "of AdamW; You 2022, who divides it by 10 after 800 epochs")
     weight_decay: Weight = fit_option(1e-4, "of AdamW; You 2022")
     cosine: bool = fit_option(True, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(1000, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(1000, "steps between validations; the best weights are kept")
 
     def places(self) -> tuple[int, int]:
         """Rows and columns of the feature map."""

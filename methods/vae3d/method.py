@@ -17,7 +17,7 @@ from uadbench.learning.autoencoder import (
 )
 from uadbench.learning.whole import WholeReconstruction, padded
 from uadbench.methods import fit_option
-from uadbench.system.ranges import Count, Rate, Share, Size, Steps, Weight, Width
+from uadbench.system.ranges import Count, Every, Rate, Share, Size, Steps, Weight, Width
 
 KERNEL = 3  # edge of the convolutions
 NORM = "group"  # a batch of volumes is too small for statistics over it
@@ -83,7 +83,7 @@ class VolumeVAE(WholeReconstruction):
     batch: Size = fit_option(4, "volumes per step")
     learning_rate: Rate = fit_option(1e-4, "of Adam")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine")
-    validate_every: Steps = fit_option(500, "steps between validations")
+    validate_every: Every = fit_option(500, "steps between validations")
     patience: Count = fit_option(10, "validations without a new best before training ends; 0: never")
 
     def build(self) -> VolumeAutoencoder:

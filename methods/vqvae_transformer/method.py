@@ -15,7 +15,7 @@ from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, Score, fit_option, score_option
 from uadbench.methods.vqvae_transformer.networks import Codes, CodeTransformer, codes_shape
 from uadbench.system.errors import UserError
-from uadbench.system.ranges import Decay, Depth, Percentile, Rate, Size, Smoothing, Steps, Width
+from uadbench.system.ranges import Decay, Depth, Every, Percentile, Rate, Size, Smoothing, Steps, Width
 
 OWN = "own"  # the score of the paper
 
@@ -41,7 +41,7 @@ class VQVAETransformer(NetworkReconstruction):
     learning_rate: Rate = fit_option(5e-4, "of Adam in these steps; GenAI_UAD")
     batch: Size = fit_option(16, "slices per step; GenAI_UAD")
     cosine: bool = fit_option(True, "let the learning rates fall to 0 along half a cosine")
-    validate_every: Steps = fit_option(1000, "steps between validations; this suite's choice")
+    validate_every: Every = fit_option(1000, "steps between validations; this suite's choice")
     percentile: Percentile = fit_option(
         3.0, "of the log likelihoods of healthy validation codes: what is below is replaced; GenAI_UAD"
     )

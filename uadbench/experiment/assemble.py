@@ -105,13 +105,16 @@ def _made_with(work: Work, fit_facts: Mapping[str, Any], evaluating: Cost) -> di
         "score": Cost(*scoring, max(on_device, default=None)),
         "evaluate": evaluating,
     }
+    timing = {stage: asdict(cost) for stage, cost in costs.items()}
+    trainings = fit_facts.get("trainings", {})
+    timing["fit"]["trainings"] = trainings if len(trainings) > 1 else None
     return {
         "n_parameters": fit_facts["n_parameters"],
         "fit_hash": work.fit_hash,
         "score_hash": work.score_hash,
         "code": environment.commit(),
         "packages": environment.packages(),
-        "timing": {stage: asdict(cost) for stage, cost in costs.items()},
+        "timing": timing,
     }
 
 

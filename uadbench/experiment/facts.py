@@ -78,6 +78,7 @@ class Stage(Facts, frozen=True, kw_only=True):
     seconds: Size
     peak_memory_mb: Size
     peak_device_mb: Size | None = None  # of a GPU's memory, by torch's tensors
+    trainings: dict[Key, Size] | None = None  # seconds of each training of a fit that has several
 
 
 class PiecesFile(Facts, frozen=True, kw_only=True):

@@ -1,7 +1,11 @@
-"""Fit: what a method learns, made once and kept under the hash of all it depends on."""
+"""Fit: what a method learns, made once and kept under the hash of all it depends on.
+
+A training that several methods share is kept in the same way, beside the fits.
+"""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,16 @@ from uadbench.experiment import identity
 from uadbench.experiment.config import ResolvedRun, Runtime
 from uadbench.experiment.full import told_when_full
 from uadbench.experiment.work import Work
-from uadbench.methods import Context, Method, State
+from uadbench.methods import Context, Method, Shared, Spent, State
 from uadbench.system import environment, locks
 from uadbench.system.errors import UserError
-from uadbench.system.files import read_sealed, replacing, sha256, sha256_file, write_sealed
+from uadbench.system.files import read_sealed, replacing, sha256, sha256_file, sha256_json, write_sealed
 
 FACTS, STATE = "fit.json", "state.safetensors"
 logger = logging.getLogger(__name__)
+
+
+Made = tuple[State, dict[str, Any]]  # what was learned, and facts about that
 
 
 def make_fit(work: Work) -> dict[str, Any]:
@@ -26,56 +33,91 @@ def make_fit(work: Work) -> dict[str, Any]:
 
     Of several processes that want the same fit one makes it and the others wait.
     """
-    found = _find_fit(work)
+    return _once(work.fit_folder, work.redo, lambda: _fit(work))
+
+
+def _once(folder: Path, redo: float, make: Callable[[], Made]) -> dict[str, Any]:
+    """The facts of what is kept in a folder; it is made where it is not there."""
+    found = _find(folder, redo)
     if found is not None:
         return found
-    with locks.held(work.fit_folder / "lock"):
-        return _find_fit(work) or _fit(work)
+    with locks.held(folder / "lock"):
+        return _find(folder, redo) or _keep(folder, redo, make)
 
 
-def _find_fit(work: Work) -> dict[str, Any] | None:
+def _find(folder: Path, redo: float) -> dict[str, Any] | None:
     """The facts of a fit that is there, whole, and not to be made again."""
-    file, state = work.fit_folder / FACTS, work.fit_folder / STATE
-    if not file.exists() or file.stat().st_mtime < work.redo:
+    file, state = folder / FACTS, folder / STATE
+    if not file.exists() or file.stat().st_mtime < redo:
         return None
     facts = read_sealed(file)
     if facts is not None and state.is_file() and facts["state_sha256"] == sha256_file(state):
         return facts
-    logger.warning("the fit %s is damaged: made again", work.fit_folder)
+    logger.warning("the fit %s is damaged: made again", folder)
     return None
 
 
-def _fit(work: Work) -> dict[str, Any]:
-    """Fit and write down what was learned."""
+def _keep(folder: Path, redo: float, make: Callable[[], Made]) -> dict[str, Any]:
+    """Make it and write it down."""
     from safetensors.numpy import save
 
-    resolved, folder = work.resolved, work.fit_folder
-    method = resolved.method
+    _drop(file for file in folder.glob("*.checkpoint") if file.stat().st_mtime < redo)
+    learned, facts = make()
+    state = save({k: np.ascontiguousarray(v) for k, v in learned.items()})
+    with replacing(folder / STATE) as partial:
+        partial.write_bytes(state)
+    facts["state_sha256"] = sha256(state)
+    write_sealed(folder / FACTS, facts)
+    _drop(folder.glob("*.checkpoint"))  # the state has taken their place
+    return facts
+
+
+def _fit(work: Work) -> Made:
+    """Fit."""
+    resolved = work.resolved
     asked = identity.fit_identity(resolved, work.cohort)
     nearest = identity.nearest_fit(work.runtime.paths, asked)
     if nearest:
         logger.info("a fit of %s is there that differs in %s: fitted again", work.name, nearest)
-    _drop(file for file in folder.glob("*.checkpoint") if file.stat().st_mtime < work.redo)
-    context = _open_context(resolved, work.fit_hash, work.runtime)
+
+    def keep(context: Context, stage: Shared, train: Callable[[Context], State]) -> State:
+        return _share(work, context, stage, train)
+
+    method = resolved.method
+    context = replace(_open_context(resolved, work.fit_hash, work.runtime), keep=keep)
     environment.seed_everything(environment.stage_seed(resolved.config.seed, "fit"))
     with told_when_full(resolved, "fit", context.device), environment.measured(context.device) as cost:
         method.fit(resolved.volumes(work.cohort.train), resolved.volumes(work.cohort.val), context)
-    state = save({k: np.ascontiguousarray(v) for k, v in method.state().items()})
-    with replacing(folder / STATE) as partial:
-        partial.write_bytes(state)
-    facts = {
+    return method.state(), {
         "method": work.name,
         "options": methods.parameters(method, "fit"),
         "n_parameters": method.parameter_count(),
-        "seconds": cost.seconds,
+        # As if all of it had been done here and now.
+        "seconds": cost.seconds + sum(spent.earlier for spent in context.spent.values()),
+        "trainings": {name: spent.seconds for name, spent in context.spent.items()},
         "peak_memory_mb": cost.peak_memory_mb,
         "peak_device_mb": cost.peak_device_mb,
-        "state_sha256": sha256(state),
         "identity": asked,
     }
-    write_sealed(folder / FACTS, facts)
-    _drop(folder.glob("*.checkpoint"))  # the state has taken their place
-    return facts
+
+
+def _share(work: Work, context: Context, stage: Shared, train: Callable[[Context], State]) -> State:
+    """What a training learned that several methods share, of the same volumes, code and options."""
+    asked = identity.stage_identity(work.resolved, work.cohort, stage)
+    folder = work.runtime.paths.stage(sha256_json(asked))
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = replace(context, folder=folder, spent={})
+
+    def make() -> Made:
+        learned = train(inside)
+        return learned, {"seconds": inside.spent[stage.name].seconds, "identity": asked}
+
+    facts = _once(folder, work.redo, make)
+    if not inside.spent:
+        logger.info("%s: the %s is there already, from another fit", work.name, stage.name)
+    found = Spent(facts["seconds"], facts["seconds"])
+    context.spent[stage.name] = inside.spent.get(stage.name, found)
+    return _read_state(folder)
 
 
 def _drop(checkpoints: Iterable[Path]) -> None:
@@ -101,6 +143,12 @@ def read_state(fit_hash: str, runtime: Runtime) -> State:
     from safetensors.numpy import load
 
     return load(read_fit(fit_hash, runtime)[0])
+
+
+def _read_state(folder: Path) -> State:
+    from safetensors.numpy import load
+
+    return load((folder / STATE).read_bytes())
 
 
 def read_fit(fit_hash: str, runtime: Runtime) -> tuple[bytes, dict[str, Any]]:

@@ -20,11 +20,24 @@ PEOPLE, REST_OF_DATA = ("train", "val"), ("preparation", "least_slice_area")
 
 def fit_identity(resolved: ResolvedRun, cohort: Cohort) -> dict[str, Any]:
     """Everything that decides a fit, as it comes back from JSON."""
-    trained = resolved.card.trained
     facts = {
         "method": resolved.card.folder,
         "code": source.hash_method_files(resolved.card.folder),
         "options": methods.parameters(resolved.method, "fit"),
+    }
+    return _as_read(facts | _learned_from(resolved, cohort))
+
+
+def stage_identity(resolved: ResolvedRun, cohort: Cohort, stage: methods.Shared) -> dict[str, Any]:
+    """Everything that decides a training that several methods share."""
+    own = {"stage": stage.name, "code": source.hash_files(stage.module), "options": dict(stage.options)}
+    return _as_read(own | _learned_from(resolved, cohort))
+
+
+def _learned_from(resolved: ResolvedRun, cohort: Cohort) -> dict[str, Any]:
+    """The volumes that a method learns from, and what else decides a fit beside code and options."""
+    trained = resolved.card.trained
+    return {
         "grid": resolved.model_target.name,
         "precision": resolved.config.precision,
         "train_contrasts": list(resolved.train_contrasts),
@@ -34,6 +47,9 @@ def fit_identity(resolved: ResolvedRun, cohort: Cohort) -> dict[str, Any]:
         "preparation": PREPARATION_VERSION,
         "seed": resolved.config.seed,
     }
+
+
+def _as_read(facts: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(json.dumps(facts))
     return content
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from uadbench.data import space
 from uadbench.learning.reconstruction import LossMethod, NetworkReconstruction
 from uadbench.methods import fit_option
-from uadbench.system.ranges import Count, Decay, Rate, Size, Steps, Width
+from uadbench.system.ranges import Count, Decay, Every, Rate, Size, Steps, Width
 
 MULTIPLE = 16
 SLOPE = 0.3  # of LeakyReLU below 0: the default of Keras, in which Baur's code is written
@@ -151,7 +151,7 @@ class Baur(LossMethod, NetworkReconstruction):
     batch: Size = fit_option(8, "slices per step; Baur 2021's code")
     learning_rate: Rate = fit_option(1e-4, "of Adam; Baur 2021's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(
+    validate_every: Every = fit_option(
         1500, "steps between validations; an epoch of 120 volumes of 100 slices"
     )
     patience: Count = fit_option(

@@ -26,7 +26,19 @@ from uadbench.learning.device import INNER_PRECISIONS, inner, send
 from uadbench.learning.noise import NOISES, Noise
 from uadbench.learning.reconstruction import LossMethod, NetworkReconstruction
 from uadbench.methods import Context, State, Stochastic, fit_option, score_option
-from uadbench.system.ranges import Count, Depth, Length, Level, Multiples, Rate, Share, Size, Steps, Width
+from uadbench.system.ranges import (
+    Count,
+    Depth,
+    Every,
+    Length,
+    Level,
+    Multiples,
+    Rate,
+    Share,
+    Size,
+    Steps,
+    Width,
+)
 
 LEVELS = 1000
 Made = TypeVar("Made", bound=nn.Module)
@@ -193,7 +205,7 @@ class DiffusionReconstruction(Stochastic, LossMethod, NetworkReconstruction):
     batch: Size = fit_option(32, "slices per step; Behrendt 2023's code")
     learning_rate: Rate = fit_option(1e-4, "of Adam; Behrendt 2023's code")
     cosine: bool = fit_option(False, "let the learning rate fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(220, "steps between validations; 20 epochs of Behrendt 2023's")
+    validate_every: Every = fit_option(220, "steps between validations; 20 epochs of Behrendt 2023's")
     start: Level = score_option(500, "noise level of the test, of 0 ... 999; Behrendt 2023")
     score_batch: Size = score_option(32, "slices that pass the network at once; does not change scores")
     inner_precision: str = score_option(

@@ -17,6 +17,7 @@ class History:
     misses: int = 0  # validations since then
     rows: list[tuple[int, float, float]] = field(default_factory=list)  # step, training, validation loss
     finished: bool = False
+    seconds: float = field(default=0.0, compare=False)  # spent on it, in all processes
 
     def __str__(self) -> str:
         """Losses for a progress bar."""

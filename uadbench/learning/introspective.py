@@ -22,7 +22,7 @@ from uadbench.learning.autoencoder import draw_code, kl_divergence
 from uadbench.learning.device import fused
 from uadbench.learning.reconstruction import NetworkReconstruction
 from uadbench.methods import Context, fit_option
-from uadbench.system.ranges import Rate, Size, Steps, Weight, Width
+from uadbench.system.ranges import Every, Rate, Size, Steps, Weight, Width
 
 LEVELS = 5  # halvings
 ACTIVATION = ("leakyrelu", {"negative_slope": 0.2})
@@ -135,7 +135,7 @@ class Introspective(NetworkReconstruction):
     batch: Size = fit_option(8, "slices per step; GenAI_UAD")
     learning_rate: Rate = fit_option(5e-5, "of Adam for encoder and decoder; GenAI_UAD")
     cosine: bool = fit_option(False, "let the rates fall to 0 along half a cosine; not in the paper")
-    validate_every: Steps = fit_option(1500, "steps between validations; the best weights are kept")
+    validate_every: Every = fit_option(1500, "steps between validations; the best weights are kept")
 
     def build(self) -> IntroVAE:
         """The network with fresh weights."""

@@ -1,12 +1,12 @@
 """Latent: the base of methods that learn in the latents of an auto-encoder what healthy slices look like.
 
-There are two trainings, each with a checkpoint of its own. Of two methods with the same options of the
-auto-encoder and the same seed the auto-encoders are the same, whatever is then learned in their latents.
+There are two trainings, each with a checkpoint of its own. Methods with the same options of the auto-encoder
+and the same seed share one auto-encoder, which is trained once, whatever is then learned in its latents.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -24,8 +24,8 @@ from uadbench.learning.autoencoder_kl import (
     latent_brain,
 )
 from uadbench.learning.reconstruction import NetworkReconstruction
-from uadbench.methods import Context, Score, fit_option, score_option
-from uadbench.system.ranges import Count, Decay, Depth, Multiples, Rate, Size, Steps, Weight, Width
+from uadbench.methods import Context, Score, Shared, State, fit_option, score_option
+from uadbench.system.ranges import Count, Decay, Depth, Every, Multiples, Rate, Size, Steps, Weight, Width
 
 OWN = "own"  # the score of a method's paper
 
@@ -68,7 +68,7 @@ class LatentMethod(NetworkReconstruction):
         True, "let the learning rates fall to 0 along half a cosine; this suite's choice"
     )
     ema: Decay = fit_option(0.0, "decay of the averaged weights in the latents; 0: none")
-    validate_every: Steps = fit_option(1000, "steps between validations; this suite's choice")
+    validate_every: Every = fit_option(1000, "steps between validations; this suite's choice")
     score_kind: str = score_option(
         "own", "own: that of the paper; else a residual that all tables share", (OWN, *scores.KINDS)
     )
@@ -101,13 +101,29 @@ class LatentMethod(NetworkReconstruction):
 
     def build_autoencoder(self) -> Autoencoder:
         """The auto-encoder with fresh weights."""
-        return Autoencoder(
-            self.autoencoder_width,
-            self.autoencoder_multiples,
-            self.autoencoder_blocks,
-            self.latent_channels,
-            self.groups,
-            self.autoencoder_fold,
+        return Autoencoder(**self.autoencoder_options())
+
+    def autoencoder_options(self) -> dict[str, Any]:
+        """What decides the auto-encoder's shape."""
+        return {
+            "width": self.autoencoder_width,
+            "multiples": self.autoencoder_multiples,
+            "blocks": self.autoencoder_blocks,
+            "latent_channels": self.latent_channels,
+            "groups": self.groups,
+            "fold": self.autoencoder_fold,
+        }
+
+    def autoencoder_schedule(self) -> training.Schedule:
+        """How the auto-encoder is trained."""
+        return training.Schedule.of(
+            self,
+            steps=self.autoencoder_steps,
+            batch=self.autoencoder_batch,
+            learning_rate=self.autoencoder_learning_rate,
+            weight_decay=0.0,
+            ema=0.0,
+            warm_up=0,
         )
 
     def build_latent(self) -> LatentNetwork:
@@ -132,32 +148,31 @@ class LatentMethod(NetworkReconstruction):
         self.device_ = context.device
         slices = training.Slices(train, context.device)
         healthy: Packed = training.Slices(val, context.device) if len(val) else val
-        # The other network is made after this training: no number that it draws changes the auto-encoder.
-        autoencoder = self.fit_autoencoder(slices, healthy, context)
+        autoencoder = self.share_autoencoder(slices, healthy, context)
         self.network_ = nn.ModuleDict({"autoencoder": autoencoder, "latent": self.build_latent()})
         self.fit_latent(slices, healthy, context)
         self.network_.eval()
         return self
 
-    def fit_autoencoder(self, slices: training.Slices, healthy: Packed, context: Context) -> Autoencoder:
-        """The first training; the auto-encoder ends frozen, with the scale of its latents."""
+    def share_autoencoder(self, slices: training.Slices, healthy: Packed, context: Context) -> Autoencoder:
+        """The auto-encoder, frozen, which every method with the same options has in common."""
+        options = self.autoencoder_options() | asdict(replace(self.autoencoder_schedule(), checkpoint_s=0))
+        stage = Shared("autoencoder", __name__, options | {"kl_weight": self.kl_weight})
+        learned = context.share(stage, lambda inside: self.fit_autoencoder(slices, healthy, inside))
+        autoencoder = self.build_autoencoder()
+        training.load_weights(autoencoder, learned, context.device)
+        return autoencoder.requires_grad_(False)
+
+    def fit_autoencoder(self, slices: training.Slices, healthy: Packed, context: Context) -> State:
+        """The first training: the auto-encoder's weights, and the scale of its latents."""
 
         def loss(network: Any, batch: training.Batch) -> Tensor:
             return autoencoder_loss(network, 2 * batch.image - 1, self.kl_weight)
 
-        changes = {
-            "steps": self.autoencoder_steps,
-            "batch": self.autoencoder_batch,
-            "learning_rate": self.autoencoder_learning_rate,
-            "weight_decay": 0.0,
-            "ema": 0.0,
-            "warm_up": 0,
-        }
-        schedule = training.Schedule.of(self, **changes)
-        autoencoder = self.build_autoencoder()
+        autoencoder, schedule = self.build_autoencoder(), self.autoencoder_schedule()
         training.train(autoencoder, loss, slices, healthy, context, schedule, "autoencoder")
-        autoencoder.requires_grad_(False).set_scale(slices, self.autoencoder_batch)
-        return autoencoder
+        autoencoder.set_scale(slices, self.autoencoder_batch)
+        return training.weights(autoencoder)
 
     def fit_latent(self, slices: training.Slices, healthy: Packed, context: Context) -> None:
         """The second training."""

@@ -6,6 +6,7 @@ Losses may draw from torch's and numpy's global generators: their states are kep
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
@@ -29,7 +30,7 @@ from uadbench.learning.layout import any_layout, channels_last, place, while_any
 from uadbench.learning.slices import Batch as Batch
 from uadbench.learning.slices import Packed
 from uadbench.learning.slices import Slices as Slices
-from uadbench.methods import Context, Method, State
+from uadbench.methods import Context, Method, Spent, State
 
 LOOK_EVERY = 10  # steps between looks at the losses, for each of which a GPU is waited for
 VALIDATION_SLICES = 256  # spread evenly over the healthy validation volumes
@@ -150,6 +151,7 @@ def loop(
     checkpoint = Checkpoint(context, of, parts, generator, schedule.checkpoint_s, name)
     fresh = History(finished=schedule.steps == 0)  # no step: the network as it was initialised
     history, best = checkpoint.resume(kept) or (fresh, {})
+    earlier, began = history.seconds, time.monotonic()
     with (
         context.progress.stage(name, schedule.steps) as stage,
         repeatable(tf32=True),
@@ -171,6 +173,7 @@ def loop(
                 write(history, schedule.rate(step))
                 if better and schedule.keep_best:
                     best = {key: value.detach().clone() for key, value in kept.state_dict().items()}
+            history.seconds = earlier + time.monotonic() - began
             history.finished = last or 0 < schedule.patience <= history.misses
             stage.advance(len(losses), str(history))
             losses = []
@@ -179,6 +182,7 @@ def loop(
     if best:
         kept.load_state_dict(best)
     checkpoint.save(history, {})
+    context.spent[name] = Spent(history.seconds, earlier)
     return history
 
 

@@ -58,6 +58,10 @@ class Paths:
         """The folder of a fit: its state, facts, checkpoints and logs."""
         return self.runs / "fits" / fit_hash
 
+    def stage(self, stage_hash: str) -> Path:
+        """The folder of a training that several methods share: as that of a fit."""
+        return self.runs / "stages" / stage_hash
+
     def lock(self, work: str) -> Path:
         """The lock of a piece of work that is done once under `runs`."""
         return self.runs / "locks" / work

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from uadbench import __version__
+from uadbench.experiment.facts import Stage
 from uadbench.experiment.record import RunRecord, plain
 from uadbench.report import cost, formats, names, references
 from uadbench.report.leaderboard import Row, Table
@@ -203,9 +204,15 @@ def _splits(first: RunRecord) -> list[object]:
     ]
 
 
+def _time(stage: str, took: Stage) -> str:
+    """What a stage took, and in brackets each of its trainings."""
+    parts = [f"{name} {cost.show_digits(seconds)}" for name, seconds in (took.trainings or {}).items()]
+    return f"{stage} {cost.show_digits(took.seconds)} s" + (f" ({', '.join(parts)})" if parts else "")
+
+
 def _run(record: RunRecord) -> Node:
     changed = " (with changes)" if record.code.get("changed") else ""
-    times = ", ".join(f"{stage} {cost.show_digits(own.seconds)} s" for stage, own in record.timing.items())
+    times = ", ".join(_time(stage, own) for stage, own in record.timing.items())
     return facts(
         [
             ("seed", str(record.seed)),
