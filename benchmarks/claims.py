@@ -29,12 +29,6 @@ PROFILE = "baur5"
 CLAIMED = "glioma"
 
 
-def untrained(name: str, preset: str) -> dict[str, str]:
-    """Options that leave a row's networks as they were born; none where it has no training steps."""
-    options = methods.parameters(methods.build(name, preset), "fit")
-    return {option: "0" for option in options if option == "steps" or option.endswith("_steps")}
-
-
 def ap(made: RunRecord, kind: str) -> float:
     """Pooled AP over the scans with lesions of one kind."""
     return made.summary.profiles[PROFILE].kinds[kind].ap or 0.0
@@ -65,7 +59,7 @@ def lines(runtime: Runtime, preset: str, names: list[str], control_results: Path
     for name in names:
         made = run(RunConfig(method=name, dataset="phantom", preset=preset), runtime).record
         figures = [f"{ap(made, kind):.3f}" for kind in KINDS]
-        settings = untrained(name, preset) if method_card(name).trained else {}
+        settings = methods.without_training(methods.build(name, preset)) if method_card(name).trained else {}
         if settings:
             config = RunConfig(method=name, dataset="phantom", preset=preset, settings=settings)
             born = run(config, controls).record

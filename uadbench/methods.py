@@ -231,6 +231,11 @@ def options(method: type[Method] | Method) -> dict[str, "Field[Any]"]:
     return {f.name: f for f in fields(method)}
 
 
+def without_training(method: Method) -> dict[str, str]:
+    """Settings that leave a method's networks as they were born; none where it has no training steps."""
+    return {key: "0" for key in options(method) if hints(type(method))[key] == ranges.Steps}
+
+
 def _parse(kind: type[Method], key: str, text: str) -> Any:
     """The value of a `--set key=text`; what is no value is left as it is, for `_value` to refuse."""
     if key not in options(kind) or str in (wanted := hints(kind)[key], *typing.get_args(wanted)):
