@@ -10,7 +10,7 @@ not measured again. The questions are in methods/dal_r/PREREGISTRATION.md.
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -51,7 +51,7 @@ GRID, PROFILE = "g48", PROFILES["baur5"]
 Maps = Sequence[NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """A method with options, or the sum of the scores of two other rows."""
 
@@ -59,6 +59,7 @@ class Row:
     settings: Mapping[str, str] = field(default_factory=dict)
     sum_of: tuple[str, ...] = ()
     seeded: bool = True  # whether a seed changes anything
+    moved: bool = False  # the atlas is moved to each scan
 
 
 DESIGN = "dal_r"
@@ -86,6 +87,7 @@ CHOICES = {
     "seen anatomy painted": Row(settings={"painted": "seen"}),
     "atlas painted": Row(settings={"painted": "atlas"}),
     "likelihood ratio": Row(settings={"score_kind": "ratio"}),
+    "atlas moved to the scan": Row(moved=True),
     "towards water": Row(settings={"score_kind": "water"}),
     "dae, zres": Row("dae", {"score_kind": "zres"}),
     "dal_r + dae": Row(sum_of=(DESIGN, "dae, zres")),
@@ -197,7 +199,7 @@ class Laboratory:
             return [np.sum(maps, axis=0) for maps in zip(*parts, strict=True)], np.nan
         # One whose atlas is of a single contrast is given the tested one; the others learn T1 and T2.
         learned = contrast if row.method == "atlas_z" else "T1+T2"
-        method = self._method(row.method, tuple(row.settings.items()), seed, learned)
+        method = self._method(row, seed, learned)
         maps = [method.score(volume).score_map for volume in self.scans.ill[contrast]]
         if contrast not in LEARNED or not hasattr(method, "reconstruct"):
             return maps, np.nan
@@ -207,10 +209,14 @@ class Laboratory:
         )
 
     @lru_cache(maxsize=2)  # noqa: B019  # one laboratory for the whole program
-    def _method(self, name: str, settings: tuple[tuple[str, str], ...], seed: int, learned: str) -> Method:
+    def _method(self, row: Row, seed: int, learned: str) -> Method:
         """A method that is ready to score; where it is another only in its score, nothing is learned."""
-        method: Method = methods.build(name, self.preset, {**dict(settings), "grid": GRID})
-        fit = [name, methods.parameters(method, "fit"), seed, learned]
+        method: Method = methods.build(row.method, self.preset, {**row.settings, "grid": GRID})
+        if row.moved:
+            from deformed import Deformed  # type: ignore[import-not-found]
+
+            method = Deformed(**methods.parameters(method))
+        fit = [row.method, methods.parameters(method, "fit"), seed, learned]
         folder = self.folder / "fits" / sha256_json(fit)[:16]
         context, state = Context(seed=seed, folder=folder), folder / "state.npz"
         seed_everything(seed)
@@ -223,10 +229,10 @@ class Laboratory:
         return method.calibrate(self.scans.calibration, context)
 
 
-def table(lab: Laboratory, seeds: int) -> str:
-    """AP of every row with its interval, and the healthy residual on T1 and T2."""
+def table(lab: Laboratory, names: Iterable[str], seeds: int) -> str:
+    """AP of these rows with its interval, and the healthy residual on T1 and T2."""
     lines = ["| row | " + " | ".join(CONTRASTS) + " | mean | healthy L1 T1 | T2 |", "|---|" + "---:|" * 7]
-    for name in lab.rows:
+    for name in names:
         print(f"measuring {name}", flush=True)
         found = [lab.ap(name, contrast, seeds) for contrast in CONTRASTS]
         cells = [_shown(interval(ap)) for ap in found] + [f"{np.mean([ap.value for ap in found]):.3f}"]
@@ -263,15 +269,18 @@ def main() -> None:
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--people", type=int, default=phantom.SEED)
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--only", action="append", help="a row beside the design; repeatable")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     paths = Paths.default()
-    rows = CHOICES if asked.rows == "choices" else CONTROLS
+    every = CHOICES if asked.rows == "choices" else CONTROLS
+    rows = {name: every[name] for name in (DESIGN, *asked.only)} if asked.only else every
     scans = Scans(paths, asked.people, asked.every)
-    lab = Laboratory(scans, rows, paths.runs / "dal_r", asked.preset)
-    pairs = [(DESIGN, name) for name in rows if name != DESIGN] + [(EDGES, NOTHING), (EDGES, DESIGN)]
-    text = f"{table(lab, asked.seeds)}\n\n{contrasts_between(lab, pairs, asked.seeds)}\n"
+    lab = Laboratory(scans, every, paths.runs / "dal_r", asked.preset)
+    pairs = [(DESIGN, name) for name in rows if name != DESIGN]
+    pairs += [(EDGES, name) for name in (NOTHING, DESIGN) if EDGES in rows]
+    text = f"{table(lab, rows, asked.seeds)}\n\n{contrasts_between(lab, pairs, asked.seeds)}\n"
     print(text)
     if asked.output:
         asked.output.write_text(text, encoding="utf-8")

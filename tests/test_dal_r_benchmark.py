@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
 from uadbench.evaluation.pieces import Pieces
+from uadbench.learning.tissues import tissue_prior
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "dal_r.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="only a checkout has the benchmarks")
@@ -55,10 +58,10 @@ def laboratory(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         def score(self, volume: Any) -> Any:
             return SimpleNamespace(score_map=self.sign * rising)
 
-    def method(self: Any, name: str, settings: Any, seed: int, learned: str) -> Method:
+    def method(self: Any, row: Any, seed: int, learned: str) -> Method:
         assert learned == "T1+T2"
-        asked.append(f"{name} {seed}")
-        return Method(name)
+        asked.append(f"{row.method} {seed}")
+        return Method(row.method)
 
     monkeypatch.setattr(script.Laboratory, "_method", method)
     scans = Measured(ill={contrast: range(8) for contrast in script.CONTRASTS})
@@ -82,9 +85,32 @@ def test_differences_are_of_the_same_subjects_and_say_how_many_contrasts_pass(
     better, worse = text.splitlines()[2:]
     assert better.endswith("| 4 of 4 |")
     assert worse.endswith("| 0 of 4 |")
-    assert "| finds | 1.000 [1.000, 1.000] |" in script.table(laboratory, 1)
+    assert "| finds | 1.000 [1.000, 1.000] |" in script.table(laboratory, laboratory.rows, 1)
 
 
 def test_the_sum_of_two_rows_is_that_of_their_scores(laboratory: Any) -> None:
     """One that finds everything and its opposite add up to a constant, whose AP is the prevalence."""
     assert laboratory.ap("both", "T1", 1).value == pytest.approx(0.1, abs=1e-3)
+
+
+def test_an_atlas_that_is_moved_to_a_scan_fits_it_better() -> None:
+    """The scan is the atlas itself, wider and shifted by two voxels."""
+    spec = importlib.util.spec_from_file_location("benchmark_deformed", SCRIPT.with_name("deformed.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    atlas = tissue_prior("g48")
+    maps = atlas.movedim(1, 0)[None]
+    way = torch.eye(3, 4)[None].clone()
+    way[0, 0, 3], way[0, 1, 1] = 0.08, 1.05
+    grid = functional.affine_grid(way, [1, 1, *maps.shape[2:]], align_corners=True)
+    true = functional.grid_sample(maps, grid, align_corners=True)[0]
+    brain, code = true[0] < 0.5, torch.tensor([[0.2, 0.5, 0.8], [0.05, 0.05, 0.05]])
+    image = (true[1:] * code[0][:, None, None, None]).sum(0)
+
+    def apart(one: torch.Tensor) -> float:
+        return float((one.movedim(1, 0)[1:] - true[1:])[:, brain].abs().mean())
+
+    assert apart(module.moved(atlas, image, brain, code, 4.0)) < apart(atlas) / 2
