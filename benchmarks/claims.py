@@ -2,8 +2,8 @@
 
 python benchmarks/claims.py [--preset demo] [--method ae] [--output results/claims/phantom-demo.md]
 
-Runs what is not done yet: every row into --results, and the learned ones once more with all their training
-steps set to 0 into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects
+Runs what is not done yet: every row into --results, and those with a network once more without a step of
+training into --untrained. The claim of a row is that the paired 95 % bootstrap interval over subjects
 of the difference in AP lies above 0, against both: of all lesions, as the mark `?` of a table asks, and of
 glioma-like ones alone, of which the phantom has so few scans that their interval may reach 1.
 """
@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from uadbench import methods
-from uadbench.cards import method_card
 from uadbench.evaluation.uncertainty import Interval, difference_in_ap
 from uadbench.experiment import pieces_file
 from uadbench.experiment.config import RunConfig, Runtime
@@ -60,9 +59,8 @@ def lines(runtime: Runtime, preset: str, names: list[str], control_results: Path
     found: list[tuple[float, str]] = []
     for name in names:
         made = run(RunConfig(method=name, dataset="phantom", preset=preset), runtime).record
-        settings = methods.without_training(methods.build(name, preset)) if method_card(name).trained else {}
-        config = RunConfig(method=name, dataset="phantom", preset=preset, settings=settings)
-        born = run(config, controls).record if settings else None
+        config = RunConfig(method=name, dataset="phantom", preset=preset, untrained=True)
+        born = run(config, controls).record if methods.training_steps(methods.load(name)) else None
         cells = [f"{ap(made, kind):.3f}" for kind in KINDS] + [f"{ap(born, CLAIMED):.3f}" if born else ""]
         for kind in (None, CLAIMED):
             cells.append(said(gain(made, chance, (here, here), kind)))

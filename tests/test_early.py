@@ -35,8 +35,8 @@ CELL = RunConfig(method="vae", dataset="balls", preset="ci")
         ({"split": "hsah"}, "no split 'hsah'; did you mean 'hash'"),
         ({"preset": "dmo"}, "no preset 'dmo'; did you mean 'demo'"),
         (
-            {"settings": {"steps": "-1"}},
-            "steps of vae expects a whole number from 0 up to 100,000,000, got -1",
+            {"settings": {"steps": "0"}},
+            "steps of vae expects a whole number from 1 up to 100,000,000, got 0",
         ),
         ({"settings": {"latent_dim": "-3"}}, "latent_dim of vae expects a whole number from 1 up to 16,384"),
         (

@@ -19,6 +19,7 @@ from uadbench import methods
 from uadbench.catalog import PLUGINS_VARIABLE
 from uadbench.data.volumes import Volume
 from uadbench.experiment import record
+from uadbench.experiment.check_record import check_record
 from uadbench.experiment.config import RunConfig, Runtime, resolve_run
 from uadbench.experiment.record import CIRCUMSTANCES, RunRecord, plain
 from uadbench.experiment.run import evaluate_again, run, run_recording_failure
@@ -100,6 +101,18 @@ def test_rows_that_differ_in_score_options_share_one_fit(runtime: Runtime) -> No
     assert bright.score_hash != dark.score_hash
     assert (bright.variant, dark.variant) == ("ci", "ci,sign=-1.0")
     assert len(list((runtime.paths.runs / "fits").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_record_of_untrained_networks_says_so_and_can_be_asked_for_again(runtime: Runtime) -> None:
+    config = replace(CELL, method="vae", untrained=True)
+    made = run(config, runtime)
+    assert (made.record.parameters["steps"], made.record.variant) == (0, "ci,steps=0")
+    again = RunConfig.of(made.record)
+    assert (again.untrained, again.settings) == (True, {})
+    assert run(again, runtime).reused
+    assert evaluate_again(made.path, runtime).record.summary == made.record.summary
+    assert not check_record(made.path).wrong
 
 
 @pytest.mark.usefixtures("finished")

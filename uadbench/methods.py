@@ -194,9 +194,13 @@ def names() -> list[str]:
     return method_names()
 
 
-def build(row: str | MethodCard, preset: str, settings: Mapping[str, str] = {}) -> Method:
+def build(
+    row: str | MethodCard, preset: str, settings: Mapping[str, str] = {}, untrained: bool = False
+) -> Method:
     """A method with the values of a preset and, over them, settings given as text (`--set`).
 
+    With `untrained` it has no step of training, which no setting can ask for: its networks stay as they were
+    born, and show what training buys.
     Each value is held against its option's range, and all of them against each other: what cannot be
     carried out is a UserError here, before anything is prepared.
     """
@@ -208,6 +212,8 @@ def build(row: str | MethodCard, preset: str, settings: Mapping[str, str] = {}) 
         for key, value in card.preset[preset].items()
     }
     values |= {key: _value(kind, name, key, _parse(kind, key, text), text) for key, text in settings.items()}
+    if untrained:
+        values |= dict.fromkeys(training_steps(kind), 0)
     method = kind(**values)
     if settings:
         try:
@@ -231,9 +237,9 @@ def options(method: type[Method] | Method) -> dict[str, "Field[Any]"]:
     return {f.name: f for f in fields(method)}
 
 
-def without_training(method: Method) -> dict[str, str]:
-    """Settings that leave a method's networks as they were born; none where it has no training steps."""
-    return {key: "0" for key in options(method) if hints(type(method))[key] == ranges.Steps}
+def training_steps(kind: type[Method]) -> list[str]:
+    """The options that say how many steps a network is trained for; none where no network is."""
+    return [key for key in options(kind) if hints(kind)[key] in (ranges.Steps, ranges.MoreSteps)]
 
 
 def _parse(kind: type[Method], key: str, text: str) -> Any:

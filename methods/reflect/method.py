@@ -13,7 +13,7 @@ from uadbench.learning.autoencoder_kl import smoothed
 from uadbench.learning.latent import LatentMethod, Packed
 from uadbench.methods import Context, fit_option, score_option
 from uadbench.methods.reflect.shapes import corrupt
-from uadbench.system.ranges import Rate, Size, Smoothing, Steps
+from uadbench.system.ranges import MoreSteps, Rate, Size, Smoothing
 
 LARGEST = 0.4  # difference, of images in [-1, 1] and of latents, beyond which the score does not rise
 TIMES = 999.0  # what the network is told for time 1
@@ -44,7 +44,7 @@ def euler(velocity: Any, start: Tensor, steps: int) -> Tensor:
 class Reflect(LatentMethod):
     """Learns the way from latents that were spoilt here and there to healthy ones, as straight as can be."""
 
-    reflow_steps: Steps = fit_option(
+    reflow_steps: MoreSteps = fit_option(
         10_000,
         "training steps of a second flow, which takes the first one's ways in one step; this suite's choice",
     )

@@ -122,7 +122,7 @@ def _variant(made: RunRecord) -> Iterator[str]:
     card, cards = method_card(made.method), [dataset_card(n) for n in (made.test, made.train) if n]
     try:
         config = RunConfig.of(made)
-        method = methods.build(card, config.preset, config.settings)
+        method = methods.build(card, config.preset, config.settings, config.untrained)
     except UserError as error:
         yield str(error)
         return

@@ -44,10 +44,14 @@ class RunConfig:
     precision: str = "float32"
     preparation: Options = DEFAULTS
     split: str = splits.RULES[0]
+    untrained: bool = False  # the networks stay as they were born
 
     @classmethod
     def of(cls, record: RunRecord) -> "RunConfig":
         """What asks for a record's run again."""
+        steps = methods.training_steps(methods.load(record.method))
+        untrained = bool(steps) and not any(record.parameters.get(key) for key in steps)
+        settings = find_settings(record.method, record.preset, record.parameters)
         return cls(
             method=record.method,
             dataset=record.test,
@@ -56,12 +60,13 @@ class RunConfig:
             train_contrasts=tuple(record.train_contrasts),
             preset=record.preset,
             seed=record.seed,
-            settings=find_settings(record.method, record.preset, record.parameters),
+            settings={k: v for k, v in settings.items() if not (untrained and k in steps)},
             limit=record.limit,
             protocol=record.protocol,
             precision=record.precision,
             preparation=Options(**record.preparation.options),  # type: ignore[arg-type]
             split=record.split.asked,
+            untrained=untrained,
         )
 
 
@@ -135,7 +140,7 @@ def resolve_run(config: RunConfig, runtime: Runtime, known: dict[str, Found] | N
     card = method_card(config.method)
     catalog.forget_changed("methods", card.folder)  # not later: a run's code is that of its start
     _check_options(config)
-    method = methods.build(card, config.preset, config.settings)
+    method = methods.build(card, config.preset, config.settings, config.untrained)
     if method.grid != EVALUATION or methods.options(method)["grid"].default != EVALUATION:
         find_grid(method.grid)  # refuses one that is not there
     test_card = dataset_card(config.dataset)

@@ -11,7 +11,9 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-Steps = Annotated[int, Meta(ge=0, le=100_000_000)]  # of training; 0: the network stays as it was born
+TRAINING = "steps of training"  # the title by which these options are known; equal ranges are equal types
+Steps = Annotated[int, Meta(ge=1, le=100_000_000, title=TRAINING)]
+MoreSteps = Annotated[int, Meta(ge=0, le=100_000_000, title=TRAINING)]  # of a training that 0 leaves out
 Every = Annotated[int, Meta(ge=1, le=100_000_000)]  # after so many steps again
 Size = Annotated[int, Meta(ge=1, le=16_384)]  # of a batch, a code, a patch, a bank
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]  # where 0 stands for none
