@@ -63,7 +63,7 @@ def lines(runtime: Runtime, preset: str, names: list[str], control_results: Path
         born = run(config, controls).record if methods.training_steps(methods.load(name)) else None
         cells = [f"{ap(made, kind):.3f}" for kind in KINDS] + [f"{ap(born, CLAIMED):.3f}" if born else ""]
         for kind in (None, CLAIMED):
-            cells.append(said(gain(made, chance, (here, here), kind)))
+            cells.append(said(gain(made, chance, (here, here), kind)) if name != "random" else "")
             cells.append(said(gain(made, born, (here, there), kind)) if born else "")
         cells += [f"{made.timing[stage].seconds:.0f}" for stage in ("fit", "score")]
         found.append((ap(made, CLAIMED), "| " + " | ".join([name, *cells]) + " |"))
