@@ -58,6 +58,8 @@ class Shared:
     name: str
     module: str  # whose code, with all that it imports, decides what is learned
     options: Mapping[str, Any]
+    state: Callable[[Any], State]  # what a network has learned
+    load: Callable[[State], Any]  # a network that has learned it
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,17 @@ class Context:
     folder: Path = Path()  # for checkpoints and logs
     progress: Progress = field(default_factory=Silent)
     spent: dict[str, Spent] = field(default_factory=dict)  # on each training of this fit, by its name
-    keep: "Callable[[Context, Shared, Callable[[Context], State]], State] | None" = None  # of the harness
+    keep: "Callable[[Context, Shared, Callable[[Context], Any]], Any] | None" = None  # of the harness
 
-    def share(self, stage: Shared, train: "Callable[[Context], State]") -> State:
-        """What `train` learns, or what it learned when another method asked for the same.
+    def share(self, stage: Shared, train: "Callable[[Context], Any]") -> Any:
+        """The network that `train` makes and trains, or what it was when another method asked for the same.
 
         Global generators are seeded before it and after it: what follows draws the same numbers either way.
         """
         environment.seed_everything(environment.stage_seed(self.seed, stage.name))
-        state = self.keep(self, stage, train) if self.keep else train(self)
+        network = self.keep(self, stage, train) if self.keep else train(self)
         environment.seed_everything(environment.stage_seed(self.seed, f"after {stage.name}"))
-        return state
+        return network
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _fit(work: Work) -> Made:
     if nearest:
         logger.info("a fit of %s is there that differs in %s: fitted again", work.name, nearest)
 
-    def keep(context: Context, stage: Shared, train: Callable[[Context], State]) -> State:
+    def keep(context: Context, stage: Shared, train: Callable[[Context], Any]) -> Any:
         return _share(work, context, stage, train)
 
     method = resolved.method
@@ -101,23 +101,25 @@ def _fit(work: Work) -> Made:
     }
 
 
-def _share(work: Work, context: Context, stage: Shared, train: Callable[[Context], State]) -> State:
-    """What a training learned that several methods share, of the same volumes, code and options."""
+def _share(work: Work, context: Context, stage: Shared, train: Callable[[Context], Any]) -> Any:
+    """The network of a training that several methods share, of the same volumes, code and options."""
     asked = identity.stage_identity(work.resolved, work.cohort, stage)
     folder = work.runtime.paths.stage(sha256_json(asked))
     folder.mkdir(parents=True, exist_ok=True)
-    inside = replace(context, folder=folder, spent={})
+    inside, trained = replace(context, folder=folder, spent={}), list[Any]()
 
     def make() -> Made:
-        learned = train(inside)
-        return learned, {"seconds": inside.spent[stage.name].seconds, "identity": asked}
+        trained.append(train(inside))
+        facts = {"seconds": inside.spent[stage.name].seconds, "identity": asked}
+        return stage.state(trained[0]), facts
 
     facts = _once(folder, work.redo, make)
-    if not inside.spent:
-        logger.info("%s: the %s is there already, from another fit", work.name, stage.name)
     found = Spent(facts["seconds"], facts["seconds"])
     context.spent[stage.name] = inside.spent.get(stage.name, found)
-    return _read_state(folder)
+    if trained:
+        return trained[0]
+    logger.info("%s: the %s is there already, from another fit", work.name, stage.name)
+    return stage.load(_read_state(folder))
 
 
 def _drop(checkpoints: Iterable[Path]) -> None:

@@ -156,15 +156,20 @@ class LatentMethod(NetworkReconstruction):
 
     def share_autoencoder(self, slices: training.Slices, healthy: Packed, context: Context) -> Autoencoder:
         """The auto-encoder, frozen, which every method with the same options has in common."""
-        options = self.autoencoder_options() | asdict(replace(self.autoencoder_schedule(), checkpoint_s=0))
-        stage = Shared("autoencoder", __name__, options | {"kl_weight": self.kl_weight})
-        learned = context.share(stage, lambda inside: self.fit_autoencoder(slices, healthy, inside))
-        autoencoder = self.build_autoencoder()
-        training.load_weights(autoencoder, learned, context.device)
-        return autoencoder.requires_grad_(False)
 
-    def fit_autoencoder(self, slices: training.Slices, healthy: Packed, context: Context) -> State:
-        """The first training: the auto-encoder's weights, and the scale of its latents."""
+        def load(learned: State) -> Autoencoder:
+            autoencoder = self.build_autoencoder()
+            training.load_weights(autoencoder, learned, context.device)
+            return autoencoder
+
+        options = self.autoencoder_options() | asdict(replace(self.autoencoder_schedule(), checkpoint_s=0))
+        options["kl_weight"] = self.kl_weight
+        stage = Shared("autoencoder", __name__, options, training.weights, load)
+        autoencoder = context.share(stage, lambda inside: self.fit_autoencoder(slices, healthy, inside))
+        return autoencoder.requires_grad_(False)  # type: ignore[no-any-return]
+
+    def fit_autoencoder(self, slices: training.Slices, healthy: Packed, context: Context) -> Autoencoder:
+        """The first training: the auto-encoder, with the scale of its latents."""
 
         def loss(network: Any, batch: training.Batch) -> Tensor:
             return autoencoder_loss(network, 2 * batch.image - 1, self.kl_weight)
@@ -172,7 +177,7 @@ class LatentMethod(NetworkReconstruction):
         autoencoder, schedule = self.build_autoencoder(), self.autoencoder_schedule()
         training.train(autoencoder, loss, slices, healthy, context, schedule, "autoencoder")
         autoencoder.set_scale(slices, self.autoencoder_batch)
-        return training.weights(autoencoder)
+        return autoencoder
 
     def fit_latent(self, slices: training.Slices, healthy: Packed, context: Context) -> None:
         """The second training."""
