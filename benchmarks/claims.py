@@ -19,6 +19,7 @@ from uadbench.experiment import pieces_file
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.record import RunRecord, Stored
 from uadbench.experiment.run import run
+from uadbench.protocol import METRIC_VERSION
 from uadbench.system.environment import resolve_device
 from uadbench.system.files import write_text
 from uadbench.system.paths import Paths
@@ -96,8 +97,8 @@ def main() -> None:
         [
             f"# What training buys on the phantom, preset `{options.preset}`",
             "",
-            f"AP over all voxels after `{PROFILE}`, by the kind of lesion; then AP of glioma-like lesions of "
-            "the same row without a step of training, and the differences in AP to random scores and to "
+            f"Metric version {METRIC_VERSION}, one seed. AP over all voxels after `{PROFILE}`, by the kind "
+            "of lesion; then AP of glioma-like lesions of the same row without a step of training, and the differences in AP to random scores and to "
             "that, of all lesions and of glioma-like ones, with paired 95 % bootstrap intervals over "
             "subjects. Ranks on the phantom are no evidence about brains: the atlas methods and `dal_r` "
             "share its priors.",
