@@ -98,10 +98,10 @@ def main() -> None:
             f"# What training buys on the phantom, preset `{options.preset}`",
             "",
             f"Metric version {METRIC_VERSION}, one seed. AP over all voxels after `{PROFILE}`, by the kind "
-            "of lesion; then AP of glioma-like lesions of the same row without a step of training, and the differences in AP to random scores and to "
-            "that, of all lesions and of glioma-like ones, with paired 95 % bootstrap intervals over "
-            "subjects. Ranks on the phantom are no evidence about brains: the atlas methods and `dal_r` "
-            "share its priors.",
+            "of lesion; then AP of glioma-like lesions of the same row without a step of training, and the "
+            "differences in AP to random scores and to that, of all lesions and of glioma-like ones, with "
+            "paired 95 % bootstrap intervals over subjects. Ranks on the phantom are no evidence about "
+            "brains: the atlas methods and `dal_r` share its priors.",
             "",
             "| " + " | ".join(header) + " |",
             "| --- " + "| ---: " * (len(header) - 1) + "|",
