@@ -51,7 +51,7 @@ GRID, PROFILE = "g48", PROFILES["baur5"]
 Maps = Sequence[NDArray[np.float32]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # a row is itself: its settings cannot be hashed
 class Row:
     """A method with options, or the sum of the scores of two other rows."""
 

@@ -13,7 +13,7 @@ BITS = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)  # of the eight voxels arou
 
 
 def _codes(mask: Mask, start: NDArray[np.intp], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Which of the eight voxels around each corner are in a mask, each with its bit; 0 and 255: no surface.
+    """Which of the eight voxels around each corner are in a mask, each with its bit; 0: no surface.
 
     On an array of this shape, whose first corner is the first one of voxel `start`; what of it lies outside
     the box around the mask is 0.
