@@ -1,6 +1,7 @@
 """The training loop: repeatable, resumable, ends where it should."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,26 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(
     resumed, same_history = run(volumes, tmp_path / "broken", schedule)
     np.testing.assert_equal(resumed, unbroken)
     assert same_history == history
+
+
+def test_a_resumed_training_states_the_time_of_the_process_before(
+    volumes: tuple[Volumes, Volumes], tmp_path: Path
+) -> None:
+    done = 0
+
+    def slow(network: nn.Module, batch: Batch) -> Tensor:
+        nonlocal done
+        done += network.training
+        if done > 3:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+        return loss(network, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(volumes, tmp_path, loss=slow)
+    context = Context(folder=tmp_path)
+    training.train(Blur(), loss, *volumes, context, SCHEDULE)
+    assert context.spent["training"].seconds > context.spent["training"].earlier >= 0.1
 
 
 def test_a_finished_training_is_not_done_again(volumes: tuple[Volumes, Volumes], tmp_path: Path) -> None:
