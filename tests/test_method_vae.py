@@ -172,6 +172,6 @@ def test_the_score_is_what_restoration_changes(toy: Callable[..., list[Prepared]
 
 
 def test_restoration_shares_the_fit_of_the_vae() -> None:
-    for preset in ("ci", "demo", "small", "paper"):
+    for preset in ("ci", "demo", "cpu", "small", "paper"):
         rows = [methods.build(name, preset) for name in ("vae", "vae_restoration")]
         assert methods.parameters(rows[0], "fit") == methods.parameters(rows[1], "fit")

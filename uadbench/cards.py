@@ -15,7 +15,7 @@ from uadbench import catalog
 from uadbench.system import toml
 from uadbench.system.errors import UserError, check_known, unknown
 
-Preset = Literal["ci", "demo", "small", "paper"]
+Preset = Literal["ci", "demo", "cpu", "small", "paper"]
 Family = Literal[
     "baseline", "AE", "VAE", "GAN", "diffusion", "disentangled", "restoration", "feature", "transformer"
 ]
@@ -27,6 +27,7 @@ Population = Literal["volunteers", "patients", "implanted", "synthetic"]  # of w
 # pixels: slices without geometry, in no space at all.
 Space = Literal["native", "co-registered", "SRI24", "Talairach", "MNI152", "pixels"]
 PRESETS: tuple[str, ...] = get_args(Preset)
+BASES = {"cpu": "demo"}  # a preset whose table says in what it differs from another's
 FAMILIES: tuple[str, ...] = get_args(Family)
 AXES = {"L": "R", "P": "A", "I": "S"}  # direction -> its opposite, by which the axis is named
 # Post-processing profiles that every record has; by which of them a test set's table ranks its card says
@@ -217,8 +218,9 @@ def _read_methods(path: Path, changed_ns: int, size: int) -> dict[str, MethodCar
 def _row(facts: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of one row of a folder: the folder's, and over them the row's own."""
     chosen = own.get("set", {})
+    shared, apart = facts.get("preset", {}), own.get("preset", {})
     presets = {
-        preset: facts.get("preset", {}).get(preset, {}) | chosen | own.get("preset", {}).get(preset, {})
+        preset: shared.get(BASES.get(preset), {}) | shared.get(preset, {}) | chosen | apart.get(preset, {})
         for preset in PRESETS
     }
     smoke = facts.get("smoke", {}) | chosen | own.get("smoke", {})

@@ -72,4 +72,4 @@ def settings(ctx: typer.Context, incomplete: str) -> list[str]:
     return _beginning([f"{name}=" for name in found], incomplete)
 
 
-presets = one_of("ci", "demo", "small", "paper")
+presets = one_of("ci", "demo", "cpu", "small", "paper")

@@ -60,7 +60,8 @@ DatasetOrFolder = Annotated[
 Preset = Annotated[
     str,
     typer.Option(
-        help="ci, demo (2 CPU cores, minutes), small (one GPU) or paper.", autocompletion=complete.presets
+        help="ci, demo (two cores, minutes), cpu (20 of them), small (one GPU) or paper.",
+        autocompletion=complete.presets,
     ),
 ]
 OnlyDataset = Annotated[
