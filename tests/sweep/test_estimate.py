@@ -119,3 +119,8 @@ def test_side_files_of_a_cell_that_are_damaged_say_nothing(runtime: Runtime, tex
     how = standing(task)
     assert how.kind == "failed"
     assert how.note.startswith(f"{record.failure_path(task.path)} does not say why the run failed")
+
+
+def test_every_preset_has_a_bound() -> None:
+    """A sweep of a preset without one would end in a KeyError before its first job."""
+    assert set(estimate.BY_PRESET) == set(cards.PRESETS)

@@ -21,6 +21,7 @@ from uadbench.system.paths import Paths
 BY_PRESET: Mapping[str, Mapping[str, float]] = {
     "ci": {"minutes": 5, "memory_gb": 2, "gpus": 0},
     "demo": {"minutes": 30, "memory_gb": 3, "gpus": 0},
+    "cpu": {"minutes": 90, "memory_gb": 4, "gpus": 0},
     "small": {"minutes": 240, "memory_gb": 12, "gpus": 1},
     "paper": {"minutes": 1440, "memory_gb": 24, "gpus": 1},
 }
