@@ -97,7 +97,7 @@ throughput: .venv/ready
 # Run again until it says that nothing is left: each call ends within ten minutes and takes up what was stopped.
 # `make throughput THROUGHPUT="--device cuda --preset small"` measures how fast each method is there.
 gpu: .venv/ready
-	UADBENCH_RUNS=runs/gpu UADBENCH_PHANTOM_HEALTHY=200 $(BIN)/uadbench sweep benchmarks/sweeps/gpu.toml --for-minutes 9 $(GPU)
+	UADBENCH_RUNS=runs/gpu UADBENCH_PHANTOM_HEALTHY=200 $(BIN)/uadbench sweep results/sweeps/gpu.toml --for-minutes 9 $(GPU)
 
 records: .venv/ready
 	UADBENCH_RUNS=runs/records $(BIN)/uadbench run $(addprefix --method ,$(ALL_METHODS)) --dataset phantom --preset demo --force
@@ -126,7 +126,7 @@ ROOTS = $(call root,ixi,ixi* IXI*) $(call root,mslub,mslub* MSLUB*) $(call root,
 	$(call root,brats13,brats13* brats*2013* BraTS*2013* BRATS*2013*) \
 	$(call root,labelmaps,labelmaps* training_label_maps*)
 real: .venv/ready
-	-UADBENCH_RUNS=runs/real $(BIN)/uadbench sweep benchmarks/sweeps/real.toml --results $(RESULTS) $(ROOTS) $(REAL)
+	-UADBENCH_RUNS=runs/real $(BIN)/uadbench sweep results/sweeps/samples.toml --results $(RESULTS) $(ROOTS) $(REAL)
 	$(BIN)/uadbench leaderboard --results $(RESULTS) --format markdown --output $(RESULTS)/LEADERBOARD.md
 	cat $(RESULTS)/LEADERBOARD.md
 

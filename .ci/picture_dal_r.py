@@ -1,6 +1,11 @@
-"""Draw docs/dal_r.png: what dal_r sees, restores and paints in simulated patients, and where it fails."""
+"""Draw what dal_r sees, restores and paints, and where it fails: docs/dal_r.png, of simulated patients.
+
+python .ci/picture_dal_r.py [dal_r_real.png]
+"""
 
 import io
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +22,80 @@ from uadbench.experiment.run import fit_run
 from uadbench.methods.dal_r import model, variants
 from uadbench.system.progress import Silent
 
-PICTURE = Path(__file__).resolve().parent.parent / "docs/dal_r.png"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 DOTS, COLOURS = 64, 96  # per inch, and of the picture: the file stays small
-LEARNED = ("T1", "T2")
-# A contrast and a kind of lesion for each line.
-SHOWN = (("T1", "glioma"), ("FLAIR", "ms"), ("PD", "stroke"), ("FLAIR", "mimic"), ("T2", "wmh"))
 TITLES = (
     "scan, lesion", "seen anatomy", "edges of it", "restored anatomy", "imaging code:\nwhite matter here",
     "pseudo-healthy", "residual", "score",
 )  # fmt: skip
 
 
-def main() -> None:
-    """Fit once, and draw for each line the patient whose lesion is the median in size of its kind."""
-    figure = Figure((1.75 * len(TITLES), 2.05 * len(SHOWN)))
-    axes = figure.subplots(len(SHOWN), len(TITLES))
-    for line, (contrast, kind) in zip(axes, SHOWN, strict=True):
-        config = RunConfig(
-            method="dal_r", dataset="phantom", contrast=contrast, train_contrasts=LEARNED, preset="demo"
-        )
-        resolved, cohort = fit_run(config, Runtime(find_paths(), Silent()))
-        scans = [s for s in cohort.model["lesion-test"] if s.session.lesion_kind == kind]
+@dataclass(frozen=True)
+class Line:
+    """One line of a picture: of the scans of a kind of lesion, or with a word in their names, the median one."""
+
+    title: str
+    contrast: str
+    kind: str
+    dataset: str = "phantom"
+    train: str | None = None
+    learned: tuple[str, ...] = ("T1", "T2")
+
+    def drawn(self, line: Any) -> None:
+        """Fit once, and draw."""
+        asked = RunConfig(
+            method="dal_r", dataset=self.dataset, train=self.train, contrast=self.contrast,
+            train_contrasts=self.learned, preset="demo", protocol="uad-1-2mm",
+        )  # fmt: skip
+        resolved, cohort = fit_run(asked, Runtime(find_paths(), Silent()))
+        scans = [
+            scan
+            for scan in cohort.model["lesion-test"]
+            if self.kind in (scan.session.lesion_kind, "") or self.kind in scan.session.id
+        ]
         chosen = sorted(scans, key=lambda scan: scan.lesion().sum())[len(scans) // 2]
         _draw(line, resolved.method, chosen)
-        line[0].set_ylabel(f"{contrast}, {kind}")
-    for axis, title in zip(axes[0], TITLES, strict=True):
-        axis.set_title(title, fontsize=9)
-    figure.tight_layout(pad=0.4)
-    save(figure)
+        line[0].set_ylabel(self.title)
 
 
-def save(figure: Figure) -> None:
+PICTURES = {
+    "dal_r.png": [
+        Line("T1, glioma", "T1", "glioma"),
+        Line("FLAIR, ms", "FLAIR", "ms"),
+        Line("PD, stroke", "PD", "stroke"),
+        Line("FLAIR, mimic", "FLAIR", "mimic"),
+        Line("T2, wmh", "T2", "wmh"),
+    ],
+    # Needs the sets of results/sweeps/ixi-implanted.toml, and mslub.
+    "dal_r_real.png": [
+        Line("IXI T1, 8 ml, dark", "T1", "8ml-cnr-3", "own_ixi_implanted", "ixi", ("T1",)),
+        Line("IXI T1, 8 ml, bright", "T1", "8ml-cnr3", "own_ixi_implanted", "ixi", ("T1",)),
+        Line("IXI T1, .5 ml, dark", "T1", "0.5ml-cnr-3", "own_ixi_implanted", "ixi", ("T1",)),
+        Line("MSLUB FLAIR", "FLAIR", "", "mslub", "ixi", ("T1",)),
+        Line("MSLUB T2", "T2", "", "mslub", "ixi", ("T1",)),
+    ],
+}
+
+
+def main() -> None:
+    """Draw the pictures that are named, by default that of simulated patients."""
+    for name in sys.argv[1:] or ["dal_r.png"]:
+        lines = PICTURES[name]
+        figure = Figure((1.75 * len(TITLES), 2.05 * len(lines)))
+        axes = figure.subplots(len(lines), len(TITLES))
+        for line, asked in zip(axes, lines, strict=True):
+            asked.drawn(line)
+        for axis, title in zip(axes[0], TITLES, strict=True):
+            axis.set_title(title, fontsize=9)
+        figure.tight_layout(pad=0.4)
+        save(figure, DOCS / name)
+
+
+def save(figure: Figure, picture: Path) -> None:
     """As a picture of few colours, which is a quarter of the size."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=DOTS)
-    Image.open(drawn).convert("RGB").quantize(COLOURS).save(PICTURE, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(COLOURS).save(picture, optimize=True)
 
 
 def _draw(line: Any, method: Any, scan: Prepared) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DAL_R = ROOT / "methods" / "dal_r" / "sweep.toml"
-SHIPPED = ROOT / "benchmarks" / "sweeps"
-in_a_checkout = pytest.mark.skipif(not SHIPPED.exists(), reason="only a checkout has the benchmarks")
+SHIPPED = ROOT / "results" / "sweeps"
+in_a_checkout = pytest.mark.skipif(not SHIPPED.exists(), reason="only a checkout has the sweeps")
 
 
 @in_a_checkout
@@ -41,7 +41,7 @@ def test_every_learned_method_is_run_on_a_gpu_and_all_on_the_real_pairs() -> Non
     gpu = read_description(SHIPPED / "gpu.toml").cells()
     assert {cell.method for cell in gpu} == {name for name in rows if method_card(name).trained}
     assert {(cell.dataset, cell.preset) for cell in gpu} == {("phantom", "small")}
-    real = read_description(SHIPPED / "real.toml").cells()
+    real = read_description(SHIPPED / "samples.toml").cells()
     assert {cell.method for cell in real} == rows
     pairs = {(c.train, c.dataset, c.contrast, c.train_contrasts, c.protocol) for c in real}
     assert pairs == {
