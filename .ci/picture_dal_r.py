@@ -32,7 +32,7 @@ TITLES = (
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a picture: of the scans of a kind of lesion, or with a word in their names, the median one."""
+    """One line of a picture: of the scans of a kind of lesion, or a word in their names, the median one."""
 
     title: str
     contrast: str

@@ -83,7 +83,7 @@ def committed() -> tuple[list[Table], list[tuple[Path, str]]]:
 
 
 def results(tables: Sequence[Table]) -> str:
-    """The first table: of patients where there is one, then of lesions that were implanted, then simulated."""
+    """The first table: of patients where there is one, then of implanted lesions, then of the phantom."""
     first = min(tables, key=lambda table: (table.regime == SIMULATED, table.regime == IMPLANTED))
     return "\n".join([_wrapped(" ".join(_caption(first, tables))), "", *_table(first)])
 
