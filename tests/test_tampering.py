@@ -5,6 +5,7 @@ What passes is listed by `check-record` itself (`uadbench.experiment.check_recor
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,7 @@ def test_hits_that_were_changed_are_refused(path: Path) -> None:
 
 def test_more_lesions_found_than_there_are_is_refused(path: Path) -> None:
     def more(arrays: dict[str, Any]) -> None:
-        arrays["baur5/lesions"][..., 1] = arrays["baur5/lesions"][..., 0] + 1
+        arrays["raw/lesions"][..., 1] = arrays["raw/lesions"][..., 0] + 1
 
     assert any("the lesions of" in one for one in change_pieces(path, more))
 
@@ -364,3 +365,19 @@ def test_a_forged_record_is_named_and_not_shown(results: Path, name: str) -> Non
     ((place, reason),) = found.bad
     assert place == PLACE.as_posix()
     assert "not shown: " in reason
+
+
+def test_a_profile_that_changes_nothing_is_written_once(path: Path) -> None:
+    """On voxels of 4 mm both medians are of one voxel: their counts are those of the map as it is."""
+    with zipfile.ZipFile(path.with_suffix(".npz")) as archive:
+        there = {name.partition("/")[0] for name in archive.namelist()}
+    assert there == {"raw", "details", "image-scores"}
+    read = pieces_file.read_pieces(Stored(record.read_record(path), path))
+    assert set(read.pieces) == {"raw", "median3", "baur5"}
+    assert np.array_equal(read.pieces["median3"].negatives, read.pieces["raw"].negatives)
+
+    def without_any(arrays: dict[str, Any]) -> None:
+        for name in [name for name in arrays if name.startswith("raw/")]:
+            del arrays[name]
+
+    assert change_pieces(path, without_any)

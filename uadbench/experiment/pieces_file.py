@@ -50,6 +50,8 @@ IMAGES: Members = {
     "scores": ("f", 8, "m"),
     "lengths": ("u", 4, "n"),  # how many of the scores are of each subject
 }
+# A profile that changes nothing, as a median of 3 mm on voxels of 2 mm, is not written: it is as this one.
+PLAIN = "raw"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -79,11 +81,20 @@ def write_pieces(path: Path, evaluation: "Evaluation") -> str:
     for own in groups.values():  # ids as the record writes them
         own["ids"] = np.array([visible(str(name)) for name in own["ids"]], str)
     content = packed(
-        {f"{group}/{name}": array for group, own in groups.items() for name, array in own.items()}
+        {
+            f"{group}/{name}": array
+            for group, own in groups.items()
+            if group == PLAIN or not _are_equal(own, groups.get(PLAIN, {}))
+            for name, array in own.items()
+        }
     )
     with replacing(path) as partial:
         partial.write_bytes(content)
     return sha256(content)
+
+
+def _are_equal(own: Arrays, others: Arrays) -> bool:
+    return own.keys() == others.keys() and all(np.array_equal(own[name], others[name]) for name in own)
 
 
 def packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -208,8 +219,12 @@ def _arrays(path: Path, profiles: Sequence[str], known: Mapping[str, int]) -> di
         names = archive.namelist()
         if f"{DETAILS}/ids.npy" in names:
             wanted[DETAILS] = details.MEMBERS
-        expected = {f"{group}/{name}.npy" for group, members in wanted.items() for name in members}
         found: dict[str, Arrays] = {group: {} for group in wanted}
+        there = {name.partition("/")[0] for name in names}
+        plain = [profile for profile in profiles if profile != PLAIN and profile not in there]
+        for profile in plain:
+            del wanted[profile]
+        expected = {f"{group}/{name}.npy" for group, members in wanted.items() for name in members}
         if sorted(names) != sorted(expected):
             odd = sorted(set(names) ^ expected)
             raise ValueError(f"its members are not those of the record's profiles ({', '.join(odd[:3])})")
@@ -221,7 +236,7 @@ def _arrays(path: Path, profiles: Sequence[str], known: Mapping[str, int]) -> di
             lengths = dict(known)
             for name, member in members.items():
                 found[group][name] = _member(archive, f"{group}/{name}.npy", member, lengths)
-    return found
+    return found | dict.fromkeys(plain, found.get(PLAIN, {}))
 
 
 def _member(
