@@ -56,7 +56,8 @@ def draw_response(axes: "Axes", table: Table, resamples: int) -> list[str]:
         axis.set_xticks([], minor=True)
     for axis, title in zip(grid[:, 0], titles, strict=True):
         axis.set(ylabel=title, ylim=(-0.03, 1.03) if title != "AP" else (0, None))
-    grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), handlelength=3.5)
+    # Of the figure: one of the first axes that is longer than these would push the others down.
+    grid[0, -1].get_figure().legend(loc="outside right center", handlelength=3.5)
     return _notes(table, [cell for own in measured for cells in own.values() for cell in cells])
 
 
