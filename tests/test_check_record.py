@@ -65,7 +65,8 @@ def test_equal_pieces_of_another_seed_are_remarked(results: Path) -> None:
 
 @pytest.mark.thorough
 def test_every_committed_record_is_consistent() -> None:
-    paths = record.paths_of_records(RESULTS)
+    # What is tested on a folder of the user's is checked where its card is: there is none in a checkout.
+    paths = [path for path in record.paths_of_records(RESULTS) if "-to-own_" not in str(path)]
     assert paths
     for path in paths:
         assert check_record(path).wrong == [], path
