@@ -2,9 +2,9 @@
 
 python benchmarks/recompute.py results/.../seed-0.json ...
 
-Needs the runs folder in which the maps of these records were made. Of the package's
-evaluation nothing is used: the maps are put on the grid of the prepared scans, and scikit-learn sees every voxel
-of the slices that count.
+Needs the runs folder in which the maps of these records were made. Of the package's evaluation nothing is
+used: the maps are put on the grid of the prepared scans, and scikit-learn sees every voxel of the slices that
+count.
 """
 
 import argparse
