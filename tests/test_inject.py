@@ -33,6 +33,7 @@ from uadbench.implant.lesion import Host, Implant, Region, _add, soften
 from uadbench.implant.order import Order
 from uadbench.implant.shapes import KINDS, grow, read_shapes
 from uadbench.phantom.cohort import write_volume
+from uadbench.preprocessing.prepare import prepare
 from uadbench.preprocessing.scan import Scan
 from uadbench.report.leaderboard import tables
 from uadbench.report.views import sheets_by
@@ -161,7 +162,7 @@ def flat_host(values: NDArray[Any], sign: int = 1) -> tuple[Host, Region]:
     core, around = np.zeros((7, 1, 1), bool), np.zeros((7, 1, 1), bool)
     core[:2], around[2:6] = True, True
     tissue: Any = None
-    host = Host("flat", Scan(values.reshape(7, 1, 1), np.eye(4)), core | around, tissue, sign)
+    host = Host("flat", Scan(values.reshape(7, 1, 1), np.eye(4)), core | around, tissue, np.eye(4), sign)
     return host, Region(core, core.astype(np.float32), 1.0, core, around, "drawn")
 
 
@@ -343,6 +344,29 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         implanted.read_table(tmp_path)
     (tmp_path / "implanted.csv").write_text("image,asked_ml,asked_contrast\na,1,\n")
     assert implanted.read_table(tmp_path) == {"a": Implanted(1.0, None)}
+    for wrong in ("1 2 3", "1 0 0 0 0 1 0 0 0 0 1 x"):
+        (tmp_path / "implanted.csv").write_text(f"image,asked_ml,asked_contrast,transform\na,1,,{wrong}\n")
+        with pytest.raises(UserError, match="one matrix of 12 numbers"):
+            implanted.read_table(tmp_path)
+
+
+def test_an_implanted_scan_is_placed_as_its_host_and_not_registered(
+    made: Injection, heads: Runtime, tmp_path: Path
+) -> None:
+    """A lesion turned the axes of one scan of 192 when each was registered for itself."""
+    found = find_dataset(name_dataset(str(made.folder), heads), heads)
+    first = found.sessions[0]
+    assert first.implanted is not None
+    assert first.implanted.transform == (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)  # the hosts are in MNI152
+    moved = (1.0, 0.0, 0.0, 4.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    elsewhere = replace(first, space="native", implanted=replace(first.implanted, transform=moved))
+    whole, shifted = (
+        prepare([one], "T1", GRID, found.card, tmp_path / "cache", 1, Silent()).prepared[0]
+        for one in (first, elsewhere)
+    )
+    assert shifted.facts["registration"] is None
+    assert np.reshape(shifted.facts["transform"], (4, 4))[0, 3] == 4
+    assert np.array_equal(shifted.brain()[1:], whole.brain()[:-1])  # 4 mm are one voxel of this grid
 
 
 def test_the_folder_is_a_data_set_with_all_that_was_asked(made: Injection, heads: Runtime) -> None:

@@ -16,6 +16,7 @@ from uadbench.cli import app
 from uadbench.data import plain
 from uadbench.data.session import Session
 from uadbench.data.space import GRIDS
+from uadbench.experiment.check_record import check_record
 from uadbench.experiment.config import RunConfig, Runtime
 from uadbench.experiment.look import look
 from uadbench.experiment.own import name_dataset
@@ -230,6 +231,25 @@ def test_a_run_on_a_folder_has_a_record(scans: Path, runtime: Runtime) -> None:
 
     assert (made.test, made.regime) == (name, "none")
     assert {s.id for s in made.subjects} == {"patient7", "patient8"}
+
+
+def test_healthy_scans_without_the_tested_contrast_are_in_the_record(scans: Path, runtime: Runtime) -> None:
+    """Of a method that is trained on T1 and tested on FLAIR: each of the split, as check-record wants it."""
+    for file in [*(scans / "lesion").iterdir(), *(scans / "masks").iterdir()]:
+        file.rename(file.with_name(file.name.replace("T1", "FLAIR")))
+    rule = "[healthy_split]\ntrain = 0.4\nval = 0.0\n"
+    (scans / "card.toml").write_text(f'space = "MNI152"\n{rule}')
+    name = name_dataset(str(scans), runtime)
+    config = RunConfig(
+        method="mean_residual", dataset=name, train=name, contrast="FLAIR", train_contrasts=("T1",),
+        preset="ci", protocol="uad-1-4mm",
+    )  # fmt: skip
+
+    done = run(config, runtime)
+
+    without = [one.id for one in done.record.excluded if one.reason == "has no FLAIR"]
+    assert len(without) == done.record.splits["healthy-test"].subjects > 0
+    assert check_record(done.path).wrong == []
 
 
 def left_out(scans: Path, runtime: Runtime) -> dict[str, str]:

@@ -37,6 +37,7 @@ class ImplantedLesion:
     up_mm: float
     source: str  # id of the healthy scan
     source_sha256: str
+    transform: str  # of the healthy scan: rows of the (3, 4) matrix scan mm -> MNI152 mm, spaces between
 
 
 def write_table(path: Path, lesions: Sequence[ImplantedLesion]) -> None:
@@ -59,15 +60,17 @@ def read_table(root: Path) -> Mapping[str, Implanted]:
 
 def _read_row(path: Path, image: str, lines: tables.Participant) -> Implanted:
     """What the lines of one image agree on."""
-    said = {(row.get("asked_ml", ""), row.get("asked_contrast", "")) for row in lines.rows}
-    (ml, contrast), *others = said
+    names = ("asked_ml", "asked_contrast", "transform")
+    (ml, contrast, placed), *others = {tuple(row.get(name, "") for name in names) for row in lines.rows}
     size, ratio = tables.parse_number(ml), tables.parse_number(contrast)
-    if others or size is None or size <= 0 or (contrast and not ratio):
+    matrix = tuple(tables.parse_number(cell) for cell in placed.split())
+    known = tuple(cell for cell in matrix if cell is not None)
+    if others or size is None or size <= 0 or (contrast and not ratio) or matrix != known or len(known) % 12:
         raise UserError(
-            f"{path} does not say one size above 0 and one contrast-to-noise other than 0 of {image}: "
-            "make the folder again with `uadbench inject`."
+            f"{path} does not say one size above 0, one contrast-to-noise other than 0 and one matrix of 12 "
+            f"numbers or none of {image}: make the folder again with `uadbench inject`."
         )
-    return Implanted(size, ratio)
+    return Implanted(size, ratio, known or None)
 
 
 def find_implanted(table: Mapping[str, Implanted], root: Path, session: Session) -> Implanted | None:

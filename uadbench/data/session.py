@@ -19,6 +19,9 @@ class Implanted:
 
     ml: float  # of each of them
     contrast: float | None  # contrast-to-noise; None: the level of grey matter
+    # Rows of the (3, 4) matrix scan mm -> MNI152 mm, one after another, of the healthy scan: what was put in
+    # moved no anatomy. None: not known, and the scan is registered like any other.
+    transform: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,13 @@ class Session:
     channels: Mapping[str, int] = field(default_factory=dict)
     implanted: Implanted | None = None  # where its lesions were put into a healthy scan
     slices: str = "all"  # or "lesion-free": preparation drops those that hold lesion (regime `within`)
+
+    @property
+    def transform(self) -> tuple[float, ...] | None:
+        """Rows of the (3, 4) matrix scan mm -> MNI152 mm, where it is known and nothing is registered."""
+        if self.space == "MNI152":
+            return (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        return None if self.implanted is None else self.implanted.transform
 
     def mask_of(self, contrast: str) -> Path | None:
         """The brain mask file that goes with a contrast."""

@@ -1,6 +1,5 @@
 """What is measured of one scan by itself, whatever the other scans of the run."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -40,6 +39,7 @@ def facts_of(case: Case, stored: StoredMap, ground: Ground, score_map: NDArray[n
     """The facts of a scan with its map (R, A, S) within the ground's box, before post-processing."""
     prepared, session, grid = case.prepared, case.prepared.session, case.prepared.grid
     unit, marked = sizes(grid).unit, int(ground.marked.sum())
+    asked = session.implanted
     lesion, outside = int(ground.wanted.sum()), marked - int(ground.lesion.sum())
     facts: dict[str, Any] = {
         "id": session.id,
@@ -51,7 +51,7 @@ def facts_of(case: Case, stored: StoredMap, ground: Ground, score_map: NDArray[n
         "sex": session.sex,
         "age": session.age,
         "lesion_kind": session.lesion_kind,
-        "implanted": None if session.implanted is None else asdict(session.implanted),
+        "implanted": None if asked is None else {"ml": asked.ml, "contrast": asked.contrast},
         "voxels": int(ground.counted.sum()),
         "template_scale": template_scale(prepared.facts),
         "voxel_ml": voxel_size(grid, prepared.facts) if isinstance(grid, ScanGrid) else None,

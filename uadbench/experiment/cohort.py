@@ -51,7 +51,7 @@ def prepare_cohort(resolved: ResolvedRun, runtime: Runtime) -> Cohort:
         if found is not None
     }
     with measured() as cost:
-        failures: dict[str, list[Failure]] = {}
+        failures = _without_contrast(resolved)
         evaluation = _prepared(
             resolved, EVALUATED, resolved.contrast, resolved.protocol.grid, failures, runtime
         )
@@ -83,6 +83,19 @@ def prepare_cohort(resolved: ResolvedRun, runtime: Runtime) -> Cohort:
         seconds=cost.seconds,
         peak_memory_mb=cost.peak_memory_mb,
     )
+
+
+def _without_contrast(resolved: ResolvedRun) -> dict[str, list[Failure]]:
+    """The scans to be scored that lack the tested contrast: healthy ones, trained on in another.
+
+    A record lists everyone of its split: as scored, or with the reason why not.
+    """
+    contrast = resolved.contrast
+    return {
+        part: [Failure(s.id, contrast, f"has no {contrast}") for s in members if contrast not in s.images]
+        for part, members in resolved.parts.items()
+        if part in EVALUATED
+    }
 
 
 def _unflagged(members: Sequence[Prepared]) -> tuple[list[Prepared], list[Failure]]:
@@ -156,14 +169,17 @@ def _check_not_empty(
     train: Sequence[Prepared],
     failures: Mapping[str, Sequence[Failure]],
 ) -> None:
-    reasons = "; ".join(f"{f.subject_id}: {f.reason}" for part in failures.values() for f in part[:3])
+    def reasons(part: str) -> str:
+        return "; ".join(f"{f.subject_id}: {f.reason}" for f in failures.get(part, [])[:3])
+
     if not evaluation["lesion-test"]:
-        raise UserError(f"No lesion-test subject of {resolved.test.card.name} could be prepared ({reasons}).")
+        why = reasons("lesion-test")
+        raise UserError(f"No lesion-test subject of {resolved.test.card.name} could be prepared ({why}).")
     if resolved.card.trained and not train:
         raise UserError(
             f"{resolved.card.name} must be trained, but no healthy-train volume with "
             f"{' or '.join(resolved.train_contrasts) or resolved.contrast} could be prepared "
-            f"({reasons or 'none was found'})."
+            f"({reasons('healthy-train') or 'none was found'})."
         )
 
 

@@ -80,7 +80,7 @@ def read_host(job: Job, session: Session, header: Header) -> Host:
     to_template = np.eye(4) if in_template else register_brain(image, brain, name).matrix
     stored = scan.read_stored(header)
     tissue = find_tissue(stored, brain, to_template, name)
-    return Host(name, stored, brain, tissue, 1 if header.slope > 0 else -1)
+    return Host(name, stored, brain, tissue, to_template, 1 if header.slope > 0 else -1)
 
 
 @dataclass(frozen=True)
@@ -136,4 +136,5 @@ class Writer:
             up_mm=float(middle[2]),
             source=self.session.id,
             source_sha256=sha256_file(self.header.body),
+            transform=" ".join(f"{number:.9g}" for number in self.host.to_template[:3].ravel()),
         )

@@ -42,6 +42,7 @@ class Host:
     image: Scan  # as stored, without the file's slope and intercept
     brain: NDArray[np.bool_]
     tissue: Tissue
+    to_template: NDArray[np.float64]  # (4, 4), scan mm -> MNI152 mm
     sign: int  # of the slope: -1 where larger numbers are stored for darker voxels
 
     @cached_property

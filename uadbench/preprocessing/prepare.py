@@ -233,6 +233,7 @@ def _scan_key(session: Session, contrast: str, order: Order, sources: Mapping[st
     reference = reference_of(session, contrast)
     content = [PREPARATION_VERSION, sources, asdict(order.labels), session.space, session.skull_stripped]
     content += [] if session.orientation is None else [session.orientation]
+    content += [session.transform] if session.implanted is not None and session.transform else []
     content += [*session.mask_values, *_ways(session, {contrast, reference or contrast}, order.options)]
     content += [N4_VERSION if order.options.n4 else None, session.mask_contrast, asdict(order.grid), contrast]
     return sha256_json([*content, REGISTRATION_VERSION if reference else None])

@@ -61,7 +61,7 @@ class Job:
     sources: Mapping[str, str]  # what is read, by its part -> SHA-256 of the file
     digests: Mapping[str, str]  # the same by path
     path: Path
-    reference: str | None  # contrast that decides the transform; None: already in MNI152
+    reference: str | None  # contrast that decides the transform; None: it is known
     transform_path: Path
 
     @property
@@ -71,8 +71,8 @@ class Job:
 
 
 def reference_of(session: Session, contrast: str) -> str | None:
-    """The contrast whose transform to MNI152 a contrast shares; None where it is there already."""
-    if session.space == "MNI152" or contrast not in session.images:
+    """The contrast whose transform to MNI152 a contrast shares; None where the transform is known."""
+    if session.transform is not None or contrast not in session.images:
         return None
     if session.space == "native":
         return contrast
@@ -152,8 +152,10 @@ def _transform(
     job: Job, image: Scan, mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], dict[str, Any] | None]:
     """Scan mm -> MNI152 mm (4, 4) and the figures of the registration, from the cache if they are there."""
-    if job.reference is None:
-        return np.eye(4), None
+    known = job.session.transform
+    if known is not None:
+        return np.vstack([np.reshape(known, (3, 4)), (0, 0, 0, 1)]), None
+    assert job.reference is not None, "what has no reference is where it is known to be"
     reference = job.reference
     kept = brains.remember_json(job.transform_path, lambda: _register(job, reference, image, mask))
     return np.array(kept["matrix"]), kept["quality"]
