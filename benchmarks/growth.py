@@ -9,11 +9,12 @@ is of a process of its own: seconds of CPU time, and the most memory beyond what
 
 import argparse
 import io
+import itertools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -75,15 +76,15 @@ def copy_records(home: Path, source: Path, count: int) -> None:
     facts = json.loads(source.read_text())
     with np.load(source.with_suffix(".npz")) as opened:
         pieces = dict(opened)
-    for number in range(count):
+    for number, factor in zip(range(count), _factors(pieces), strict=False):
         method, seed, cohort = number % METHODS, number // METHODS % SEEDS, number // METHODS // SEEDS
         names = {"method": f"method_{method:02d}", "seed": seed, "test": f"cohort{cohort:03d}"}
-        own = {**_scaled(facts, np.float32(1 + number / 2**14)), **names, "preset": "demo", "variant": "demo"}
+        own = {**_scaled(facts, factor), **names, "preset": "demo", "variant": "demo"}
         path = home / "results" / RECORD.parts[0] / f"balls-to-{own['test']}" / "T1" / own["method"] / "demo"
         path = path / f"seed-{seed}.json"
         packed = io.BytesIO()  # by deflate: LZMA would take longer than all that is measured
         said = [subject["scan_score"] for subject in own["subjects"]]
-        multiplied = {k: _of_scores(k, v, number) for k, v in pieces.items()}
+        multiplied = {k: _of_scores(k, v, factor) for k, v in pieces.items()}
         np.savez_compressed(packed, **multiplied | {"image-scores/scores": np.array(said)})
         content = packed.getvalue()
         own |= {key: sha256(f"{key} {number}") for key in ("fit_hash", "score_hash")}
@@ -91,6 +92,15 @@ def copy_records(home: Path, source: Path, count: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(own))
         path.with_suffix(".npz").write_bytes(content)
+
+
+def _factors(pieces: Mapping[str, Any]) -> Iterator[np.float32]:
+    """Numbers that leave the edges apart: neighbours among floats may be rounded to one."""
+    edges = [values[:-1] for name, values in pieces.items() if name.endswith("/edges")]
+    for number in itertools.count():
+        factor = np.float32(1 + number / 2**20)
+        if all((np.diff(own * factor) > 0).all() for own in edges):
+            yield factor
 
 
 def _scaled(facts: Any, factor: np.float32, key: str = "") -> Any:
@@ -105,9 +115,8 @@ def _scaled(facts: Any, factor: np.float32, key: str = "") -> Any:
     return float(f"{facts * float(factor) if key == 'scan_score' else float(np.float32(facts) * factor):.9g}")
 
 
-def _of_scores(name: str, values: Any, number: int) -> Any:
+def _of_scores(name: str, values: Any, factor: np.float32) -> Any:
     """An array of the pieces; multiplied where it holds scores."""
-    factor = np.float32(1 + number / 2**14)
     if name.endswith(("/edges", "/thresholds")):
         with np.errstate(over="ignore"):  # the last edge is the largest number that there is
             return values * factor

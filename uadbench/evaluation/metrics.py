@@ -197,7 +197,7 @@ class Ranked(NamedTuple):
     @classmethod
     def of(cls, positives: Counts, negatives: Counts, single: NDArray[np.bool_]) -> "Ranked":
         """From counts in ascending order of score."""
-        positives, negatives = positives[::-1].astype(np.float64), negatives[::-1].astype(np.float64)
+        positives, negatives = (part[::-1].astype(np.float64) for part in (positives, negatives))
         return cls(positives, negatives, positives.cumsum(), negatives.cumsum(), single[::-1])
 
     @property
@@ -255,13 +255,27 @@ def _harmonic(counts: Floats) -> Floats:
     return values
 
 
+def _informative(edges: NDArray[np.float32], counts: Ranked) -> tuple[NDArray[np.float32], Ranked]:
+    """The cells that decide a curve: those with a positive, and the lowest, where the sums are whole.
+
+    Any other cell adds nothing to average precision or pairs, and no threshold in it has the best Dice. Of a
+    single scan's cells on the edges of a cohort they are nine in ten.
+    """
+    kept = counts.positives > 0
+    kept[-1] = True
+    positives, negatives, true, false, single = counts
+    return edges[kept[::-1]], Ranked(positives[kept], negatives[kept], true[kept], false[kept], single[kept])
+
+
 def curve_of(edges: NDArray[np.float32], counts: Ranked, bounds: Bounds | None = None) -> Curve:
     """The curve of counts (cells,) with ascending lower edges; the best threshold is an edge."""
-    positives, negatives, true, false, _ = counts
-    n_positives, n_negatives = (int(part[-1]) if part.size else 0 for part in (true, false))
+    n_positives, n_negatives = (int(part[-1]) if part.size else 0 for part in (counts.true, counts.false))
     if not n_positives:
         return _undefined(n_negatives)
-    bounds = bounds or bounds_of(counts)
+    if bounds is None:
+        edges, counts = _informative(edges, counts)
+        bounds = bounds_of(counts)
+    positives, negatives, true, false, _ = counts
     at_edges = dice(true, false, true[-1])
     best = int(np.argmax(at_edges))  # of equals the highest threshold
     ap = float(bounds.ap.sum())

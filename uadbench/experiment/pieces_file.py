@@ -183,11 +183,11 @@ def _read(stored: Stored) -> PiecesRead:
     ends = images["lengths"].astype(np.int64).cumsum()
     if len(images["scores"]) != (ends[-1] if len(ends) else 0) or np.isnan(images["scores"]).any():
         raise ValueError("the scores of the scans are not one for each")
-    pieces = {
-        profile: Pieces.from_arrays({k: v for k, v in own.items() if k in MEMBERS})
-        for profile, own in arrays.items()
+    made = {
+        id(own): Pieces.from_arrays({k: v for k, v in own.items() if k in MEMBERS}) for own in arrays.values()
     }
-    for own_pieces, subject_voxels in ((p, [s.voxels for s in subjects]) for p in pieces.values()):
+    pieces = {profile: made[id(own)] for profile, own in arrays.items()}
+    for own_pieces, subject_voxels in ((p, [s.voxels for s in subjects]) for p in made.values()):
         own_pieces.check()
         total = own_pieces.positives.sum(1, dtype=np.int64) + own_pieces.negatives.sum(1, dtype=np.int64)
         if total.tolist() != subject_voxels:

@@ -12,7 +12,7 @@ from uadbench.data.sizes import PIXELS, VOLUMES
 from uadbench.data.space import Grid
 from uadbench.evaluation.components import FOUND, LESIONS
 from uadbench.evaluation.evaluate import Evaluation
-from uadbench.evaluation.metrics import dice, or_none
+from uadbench.evaluation.metrics import Curve, dice, or_none
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.summary import summarise
 from uadbench.experiment import pieces_file, record
@@ -87,6 +87,7 @@ def _structure(made: RunRecord, flat: bool) -> Iterator[str]:
 
 def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
     """Each subject's own AP and AUROC against its pieces."""
+    curves: dict[tuple[int, int], Curve] = {}  # a profile that changes nothing shares its pieces with another
     for profile, pieces in read.pieces.items():
         for row, subject in enumerate(made.subjects):
             there = bool(pieces.positives[row].any()) and not made.of_masks
@@ -95,7 +96,8 @@ def _own_figures(made: RunRecord, read: PiecesRead) -> Iterator[str]:
                 continue
             if not there:
                 continue
-            curve = pieces.only([row]).curve()
+            key = id(pieces), row
+            curve = curves[key] = curves.get(key) or pieces.only([row]).curve()
             for name, said, value, open_ in (
                 ("ap", subject.ap[profile], curve.ap, curve.ap_error),
                 ("auroc", subject.auroc.get(profile), curve.auroc, curve.auroc_error),

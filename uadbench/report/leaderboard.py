@@ -215,9 +215,9 @@ def _table(group: Sequence[Stored], sort: str, resamples: int, further: Sequence
         r = one.record
         by_row.setdefault((r.method, r.variant, r.model_grid, r.train or "none"), []).append(one)
     persons = len({s.person for s in first.subjects if s.partition == "lesion-test"})
-    made = [_row(seeds, persons, further) for seeds in by_row.values()]
-    made.sort(key=lambda row: (row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.facts, row.train))
-    kept = [keep_resamples(row.evidence(resamples), row.numbers, sort, further) for row in made if resamples]
+    judged = [_judged(seeds, persons, sort, resamples, further) for seeds in by_row.values()]
+    judged.sort(key=lambda one: _place(one[0], sort))
+    made, kept = [row for row, _ in judged], [own for _, own in judged if own is not None]
     reasons = ranking.after_those_without_rank(_reasons(made, kept))
     made = [replace(row, unranked=reason) for row, reason in zip(made, reasons, strict=True)]
     if resamples:
@@ -248,10 +248,24 @@ def _reasons(rows: Sequence[Row], kept: Sequence[Kept]) -> list[str]:
     return [ranking.UNTRAINED if row.facts in weak else row.unranked for row in rows]
 
 
-def _row(seeds: Sequence[Stored], persons: int, further: Sequence[str]) -> Row:
-    ordered = tuple(sorted(seeds, key=lambda one: one.record.seed))
+def _place(row: Row, sort: str) -> tuple[Any, ...]:
+    """By which rows are sorted: the highest first, those without the figure last."""
+    return row.numbers[sort] is None, -(row.numbers[sort] or 0.0), row.facts, row.train
+
+
+def _judged(
+    seeds: Sequence[Stored], persons: int, sort: str, resamples: int, further: Sequence[str]
+) -> tuple[Row, Kept | None]:
+    """A row with what its standing needs, where resamples are asked for: what lies beside it is read once."""
+    evidence = [Evidence(one, resamples) for one in sorted(seeds, key=lambda one: one.record.seed)]
+    row = _row(evidence, persons, further)
+    return row, keep_resamples(evidence, row.numbers, sort, further) if resamples else None
+
+
+def _row(seeds: Sequence[Evidence], persons: int, further: Sequence[str]) -> Row:
+    ordered = tuple(one.stored for one in seeds)
     first = ordered[0].record
-    of_seeds = [numbers(one.record) | (_further(one, further) if further else {}) for one in ordered]
+    of_seeds = [numbers(one.record) | (_further(one, further) if further else {}) for one in seeds]
     return Row(
         **{name: getattr(first, name) for name in ("method", "variant", "model_grid", "trained")},
         train=first.train or "none",
@@ -266,9 +280,8 @@ def _row(seeds: Sequence[Stored], persons: int, further: Sequence[str]) -> Row:
     )
 
 
-def _further(stored: Stored, names: Sequence[str]) -> dict[str, float | None]:
+def _further(evidence: Evidence, names: Sequence[str]) -> dict[str, float | None]:
     """Columns that are made of what lies beside a record."""
-    evidence = Evidence(stored, resamples=0)
     found = {name: figure(evidence) for name in names if (figure := BY_NAME[name].figure)}
     return {name: None if one is None else one.value for name, one in found.items()}
 
