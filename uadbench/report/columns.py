@@ -6,8 +6,10 @@ from functools import partial
 
 from uadbench.data.sizes import PIXELS, VOLUMES
 from uadbench.evaluation.regions import REGIONS
+from uadbench.evaluation.uncertainty import Sampled
 from uadbench.protocol import GIVEN, PROFILES
 from uadbench.report import further, sweeps
+from uadbench.report.evidence import Evidence
 from uadbench.report.further import Figure
 from uadbench.report.sweeps import FROC_LEVELS
 from uadbench.system.errors import UserError
@@ -258,6 +260,14 @@ COLUMNS = (
 BY_NAME = {column.name: column for column in COLUMNS}
 SORTABLE = ("ap", *[column.name for column in COLUMNS if column.sortable])  # `ap`: of the headline profile
 STANDARD = tuple(column.name for column in COLUMNS if column.standard)
+
+
+def figure_of(name: str, evidence: Evidence) -> Sampled | None:
+    """The figure of a column that is made of a record's evidence; one that was made is not made again."""
+    if name not in evidence.further:
+        figure = BY_NAME[name].figure
+        evidence.further[name] = figure and figure(evidence)
+    return evidence.further[name]
 
 
 def choose_columns(asked: Sequence[str]) -> tuple[str, ...]:

@@ -113,6 +113,11 @@ class Evidence:
         """All that lies beside the record."""
         return pieces_file.read_pieces(self.stored)
 
+    @cached_property
+    def further(self) -> dict[str, Sampled | None]:
+        """Figures of further columns, by name, each made once: see `columns.figure_of`."""
+        return {}
+
     def figures(self) -> dict[str, Sampled]:
         """Every column of the leaderboard that the record has, by name."""
         headline = self.record.headline

@@ -15,7 +15,7 @@ from uadbench.evaluation.uncertainty import Interval
 from uadbench.experiment.record import NONE_OF, RunRecord, Stored
 from uadbench.protocol import GIVEN, PROFILES, protocol
 from uadbench.report import guests, ranking
-from uadbench.report.columns import BY_NAME, SORTABLE, STANDARD
+from uadbench.report.columns import BY_NAME, SORTABLE, STANDARD, figure_of
 from uadbench.report.columns import COLUMNS as COLUMNS
 from uadbench.report.columns import Column as Column
 from uadbench.report.evidence import SAME_TEST, Evidence
@@ -282,7 +282,7 @@ def _row(seeds: Sequence[Evidence], persons: int, further: Sequence[str]) -> Row
 
 def _further(evidence: Evidence, names: Sequence[str]) -> dict[str, float | None]:
     """Columns that are made of what lies beside a record."""
-    found = {name: figure(evidence) for name in names if (figure := BY_NAME[name].figure)}
+    found = {name: figure_of(name, evidence) for name in names if BY_NAME[name].figure}
     return {name: None if one is None else one.value for name, one in found.items()}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from uadbench.evaluation import uncertainty
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval, Sampled
-from uadbench.report.columns import BY_NAME
+from uadbench.report.columns import BY_NAME, figure_of
 from uadbench.report.evidence import Evidence, figures_of_row
 
 SIGNIFICANT = 1 - LEVEL
@@ -62,8 +62,8 @@ def _further_of_row(seeds: Sequence[Evidence], names: Sequence[str]) -> dict[str
     """Means over seeds, of the columns that every seed has of the same scans."""
     found: dict[str, Sampled] = {}
     for name in names if len({one.ids for one in seeds}) == 1 else ():
-        figure = BY_NAME[name].figure if BY_NAME[name].share else None
-        each = [sampled for one in seeds if figure and (sampled := figure(one)) is not None]
+        asked = seeds if BY_NAME[name].share else ()
+        each = [sampled for one in asked if (sampled := figure_of(name, one)) is not None]
         if len(each) == len(seeds):
             found[name] = uncertainty.over_seeds(each)
     return found

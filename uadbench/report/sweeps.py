@@ -100,7 +100,16 @@ def froc_of(sums: Array, levels: Sequence[float]) -> Array:
     false = sums[:, :-1, FALSES] / sums[:, -1:, FALSES]
     found = sums[:, :-1, HITS] / sums[:, -1:, HITS]
     false, found = (np.pad(np.maximum.accumulate(one, axis=1), [(0, 0), (1, 0)]) for one in (false, found))
-    return np.array([np.interp(levels, x, y).mean() for x, y in zip(false, found, strict=True)])
+    return np.asarray(_interpolated(np.asarray(levels, np.float64), false, found).mean(1))
+
+
+def _interpolated(levels: Array, x: Array, y: Array) -> Array:
+    """`np.interp` of each row of x and y (B, n), whose first x is 0, at levels (L,) from 0 on: (B, L)."""
+    low = (x[:, None] <= levels[:, None]).sum(2) - 1
+    rows, high = np.arange(len(x))[:, None], np.minimum(low + 1, x.shape[1] - 1)
+    width = x[rows, high] - x[rows, low]
+    slope = (y[rows, high] - y[rows, low]) / np.where(width > 0, width, 1)
+    return np.asarray(slope * (levels - x[rows, low]) + y[rows, low])
 
 
 def aupro(evidence: Evidence) -> Sampled | None:
