@@ -8,9 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from uadbench.data.prepared import Prepared
+from uadbench.data.space import GRIDS
 from uadbench.evaluation import maps
 from uadbench.evaluation.evaluate import Evaluation, evaluate
 from uadbench.evaluation.maps import Case
+from uadbench.evaluation.postprocess import PROFILES
 from uadbench.evaluation.scan_facts import extent, scan_score
 from uadbench.evaluation.summary import summarise
 from uadbench.methods import Score
@@ -66,6 +68,24 @@ def test_a_perfect_map_is_perfect_at_every_point_that_looks_at_labels(
         assert summary["points"][point]["dsc"] == 1
         assert summary["points"][point]["recall"] == 1
         assert summary["points"][point]["false_components"] == 0
+
+
+def test_a_profile_that_does_nothing_has_what_it_would_have_alone(
+    evaluated: Callable[..., Evaluation],
+) -> None:
+    """A median of 3 mm is none on voxels of 4 mm: its figures are those of `raw`, which are found once."""
+    assert PROFILES["median3"].effect(GRIDS["g48"]) == PROFILES["raw"].effect(GRIDS["g48"])
+    assert PROFILES["median3"].effect(GRIDS["g192"]) != PROFILES["raw"].effect(GRIDS["g192"])
+    together = evaluated(brightness, profiles=("raw", "median3", "baur5"))
+    for profile in ("raw", "median3", "baur5"):
+        alone = evaluated(brightness, profiles=(profile,))
+        assert together.thresholds[profile] == alone.thresholds[profile]
+        assert np.array_equal(together.lesions[profile], alone.lesions[profile])
+        assert np.array_equal(together.pieces[profile].positives, alone.pieces[profile].positives)
+        for one, other in zip(together.subjects, alone.subjects, strict=True):
+            assert list(one["dsc"]) == ["raw", "median3", "baur5"]
+            for figure in ("ap", "auroc", "dsc"):
+                assert one[figure].get(profile) == other[figure].get(profile)
 
 
 def test_an_inverted_map_finds_nothing(evaluated: Callable[..., Evaluation]) -> None:

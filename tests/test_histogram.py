@@ -1,4 +1,3 @@
-import functools
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -300,18 +299,18 @@ def test_counts_add_in_any_order_and_grouping(voxels: list[tuple[float, bool]], 
     cuts = sorted((i, j))
     parts = [histogram_of(s, t) for s, t in zip(np.split(scores, cuts), np.split(labels, cuts), strict=True)]
     a, b, c = parts
-    assert_same((a + b) + c, c + (b + a))
-    assert_same((a + b) + c, a + (b + c))
-    assert_same(functools.reduce(lambda x, y: x + y, parts), histogram_of(scores, labels))
+    assert_same(total([total([a, b]), c]), total([c, b, a]))
+    assert_same(total([total([a, b]), c]), total([a, total([b, c])]))
+    assert_same(total(parts), histogram_of(scores, labels))
 
 
 def test_a_finer_and_a_coarser_histogram_add_to_the_coarser() -> None:
     scores, labels = brains(5000, "close together", 1)
     fine, coarse = sharp(scores, labels), histogram_of(scores, labels)
     assert fine.starts.size > coarse.starts.size
-    assert_same(fine + coarse, coarse + coarse)
-    assert_same(total([fine, fine]), fine + fine)
-    assert (fine + fine).starts.size == fine.starts.size
+    assert_same(total([fine, coarse]), total([coarse, coarse]))
+    assert_same(total([coarse, fine, fine]), total([total([coarse, fine]), fine]))
+    assert total([fine, fine]).starts.size == fine.starts.size
 
 
 def test_workers_may_send_it() -> None:
@@ -382,7 +381,7 @@ def test_published_defect_false_positive_rate_as_share_of_the_called_voxels() ->
 def test_published_defect_scores_divided_by_the_maximum_of_the_batch() -> None:
     scores, labels = brains(20_000, "residuals", 4)
     alone = histogram_of(scores, labels)
-    batch = alone + histogram_of([1000.0], [0])
+    batch = total([alone, histogram_of([1000.0], [0])])
     threshold = alone.curve().best_threshold
     assert counts_at(batch, threshold)[0] == counts_at(alone, threshold)[0]
     np.testing.assert_array_equal(batch.starts[:-1], alone.starts)

@@ -46,6 +46,7 @@ def test_all_subjects_together_have_the_figures_of_the_record(groups: list[Strat
     assert whole.figures["recall"].value == pytest.approx(point.recall, abs=1e-6)
     assert whole.figures["dsc"].value == pytest.approx(point.dsc, abs=1e-6)
     assert whole.figures["fpr"].value == pytest.approx(point.fpr_healthy_test, abs=1e-6)
+    assert whole.figures["fpr_lesion"].value == pytest.approx(point.fpr_lesion_test, abs=1e-6)
 
 
 def test_recall_by_size_is_that_of_the_record(groups: list[Stratum], made: RunRecord) -> None:

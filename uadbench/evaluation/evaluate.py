@@ -8,7 +8,7 @@ is small, adds over subjects, and is all that a summary, a curve or a bootstrap 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
@@ -55,6 +55,24 @@ class Evaluation:
     lesions: dict[str, NDArray[np.int64]]
     details: Details | None = None  # of the headline profile; records made by earlier versions have none
 
+    def under(self, names: Mapping[str, str]) -> "Evaluation":
+        """The same where each profile of `names` has the figures of the one that it stands for."""
+        return replace(
+            self,
+            subjects=[
+                subject | {key: _under(names, subject[key]) for key in ("ap", "auroc", "dsc")}
+                for subject in self.subjects
+            ],
+            thresholds=_under(names, self.thresholds),
+            pieces=_under(names, self.pieces),
+            voxels=_under(names, self.voxels),
+            lesions=_under(names, self.lesions),
+        )
+
+
+def _under(names: Mapping[str, str], found: Mapping[str, T]) -> dict[str, T]:
+    return {name: found[one] for name, one in names.items() if one in found}
+
 
 @dataclass(frozen=True)
 class _Scan:
@@ -99,6 +117,11 @@ def evaluate(
     Details are found of the headline profile, if one is named. Of `masks` (0 and 1) nothing is measured but
     what they call, at the one point `GIVEN`.
     """
+    alike = _alike(profiles, cases)
+    if len(alike) > len(set(alike.values())):
+        unlike = list(dict.fromkeys(alike.values()))
+        found = evaluate(cases, unlike, scratch, workers, progress, headline and alike[headline], masks)
+        return found.under(alike)
     with scratch_folder(scratch) as folder:
         pools, shelf = {profile: Pools() for profile in profiles}, Shelf(folder)
 
@@ -140,6 +163,14 @@ def evaluate(
         lesions=lesions,
         details=details,
     )
+
+
+def _alike(profiles: Sequence[str], cases: Sequence[Case]) -> dict[str, str]:
+    """For each profile the first that does the same on the grids of all cases."""
+    grids = {case.prepared.grid for case in cases}
+    effects = {p: frozenset((grid, PROFILES[p].effect(grid)) for grid in grids) for p in profiles}
+    firsts = {effects[profile]: profile for profile in reversed(profiles)}
+    return {profile: firsts[effects[profile]] for profile in profiles}
 
 
 Each = Callable[[Callable[[_Scan], Any], str], list[Any]]

@@ -12,8 +12,7 @@ not depend on the magnitude and spacing of scores, and a threshold is one of the
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from operator import add
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,21 +70,6 @@ class ScoreHistogram:
     def _beside(self, other: "ScoreHistogram") -> "ScoreHistogram":
         """With the other's cells behind its own."""
         return ScoreHistogram(*map(np.concatenate, zip(self.cells, other.cells, strict=True)))
-
-    def __add__(self, other: "ScoreHistogram") -> "ScoreHistogram":
-        """Bins that the two divide differently are divided as in the less finely divided one."""
-        both = self._beside(other)
-        both = both._chosen(np.argsort(both.starts, kind="stable"))  # two ascending runs: merged, not sorted
-        if not both.starts.size:
-            return both
-        bins = bins_of(both.starts)
-        begins = np.append(True, bins[1:] != bins[:-1])
-        widths = np.maximum.reduceat(both.widths, np.flatnonzero(begins))[begins.cumsum() - 1]
-        first = first_of(bins)
-        aligned = first + (both.starts - first) // widths * widths
-        places = np.flatnonzero(np.append(True, aligned[1:] != aligned[:-1]))
-        counts = (np.add.reduceat(part, places) for part in (both.positives, both.negatives))
-        return ScoreHistogram(aligned[places].astype(np.int32), widths[places], *counts)
 
     @property
     def voxels(self) -> int:
@@ -172,10 +156,21 @@ NOTHING = np.empty(0, np.int32)
 
 
 def total(histograms: Iterable[ScoreHistogram]) -> ScoreHistogram:
-    """The sum of histograms."""
-    parts = list(histograms)
+    """The sum of histograms; bins that they divide differently are divided as in the least finely divided."""
     none = np.empty(0, np.int64)
-    return reduce(add, parts) if parts else ScoreHistogram(NOTHING, NOTHING, none, none)
+    parts = [ScoreHistogram(NOTHING, NOTHING, none, none), *histograms]
+    every = ScoreHistogram(*map(np.concatenate, zip(*[part.cells for part in parts], strict=True)))
+    every = every._chosen(np.argsort(every.starts, kind="stable"))  # ascending runs: merged, not sorted
+    if len(parts) <= 2 or not every.starts.size:
+        return every
+    bins = bins_of(every.starts)
+    begins = np.append(True, bins[1:] != bins[:-1])
+    widths = np.maximum.reduceat(every.widths, np.flatnonzero(begins))[begins.cumsum() - 1]
+    first = first_of(bins)
+    aligned = first + (every.starts - first) // widths * widths
+    places = np.flatnonzero(np.append(True, aligned[1:] != aligned[:-1]))
+    counts = (np.add.reduceat(part, places) for part in (every.positives, every.negatives))
+    return ScoreHistogram(aligned[places].astype(np.int32), widths[places], *counts)
 
 
 def each_once(parts: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:

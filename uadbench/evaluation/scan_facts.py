@@ -63,9 +63,10 @@ def facts_of(case: Case, stored: StoredMap, ground: Ground, score_map: NDArray[n
         "draw_spread": _draw_spread(case, stored, ground),
     }
     if stored.pseudo_healthy is not None:
-        facts |= _restoration(
-            prepared.image(), resample(stored.pseudo_healthy[0], case.map_grid, grid), ground
-        )
+        restored = resample(stored.pseudo_healthy[0], case.map_grid, grid)
+        facts |= _restoration(prepared.image(), restored, ground)
+        if session.healthy:
+            facts["restoration_ssim"] = _similarity(prepared.image(), restored, ground)
     return facts
 
 
@@ -162,14 +163,17 @@ def _draw_spread(case: Case, stored: StoredMap, ground: Ground) -> float | None:
 def _restoration(
     image: NDArray[np.float32], restored: NDArray[np.float32], ground: Ground
 ) -> dict[str, float]:
-    """Quality of a pseudo-healthy volume (protocol, rule 16)."""
+    """Quality of a pseudo-healthy volume, of healthy and of ill scans (protocol, rule 16)."""
     residual, brain = np.abs(image - restored)[ground.box], ground.brain
     healthy = brain & ~ground.marked & ~ground.ignored
     quality = {"restoration_l1": float(residual[brain].mean(dtype=np.float64))}
-    unlike = 1 - scores.ssim(image, restored)[ground.box][brain].mean(dtype=np.float64)
-    quality["restoration_ssim"] = float(unlike)
     ill = ground.marked & ~ground.ignored
     outside = float(residual[healthy].mean(dtype=np.float64)) if healthy.any() else 0.0
     if ill.any() and outside > 0:
         quality["residual_ratio"] = float(residual[ill].mean(dtype=np.float64)) / outside
     return quality
+
+
+def _similarity(image: NDArray[np.float32], restored: NDArray[np.float32], ground: Ground) -> float:
+    """SSIM of a pseudo-healthy volume, which is asked of healthy scans alone (protocol, rule 16)."""
+    return 1 - float(scores.ssim(image, restored)[ground.box][ground.brain].mean(dtype=np.float64))

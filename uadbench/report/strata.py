@@ -22,6 +22,7 @@ MEASURES = {
     "recall": "lesion recall",
     "dsc": "Dice, pooled",
     "fpr": "false positives per voxel of healthy scans",
+    "fpr_lesion": "false positives per voxel outside the lesions of scans that have some",
 }
 POINTS = {
     "fpr1": "1 % false positives on healthy-val",
@@ -105,13 +106,15 @@ class _Row:
         ill, healthy = chosen & self.ill, chosen & ~self.ill
         of_lesions = [(2 * voxels[:, 0], voxels @ np.array([2.0, 1.0, 1.0])) for voxels, _ in self.counts]
         of_healthy = [(voxels[:, 1], self.sizes) for voxels, _ in self.counts]
+        of_rest = [(v[:, 1], self.sizes - v[:, 0] - v[:, 2]) for v, _ in self.counts]
         found = {
             "recall": self._recall(ill),
             "dsc": self._share(of_lesions, ill),
             "fpr": self._share(of_healthy, healthy),
+            "fpr_lesion": self._share(of_rest, ill),
         }
         sampled = {measure: own for measure, own in found.items() if own is not None}
-        persons = dict.fromkeys(("recall", "dsc"), self._persons(ill)) | {"fpr": self._persons(healthy)}
+        persons = dict.fromkeys(MEASURES, self._persons(ill)) | {"fpr": self._persons(healthy)}
         return Stratum(by, name, int(ill.sum()), int(healthy.sum()), sampled, persons)
 
     def by_lesion_size(self) -> Iterator[Stratum]:

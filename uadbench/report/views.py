@@ -51,9 +51,10 @@ def _by_stratum(table: Table, resamples: int) -> Sheet:
             lines.append((*row.facts, one.by, one.name, *counts, *cells))
     note = (
         f"At the threshold frozen at {' or '.join(points)}, with 95 % intervals over subjects and seeds. "
-        f"FPR healthy: {MEASURES['fpr']}. {FEW}"
+        f"FPR healthy: {MEASURES['fpr']}; FPR ill: {MEASURES['fpr_lesion']}. {FEW}"
     )
-    headers = ("by", "group", "lesion scans", "healthy scans", "lesion recall", "Dice", "FPR healthy")
+    counted = ("by", "group", "lesion scans", "healthy scans")
+    headers = (*counted, "lesion recall", "Dice", "FPR healthy", "FPR ill")
     return _sheet(table, "results by subgroup", headers, lines, note)
 
 
