@@ -25,7 +25,7 @@ from uadbench.evaluation.maps import Case, read_map
 from uadbench.evaluation.metrics import Voxels, dice, measure, or_none
 from uadbench.evaluation.pieces import Pieces
 from uadbench.evaluation.pooling import Group, Pools
-from uadbench.evaluation.postprocess import PROFILES, filtered
+from uadbench.evaluation.postprocess import PROFILES, filtered, find_alike
 from uadbench.evaluation.regions import regions_of
 from uadbench.evaluation.scan_facts import facts_of
 from uadbench.evaluation.shelf import Kept, Shelf
@@ -117,7 +117,7 @@ def evaluate(
     Details are found of the headline profile, if one is named. Of `masks` (0 and 1) nothing is measured but
     what they call, at the one point `GIVEN`.
     """
-    alike = _alike(profiles, cases)
+    alike = find_alike(profiles, {case.prepared.grid for case in cases})
     if len(alike) > len(set(alike.values())):
         unlike = list(dict.fromkeys(alike.values()))
         found = evaluate(cases, unlike, scratch, workers, progress, headline and alike[headline], masks)
@@ -163,14 +163,6 @@ def evaluate(
         lesions=lesions,
         details=details,
     )
-
-
-def _alike(profiles: Sequence[str], cases: Sequence[Case]) -> dict[str, str]:
-    """For each profile the first that does the same on the grids of all cases."""
-    grids = {case.prepared.grid for case in cases}
-    effects = {p: frozenset((grid, PROFILES[p].effect(grid)) for grid in grids) for p in profiles}
-    firsts = {effects[profile]: profile for profile in reversed(profiles)}
-    return {profile: firsts[effects[profile]] for profile in profiles}
 
 
 Each = Callable[[Callable[[_Scan], Any], str], list[Any]]

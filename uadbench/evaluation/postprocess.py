@@ -5,7 +5,7 @@ threshold, drops small components. AP, AUROC and every threshold are made from t
 are dropped once, from the mask that a frozen threshold gave.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -68,6 +68,13 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         )
     }
 )
+
+
+def find_alike(profiles: Sequence[str], grids: Collection[Grid]) -> dict[str, str]:
+    """For each profile the first of them that does the same on all of the grids."""
+    effects = {p: frozenset((grid, PROFILES[p].effect(grid)) for grid in grids) for p in profiles}
+    firsts = {effects[profile]: profile for profile in reversed(profiles)}
+    return {profile: firsts[effects[profile]] for profile in profiles}
 
 
 def filtered(
