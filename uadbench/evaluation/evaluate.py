@@ -118,8 +118,7 @@ def evaluate(
     what they call, at the one point `GIVEN`.
     """
     alike = find_alike(profiles, {case.prepared.grid for case in cases})
-    if len(alike) > len(set(alike.values())):
-        unlike = list(dict.fromkeys(alike.values()))
+    if len(unlike := list(dict.fromkeys(alike.values()))) < len(alike):
         found = evaluate(cases, unlike, scratch, workers, progress, headline and alike[headline], masks)
         return found.under(alike)
     with scratch_folder(scratch) as folder:
