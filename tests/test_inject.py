@@ -344,7 +344,7 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         implanted.read_table(tmp_path)
     (tmp_path / "implanted.csv").write_text("image,asked_ml,asked_contrast\na,1,\n")
     assert implanted.read_table(tmp_path) == {"a": Implanted(1.0, None)}
-    for wrong in ("1 2 3", "1 0 0 0 0 1 0 0 0 0 1 x"):
+    for wrong in ("1 2 3", "1 0 0 0 0 1 0 0 0 0 1 x", " ".join(24 * "1")):
         (tmp_path / "implanted.csv").write_text(f"image,asked_ml,asked_contrast,transform\na,1,,{wrong}\n")
         with pytest.raises(UserError, match="one matrix of 12 numbers"):
             implanted.read_table(tmp_path)

@@ -65,7 +65,8 @@ def _read_row(path: Path, image: str, lines: tables.Participant) -> Implanted:
     size, ratio = tables.parse_number(ml), tables.parse_number(contrast)
     matrix = tuple(tables.parse_number(cell) for cell in placed.split())
     known = tuple(cell for cell in matrix if cell is not None)
-    if others or size is None or size <= 0 or (contrast and not ratio) or matrix != known or len(known) % 12:
+    placed_well = matrix == known and len(known) in (0, 12)
+    if others or size is None or size <= 0 or (contrast and not ratio) or not placed_well:
         raise UserError(
             f"{path} does not say one size above 0, one contrast-to-noise other than 0 and one matrix of 12 "
             f"numbers or none of {image}: make the folder again with `uadbench inject`."
