@@ -5,7 +5,8 @@ python benchmarks/evaluation.py --against FOLDER --data FOLDER [--dataset lgg] [
 
 FOLDER of --against is a checkout of another commit; that of --data holds a folder for each data set, of its
 name. Both commits prepare all scans with lesions there, in runs/benchmark-FOLDER, and evaluate the scans
-themselves as maps, each in a process of its own. Ratios of CPU time count. AP and AUROC of single scans lie
+themselves as maps, each in a process of its own; with --times 7 all of them seven times over, as in a larger
+cohort. Ratios of CPU time count. AP and AUROC of single scans lie
 apart where the two prepare scans or post-process maps in different ways.
 """
 
@@ -114,7 +115,9 @@ class CaughtError(BaseException):
         self.given = given
 
 
-def evaluate_here(words: list[str], profiles: list[str], headline: str | None, rounds: int) -> None:
+def evaluate_here(
+    words: list[str], profiles: list[str], headline: str | None, rounds: int, times: int
+) -> None:
     """In a process of the commit that is looked at: evaluate all scans of a run, and print JSON."""
     try:
         module = importlib.import_module("uadbench.experiment.assemble")
@@ -137,17 +140,24 @@ def evaluate_here(words: list[str], profiles: list[str], headline: str | None, r
     maps, score = (importlib.import_module(f"uadbench.{name}") for name in ("evaluation.maps", "methods"))
     write, own = getattr(maps, "write_map", None) or maps.write, []
     folder = Path(os.environ["UADBENCH_RUNS"])
-    for number, case in enumerate(cases):
-        file = folder / f"own-{number}.safetensors"
-        write(file, score.Score(case.prepared.image()), 1.0, 1.0)
-        own.append(dataclasses.replace(case, map_file=file, map_grid=case.prepared.grid))
+    for number, case in enumerate(list(cases) * times):
+        file, prepared = folder / f"own-{number}.safetensors", renamed(case.prepared, number)
+        write(file, score.Score(prepared.image()), 1.0, 1.0)
+        own.append(dataclasses.replace(case, prepared=prepared, map_file=file, map_grid=prepared.grid))
     further = {"headline": headline} if "headline" in inspect.signature(evaluate).parameters else {}
     seconds, found = timed(lambda: evaluate(own, profiles, scratch, 1, progress, **further), rounds)
     figures = {f"{s['id']} {name} {p}": s[name][p] for s in found.subjects for name in SHOWN for p in s[name]}
     print(json.dumps({"seconds": seconds, "scans": len(own), "figures": figures}))
 
 
-def compare(other: Path, data: Path, dataset: str, protocol: str, rounds: int) -> None:
+def renamed(scan: Any, number: int) -> Any:
+    """The scan, as if it were another subject's: a cohort has each but once."""
+    whose = "session" if hasattr(scan, "session") else "subject"
+    person = getattr(scan, whose)
+    return dataclasses.replace(scan, **{whose: dataclasses.replace(person, id=f"{person.id}-{number}")})
+
+
+def compare(other: Path, data: Path, dataset: str, protocol: str, rounds: int, times: int) -> None:
     """The other commit's time over this one's: for the figures that both have, and for all of this one."""
     words = ["run", "-m", "intensity", "-d", dataset, "--contrast", "FLAIR", "--protocol", protocol]
     words += ["--train", "none", "--split", "all-test", "--quiet", "--force"]
@@ -161,7 +171,7 @@ def compare(other: Path, data: Path, dataset: str, protocol: str, rounds: int) -
         }
         environment = os.environ | {name: str(place) for name, place in places.items()}
         environment |= {"PYTHONPATH": str(tree.resolve()), "OMP_NUM_THREADS": "1"}
-        task = json.dumps([words, profiles.split(), headline or None, rounds])
+        task = json.dumps([words, profiles.split(), headline or None, rounds, times])
         done = subprocess.run(
             [sys.executable, str(HERE), "--task", task],
             env=environment,
@@ -194,12 +204,13 @@ def main() -> None:
     parser.add_argument("--dataset", default="lgg")
     parser.add_argument("--protocol", default="uad-1-2d")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--task", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.task:
         evaluate_here(*json.loads(chosen.task))
     elif chosen.against:
-        compare(chosen.against, chosen.data, chosen.dataset, chosen.protocol, chosen.rounds)
+        compare(chosen.against, chosen.data, chosen.dataset, chosen.protocol, chosen.rounds, chosen.times)
     else:
         show_parts()
 
