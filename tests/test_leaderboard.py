@@ -227,6 +227,32 @@ def test_the_phantom_is_said_to_be_no_evidence_about_brains() -> None:
     assert "no evidence about brains" in formats.markdown(tables(made()))
 
 
+def calling(share: float | None, **change: Any) -> RunRecord:
+    """A record that calls this share of the tissue outside lesions at the threshold of 1 %."""
+    one = made(**change)
+    headline = one.summary.profiles["baur5"]
+    point = replace(headline.points["fpr1"], fpr_lesion_test=share)
+    changed = replace(headline, points=headline.points | {"fpr1": point})
+    return replace(one, summary=with_profile(one, "baur5", changed))
+
+
+def test_a_threshold_that_another_scanner_did_not_keep_is_said() -> None:
+    kept = tables(calling(0.05), calling(None, method="ae"))
+    assert "tissue outside lesions" not in formats.markdown(kept)
+    seeds = [calling(rate, method="dae", seed=seed) for seed, rate in enumerate((0.20, 0.28))]
+    lost = [
+        calling(0.17, method="pca"),
+        calling(0.09, variant="demo,dropout=0.5"),
+        calling(0.05, method="ae"),
+    ]
+    found = tables(*seeds, *lost, calling(0.06))
+    sentence = "calls 24 % for `dae`, 17 % for `pca`, 9 % for `vae demo,dropout=0.5`, 6 % for `vae demo`:"
+    for text in (formats.markdown(found), formats.written(found, "csv")):
+        assert sentence in text
+    others = [calling(0.2, method=name) for name in ("dae", "fae", "ra", "random")]
+    assert "20 % for `random`, over 5 % for 2 more:" in formats.markdown(tables(*lost, *others))
+
+
 def test_records_of_the_preset_ci_are_not_public() -> None:
     assert collect.is_public(made())
     assert not collect.is_public(made(preset="ci"))

@@ -5,7 +5,8 @@ from typing import Any
 
 from uadbench.evaluation.uncertainty import FEW_PERSONS, Interval
 from uadbench.protocol import protocol
-from uadbench.report import cost, guests, sheets, shortcut
+from uadbench.report import cost, guests, sheets
+from uadbench.report.cautions import cautions
 from uadbench.report.evidence import SAME_TEST
 from uadbench.report.leaderboard import COLUMNS, HEADLINE_MARK, Row, Table
 from uadbench.report.ranking import UNTRAINED
@@ -176,30 +177,6 @@ def who(table: Table) -> list[str]:
         said = "; ".join(f"{count} {visible(reason)}" for reason, count in most[:REASONS_SHOWN])
         more = f"; and for {len(most) - REASONS_SHOWN} more reasons" if len(most) > REASONS_SHOWN else ""
         lines.append(f"Excluded of {table.test}: {said}{more}.")
-    return lines
-
-
-def cautions(table: Table) -> list[str]:
-    """What forbids to read a table's ranks, or its scan AUROC, as evidence about brains."""
-    lines = [guests.NOTE] if any(row.elsewhere for row in table.rows) else []
-    if table.regime == "phantom":
-        lines.append(
-            "The phantom tests the software: ranks on it are no evidence about brains, and methods that "
-            "use the atlas share its priors."
-        )
-    if table.regime == "implanted":
-        lines.append(
-            "Lesions of known size were put into healthy scans: a measure of what is detectable, which says "
-            "nothing about how real lesions look."
-        )
-    if table.shortcut is not None:
-        found = table.shortcut
-        says_little = "so the scan-level AUROC says little about lesions"
-        verdict = says_little if shortcut.separates(found) else "not separable from chance"
-        lines.append(
-            "Confounder check: a classifier on global intensities separates patients from controls "
-            f"with AUROC {shown(found.value)} ({shown(found.low)}-{shown(found.high)}), {verdict}."
-        )
     return lines
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from uadbench.report import formats, guests, references
+from uadbench.report.cautions import cautions
 from uadbench.report.leaderboard import HEADLINE_MARK, Column, Row, Table
 from uadbench.report.names import row_names
 from uadbench.report.names import title as describe
@@ -229,6 +230,6 @@ def remarks(found: Sequence[Table], spread: str) -> list[str]:
             )
             for table in found
         ],
-        *[(True, text) for table in found for text in (*formats.cautions(table), *formats.who(table))],
+        *[(True, text) for table in found for text in (*cautions(table), *formats.who(table))],
     ]
     return list(dict.fromkeys(text for holds, text in said if holds))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from uadbench import __version__
 from uadbench.evaluation.uncertainty import FEW_PERSONS, LEVEL, Interval
 from uadbench.report import cost, formats
+from uadbench.report.cautions import cautions
 from uadbench.report.compare import own_ap
 from uadbench.report.families import DASHES, STYLES, UNKNOWN, family_of_methods, style_of
 from uadbench.report.latex import best_group
@@ -66,7 +67,7 @@ def write_plot(kind: str, table: Table, path: Path, resamples: int) -> None:
         title = f"{describe(table)}; n = {count} scans with lesions"
         figure.suptitle(textwrap.fill(title, TITLE), x=0.01, ha="left", fontsize=8)
         source = f"uadbench {__version__}, {table.protocol}, metric version {table.metric_version}."
-        note = " ".join([*said, *formats.cautions(table), source]).replace("`", "")
+        note = " ".join([*said, *cautions(table), source]).replace("`", "")
         figure.supxlabel(textwrap.fill(note, LINE), fontsize=6, x=0.01, ha="left", ma="left")
         with replacing(path) as part:
             form = path.suffix[1:].lower()
