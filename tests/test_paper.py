@@ -307,6 +307,18 @@ def test_seeds_are_averaged_before_subjects_are_paired(demo_records: list[Stored
     assert a == pytest.approx(alone.differences["ap_mean"][0] + 0.2)
 
 
+def test_a_row_is_compared_by_its_folder_over_all_its_seeds(
+    demo_records: list[Stored], tmp_path: Path
+) -> None:
+    first, second = (record_of(demo_records, name).path.parent for name in ("pca", "random"))
+    found = compare.compare_records(first, second)
+    assert [one.record.seed for one in found.second] == [0, 1]
+    of_seeds = [compare.compare_records(first, one.path).differences["ap_raw"][1] for one in found.second]
+    assert found.differences["ap_raw"][1] == pytest.approx(sum(of_seeds) / 2)
+    with pytest.raises(UserError, match=r"a folder with the records of one row \(seed-N.json\)"):
+        compare.compare_records(tmp_path, second)
+
+
 @pytest.mark.thorough
 def test_compare_in_every_format_and_its_mistakes(made_results: Path) -> None:
     base = ["compare", "pca", "--against", "random", "--preset", "ci", "--results", str(made_results)]

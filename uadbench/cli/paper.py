@@ -16,7 +16,9 @@ def compare(
     first: Annotated[
         str,
         typer.Argument(
-            metavar="A", help="A method, or the path of a record.", autocompletion=complete.methods
+            metavar="A",
+            help="A method, or the path of a record or of a row's folder.",
+            autocompletion=complete.methods,
         ),
     ],
     second: Annotated[
@@ -50,7 +52,9 @@ def compare(
     if all(are_paths):
         found = [comparing.compare_records(*map(Path, both))]
     elif any(are_paths):
-        raise UserError(f"Expected two names of methods or two paths of records, got {' and '.join(both)}.")
+        raise UserError(
+            f"Expected two names of methods or two paths of records or folders, got {' and '.join(both)}."
+        )
     else:
         from uadbench.experiment.collect import collect_records, is_wanted
 

@@ -36,11 +36,11 @@ class Comparison:
 
 
 def compare_records(first: Path, second: Path) -> Comparison:
-    """Two records on the scans that both have scored, paired by id.
+    """Two records, or the folders of two rows with all their seeds, on the scans that both have scored.
 
     Other protocol, contrast or training setting, or no scan in common, is a UserError.
     """
-    return compare_rows([_read_believed(first)], [_read_believed(second)])
+    return compare_rows(_read_row(first), _read_row(second))
 
 
 def compare_methods(records: Iterable[Stored], first: str, second: str) -> list[Comparison]:
@@ -70,7 +70,7 @@ def _only_row(rows: Mapping[tuple[Any, ...], Seeds]) -> Seeds:
         named = "; ".join(" ".join(map(str, row)) for row in rows)
         raise UserError(
             f"Expected one row of {next(iter(rows))[0]}, got {len(rows)} ({named}): choose with --preset, "
-            "or give the paths of two records."
+            "or give the paths of two records, or of the folders that hold a row's records."
         )
     return sorted(next(iter(rows.values())), key=lambda one: one.record.seed)
 
@@ -160,6 +160,16 @@ def _is_same(one: SubjectResult, other: SubjectResult | None) -> bool:
     return other is not None and (one.cohort, one.person, one.session, one.partition) == (
         other.cohort, other.person, other.session, other.partition,
     )  # fmt: skip
+
+
+def _read_row(path: Path) -> Seeds:
+    """The record at a path, or all in a row's folder."""
+    if not path.is_dir():
+        return [_read_believed(path)]
+    found = [_read_believed(one) for one in sorted(path.glob("seed-*.json"))]
+    if not found:
+        raise UserError(f"{path}: expected a record, or a folder with the records of one row (seed-N.json).")
+    return sorted(found, key=lambda one: one.record.seed)
 
 
 def _read_believed(path: Path) -> Stored:
