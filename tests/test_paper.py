@@ -217,6 +217,8 @@ def test_mean_ranks_and_the_critical_difference_are_those_of_demsar() -> None:
     assert found.critical == pytest.approx(2.569 * np.sqrt(20 / 84), abs=5e-4)
     assert found.means == pytest.approx([(13 + 3.5) / 14, (26 + 3.5) / 14, (39 + 2) / 14, (52 + 1) / 14])
     assert found.p < 1e-4
+    same = plot.rank_over_subjects(np.repeat(values[:, :1], 4, axis=1))
+    assert (same.p, *same.means) == (1.0, 2.5, 2.5, 2.5, 2.5)
 
 
 def test_bars_join_the_largest_groups() -> None:

@@ -177,9 +177,10 @@ def rank_over_subjects(values: NDArray[np.float64]) -> Ranks:
 
     n, k = values.shape
     studentised = float(stats.studentized_range.ppf(LEVEL, k, np.inf)) / np.sqrt(2)
+    equal = bool((values == values[:, :1]).all())  # of which the test would divide 0 by 0
     return Ranks(
         stats.rankdata(-values, axis=1).mean(0),
-        float(stats.friedmanchisquare(*values.T).pvalue),
+        1.0 if equal else float(stats.friedmanchisquare(*values.T).pvalue),
         float(studentised * np.sqrt(k * (k + 1) / (6 * n))),
     )
 
