@@ -23,7 +23,7 @@ from uadbench.methods.dal_r import model, variants
 from uadbench.system.progress import Silent
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-DOTS, COLOURS = 64, 96  # per inch, and of the picture: the file stays small
+DOTS, COLOURS = 64, 160  # per inch, and of the picture: the file stays small
 TITLES = (
     "scan, lesion", "seen anatomy", "edges of it", "restored anatomy", "imaging code:\nwhite matter here",
     "pseudo-healthy", "residual", "score",
