@@ -1,7 +1,7 @@
 """Cautions: what forbids to read the figures of a table as they look."""
 
 from uadbench.report import guests, shortcut
-from uadbench.report.leaderboard import Row, Table
+from uadbench.report.leaderboard import Row, Table, mean_of_all
 
 RATE_KEPT = 0.05  # of the tissue outside lesions that a threshold of 1 % may call before a table warns
 ROWS_NAMED = 4
@@ -53,7 +53,5 @@ def _in_short(row: Row, table: Table) -> str:
 def _called_beside_lesions(row: Row) -> float:
     """False-positive rate in the scans with lesions at the threshold of 1 %, mean over seeds; 0 for none."""
     profiles = [one.summary.profiles.get(one.headline) for one in row.records]
-    points = [one.points.get("fpr1") for one in profiles if one is not None]
-    rates = [one.fpr_lesion_test for one in points if one is not None]
-    there = [rate for rate in rates if rate is not None]
-    return sum(there) / len(there) if there else 0.0
+    points = [None if one is None else one.points.get("fpr1") for one in profiles]
+    return mean_of_all([None if one is None else one.fpr_lesion_test for one in points]) or 0.0

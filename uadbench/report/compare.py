@@ -166,7 +166,7 @@ def _read_row(path: Path) -> Seeds:
     """The record at a path, or all in a row's folder."""
     if not path.is_dir():
         return [_read_believed(path)]
-    found = [_read_believed(one) for one in sorted(path.glob("seed-*.json"))]
+    found = [_read_believed(one) for one in path.glob("seed-*.json")]
     if not found:
         raise UserError(f"{path}: expected a record, or a folder with the records of one row (seed-N.json).")
     return sorted(found, key=lambda one: one.record.seed)
