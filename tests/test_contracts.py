@@ -76,6 +76,12 @@ def test_a_method_that_keeps_its_promises_passes(check: Check) -> None:
             "scoring changes nothing: `score` changes the volume",
         ),
         (
+            "unlike",
+            "        return self\n",
+            "        self.sign = float(__import__('random').SystemRandom().random())\n        return self\n",
+            "same seed gives the same map: Fitted again with the same seed it gives another map.",
+        ),
+        (
             "silent",
             'summary = "The',
             'summary = "" # "The',

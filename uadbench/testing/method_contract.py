@@ -176,7 +176,7 @@ def check_noise_belongs_to_the_volume(trial: Trial) -> None:
 
 def check_same_seed_gives_the_same_map(trial: Trial) -> None:
     """Fitted twice."""
-    first, again = (trial.score(trial.fit(t), trial.patients[1]) for t in ("first", "again"))
+    first, again = (trial.score(trial.fit_briefly(t), trial.patients[1]) for t in ("first", "again"))
     demand_equal(again.score_map, first.score_map, "Fitted again with the same seed it gives another map.")
 
 
@@ -201,7 +201,7 @@ def check_stacks_may_have_unequal_numbers_of_slices(trial: Trial) -> None:
         return  # it refuses them
     scans = [cut_stack(toy, 9 + 2 * number) for number, toy in enumerate(trial.toys(range(5)))]
     train, val = Volumes(scans[:4], trial.grid), Volumes(scans[4:], trial.grid)
-    trial.score(trial.fit("stacks", (train, val)), val[0])
+    trial.score(trial.fit_briefly("stacks", (train, val)), val[0])
 
 
 def check_finds_hidden_lesions(trial: Trial) -> None:

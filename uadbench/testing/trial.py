@@ -22,6 +22,7 @@ from uadbench.testing.findings import demand
 from uadbench.testing.toys import make_toy
 
 SEED = 3
+BRIEF = 8  # steps of a training that shows that it runs, or runs alike twice; nothing is learned in them
 
 
 class Trial:
@@ -64,6 +65,10 @@ class Trial:
         if methods.parameters(fitted) != methods.parameters(wanted):
             fitted = wanted.load_state(fitted.state(), Context())
         return fitted.calibrate(val, Context())
+
+    def fit_briefly(self, time: str, on: tuple[Volumes, Volumes] | None = None) -> Method:
+        """The method after a few steps of each of its trainings; whole, where it trains no network."""
+        return self.fit(time, on, **dict.fromkeys(methods.training_steps(self.kind), BRIEF))
 
     @property
     def method(self) -> Method:
