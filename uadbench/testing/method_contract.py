@@ -176,7 +176,7 @@ def check_noise_belongs_to_the_volume(trial: Trial) -> None:
 
 def check_same_seed_gives_the_same_map(trial: Trial) -> None:
     """Fitted twice."""
-    first, again = (trial.score(trial.fit_briefly(t), trial.patients[1]) for t in ("first", "again"))
+    first, again = (trial.score(trial.fit_briefly(t), trial.patients[1]) for t in ("brief", "again"))
     demand_equal(again.score_map, first.score_map, "Fitted again with the same seed it gives another map.")
 
 
