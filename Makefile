@@ -107,7 +107,7 @@ records: .venv/ready
 # LEADERBOARD.csv and .json bear version, date and commit: a release's can be cited.
 leaderboard: .venv/ready
 	$(BIN)/uadbench leaderboard --format markdown --output results/LEADERBOARD.md
-	$(BIN)/uadbench leaderboard --dataset lgg --format html --output results/leaderboard.html
+	$(BIN)/uadbench leaderboard --format html --output results/leaderboard.html
 	$(BIN)/python .ci/freeze.py
 	$(BIN)/python .ci/readme.py
 

@@ -206,6 +206,23 @@ def test_the_sentence_says_what_leads_how_surely_and_on_what(tables: list[Table]
     assert third not in names.sentence(tied)
 
 
+def test_people_with_implanted_lesions_are_not_called_patients(tables: list[Table]) -> None:
+    table = stood(tables[0], standing(0.5, 1, best=True), standing(0.2, 2), regime="implanted")
+    assert f"on {names.persons(table)} healthy subjects with implanted lesions, AP" in names.sentence(table)
+    assert names.title(table).endswith(
+        "Implanted lesions, FLAIR, LGG kaggle_3m, trained on healthy volunteers"
+    )
+    assert "patients" not in names.sentence(table) + names.title(table)
+
+
+def test_what_forbids_to_read_a_figure_is_not_folded_away(tables: list[Table], html: str) -> None:
+    said = names.warnings(tables[0])
+    assert any(text.startswith("Confounder check") for text in said)
+    assert not set(said) & set(names.notes(tables[0]))
+    for text in said:
+        assert f'<p class="quiet">{text[:60]}' in html
+
+
 def test_no_order_is_claimed_where_none_may_be(tables: list[Table]) -> None:
     free = stood(tables[0], standing(0.5, None), standing(0.35, None), standing(0.1, None))
     free = with_facts(free, rows=tuple(with_facts(row, unranked="fewer than 3 seeds") for row in free.rows))

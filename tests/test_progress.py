@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from uadbench.cli import Stoppable
+from uadbench.sweep.worker import Report
 from uadbench.system.progress import Clock, Lines, Silent, about, duration
 
 
@@ -43,6 +45,20 @@ def test_a_log_gets_one_line_in_30_seconds_at_most(watch: Watch, capsys: pytest.
         r"\d\d:\d\d:\d\d vae on lgg: training 20/1500 \(1 %\), loss 0.068, about 10 min left", found[0]
     )
     assert "training 100/1500 (6 %), loss 0.068, about 9 min left" in found[1]
+
+
+def test_a_cell_of_a_sweep_gets_such_lines_too(watch: Watch, capsys: pytest.CaptureFixture[str]) -> None:
+    task = mock.Mock()
+    with Report(task, "").stage("vae", 1500) as stage:
+        for _ in range(15):
+            watch.now += 4
+            stage.advance(10, "loss 0.068")
+    found = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0].split(" ", 1)[1] for line in found] == [
+        "vae 20/1500 (1 %)",
+        "vae 100/1500 (6 %)",
+    ]
+    assert task.say.call_args.args[1]["done"] == 150  # and `sweep status` is told all the while
 
 
 def test_short_work_writes_nothing_into_a_log(watch: Watch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def write_log(folder: Path) -> Iterator[Callable[[History, float], None]]:
 
     def write(history: History, rate: float) -> None:
         step, training_loss, validation_loss = history.rows[-1]
-        values = {"loss/training": training_loss, "loss/validation": validation_loss, "learning rate": rate}
+        values = {"loss/training": training_loss, "loss/validation": validation_loss, "learning_rate": rate}
         for name, value in values.items():
             if not math.isnan(value):  # there are no validation volumes
                 writer.add_scalar(name, value, step)

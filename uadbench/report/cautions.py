@@ -25,8 +25,8 @@ def cautions(table: Table) -> list[str]:
         says_little = "so the scan-level AUROC says little about lesions"
         verdict = says_little if shortcut.separates(found) else "not separable from chance"
         lines.append(
-            "Confounder check: a classifier on global intensities separates patients from controls "
-            f"with AUROC {found.value:.3f} ({found.low:.3f}-{found.high:.3f}), {verdict}."
+            "Confounder check: a classifier on global intensities separates scans with lesions from healthy "
+            f"ones with AUROC {found.value:.3f} ({found.low:.3f}-{found.high:.3f}), {verdict}."
         )
     return lines + _lost_rates(table)
 

@@ -7,6 +7,7 @@ from functools import cache
 from uadbench.cards import DatasetCard, MethodCard, all_datasets, method_cards
 from uadbench.protocol import protocol
 from uadbench.report import families, formats, guests
+from uadbench.report.cautions import cautions
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import between, rounded
 
@@ -15,7 +16,7 @@ SETTINGS = {
     "within": "trained on lesion-free slices",
     "synthetic": "trained on synthetic contrasts",
     "none": "no healthy cohort",
-    "implanted": "lesions put into healthy scans",
+    "implanted": "trained on healthy volunteers",
     "phantom": "trained on simulated controls",
 }
 KINDS = {"ms": "multiple sclerosis", "wmh": "white-matter hyperintensities", "healthy": "without lesions"}
@@ -91,6 +92,8 @@ def dataset_name(name: str) -> str:
 
 def kinds(table: Table) -> str:
     """The kinds of lesion in a table, in words."""
+    if table.regime == "implanted":
+        return "implanted lesions"
     patients = (s for s in table.rows[0].records[0].subjects if s.partition == "lesion-test")
     found = sorted({KINDS.get(s.lesion_kind or "", s.lesion_kind or "lesions") for s in patients})
     return found[0] if len(found) == 1 else f"{len(found)} kinds of lesion" if found else "lesions"
@@ -132,6 +135,13 @@ def persons(table: Table) -> int:
     return len({s.person for s in table.rows[0].records[0].subjects if s.partition == "lesion-test"})
 
 
+def people(table: Table) -> str:
+    """Who the tested subjects are."""
+    if is_simulated(table):
+        return "simulated subjects"
+    return "healthy subjects" if table.regime == "implanted" else "patients"
+
+
 def with_interval(row: Row, column: str = "ap") -> str:
     """A row's value with its interval, in the digits that this allows."""
     found = row.interval(column)
@@ -161,11 +171,10 @@ def leaders(table: Table) -> list[Row]:
 
 def sentence(table: Table) -> str:
     """What leads, how surely, and on what data."""
-    first, number = table.rows[0], persons(table)
-    people = f"{number} simulated subjects" if is_simulated(table) else f"{number} patients"
+    first = table.rows[0]
     ap = f"AP {with_interval(first)}"
     name = row_name(first, table)
-    where = f"on {people} with {kinds(table)}"
+    where = f"on {persons(table)} {people(table)} with {kinds(table)}"
     if table.sort != "ap":
         return f"{name} is first {where} by {table.sorted_by}; its {ap}."
     if not is_ranked(table):
@@ -195,6 +204,12 @@ def _no_order(table: Table) -> str:
     return f"{overlap}{first.unranked}: no order is claimed"
 
 
+def warnings(table: Table) -> list[str]:
+    """The cautions of a table, less what its box of warning says."""
+    return [said for said in cautions(table) if not said.startswith("The phantom tests")]
+
+
 def notes(table: Table) -> list[str]:
-    """What a reader must know about a table, less what its box of warning says."""
-    return [note for note in formats.notes(table) if not note.startswith("The phantom tests")]
+    """What else a reader must know about a table."""
+    said = cautions(table)
+    return [note for note in formats.notes(table) if note not in said]

@@ -151,6 +151,8 @@ class Sweep:
 
     def _carry_out(self, todo: Sequence[Task], orders: Orders, needs: dict[Path, Estimate]) -> int:
         number = itertools.count(1)
+        if todo:
+            typer.echo("`uadbench sweep status FILE` shows what is running, and the time left.")
 
         def tell(result: Result) -> None:
             words = f"{result.kind}: {result.task.label}, {duration(result.seconds)}"

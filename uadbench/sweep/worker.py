@@ -24,7 +24,7 @@ from uadbench.sweep.run_all import run_all
 from uadbench.sweep.tasks import Standing, Task, at_rest, is_whole
 from uadbench.system import environment, locks, pool
 from uadbench.system.files import sha256_file
-from uadbench.system.progress import Stage
+from uadbench.system.progress import Lines, Stage
 
 DONE, FAILED, REFUSED, ELSEWHERE = 0, 1, 2, 75  # exit codes; 75 is `EX_TEMPFAIL`: come back later
 SCORED = -1  # said of a cell under way: its maps are there, what is left needs no device
@@ -52,7 +52,7 @@ def thread_variables(threads: int) -> dict[str, str]:
 
 
 class Report(logging.Handler):
-    """Progress that is told to `state.json`, now and then.
+    """Progress that is told to `state.json`, now and then, and in lines to the log.
 
     Warnings are kept there too: they say what was found damaged or left behind, and made again.
     """
@@ -60,7 +60,7 @@ class Report(logging.Handler):
     def __init__(self, task: Task, again: str) -> None:
         """Speak about one cell; `again`: what became of the process before."""
         super().__init__(logging.WARNING)
-        self._task, self._told = task, -math.inf
+        self._task, self._told, self._lines = task, -math.inf, Lines()
         self._state: dict[str, Any] = {"started": time.time(), "again": again, "redone": [], "end": ""}
         self.tell(stage="start", done=0, of=0)
 
@@ -75,9 +75,11 @@ class Report(logging.Handler):
             def advance(self, steps: int = 1, note: str = "") -> None:
                 nonlocal done
                 done += steps
+                line.advance(steps, note)
                 report.tell(later=done < total, done=done, note=note)
 
-        yield Told()
+        with self._lines.stage(title, total) as line:
+            yield Told()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a warning."""

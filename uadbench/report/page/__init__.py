@@ -157,8 +157,8 @@ def _legend(one: Table, first: bool) -> Node:
         "p",
         {"class": "legend"},
         el("span", None, "● AP with its 95 % interval, colour: family; "),
-        el("span", None, f"┆ random scores{chance}; "),
-        el("span", {"class": "shade"}, f"shaded: {shade}") if len(names.leaders(one)) > 1 else None,
+        el("span", None, f"┆ random scores{chance}"),
+        ["; ", el("span", {"class": "shade"}, f"shaded: {shade}")] if len(names.leaders(one)) > 1 else None,
     )
 
 
@@ -168,7 +168,8 @@ def _below(one: Table) -> list[Node]:
     said = "; ".join(f"{fact} {text}" for fact, text in shared.items())
     return [
         quiet(f"All rows: {said}." if said else "", *_data(one)),
-        folded("Scored scans, splits and cautions", bullets(names.notes(one))),
+        *[quiet(text) for text in names.warnings(one)],
+        folded("Scored scans, splits and marks", bullets(names.notes(one))),
     ]
 
 
