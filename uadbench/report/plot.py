@@ -261,7 +261,7 @@ def _groups(means: NDArray[np.float64], critical: float) -> list[tuple[float, fl
 def _cost(axes: "Axes", table: Table, resamples: int) -> list[str]:
     """AP with its interval by the time that scoring a scan takes."""
     axes.figure.set_figheight(max(3.0, 0.8 + 0.17 * len(table.rows)))  # type: ignore[union-attr]
-    hardware = {cost.name_hardware(row.records) for row in table.rows}
+    hardware = {cost.name_hardware([one]) for row in table.rows for one in row.records}
     for number, (row, name) in enumerate(zip(table.rows, row_names(table), strict=True), 1):
         seconds = cost.measure_cost(row.records)["scoring_s"]
         if not seconds:

@@ -158,7 +158,7 @@ def _line(frame: Frame, points: Sequence[Point]) -> str:
 def cost_plots(shown: Table) -> list[Node]:
     """AP against what a row costs, every point with its name."""
     made = [plot for name in COSTS if (plot := _cost_plot(shown, name)) is not None]
-    hardware = "; ".join(sorted({cost.name_hardware(row.records) for row in shown.rows}))
+    hardware = "; ".join(sorted({cost.name_hardware([one]) for row in shown.rows for one in row.records}))
     note = f"The line joins what no cheaper row exceeds. {cost.NOTE} Run on: {hardware}."
     return [el("div", {"class": "panels wide"}, made), quiet(note)] if made else []
 
