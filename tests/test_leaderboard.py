@@ -291,8 +291,21 @@ def test_rows_that_may_not_be_ranked_take_no_rank_from_those_that_may(demo_recor
 
 def test_below_a_row_without_a_rank_no_place_is_known() -> None:
     few = ranking.FEW_SEEDS
-    assert ranking.after_those_without_rank(["", few, ""]) == ["", few, ranking.BELOW]
-    assert ranking.after_those_without_rank(["", ""]) == ["", ""]
+    assert ranking.after_those_without_rank(["", few, ""], ["a", "b", "c"]) == ["", few, ranking.BELOW]
+    assert ranking.after_those_without_rank(["", ""], ["a", "b"]) == ["", ""]
+
+
+def test_a_further_row_of_a_ranked_method_takes_no_rank_from_others() -> None:
+    few, below = ranking.FEW_SEEDS, ranking.BELOW
+    assert ranking.after_those_without_rank([few, "", ""], ["a", "a", "b"]) == [few, "", ""]
+    assert ranking.after_those_without_rank(["", "", few, ""], ["a", "b", "a", "c"]) == ["", "", few, ""]
+    # c has no rank, so that a has none below it, and the first row of a stands alone
+    assert ranking.after_those_without_rank([few, "", few, ""], ["a", "b", "c", "a"]) == [
+        few,
+        below,
+        few,
+        below,
+    ]
 
 
 def test_a_trained_row_that_does_not_beat_random_scores_is_not_judged(demo_records: list[Stored]) -> None:

@@ -198,8 +198,9 @@ def write_sheet(found: Comparison) -> Sheet:
     if found.wilcoxon is not None:
         p_values = (f"{found.wilcoxon:.3f}", f"{found.corrected['wilcoxon']:.3f}")
         lines.append(("own AP (Wilcoxon)", "", "", "", "", *p_values))
-    made = found.first[0].record
-    title = f"{made.test} {made.contrast}: {made.method} against {found.second[0].record.method}"
+    made, other = found.first[0].record, found.second[0].record
+    names = [one.method + f" {one.variant}" * (made.method == other.method) for one in (made, other)]
+    title = f"{made.test} {made.contrast}: {' against '.join(names)}"
     return Sheet(title, HEADERS, tuple(lines), tuple(_notes(found)), texts=1)
 
 
@@ -228,7 +229,8 @@ def rows(found: Comparison) -> list[dict[str, Any]]:
     """One row for each figure, full precision, for CSV and JSON."""
     first, second = found.first[0].record, found.second[0].record
     facts = {name: getattr(first, name) for name in SAME_TEST} | {
-        "a": first.method, "b": second.method, "seeds_a": len(found.first), "seeds_b": len(found.second),
+        "a": first.method, "b": second.method, "variant_a": first.variant, "variant_b": second.variant,
+        "seeds_a": len(found.first), "seeds_b": len(found.second),
         "scans": found.subjects, "subjects": found.persons, "left_out": len(found.left_out),
     }  # fmt: skip
     made: list[dict[str, Any]] = [

@@ -121,7 +121,8 @@ def notes(table: Table) -> list[str]:
         ),
         (
             any(one.position is not None for one in standings),
-            f"{AMONG_BEST} not significantly different from the best row (paired bootstrap, 5 %, Holm).",
+            f"{AMONG_BEST} not significantly different from the best ranked row "
+            "(paired bootstrap, 5 %, Holm).",
         ),
         (bool(_unranked(table)), _unranked(table)),
         (

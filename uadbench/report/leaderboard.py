@@ -218,7 +218,7 @@ def _table(group: Sequence[Stored], sort: str, resamples: int, further: Sequence
     judged = [_judged(seeds, persons, sort, resamples, further) for seeds in by_row.values()]
     judged.sort(key=lambda one: _place(one[0], sort))
     made, kept = [row for row, _ in judged], [own for _, own in judged if own is not None]
-    reasons = ranking.after_those_without_rank(_reasons(made, kept))
+    reasons = ranking.after_those_without_rank(_reasons(made, kept), [row.method for row in made])
     made = [replace(row, unranked=reason) for row, reason in zip(made, reasons, strict=True)]
     if resamples:
         sure = standings(kept, [not row.unranked for row in made])

@@ -201,7 +201,8 @@ def _no_order(table: Table) -> str:
     many = "s" if others > 1 else ""
     reach = f"the interval{many} of {others} other method{many} overlap{'' if many else 's'} it; "
     overlap = reach if others else ""
-    return f"{overlap}{first.unranked}: no order is claimed"
+    others_are = any(row.standing and row.standing.position is not None for row in table.rows)
+    return f"{overlap}{first.unranked}: no order is claimed{' of it' * others_are}"
 
 
 def warnings(table: Table) -> list[str]:

@@ -28,9 +28,19 @@ def why_unranked(record: RunRecord, seeds: int, persons: int) -> str:
     return FEW_SEEDS if by_chance and seeds < FEWEST_SEEDS else ""
 
 
-def after_those_without_rank(reasons: Sequence[str]) -> list[str]:
-    """The reasons of rows, best first; below one of which no order is claimed no place is known either."""
-    first = next((place for place, reason in enumerate(reasons) if reason), len(reasons))
+def after_those_without_rank(reasons: Sequence[str], methods: Sequence[str]) -> list[str]:
+    """The reasons of rows, best first; below one of which no order is claimed no place is known either.
+
+    A row whose method has a rank by another row takes none from others: methods are ranked, each by the rows
+    that suffice for it.
+    """
+    there = list(zip(reasons, methods, strict=True))
+    first, before = len(there), -1
+    while first != before:  # a rank that is lost may have been what a row above relied on
+        before = first
+        ranked = {method for reason, method in there[:first] if not reason}
+        stands = (reason and method not in ranked for reason, method in there[:first])
+        first = next((place for place, alone in enumerate(stands) if alone), first)
     return [reason or (BELOW if place > first else "") for place, reason in enumerate(reasons)]
 
 
