@@ -285,6 +285,14 @@ def test_two_names_are_compared_as_their_records_are(demo_records: list[Stored])
         compare.compare_methods([*demo_records, other], "intensity", "pca")
 
 
+def test_rows_of_one_method_are_told_apart_by_their_variants(demo_records: list[Stored]) -> None:
+    one = record_of(demo_records, "pca")
+    found = compare.compare_rows([one], [Stored(replace(one.record, variant="wide"), one.path)])
+    assert compare.write_sheet(found).title.endswith(f": pca {one.record.variant} against pca wide")
+    (row, *_) = compare.rows(found)
+    assert (row["variant_a"], row["variant_b"]) == (one.record.variant, "wide")
+
+
 def test_seeds_are_averaged_before_subjects_are_paired(demo_records: list[Stored]) -> None:
     def with_ap(stored: Stored, seed: int, more: float) -> Stored:
         made: RunRecord = stored.record

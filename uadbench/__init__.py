@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from uadbench.methods import Method, Score
     from uadbench.system.errors import UserError
 
-__version__ = "0.12.0"
+__version__ = "0.13.0"
 __all__ = [
     "Method",
     "Score",
