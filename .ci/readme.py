@@ -114,15 +114,23 @@ def _caption(table: Table, tables: Sequence[Table]) -> list[str]:
     return lines
 
 
+def _of_each_method(table: Table) -> list[Row]:
+    """One row of each method, best first: a ranked one where there is one."""
+    found: dict[str, Row] = {}
+    for row in sorted(table.rows, key=lambda row: row.standing is None or row.standing.position is None):
+        found.setdefault(row.method, row)
+    return [row for row in table.rows if found[row.method] is row]
+
+
 def _table(table: Table) -> list[str]:
-    cards = all_methods()[0]
-    best = [row for row in table.rows if row.method not in BASELINES][:ROWS]
-    shown = [row for row in table.rows if row in best or row.method in BASELINES]
+    cards, rows = all_methods()[0], _of_each_method(table)
+    best = [row for row in rows if row.method not in BASELINES][:ROWS]
+    shown = [row for row in rows if row in best or row.method in BASELINES]
     head = [
         "| method | AP | AP 95 % CI | AUROC | Dice @ 1 % FPR | false alarms |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    rows = [
+    lines = [
         f"| {cards[row.method].title.split(':')[0]} (`{row.method}`) | {_short(row.numbers['ap'])} "
         f"| {_interval(row)} | {_short(row.numbers['auroc'])} | {_short(row.numbers['dsc_fpr1'])} "
         f"| {_short(row.numbers['alarms'])} |"
@@ -130,7 +138,7 @@ def _table(table: Table) -> list[str]:
     ]
     left = len(table.rows) - len(shown)
     more = f"{left} more rows and all columns: " if left else "All columns: "
-    return [*head, *rows, "", f"{more}[results/LEADERBOARD.md](results/LEADERBOARD.md)."]
+    return [*head, *lines, "", f"{more}[results/LEADERBOARD.md](results/LEADERBOARD.md)."]
 
 
 def _interval(row: Row) -> str:
