@@ -323,6 +323,14 @@ def test_names_in_the_cost_plots_cover_no_other_name(tables: list[Table]) -> Non
     assert len(points) == 2 * len(tables[0].rows)
 
 
+def test_rows_of_one_method_have_names_of_their_own_in_the_cost_plots(tables: list[Table]) -> None:
+    row = tables[0].rows[0]
+    two = with_facts(tables[0], rows=(row, with_facts(row, variant="wide")))
+    points = [point for plot in charts.cost_plots(two) for point in plot.iter("g")]
+    said = {node.text for point in points for node in point.iter("text")}
+    assert said == {f"{row.method} {row.variant}", f"{row.method} wide"}
+
+
 def test_an_axis_has_round_steps_and_holds_everything() -> None:
     assert board.Axis.reaching(0.57).ticks == pytest.approx((0, 0.2, 0.4, 0.6))
     assert board.Axis.reaching(0.03).top >= 0.03

@@ -37,7 +37,7 @@ def _lost_rates(table: Table) -> list[str]:
     lost = sorted([one for one in called if one[0] > RATE_KEPT], key=lambda one: -one[0])
     if not lost:
         return []
-    named = [f"{100 * rate:.0f} % for `{_in_short(row, table)}`" for rate, row in lost[:ROWS_NAMED]]
+    named = [f"{100 * rate:.0f} % for `{in_short(row, table)}`" for rate, row in lost[:ROWS_NAMED]]
     more = [f"over {100 * RATE_KEPT:.0f} % for {len(lost) - ROWS_NAMED} more"] * (len(lost) > ROWS_NAMED)
     return [
         "The threshold of 1 % false positives was set on healthy scans; of the tissue outside lesions in the "
@@ -45,7 +45,7 @@ def _lost_rates(table: Table) -> list[str]:
     ]
 
 
-def _in_short(row: Row, table: Table) -> str:
+def in_short(row: Row, table: Table) -> str:
     """A row by its method's code name, with what tells it from other rows of the same method."""
     return " ".join([row.method, *[getattr(row, fact) for fact in table.told_apart_by[row.method]]])
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uadbench.report import cost, names
+from uadbench.report.cautions import in_short
 from uadbench.report.leaderboard import Row, Table
 from uadbench.report.numbers import round_number
 from uadbench.report.page.board import Axis, colour, marks
@@ -205,7 +206,7 @@ def _cost_plot(shown: Table, name: str) -> Node | None:
                 {**marks(row, shown), "class": f"point {colour(names.family(row.method))}"},
                 el("title", None, said),
                 el("circle", {"cx": x, "cy": y, "r": 4.5}),
-                _beside(row.method, x, y, frame, taken),
+                _beside(in_short(row, shown), x, y, frame, taken),
             )
         )
     chart.insert(0, el("path", {"class": "front", "d": f"{front}H{frame.x(1):.1f}"}))
