@@ -176,7 +176,7 @@ def _cost_plot(shown: Table, name: str) -> Node | None:
         return None
     found.sort(key=lambda one: (one[0], -one[1]))
     first, last = _powers([value for value, _, _ in found])
-    frame = Frame(560, 380, Axis.reaching(max(*(ap for _, ap, _ in found), 0.01)), right=24)  # half of "10,000"
+    frame = Frame(560, 380, Axis.reaching(max(*(ap for _, ap, _ in found), 0.01)), right=24)
 
     def place(value: float) -> float:
         return frame.x((math.log10(value) - first) / (last - first) if value > 0 else 0)
