@@ -300,12 +300,8 @@ def test_a_further_row_of_a_ranked_method_takes_no_rank_from_others() -> None:
     assert ranking.after_those_without_rank([few, "", ""], ["a", "a", "b"]) == [few, "", ""]
     assert ranking.after_those_without_rank(["", "", few, ""], ["a", "b", "a", "c"]) == ["", "", few, ""]
     # c has no rank, so that a has none below it, and the first row of a stands alone
-    assert ranking.after_those_without_rank([few, "", few, ""], ["a", "b", "c", "a"]) == [
-        few,
-        below,
-        few,
-        below,
-    ]
+    found = ranking.after_those_without_rank([few, "", few, ""], ["a", "b", "c", "a"])
+    assert found == [few, below, few, below]
 
 
 def test_a_trained_row_that_does_not_beat_random_scores_is_not_judged(demo_records: list[Stored]) -> None:

@@ -209,9 +209,7 @@ def test_the_sentence_says_what_leads_how_surely_and_on_what(tables: list[Table]
 def test_people_with_implanted_lesions_are_not_called_patients(tables: list[Table]) -> None:
     table = stood(tables[0], standing(0.5, 1, best=True), standing(0.2, 2), regime="implanted")
     assert f"on {names.persons(table)} healthy subjects with implanted lesions, AP" in names.sentence(table)
-    assert names.title(table).endswith(
-        "Implanted lesions, FLAIR, LGG kaggle_3m, trained on healthy volunteers"
-    )
+    assert names.title(table) == "Implanted lesions, FLAIR, LGG kaggle_3m, trained on healthy volunteers"
     assert "patients" not in names.sentence(table) + names.title(table)
 
 
